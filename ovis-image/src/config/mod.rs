@@ -1,0 +1,31 @@
+//! What a checkpoint says about itself: serde structs and model numbers, no tensors.
+//!
+//! Each struct reads the JSON that diffusers or transformers writes; `validate` states the
+//! relation that is broken. The numbers of the 7B release are the `ovis_image_7b` presets.
+
+mod scheduler;
+mod text_encoder;
+mod transformer;
+mod vae;
+
+pub use scheduler::SchedulerConfig;
+pub use text_encoder::TextEncoderConfig;
+pub use transformer::TransformerConfig;
+pub use vae::VaeConfig;
+
+/// An upper bound on every size read from a file: larger ones are corrupt or hostile, and their
+/// products could overflow.
+pub(crate) const MAX_DIMENSION: usize = 1 << 24;
+
+/// Fails when a size is zero or absurd.
+pub(crate) fn check_sizes(part: &'static str, sizes: &[(&str, usize)]) -> crate::error::Result<()> {
+    for (name, size) in sizes {
+        if *size == 0 || *size > MAX_DIMENSION {
+            return Err(crate::OvisImageError::config(
+                part,
+                format!("{name} = {size} is not between 1 and {MAX_DIMENSION}"),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+use serde::{Deserialize, Serialize};
+
+use super::check_sizes;
+use crate::error::{OvisImageError, Result};
+
+const PART: &str = "text encoder";
+
+/// Sizes of the Qwen3 text encoder, as in transformers' `config.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "RawTextEncoderConfig")]
+pub struct TextEncoderConfig {
+    /// Rows of the embedding table.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the SwiGLU feed-forward.
+    pub intermediate_size: usize,
+    /// Number of blocks.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key and value heads; divides the query heads.
+    pub num_key_value_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Base of the RoPE frequencies.
+    pub rope_theta: f64,
+    /// Epsilon of every RMSNorm.
+    pub rms_norm_eps: f64,
+}
+
+/// The JSON in all its spellings: `rope_theta` at the top (transformers 4) or inside
+/// `rope_parameters` (transformers 5), the whole perhaps inside `llm_config` (Ovis2.5).
+#[derive(Deserialize)]
+struct RawTextEncoderConfig {
+    #[serde(default)]
+    llm_config: Option<Box<RawTextEncoderConfig>>,
+    #[serde(default)]
+    vocab_size: usize,
+    #[serde(default)]
+    hidden_size: usize,
+    #[serde(default)]
+    intermediate_size: usize,
+    #[serde(default)]
+    num_hidden_layers: usize,
+    #[serde(default)]
+    num_attention_heads: usize,
+    #[serde(default)]
+    num_key_value_heads: Option<usize>,
+    #[serde(default)]
+    head_dim: Option<usize>,
+    #[serde(default)]
+    rope_theta: Option<f64>,
+    #[serde(default)]
+    rope_parameters: Option<RopeParameters>,
+    #[serde(default)]
+    rms_norm_eps: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct RopeParameters {
+    #[serde(default)]
+    rope_theta: Option<f64>,
+}
+
+impl From<RawTextEncoderConfig> for TextEncoderConfig {
+    fn from(raw: RawTextEncoderConfig) -> Self {
+        if let Some(inner) = raw.llm_config {
+            return (*inner).into();
+        }
+        Self {
+            vocab_size: raw.vocab_size,
+            hidden_size: raw.hidden_size,
+            intermediate_size: raw.intermediate_size,
+            num_hidden_layers: raw.num_hidden_layers,
+            num_attention_heads: raw.num_attention_heads,
+            num_key_value_heads: raw.num_key_value_heads.unwrap_or(raw.num_attention_heads),
+            // Qwen3's default when the file does not say.
+            head_dim: raw.head_dim.unwrap_or(128),
+            rope_theta: raw
+                .rope_parameters
+                .and_then(|rope| rope.rope_theta)
+                .or(raw.rope_theta)
+                .unwrap_or(Self::QWEN3_ROPE_THETA),
+            rms_norm_eps: raw.rms_norm_eps.unwrap_or(Self::QWEN3_RMS_NORM_EPS),
+        }
+    }
+}
+
+impl TextEncoderConfig {
+    /// Qwen3's RoPE base, for checkpoints that carry no configuration.
+    pub const QWEN3_ROPE_THETA: f64 = 1e6;
+    /// Qwen3's RMSNorm epsilon, for checkpoints that carry no configuration.
+    pub const QWEN3_RMS_NORM_EPS: f64 = 1e-6;
+
+    /// The 7B release: the Qwen3-1.7B language model inside Ovis2.5-2B.
+    pub fn ovis_image_7b() -> Self {
+        Self {
+            vocab_size: 151_936,
+            hidden_size: 2048,
+            intermediate_size: 6144,
+            num_hidden_layers: 28,
+            num_attention_heads: 16,
+            num_key_value_heads: 8,
+            head_dim: 128,
+            rope_theta: Self::QWEN3_ROPE_THETA,
+            rms_norm_eps: Self::QWEN3_RMS_NORM_EPS,
+        }
+    }
+
+    /// Checks the relations between the sizes.
+    ///
+    /// # Errors
+    /// [`OvisImageError::InvalidConfig`] with the first relation that does not hold.
+    pub fn validate(&self) -> Result<()> {
+        check_sizes(
+            PART,
+            &[
+                ("vocab_size", self.vocab_size),
+                ("hidden_size", self.hidden_size),
+                ("intermediate_size", self.intermediate_size),
+                ("num_hidden_layers", self.num_hidden_layers),
+                ("num_attention_heads", self.num_attention_heads),
+                ("num_key_value_heads", self.num_key_value_heads),
+                ("head_dim", self.head_dim),
+                (
+                    "num_attention_heads * head_dim",
+                    self.num_attention_heads.saturating_mul(self.head_dim),
+                ),
+            ],
+        )?;
+        let fail = |reason: String| Err(OvisImageError::config(PART, reason));
+        if !self
+            .num_attention_heads
+            .is_multiple_of(self.num_key_value_heads)
+        {
+            return fail(format!(
+                "num_attention_heads = {} is not a multiple of num_key_value_heads = {}",
+                self.num_attention_heads, self.num_key_value_heads
+            ));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return fail(format!("head_dim = {} is not even", self.head_dim));
+        }
+        if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
+            return fail(format!(
+                "rope_theta = {} is not a positive number",
+                self.rope_theta
+            ));
+        }
+        if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0) {
+            return fail(format!(
+                "rms_norm_eps = {} is not a number of at least 0",
+                self.rms_norm_eps
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+use serde::{Deserialize, Serialize};
+
+use super::check_sizes;
+use crate::error::{OvisImageError, Result};
+
+const PART: &str = "transformer";
+
+/// Sizes of the MMDiT, as in diffusers' `transformer/config.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransformerConfig {
+    /// Channels of an image token: latent channels times the four pixels of a patch.
+    #[serde(default = "default_channels")]
+    pub in_channels: usize,
+    /// Channels of the prediction; `in_channels` when absent.
+    #[serde(default)]
+    pub out_channels: Option<usize>,
+    /// Number of double-stream blocks.
+    pub num_layers: usize,
+    /// Number of single-stream blocks.
+    pub num_single_layers: usize,
+    /// Width of one attention head.
+    pub attention_head_dim: usize,
+    /// Number of attention heads.
+    pub num_attention_heads: usize,
+    /// Width of the text embeddings.
+    pub joint_attention_dim: usize,
+    /// RoPE dimensions of the three axes; they sum to the head width.
+    pub axes_dims_rope: [usize; 3],
+}
+
+fn default_channels() -> usize {
+    64
+}
+
+impl TransformerConfig {
+    /// Base of the RoPE frequencies (diffusers: `OvisImagePosEmbed(theta=10000)`).
+    pub const ROPE_THETA: f64 = 10_000.0;
+    /// Width of the sinusoidal timestep embedding.
+    pub const TIME_CHANNELS: usize = 256;
+    /// Epsilon of every normalisation in the MMDiT.
+    pub const NORM_EPS: f64 = 1e-6;
+    /// Feed-forward width over hidden width.
+    pub const MLP_RATIO: usize = 4;
+
+    /// The 7B release: 7,370,449,728 parameters.
+    pub fn ovis_image_7b() -> Self {
+        Self {
+            in_channels: 64,
+            out_channels: Some(64),
+            num_layers: 6,
+            num_single_layers: 27,
+            attention_head_dim: 128,
+            num_attention_heads: 24,
+            joint_attention_dim: 2048,
+            axes_dims_rope: [16, 56, 56],
+        }
+    }
+
+    /// Width of the residual streams.
+    pub fn hidden_size(&self) -> usize {
+        self.attention_head_dim * self.num_attention_heads
+    }
+
+    /// Width of the SwiGLU feed-forward.
+    pub fn mlp_hidden_size(&self) -> usize {
+        self.hidden_size() * Self::MLP_RATIO
+    }
+
+    /// Channels of the prediction.
+    pub fn output_channels(&self) -> usize {
+        self.out_channels.unwrap_or(self.in_channels)
+    }
+
+    /// Channels of the latents: those of a token over the four pixels of a patch.
+    pub fn latent_channels(&self) -> usize {
+        self.in_channels / 4
+    }
+
+    /// Checks the relations between the sizes.
+    ///
+    /// # Errors
+    /// [`OvisImageError::InvalidConfig`] with the first relation that does not hold.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |reason: String| Err(OvisImageError::config(PART, reason));
+        check_sizes(
+            PART,
+            &[
+                ("in_channels", self.in_channels),
+                ("out_channels", self.output_channels()),
+                ("attention_head_dim", self.attention_head_dim),
+                ("num_attention_heads", self.num_attention_heads),
+                ("joint_attention_dim", self.joint_attention_dim),
+                (
+                    "num_layers + num_single_layers",
+                    self.num_layers.saturating_add(self.num_single_layers),
+                ),
+            ],
+        )?;
+        if !self.in_channels.is_multiple_of(4) {
+            return fail(format!(
+                "in_channels = {} is not a multiple of 4 (2x2 patches)",
+                self.in_channels
+            ));
+        }
+        if self.output_channels() != self.in_channels {
+            return fail(format!(
+                "out_channels = {} != in_channels = {}: the prediction must have the latents' shape",
+                self.output_channels(),
+                self.in_channels
+            ));
+        }
+        let sum = self
+            .axes_dims_rope
+            .iter()
+            .fold(0usize, |sum, axis| sum.saturating_add(*axis));
+        if sum != self.attention_head_dim {
+            return fail(format!(
+                "sum(axes_dims_rope) = {sum} != attention_head_dim = {}",
+                self.attention_head_dim
+            ));
+        }
+        if let Some(odd) = self.axes_dims_rope.iter().find(|axis| *axis % 2 != 0) {
+            return fail(format!("axes_dims_rope contains {odd}, which is not even"));
+        }
+        check_sizes(
+            PART,
+            &[
+                ("hidden size", self.hidden_size()),
+                ("mlp size", self.mlp_hidden_size()),
+            ],
+        )
+    }
+}

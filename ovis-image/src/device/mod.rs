@@ -1,0 +1,12 @@
+//! Devices by name, for programs that choose a backend at run time. A library user who knows the
+//! backend names it as a type and needs none of this.
+//!
+//! Burn panics, in another thread even, when a driver is missing; [`DeviceSpec::open`] probes
+//! first and returns an error.
+
+mod probe;
+mod spec;
+mod visit;
+
+pub use spec::DeviceSpec;
+pub use visit::{BackendVisitor, OpenDevice};

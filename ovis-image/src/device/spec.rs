@@ -1,0 +1,145 @@
+use std::fmt;
+use std::str::FromStr;
+
+use super::probe;
+use super::visit::OpenDevice;
+use crate::error::{OvisImageError, Result};
+
+/// A device by name: `auto`, `flex`, `ndarray`, `wgpu[:N]`, `vulkan[:N]`, `metal[:N]`, `cuda[:N]`
+/// or `rocm[:N]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum DeviceSpec {
+    /// The first that is compiled in and present: CUDA, ROCm, a GPU through wgpu, flex, ndarray.
+    #[default]
+    Auto,
+    /// The CPU, threaded.
+    Flex,
+    /// The CPU, for deterministic tests.
+    NdArray,
+    /// An adapter through wgpu, by its position in the list of adapters: discrete GPUs first,
+    /// software last.
+    Wgpu(usize),
+    /// The same with SPIR-V kernels.
+    Vulkan(usize),
+    /// The same on Apple hardware, with MSL kernels.
+    Metal(usize),
+    /// An NVIDIA GPU.
+    Cuda(usize),
+    /// An AMD GPU.
+    Rocm(usize),
+}
+
+impl DeviceSpec {
+    /// Checks that the backend is compiled in and the device present, and resolves `auto`.
+    ///
+    /// # Errors
+    /// [`OvisImageError::DeviceNotCompiled`] or [`OvisImageError::DeviceUnavailable`].
+    pub fn open(self) -> Result<OpenDevice> {
+        match self {
+            Self::Auto => Self::open_best(),
+            Self::Flex => probe::flex(),
+            Self::NdArray => probe::ndarray(),
+            Self::Wgpu(_) | Self::Vulkan(_) | Self::Metal(_) => probe::wgpu(self),
+            Self::Cuda(index) => probe::cuda(index),
+            Self::Rocm(index) => probe::rocm(index),
+        }
+    }
+
+    fn open_best() -> Result<OpenDevice> {
+        let candidates = [
+            Self::Cuda(0),
+            Self::Rocm(0),
+            Self::Metal(0),
+            Self::Wgpu(0),
+            Self::Flex,
+            Self::NdArray,
+        ];
+        let mut last = None;
+        for candidate in candidates {
+            match candidate.open() {
+                // A software adapter is slower than the CPU backends.
+                Ok(device) if device.is_software_adapter() => {}
+                Ok(device) => return Ok(device),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or(OvisImageError::DeviceNotCompiled {
+            device: "auto".into(),
+            feature: "flex",
+        }))
+    }
+}
+
+impl fmt::Display for DeviceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Flex => f.write_str("flex"),
+            Self::NdArray => f.write_str("ndarray"),
+            Self::Wgpu(index) => write!(f, "wgpu:{index}"),
+            Self::Vulkan(index) => write!(f, "vulkan:{index}"),
+            Self::Metal(index) => write!(f, "metal:{index}"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Rocm(index) => write!(f, "rocm:{index}"),
+        }
+    }
+}
+
+impl FromStr for DeviceSpec {
+    type Err = OvisImageError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = || OvisImageError::UnknownDevice {
+            name: text.to_owned(),
+        };
+        let (name, index) = match text.split_once(':') {
+            Some((name, index)) => (name, Some(index.parse::<u16>().map_err(|_| unknown())?)),
+            None => (text, None),
+        };
+        let number = usize::from(index.unwrap_or(0));
+        match (name, index) {
+            ("auto", None) => Ok(Self::Auto),
+            ("flex" | "cpu", None) => Ok(Self::Flex),
+            ("ndarray", None) => Ok(Self::NdArray),
+            ("wgpu", _) => Ok(Self::Wgpu(number)),
+            ("vulkan", _) => Ok(Self::Vulkan(number)),
+            ("metal", _) => Ok(Self::Metal(number)),
+            ("cuda", _) => Ok(Self::Cuda(number)),
+            ("rocm", _) => Ok(Self::Rocm(number)),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_reads_what_it_writes() {
+        for text in [
+            "auto", "flex", "ndarray", "wgpu:0", "vulkan:3", "metal:0", "cuda:1", "rocm:0",
+        ] {
+            assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
+        }
+        assert_eq!("cuda".parse::<DeviceSpec>().unwrap(), DeviceSpec::Cuda(0));
+    }
+
+    #[test]
+    fn unknown_devices_are_refused_by_name() {
+        for text in [
+            "",
+            "gpu",
+            "cuda:",
+            "cuda:x",
+            "cuda:-1",
+            "flex:1",
+            "wgpu:99999999999",
+        ] {
+            assert!(
+                matches!(text.parse::<DeviceSpec>(), Err(OvisImageError::UnknownDevice { name }) if name == text)
+            );
+        }
+    }
+}

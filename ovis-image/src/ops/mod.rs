@@ -1,0 +1,27 @@
+//! Pure tensor functions without parameters. Whatever loses accuracy in half precision
+//! (normalisation, rotation, the sinusoid) computes in f32 here, whatever the input's dtype.
+
+mod attention;
+mod norm;
+mod patchify;
+mod rope;
+mod timestep;
+
+pub use attention::{AttentionMask, attention};
+pub use norm::{layer_norm_f32, rms_norm_f32};
+pub use patchify::{pack_latents, unpack_latents};
+pub use rope::RotaryTable;
+pub use timestep::{round_to_dtype, timestep_embedding};
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+
+/// Clips to the largest finite f16 when the tensor is f16, as diffusers does to the residual
+/// streams; other dtypes pass unchanged.
+pub(crate) fn clip_f16<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D> {
+    const F16_MAX: f32 = 65504.0;
+    match tensor.dtype() {
+        DType::F16 => tensor.clamp(-F16_MAX, F16_MAX),
+        _ => tensor,
+    }
+}

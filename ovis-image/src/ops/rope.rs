@@ -1,0 +1,95 @@
+//! Rotary position embedding (arXiv 2104.09864): tables made once per size on the host in f64,
+//! applied in f32.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor, TensorData};
+
+/// Cosines and sines of every position, half a head wide.
+#[derive(Debug, Clone)]
+pub struct RotaryTable<B: Backend> {
+    /// `[tokens, head_dim / 2]`, f32.
+    pub cos: Tensor<B, 2>,
+    /// `[tokens, head_dim / 2]`, f32.
+    pub sin: Tensor<B, 2>,
+}
+
+impl<B: Backend> RotaryTable<B> {
+    /// The table of positions with several axes, whose frequencies are concatenated:
+    /// `angle = position * theta^(-2i / axis_dim)` for each axis.
+    ///
+    /// # Panics
+    /// If a position does not have as many coordinates as there are axes (a mistake in the
+    /// calling code: positions never come from outside).
+    pub fn from_positions<const AXES: usize>(
+        positions: &[[f64; AXES]],
+        axes_dim: &[usize; AXES],
+        theta: f64,
+        device: &B::Device,
+    ) -> Self {
+        let half = axes_dim.iter().sum::<usize>() / 2;
+        let frequencies: Vec<(usize, f64)> = axes_dim
+            .iter()
+            .enumerate()
+            .flat_map(|(axis, dim)| {
+                (0..dim / 2).map(move |i| (axis, theta.powf(-((2 * i) as f64) / *dim as f64)))
+            })
+            .collect();
+        let angles: Vec<f64> = positions
+            .iter()
+            .flat_map(|position| frequencies.iter().map(|(axis, f)| position[*axis] * f))
+            .collect();
+        let table = |f: fn(f64) -> f64| {
+            let values: Vec<f32> = angles.iter().map(|angle| f(*angle) as f32).collect();
+            Tensor::from_data(
+                TensorData::new(values, [positions.len(), half]),
+                (device, DType::F32),
+            )
+        };
+        Self {
+            cos: table(f64::cos),
+            sin: table(f64::sin),
+        }
+    }
+
+    /// Rotates neighbouring pairs `(x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos)`: the MMDiT's
+    /// convention (diffusers: `apply_rotary_emb`).
+    ///
+    /// # Shapes
+    /// - `input` and output: `[batch, heads, tokens, head_dim]`, f32
+    pub fn rotate_pairs(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [batch, heads, tokens, head_dim] = input.dims();
+        let pairs = input.reshape([batch, heads, tokens, head_dim / 2, 2]);
+        let even = pairs.clone().narrow(4, 0, 1);
+        let odd = pairs.narrow(4, 1, 1);
+        let cos = self.cos.clone().reshape([1, 1, tokens, head_dim / 2, 1]);
+        let sin = self.sin.clone().reshape([1, 1, tokens, head_dim / 2, 1]);
+        Tensor::cat(
+            vec![
+                even.clone() * cos.clone() - odd.clone() * sin.clone(),
+                even * sin + odd * cos,
+            ],
+            4,
+        )
+        .reshape([batch, heads, tokens, head_dim])
+    }
+
+    /// Rotates the first half of a head against the second: Qwen3's convention (transformers:
+    /// `rotate_half`).
+    ///
+    /// # Shapes
+    /// - `input` and output: `[batch, heads, tokens, head_dim]`, f32
+    pub fn rotate_halves(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let half = input.dims()[3] / 2;
+        let first = input.clone().narrow(3, 0, half);
+        let second = input.narrow(3, half, half);
+        let cos = self.cos.clone().unsqueeze::<4>();
+        let sin = self.sin.clone().unsqueeze::<4>();
+        Tensor::cat(
+            vec![
+                first.clone() * cos.clone() - second.clone() * sin.clone(),
+                second * cos + first * sin,
+            ],
+            3,
+        )
+    }
+}

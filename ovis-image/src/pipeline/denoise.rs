@@ -1,0 +1,127 @@
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+
+use crate::ops::{RotaryTable, unpack_latents};
+use crate::sampling::{FlowMatchEulerScheduler, classifier_free_guidance};
+use crate::transformer::{OvisImageTransformer, TransformerInput};
+
+/// The sampling loop as an iterator: each call of `next` is one step, so that the caller owns
+/// progress, previews and cancellation.
+#[derive(Debug)]
+pub struct Denoiser<'a, B: Backend> {
+    pub(super) transformer: &'a OvisImageTransformer<B>,
+    pub(super) scheduler: &'a FlowMatchEulerScheduler,
+    /// Steps + 1 of them.
+    pub(super) sigmas: Vec<f32>,
+    pub(super) guidance_scale: f32,
+    /// `[images, 256, context]`.
+    pub(super) prompt_embeds: Tensor<B, 3>,
+    /// The same of the negative prompts; `None` without guidance.
+    pub(super) negative_prompt_embeds: Option<Tensor<B, 3>>,
+    pub(super) rope: RotaryTable<B>,
+    /// Patch rows and columns.
+    pub(super) grid: [usize; 2],
+    /// Packed, `[images, tokens, channels]`, always f32: the steps are small against bf16's.
+    pub(super) latents: Tensor<B, 3>,
+    pub(super) dtype: DType,
+    pub(super) completed: usize,
+}
+
+/// A finished step.
+#[derive(Debug, Clone)]
+pub struct DenoisingStep<B: Backend> {
+    /// Steps finished, this one included.
+    pub completed: usize,
+    /// Steps in all.
+    pub total: usize,
+    /// The sigma that the step began at.
+    pub sigma: f32,
+    /// The sigma that it ended at.
+    pub sigma_next: f32,
+    before: Tensor<B, 3>,
+    after: Tensor<B, 3>,
+    velocity: Tensor<B, 3>,
+    grid: [usize; 2],
+}
+
+impl<B: Backend> Denoiser<'_, B> {
+    /// Steps in all.
+    pub fn total_steps(&self) -> usize {
+        self.sigmas.len().saturating_sub(1)
+    }
+
+    /// The latents as they are now, `[images, channels, height, width]`, f32.
+    pub fn latents(&self) -> Tensor<B, 4> {
+        unpack_latents(self.latents.clone(), self.grid)
+    }
+
+    /// The prediction at a sigma, guided, in f32.
+    fn velocity(&self, sigma: f32) -> Tensor<B, 3> {
+        let timestep = self.scheduler.model_timestep(sigma, self.dtype);
+        let timesteps = vec![timestep; self.latents.dims()[0]];
+        let predict = |prompt_embeds: &Tensor<B, 3>| {
+            self.transformer
+                .forward(TransformerInput {
+                    latents: self.latents.clone().cast(self.dtype),
+                    prompt_embeds: prompt_embeds.clone(),
+                    timesteps: &timesteps,
+                    rope: &self.rope,
+                })
+                .cast(DType::F32)
+        };
+        let conditional = predict(&self.prompt_embeds);
+        match &self.negative_prompt_embeds {
+            Some(negative) => {
+                classifier_free_guidance(conditional, predict(negative), self.guidance_scale)
+            }
+            None => conditional,
+        }
+    }
+}
+
+impl<B: Backend> Iterator for Denoiser<'_, B> {
+    type Item = DenoisingStep<B>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let sigma = *self.sigmas.get(self.completed)?;
+        let sigma_next = *self.sigmas.get(self.completed + 1)?;
+        let velocity = self.velocity(sigma);
+        let before = self.latents.clone();
+        self.latents =
+            FlowMatchEulerScheduler::step(before.clone(), velocity.clone(), sigma, sigma_next);
+        self.completed += 1;
+        Some(DenoisingStep {
+            completed: self.completed,
+            total: self.total_steps(),
+            sigma,
+            sigma_next,
+            before,
+            after: self.latents.clone(),
+            velocity,
+            grid: self.grid,
+        })
+    }
+}
+
+impl<B: Backend> DenoisingStep<B> {
+    /// The latents after the step, `[images, channels, height, width]`, f32.
+    pub fn latents(&self) -> Tensor<B, 4> {
+        unpack_latents(self.after.clone(), self.grid)
+    }
+
+    /// The clean latents that the step's prediction implies, same shape: what a preview should
+    /// decode. Computed when asked for.
+    pub fn predicted_clean_latents(&self) -> Tensor<B, 4> {
+        let clean = FlowMatchEulerScheduler::predicted_clean(
+            self.before.clone(),
+            self.velocity.clone(),
+            self.sigma,
+        );
+        unpack_latents(clean, self.grid)
+    }
+
+    /// The guided prediction `noise - clean`, same shape.
+    pub fn velocity(&self) -> Tensor<B, 4> {
+        unpack_latents(self.velocity.clone(), self.grid)
+    }
+}

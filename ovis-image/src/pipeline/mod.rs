@@ -1,0 +1,20 @@
+//! Prompt to image: load once, generate many times.
+
+mod denoise;
+mod encode;
+mod generate;
+mod image;
+mod memory;
+mod options;
+mod output;
+mod pretrained;
+mod progress;
+mod request;
+
+pub use denoise::{Denoiser, DenoisingStep};
+pub use encode::{EncodedPrompts, PromptReport};
+pub use options::{LoadOptions, WeightDtype};
+pub use output::{GeneratedImage, GenerationOutput, GenerationSettings, Timings};
+pub use pretrained::OvisImagePipeline;
+pub use progress::Progress;
+pub use request::{GenerationRequest, Seeds};

@@ -1,0 +1,108 @@
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::DType;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{OvisImageError, Result};
+
+/// The element type of weights and activations. Normalisation, rotation and sampling are f32
+/// whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightDtype {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Half precision: narrow range; the VAE stays in f32.
+    F16,
+    /// Brain floats: the release's dtype.
+    BF16,
+}
+
+/// How a checkpoint is loaded.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LoadOptions {
+    pub(super) dtype: WeightDtype,
+    pub(super) vae_dtype: Option<WeightDtype>,
+    pub(super) memory_limit: Option<u64>,
+}
+
+impl LoadOptions {
+    /// f32 throughout.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The dtype of the text encoder and the transformer.
+    pub fn dtype(mut self, dtype: WeightDtype) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// The dtype of the VAE. By default the other models', but f32 beside f16, in which the
+    /// decoder's activations can overflow to black images.
+    pub fn vae_dtype(mut self, dtype: WeightDtype) -> Self {
+        self.vae_dtype = Some(dtype);
+        self
+    }
+
+    /// Bytes that one request's activations may take; larger requests are refused before any work.
+    /// By default the machine's memory on CPU backends, and no limit on others.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    pub(super) fn resolved_vae_dtype(&self) -> WeightDtype {
+        self.vae_dtype.unwrap_or(match self.dtype {
+            WeightDtype::F16 => WeightDtype::F32,
+            other => other,
+        })
+    }
+}
+
+impl WeightDtype {
+    /// Burn's name of it.
+    pub fn to_burn(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::BF16 => DType::BF16,
+        }
+    }
+
+    /// Bytes of one element.
+    pub(super) fn size(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for WeightDtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for WeightDtype {
+    type Err = OvisImageError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            "bf16" => Ok(Self::BF16),
+            _ => Err(OvisImageError::argument(
+                "dtype",
+                format!("`{text}` is not one of f32, f16, bf16"),
+            )),
+        }
+    }
+}

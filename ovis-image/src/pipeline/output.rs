@@ -1,0 +1,90 @@
+use std::time::Duration;
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use image::RgbImage;
+use serde::Serialize;
+
+use super::{EncodedPrompts, PromptReport, WeightDtype};
+
+/// What a request produced.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GenerationOutput<B: Backend> {
+    /// The pictures, prompts first: all images of the first prompt, then of the second.
+    pub images: Vec<GeneratedImage>,
+    /// The same as one tensor, `[images, 3, height, width]`, f32 in 0..1, not rounded.
+    pub image_tensor: Tensor<B, 4>,
+    /// The initial noise, `[images, latent channels, height / 8, width / 8]`, f32.
+    pub initial_latents: Tensor<B, 4>,
+    /// The denoised latents before the VAE's scaling, same shape, f32.
+    pub latents: Tensor<B, 4>,
+    /// The text side, for reuse or inspection.
+    pub encoded_prompts: EncodedPrompts<B>,
+    /// The negative text side; `None` when guidance was off.
+    pub encoded_negative_prompts: Option<EncodedPrompts<B>>,
+    /// The settings that were really used.
+    pub settings: GenerationSettings,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// One picture.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GeneratedImage {
+    /// 8 bits per channel.
+    pub image: RgbImage,
+    /// The seed of its noise; for a shared seed, the batch's. `None` for own latents.
+    pub seed: Option<u64>,
+    /// Which prompt it is of.
+    pub prompt_index: usize,
+}
+
+/// The settings of a request after defaults and `auto` values were filled in.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct GenerationSettings {
+    /// Prompts; empty when embeddings were given.
+    pub prompts: Vec<String>,
+    /// Negative prompts; empty when guidance was off or embeddings were given.
+    pub negative_prompts: Vec<String>,
+    /// What the tokenizer made of each prompt, the cut tokens included.
+    pub prompt_reports: Vec<PromptReport>,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Denoising steps.
+    pub num_inference_steps: usize,
+    /// Guidance as given.
+    pub guidance_scale: f32,
+    /// Images of each prompt.
+    pub images_per_prompt: usize,
+    /// The seed of each image; empty for own latents.
+    pub seeds: Vec<u64>,
+    /// The schedule's name, for example `dynamic`.
+    pub schedule: String,
+    /// The sigmas, steps + 1 of them.
+    pub sigmas: Vec<f32>,
+    /// Dtype of the text encoder and the transformer.
+    pub dtype: WeightDtype,
+    /// Dtype of the VAE.
+    pub vae_dtype: WeightDtype,
+    /// Burn's name of the backend.
+    pub backend: String,
+}
+
+/// Seconds of each phase, as `Duration`s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Timings {
+    /// Prompts to embeddings.
+    pub text_encoding: Duration,
+    /// The sampling loop.
+    pub denoising: Duration,
+    /// Latents to pixels.
+    pub vae_decoding: Duration,
+    /// All of the request.
+    pub total: Duration,
+}

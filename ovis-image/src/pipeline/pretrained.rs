@@ -1,0 +1,250 @@
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::memory;
+use super::options::{LoadOptions, WeightDtype};
+use crate::config::{TransformerConfig, VaeConfig};
+use crate::error::{OvisImageError, Phase, Result};
+use crate::sampling::FlowMatchEulerScheduler;
+use crate::text_encoder::{PromptTokenizer, TextEncoder};
+use crate::transformer::OvisImageTransformer;
+use crate::vae::AutoencoderKl;
+use crate::weights::{
+    Checkpoint, CheckpointPaths, EmbeddedCheckpoint, TokenizerFile, load_weights,
+};
+
+/// All of Ovis-Image on one device. Clones share their weights.
+#[derive(Debug, Clone)]
+pub struct OvisImagePipeline<B: Backend> {
+    pub(super) text_encoder: TextEncoder<B>,
+    pub(super) transformer: OvisImageTransformer<B>,
+    pub(super) vae: AutoencoderKl<B>,
+    pub(super) tokenizer: PromptTokenizer,
+    pub(super) scheduler: FlowMatchEulerScheduler,
+    pub(super) configs: Configs,
+    pub(super) dtype: WeightDtype,
+    pub(super) vae_dtype: WeightDtype,
+    pub(super) memory_limit: Option<u64>,
+    pub(super) device: B::Device,
+    load_time: Duration,
+}
+
+/// The sizes that requests are checked against.
+#[derive(Debug, Clone)]
+pub(super) struct Configs {
+    pub(super) transformer: TransformerConfig,
+    pub(super) vae: VaeConfig,
+}
+
+impl<B: Backend> OvisImagePipeline<B> {
+    /// Loads a checkpoint folder in any of its layouts.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`] and [`from_checkpoint`](Self::from_checkpoint).
+    pub fn from_pretrained(
+        folder: impl AsRef<Path>,
+        options: LoadOptions,
+        device: &B::Device,
+    ) -> Result<Self> {
+        Self::from_checkpoint(&Checkpoint::open(folder)?, options, device)
+    }
+
+    /// Loads the parts of a checkpoint from their own paths.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open_paths`] and [`from_checkpoint`](Self::from_checkpoint).
+    pub fn from_paths(
+        paths: &CheckpointPaths,
+        options: LoadOptions,
+        device: &B::Device,
+    ) -> Result<Self> {
+        Self::from_checkpoint(&Checkpoint::open_paths(paths)?, options, device)
+    }
+
+    /// Loads a checkpoint that is part of the program.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open_embedded`] and [`from_checkpoint`](Self::from_checkpoint).
+    pub fn from_embedded(
+        files: &EmbeddedCheckpoint,
+        options: LoadOptions,
+        device: &B::Device,
+    ) -> Result<Self> {
+        Self::from_checkpoint(&Checkpoint::open_embedded(files)?, options, device)
+    }
+
+    /// Reads the weights of an opened checkpoint onto the device.
+    ///
+    /// # Errors
+    /// [`OvisImageError::UnsupportedDtype`] when the device cannot compute in the dtype asked for,
+    /// [`OvisImageError::Weights`] when tensors and configuration do not agree, and the
+    /// tokenizer's.
+    pub fn from_checkpoint(
+        checkpoint: &Checkpoint,
+        options: LoadOptions,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let start = Instant::now();
+        let (dtype, vae_dtype) = (options.dtype, options.resolved_vae_dtype());
+        for dtype in [dtype, vae_dtype] {
+            check_dtype::<B>(dtype, device)?;
+        }
+        let tokenizer = match &checkpoint.tokenizer {
+            TokenizerFile::Path(path) => PromptTokenizer::from_file(path)?,
+            TokenizerFile::Static(bytes) => {
+                PromptTokenizer::from_bytes(bytes, "embedded tokenizer.json".into())?
+            }
+        };
+        let text_encoder = &checkpoint.text_encoder;
+        let transformer = &checkpoint.transformer;
+        let vae = &checkpoint.vae;
+        let pipeline = Self {
+            text_encoder: load_weights(
+                text_encoder.config.init(device),
+                "text encoder",
+                &text_encoder.source,
+                &text_encoder.table,
+                dtype.to_burn(),
+                device,
+            )?,
+            transformer: load_weights(
+                transformer.config.init(device),
+                "transformer",
+                &transformer.source,
+                &transformer.table,
+                dtype.to_burn(),
+                device,
+            )?,
+            vae: load_weights(
+                vae.config.init(device),
+                "VAE",
+                &vae.source,
+                &vae.table,
+                vae_dtype.to_burn(),
+                device,
+            )?,
+            tokenizer,
+            scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
+            configs: Configs {
+                transformer: transformer.config.clone(),
+                vae: vae.config.clone(),
+            },
+            dtype,
+            vae_dtype,
+            memory_limit: options
+                .memory_limit
+                .or_else(|| default_memory_limit::<B>(device)),
+            device: device.clone(),
+            load_time: Duration::ZERO,
+        };
+        pipeline.sync(Phase::Loading)?;
+        let load_time = start.elapsed();
+        tracing::info!(seconds = load_time.as_secs_f64(), %dtype, "checkpoint loaded");
+        Ok(Self {
+            load_time,
+            ..pipeline
+        })
+    }
+
+    /// How long loading took.
+    pub fn load_time(&self) -> Duration {
+        self.load_time
+    }
+
+    /// The device that the weights are on.
+    pub fn device(&self) -> &B::Device {
+        &self.device
+    }
+
+    /// The text encoder.
+    pub fn text_encoder(&self) -> &TextEncoder<B> {
+        &self.text_encoder
+    }
+
+    /// The denoiser.
+    pub fn transformer(&self) -> &OvisImageTransformer<B> {
+        &self.transformer
+    }
+
+    /// The autoencoder.
+    pub fn vae(&self) -> &AutoencoderKl<B> {
+        &self.vae
+    }
+
+    /// The tokenizer with its template.
+    pub fn tokenizer(&self) -> &PromptTokenizer {
+        &self.tokenizer
+    }
+
+    /// The scheduler.
+    pub fn scheduler(&self) -> &FlowMatchEulerScheduler {
+        &self.scheduler
+    }
+
+    /// The sides of an image must be multiples of this: 16 for the release.
+    pub fn size_multiple(&self) -> usize {
+        2 * self.configs.vae.scale_factor()
+    }
+
+    /// Waits for the device; its failures surface here.
+    pub(super) fn sync(&self, phase: Phase) -> Result<()> {
+        B::sync(&self.device).map_err(|error| OvisImageError::Backend {
+            phase,
+            reason: error.to_string(),
+        })
+    }
+
+    /// Downloads a tensor as f32.
+    pub(super) fn download<const D: usize>(
+        &self,
+        tensor: Tensor<B, D>,
+        phase: Phase,
+    ) -> Result<Vec<f32>> {
+        let backend = |reason: String| OvisImageError::Backend { phase, reason };
+        tensor
+            .try_into_data()
+            .map_err(|error| backend(error.to_string()))?
+            .convert::<f32>()
+            .into_vec::<f32>()
+            .map_err(|error| backend(format!("{error:?}")))
+    }
+
+    /// Downloads a tensor and refuses NaN and infinity, naming the phase.
+    pub(super) fn check_finite<const D: usize>(
+        &self,
+        tensor: Tensor<B, D>,
+        phase: Phase,
+    ) -> Result<Vec<f32>> {
+        let values = self.download(tensor, phase)?;
+        match values.iter().filter(|value| !value.is_finite()).count() {
+            0 => Ok(values),
+            count => Err(OvisImageError::NonFinite { phase, count }),
+        }
+    }
+}
+
+fn check_dtype<B: Backend>(dtype: WeightDtype, device: &B::Device) -> Result<()> {
+    if B::supports_dtype(device, dtype.to_burn()) {
+        return Ok(());
+    }
+    let alternative = match dtype {
+        WeightDtype::BF16 if B::supports_dtype(device, WeightDtype::F16.to_burn()) => "f16 or f32",
+        _ => "f32",
+    };
+    Err(OvisImageError::UnsupportedDtype {
+        device: B::name(device),
+        dtype: dtype.to_string(),
+        alternative,
+    })
+}
+
+/// CPU backends share the machine's memory; how much a GPU has Burn does not tell.
+fn default_memory_limit<B: Backend>(device: &B::Device) -> Option<u64> {
+    let name = B::name(device);
+    (name.contains("flex") || name.contains("ndarray"))
+        .then(memory::host_memory)
+        .flatten()
+}

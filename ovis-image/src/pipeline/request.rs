@@ -1,0 +1,164 @@
+use burn::tensor::TensorData;
+
+use crate::sampling::Schedule;
+
+/// What to generate. Everything but the prompt has a default: the release's 1024x1024, 50 steps,
+/// guidance 5.0, seed 42.
+///
+/// ```
+/// use ovis_image::GenerationRequest;
+///
+/// let request = GenerationRequest::new("a lighthouse at dusk")
+///     .negative_prompt("blurry")
+///     .size(768, 512)
+///     .num_inference_steps(30)
+///     .seed(7);
+/// ```
+#[derive(Debug, Clone)]
+pub struct GenerationRequest {
+    pub(super) prompts: Vec<String>,
+    pub(super) negative_prompts: Vec<String>,
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) num_inference_steps: usize,
+    pub(super) guidance_scale: f32,
+    pub(super) images_per_prompt: usize,
+    pub(super) seeds: Seeds,
+    pub(super) schedule: Schedule,
+    pub(super) sigmas: Option<Vec<f32>>,
+    pub(super) latents: Option<TensorData>,
+    pub(super) prompt_embeds: Option<TensorData>,
+    pub(super) negative_prompt_embeds: Option<TensorData>,
+}
+
+/// Where the noise comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seeds {
+    /// One generator for the whole batch, as one `torch.Generator` passed to diffusers.
+    Shared(u64),
+    /// A generator per image, as a list of them: each image is what its seed gives alone.
+    PerImage(Vec<u64>),
+}
+
+impl Seeds {
+    /// The seed of one image of a batch.
+    pub(super) fn of_image(&self, image: usize) -> u64 {
+        match self {
+            Self::Shared(seed) => *seed,
+            Self::PerImage(seeds) => seeds.get(image).copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// The seed of the authors' script.
+const DEFAULT_SEED: u64 = 42;
+
+impl GenerationRequest {
+    /// A request for one image of a prompt.
+    pub fn new(prompt: impl Into<String>) -> Self {
+        Self::with_prompts([prompt.into()])
+    }
+
+    /// A request for several prompts at once.
+    pub fn with_prompts(prompts: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            prompts: prompts.into_iter().collect(),
+            negative_prompts: vec![String::new()],
+            width: 1024,
+            height: 1024,
+            num_inference_steps: 50,
+            guidance_scale: 5.0,
+            images_per_prompt: 1,
+            seeds: Seeds::Shared(DEFAULT_SEED),
+            schedule: Schedule::Checkpoint,
+            sigmas: None,
+            latents: None,
+            prompt_embeds: None,
+            negative_prompt_embeds: None,
+        }
+    }
+
+    /// A request from embeddings made elsewhere: `[prompts, text tokens, context]`, any float.
+    pub fn with_prompt_embeds(prompt_embeds: TensorData) -> Self {
+        let mut request = Self::with_prompts([]);
+        request.prompt_embeds = Some(prompt_embeds);
+        request
+    }
+
+    /// What the image should not show; the empty text by default. Unused at a guidance of 1 and
+    /// below.
+    pub fn negative_prompt(mut self, prompt: impl Into<String>) -> Self {
+        self.negative_prompts = vec![prompt.into()];
+        self
+    }
+
+    /// One negative prompt for each prompt.
+    pub fn negative_prompts(mut self, prompts: impl IntoIterator<Item = String>) -> Self {
+        self.negative_prompts = prompts.into_iter().collect();
+        self
+    }
+
+    /// Embeddings in place of the negative prompt: `[1 or prompts, text tokens, context]`.
+    pub fn negative_prompt_embeds(mut self, embeds: TensorData) -> Self {
+        self.negative_prompt_embeds = Some(embeds);
+        self
+    }
+
+    /// Size in pixels: multiples of 16, best between 512 and 1024 a side.
+    pub fn size(mut self, width: usize, height: usize) -> Self {
+        self.width = width;
+        self.height = height;
+        self
+    }
+
+    /// Denoising steps.
+    pub fn num_inference_steps(mut self, steps: usize) -> Self {
+        self.num_inference_steps = steps;
+        self
+    }
+
+    /// `unconditional + scale * (conditional - unconditional)`; at 1 and below the second pass is
+    /// skipped.
+    pub fn guidance_scale(mut self, scale: f32) -> Self {
+        self.guidance_scale = scale;
+        self
+    }
+
+    /// Images of each prompt.
+    pub fn images_per_prompt(mut self, images: usize) -> Self {
+        self.images_per_prompt = images;
+        self
+    }
+
+    /// One seed for the whole batch: the noise is torch's for it.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seeds = Seeds::Shared(seed);
+        self
+    }
+
+    /// A seed per image, prompts first: as many as prompts times images per prompt.
+    pub fn seed_per_image(mut self, seeds: impl IntoIterator<Item = u64>) -> Self {
+        self.seeds = Seeds::PerImage(seeds.into_iter().collect());
+        self
+    }
+
+    /// How sigmas are bent; the checkpoint's way by default.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// Own sigmas in place of evenly spaced ones: falling within (0, 1], without the final 0. The
+    /// schedule bends them, as in diffusers; [`Schedule::Unshifted`] leaves them alone. The number
+    /// of steps is theirs.
+    pub fn sigmas(mut self, sigmas: impl IntoIterator<Item = f32>) -> Self {
+        self.sigmas = Some(sigmas.into_iter().collect());
+        self
+    }
+
+    /// Own initial noise in place of a seed's: `[images, latent channels, height / 8, width / 8]`.
+    pub fn latents(mut self, latents: TensorData) -> Self {
+        self.latents = Some(latents);
+        self
+    }
+}

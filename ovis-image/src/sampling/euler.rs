@@ -1,0 +1,138 @@
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+
+use super::Schedule;
+use super::sigmas::{MAX_INFERENCE_STEPS, linear_sigmas, validate_sigmas};
+use crate::config::SchedulerConfig;
+use crate::error::{OvisImageError, Result};
+use crate::ops::round_to_dtype;
+
+/// Euler steps along the straight path `x_t = (1 - t) x_0 + t noise` (diffusers:
+/// `FlowMatchEulerDiscreteScheduler`). The model predicts the velocity `noise - x_0`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowMatchEulerScheduler {
+    config: SchedulerConfig,
+}
+
+impl FlowMatchEulerScheduler {
+    /// A scheduler with a checkpoint's configuration.
+    ///
+    /// # Errors
+    /// [`OvisImageError::InvalidConfig`] for options that it does not implement.
+    pub fn new(config: SchedulerConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self { config })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &SchedulerConfig {
+        &self.config
+    }
+
+    /// The sigmas of `steps` steps with the final 0: `steps + 1` values from 1 down.
+    ///
+    /// # Errors
+    /// [`OvisImageError::InvalidArgument`] for 0 or too many steps, or an invalid schedule.
+    pub fn sigmas(
+        &self,
+        schedule: Schedule,
+        steps: usize,
+        image_tokens: usize,
+    ) -> Result<Vec<f32>> {
+        if steps == 0 || steps > MAX_INFERENCE_STEPS {
+            return Err(OvisImageError::argument(
+                "num_inference_steps",
+                format!("{steps} is not between 1 and {MAX_INFERENCE_STEPS}"),
+            ));
+        }
+        self.shifted(schedule, &linear_sigmas(steps), image_tokens)
+    }
+
+    /// The same from a caller's own sigmas, which the schedule bends as diffusers does; use
+    /// [`Schedule::Unshifted`] to have them as they are.
+    ///
+    /// # Errors
+    /// [`OvisImageError::InvalidArgument`] when they do not fall within (0, 1].
+    pub fn custom_sigmas(
+        &self,
+        schedule: Schedule,
+        sigmas: &[f32],
+        image_tokens: usize,
+    ) -> Result<Vec<f32>> {
+        validate_sigmas(sigmas)?;
+        self.shifted(schedule, sigmas, image_tokens)
+    }
+
+    fn shifted(&self, schedule: Schedule, sigmas: &[f32], image_tokens: usize) -> Result<Vec<f32>> {
+        let mut sigmas = schedule.apply(sigmas, &self.config, image_tokens)?;
+        sigmas.push(0.0);
+        Ok(sigmas)
+    }
+
+    /// The timestep, 0 to 1, that a model of this dtype is given for a sigma: the references hold
+    /// `1000 sigma` in the dtype before they divide (diffusers: `t.to(latents.dtype)`, then
+    /// `timestep / 1000`).
+    pub fn model_timestep(&self, sigma: f32, dtype: DType) -> f32 {
+        let train_timesteps = self.config.num_train_timesteps as f32;
+        round_to_dtype(
+            round_to_dtype(sigma * train_timesteps, dtype) / 1000.0,
+            dtype,
+        )
+    }
+
+    /// `x + (sigma_next - sigma) * velocity`.
+    ///
+    /// # Shapes
+    /// - `latents`, `velocity` and output: the same, any
+    pub fn step<B: Backend, const D: usize>(
+        latents: Tensor<B, D>,
+        velocity: Tensor<B, D>,
+        sigma: f32,
+        sigma_next: f32,
+    ) -> Tensor<B, D> {
+        latents + velocity * (sigma_next - sigma)
+    }
+
+    /// The clean latents that a prediction implies: `x - sigma * velocity`.
+    ///
+    /// # Shapes
+    /// - `latents`, `velocity` and output: the same, any
+    pub fn predicted_clean<B: Backend, const D: usize>(
+        latents: Tensor<B, D>,
+        velocity: Tensor<B, D>,
+        sigma: f32,
+    ) -> Tensor<B, D> {
+        latents - velocity * sigma
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_outside_the_range_are_refused() {
+        let scheduler = FlowMatchEulerScheduler::new(SchedulerConfig::ovis_image_7b()).unwrap();
+        for steps in [0, MAX_INFERENCE_STEPS + 1, usize::MAX] {
+            assert!(matches!(
+                scheduler.sigmas(Schedule::Dynamic, steps, 256),
+                Err(OvisImageError::InvalidArgument {
+                    argument: "num_inference_steps",
+                    ..
+                })
+            ));
+        }
+    }
+
+    #[test]
+    fn a_bf16_model_sees_rounded_timesteps() {
+        let scheduler = FlowMatchEulerScheduler::new(SchedulerConfig::ovis_image_7b()).unwrap();
+        assert_eq!(scheduler.model_timestep(1.0, DType::BF16), 1.0);
+        // 987.6 -> 988 in bf16, whose neighbours there are 4 apart.
+        assert_eq!(
+            scheduler.model_timestep(0.9876, DType::BF16),
+            half::bf16::from_f32(0.988).to_f32()
+        );
+        assert!((scheduler.model_timestep(0.9876, DType::F32) - 0.9876).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,54 @@
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::{TextAttention, TextFeedForward};
+use crate::config::TextEncoderConfig;
+use crate::layers::RmsNormLayer;
+use crate::ops::{AttentionMask, RotaryTable};
+
+/// One pre-norm block of the text encoder.
+#[derive(Module, Debug)]
+pub struct TextBlock<B: Backend> {
+    /// Before the attention.
+    pub attention_norm: RmsNormLayer<B>,
+    /// Causal self-attention.
+    pub attention: TextAttention<B>,
+    /// Before the feed-forward.
+    pub feed_forward_norm: RmsNormLayer<B>,
+    /// SwiGLU.
+    pub feed_forward: TextFeedForward<B>,
+}
+
+impl<B: Backend> TextBlock<B> {
+    /// A block with lazy random weights.
+    pub fn new(config: &TextEncoderConfig, device: &B::Device) -> Self {
+        let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
+        Self {
+            attention_norm: RmsNormLayer::new(hidden, eps, device),
+            attention: TextAttention::new(config, device),
+            feed_forward_norm: RmsNormLayer::new(hidden, eps, device),
+            feed_forward: TextFeedForward::new(hidden, config.intermediate_size, device),
+        }
+    }
+
+    /// # Shapes
+    /// - `hidden_states` and output: `[batch, tokens, hidden]`
+    pub fn forward(
+        &self,
+        hidden_states: Tensor<B, 3>,
+        rope: &RotaryTable<B>,
+        mask: AttentionMask<B>,
+    ) -> Tensor<B, 3> {
+        let attended = self.attention.forward(
+            self.attention_norm.forward(hidden_states.clone()),
+            rope,
+            mask,
+        );
+        let hidden_states = hidden_states + attended;
+        let fed = self
+            .feed_forward
+            .forward(self.feed_forward_norm.forward(hidden_states.clone()));
+        hidden_states + fed
+    }
+}

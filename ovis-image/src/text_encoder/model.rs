@@ -1,0 +1,92 @@
+use burn::module::{Module, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Int, Tensor};
+
+use super::TextBlock;
+use crate::config::TextEncoderConfig;
+use crate::layers::{RmsNormLayer, uniform_param};
+use crate::ops::{AttentionMask, RotaryTable};
+
+/// The Qwen3 language model up to its final norm (transformers: `Qwen3Model`).
+#[derive(Module, Debug)]
+pub struct TextEncoder<B: Backend> {
+    /// `[vocab, hidden]`.
+    pub embedding: Param<Tensor<B, 2>>,
+    /// The blocks in order.
+    pub blocks: Vec<TextBlock<B>>,
+    /// After the last block.
+    pub final_norm: RmsNormLayer<B>,
+    head_dim: usize,
+    rope_theta: f64,
+}
+
+/// What the encoder reads.
+#[derive(Debug, Clone)]
+pub struct TextEncoderInput<B: Backend> {
+    /// Token ids, `[batch, tokens]`, padded on the right where lengths differ.
+    pub input_ids: Tensor<B, 2, Int>,
+    /// True for a real token, `[batch, tokens]`; `None` when all are real.
+    pub attention_mask: Option<Tensor<B, 2, Bool>>,
+}
+
+impl TextEncoderConfig {
+    /// Builds the encoder with lazy random weights: nothing is allocated before first use.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> TextEncoder<B> {
+        let bound = 1.0 / (self.hidden_size as f64).sqrt();
+        TextEncoder {
+            embedding: uniform_param([self.vocab_size, self.hidden_size], bound, device),
+            blocks: (0..self.num_hidden_layers)
+                .map(|_| TextBlock::new(self, device))
+                .collect(),
+            final_norm: RmsNormLayer::new(self.hidden_size, self.rms_norm_eps, device),
+            head_dim: self.head_dim,
+            rope_theta: self.rope_theta,
+        }
+    }
+}
+
+impl<B: Backend> TextEncoder<B> {
+    /// The last hidden state after the final norm. Rows of padding mean nothing; real rows never
+    /// see them, because attention is causal and padding stands on the right.
+    ///
+    /// # Shapes
+    /// - output: `[batch, tokens, hidden]`
+    pub fn forward(&self, input: TextEncoderInput<B>) -> Tensor<B, 3> {
+        let [batch, tokens] = input.input_ids.dims();
+        let device = input.input_ids.device();
+        let table = self.embedding.val();
+        let [_, hidden] = table.dims();
+
+        let mask = match input.attention_mask {
+            None => AttentionMask::Causal,
+            Some(real) => AttentionMask::Hidden(causal_padding_mask(real)),
+        };
+        let positions: Vec<[f64; 1]> = (0..tokens).map(|position| [position as f64]).collect();
+        let rope =
+            RotaryTable::from_positions(&positions, &[self.head_dim], self.rope_theta, &device);
+
+        let mut hidden_states = table
+            .select(0, input.input_ids.reshape([batch * tokens]))
+            .reshape([batch, tokens, hidden]);
+        for block in &self.blocks {
+            hidden_states = block.forward(hidden_states, &rope, mask.clone());
+        }
+        self.final_norm.forward(hidden_states)
+    }
+}
+
+/// True where a key is hidden: after the query, or padding.
+///
+/// # Shapes
+/// - `real`: `[batch, tokens]`
+/// - output: `[batch, 1, tokens, tokens]`
+fn causal_padding_mask<B: Backend>(real: Tensor<B, 2, Bool>) -> Tensor<B, 4, Bool> {
+    let [batch, tokens] = real.dims();
+    let device = real.device();
+    let future = Tensor::<B, 2, Bool>::tril_mask([tokens, tokens], 0, &device);
+    let padding = real.bool_not().reshape([batch, 1, 1, tokens]);
+    future
+        .reshape([1, 1, tokens, tokens])
+        .expand([batch, 1, tokens, tokens])
+        .bool_or(padding.expand([batch, 1, tokens, tokens]))
+}

@@ -1,0 +1,40 @@
+/// What every prompt is prefixed with, its trailing space included (diffusers:
+/// `OvisImagePipeline.system_prompt`).
+pub const SYSTEM_PROMPT: &str = "Describe the image by detailing the color, quantity, text, shape, \
+    size, texture, spatial relationships of the objects and background: ";
+
+/// Tokens that the template puts before the prompt; their embeddings are dropped.
+pub const PREFIX_TOKENS: usize = 28;
+
+/// Rows that the transformer sees: the prompt, the template's end, and zeros.
+pub const MAX_PROMPT_TOKENS: usize = 256;
+
+/// Length of the tokenised sequence, prefix included.
+pub const SEQUENCE_TOKENS: usize = PREFIX_TOKENS + MAX_PROMPT_TOKENS;
+
+/// The text that is tokenised: Qwen3's chat template for one user message with thinking off.
+pub fn render_prompt(prompt: &str) -> String {
+    format!(
+        "<|im_start|>user\n{SYSTEM_PROMPT}{prompt}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_prompt_is_one_line_with_a_trailing_space() {
+        assert!(SYSTEM_PROMPT.ends_with("background: "));
+        assert!(!SYSTEM_PROMPT.contains('\n') && !SYSTEM_PROMPT.contains("  "));
+    }
+
+    #[test]
+    fn the_prompt_stands_between_the_system_text_and_the_end_of_turn() {
+        let text = render_prompt("a cat");
+        assert!(text.starts_with("<|im_start|>user\nDescribe the image"));
+        assert!(
+            text.ends_with(": a cat<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
+        );
+    }
+}

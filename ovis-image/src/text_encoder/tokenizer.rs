@@ -1,0 +1,135 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokenizers::Tokenizer;
+
+use super::prompt::{SEQUENCE_TOKENS, render_prompt};
+use crate::error::{OvisImageError, Result};
+
+/// The tokens that the template is made of: a tokenizer that splits one of them is the wrong one.
+const TEMPLATE_TOKENS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
+const PAD_TOKEN: &str = "<|endoftext|>";
+
+/// The checkpoint's byte-level BPE, applied to the prompt template. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct PromptTokenizer {
+    tokenizer: Arc<Tokenizer>,
+    pad_id: u32,
+}
+
+/// A prompt as token ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenizedPrompt {
+    /// The real tokens, at most [`SEQUENCE_TOKENS`], template included.
+    pub ids: Vec<u32>,
+    /// Tokens at the end that did not fit and were dropped, the template's end included.
+    pub truncated: usize,
+    pad_id: u32,
+}
+
+impl PromptTokenizer {
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`OvisImageError::NotFound`], [`OvisImageError::Tokenizer`] when it cannot be parsed, and
+    /// [`OvisImageError::MissingSpecialToken`] when it lacks a token of the template.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        match std::fs::read(path) {
+            Ok(bytes) => Self::from_bytes(&bytes, path.to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(OvisImageError::NotFound {
+                    path: path.to_owned(),
+                    hint: "the tokenizer's tokenizer.json is needed to read prompts".into(),
+                })
+            }
+            Err(error) => Err(OvisImageError::io(path, error)),
+        }
+    }
+
+    /// Reads the bytes of a `tokenizer.json`; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`from_file`](Self::from_file).
+    pub fn from_bytes(bytes: &[u8], path: PathBuf) -> Result<Self> {
+        let mut tokenizer =
+            Tokenizer::from_bytes(bytes).map_err(|error| OvisImageError::Tokenizer {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
+        // Whatever the file says of padding and truncation, the template decides here.
+        tokenizer.with_padding(None);
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| OvisImageError::Tokenizer {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
+
+        let special = |token: &'static str| {
+            let single = tokenizer
+                .encode(token, false)
+                .is_ok_and(|encoding| encoding.len() == 1);
+            match tokenizer.token_to_id(token) {
+                Some(id) if single => Ok(id),
+                _ => Err(OvisImageError::MissingSpecialToken {
+                    path: path.clone(),
+                    token,
+                }),
+            }
+        };
+        for token in TEMPLATE_TOKENS {
+            special(token)?;
+        }
+        let pad_id = special(PAD_TOKEN)?;
+        Ok(Self {
+            tokenizer: Arc::new(tokenizer),
+            pad_id,
+        })
+    }
+
+    /// Renders the template and tokenises it, cut on the right to [`SEQUENCE_TOKENS`].
+    ///
+    /// # Errors
+    /// [`OvisImageError::InvalidArgument`] when the tokenizer refuses the text.
+    pub fn tokenize(&self, prompt: &str) -> Result<TokenizedPrompt> {
+        let encoding = self
+            .tokenizer
+            .encode_fast(render_prompt(prompt), false)
+            .map_err(|error| OvisImageError::argument("prompt", error.to_string()))?;
+        let mut ids = encoding.get_ids().to_vec();
+        let truncated = ids.len().saturating_sub(SEQUENCE_TOKENS);
+        ids.truncate(SEQUENCE_TOKENS);
+        Ok(TokenizedPrompt {
+            ids,
+            truncated,
+            pad_id: self.pad_id,
+        })
+    }
+
+    /// Size of the vocabulary, added tokens included: ids are below it.
+    pub fn vocab_size(&self) -> usize {
+        // The largest id decides: ids may have holes.
+        self.tokenizer
+            .get_vocab(true)
+            .values()
+            .max()
+            .map_or(0, |id| *id as usize + 1)
+    }
+}
+
+impl TokenizedPrompt {
+    /// The ids padded on the right to [`SEQUENCE_TOKENS`], as the reference's `input_ids`.
+    pub fn padded_ids(&self) -> Vec<i64> {
+        let mut ids: Vec<i64> = self.ids.iter().map(|id| i64::from(*id)).collect();
+        ids.resize(SEQUENCE_TOKENS, i64::from(self.pad_id));
+        ids
+    }
+
+    /// 1 for a real token, 0 for padding, as the reference's `attention_mask`.
+    pub fn attention_mask(&self) -> Vec<i64> {
+        (0..SEQUENCE_TOKENS)
+            .map(|position| i64::from(position < self.ids.len()))
+            .collect()
+    }
+}

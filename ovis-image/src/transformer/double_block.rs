@@ -1,0 +1,95 @@
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::{FeedForward, Modulation, StreamAttention};
+use crate::config::TransformerConfig;
+use crate::ops::{RotaryTable, clip_f16};
+
+/// A block in which image and text have their own weights and attend jointly.
+#[derive(Module, Debug)]
+pub struct DoubleStreamBlock<B: Backend> {
+    /// Modulation of the image stream's two sub-layers.
+    pub image_modulation: Modulation<B>,
+    /// Projections of the image stream.
+    pub image_attention: StreamAttention<B>,
+    /// SwiGLU of the image stream.
+    pub image_feed_forward: FeedForward<B>,
+    /// Modulation of the text stream's two sub-layers.
+    pub text_modulation: Modulation<B>,
+    /// Projections of the text stream.
+    pub text_attention: StreamAttention<B>,
+    /// SwiGLU of the text stream.
+    pub text_feed_forward: FeedForward<B>,
+}
+
+/// The two streams of a double block.
+#[derive(Debug, Clone)]
+pub struct JointHiddenStates<B: Backend> {
+    /// `[batch, image tokens, hidden]`.
+    pub image: Tensor<B, 3>,
+    /// `[batch, text tokens, hidden]`.
+    pub text: Tensor<B, 3>,
+}
+
+impl<B: Backend> DoubleStreamBlock<B> {
+    /// A block with lazy random weights.
+    pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
+        let (hidden, inner) = (config.hidden_size(), config.mlp_hidden_size());
+        Self {
+            image_modulation: Modulation::new(hidden, 2, device),
+            image_attention: StreamAttention::new(config, device),
+            image_feed_forward: FeedForward::new(hidden, inner, device),
+            text_modulation: Modulation::new(hidden, 2, device),
+            text_attention: StreamAttention::new(config, device),
+            text_feed_forward: FeedForward::new(hidden, inner, device),
+        }
+    }
+
+    /// # Shapes
+    /// - `streams`: see [`JointHiddenStates`]
+    /// - `conditioning`: `[batch, hidden]`
+    /// - `rope`: over text tokens, then image tokens
+    pub fn forward(
+        &self,
+        streams: JointHiddenStates<B>,
+        conditioning: Tensor<B, 2>,
+        rope: &RotaryTable<B>,
+    ) -> JointHiddenStates<B> {
+        let JointHiddenStates { image, text } = streams;
+        let [image_attention_mod, image_mlp_mod] =
+            self.image_modulation.forward(conditioning.clone());
+        let [text_attention_mod, text_mlp_mod] = self.text_modulation.forward(conditioning);
+
+        let image_qkv = self
+            .image_attention
+            .project(image_attention_mod.normalise(image.clone()));
+        let text_qkv = self
+            .text_attention
+            .project(text_attention_mod.normalise(text.clone()));
+        let attended = text_qkv.followed_by(image_qkv).attend(rope);
+
+        let (text_tokens, image_tokens) = (text.dims()[1], image.dims()[1]);
+        let text_update = attended.clone().narrow(1, 0, text_tokens);
+        let image_update = attended.narrow(1, text_tokens, image_tokens);
+
+        let image =
+            image_attention_mod.add_gated(image, self.image_attention.output.forward(image_update));
+        let image_update = self
+            .image_feed_forward
+            .forward(image_mlp_mod.normalise(image.clone()));
+        let image = image_mlp_mod.add_gated(image, image_update);
+
+        let text =
+            text_attention_mod.add_gated(text, self.text_attention.output.forward(text_update));
+        let text_update = self
+            .text_feed_forward
+            .forward(text_mlp_mod.normalise(text.clone()));
+        let text = text_mlp_mod.add_gated(text, text_update);
+
+        JointHiddenStates {
+            image,
+            text: clip_f16(text),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::activation::silu;
+use burn::tensor::backend::Backend;
+
+use crate::layers::LinearLayer;
+
+/// Sinusoid to conditioning vector: Linear, SiLU, Linear.
+#[derive(Module, Debug)]
+pub struct TimestepEmbedder<B: Backend> {
+    /// From the sinusoid to the hidden width.
+    pub input: LinearLayer<B>,
+    /// Hidden to hidden.
+    pub output: LinearLayer<B>,
+}
+
+impl<B: Backend> TimestepEmbedder<B> {
+    /// An embedder with lazy random weights.
+    pub fn new(channels: usize, hidden: usize, device: &B::Device) -> Self {
+        Self {
+            input: LinearLayer::new(channels, hidden, device),
+            output: LinearLayer::new(hidden, hidden, device),
+        }
+    }
+
+    /// # Shapes
+    /// - `sinusoid`: `[batch, channels]`
+    /// - output, the conditioning: `[batch, hidden]`
+    pub fn forward(&self, sinusoid: Tensor<B, 2>) -> Tensor<B, 2> {
+        self.output.forward(silu(self.input.forward(sinusoid)))
+    }
+}

@@ -1,0 +1,35 @@
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::activation::silu;
+use burn::tensor::backend::Backend;
+
+use crate::layers::LinearLayer;
+
+/// SwiGLU with biases: `down(silu(gate(x)) * up(x))` (arXiv 2002.05202; authors: `YakMLP`).
+#[derive(Module, Debug)]
+pub struct FeedForward<B: Backend> {
+    /// To the inner width, through SiLU.
+    pub gate: LinearLayer<B>,
+    /// To the inner width.
+    pub up: LinearLayer<B>,
+    /// Back to the residual width.
+    pub down: LinearLayer<B>,
+}
+
+impl<B: Backend> FeedForward<B> {
+    /// A feed-forward layer with lazy random weights.
+    pub fn new(hidden: usize, inner: usize, device: &B::Device) -> Self {
+        Self {
+            gate: LinearLayer::new(hidden, inner, device),
+            up: LinearLayer::new(hidden, inner, device),
+            down: LinearLayer::new(inner, hidden, device),
+        }
+    }
+
+    /// # Shapes
+    /// - `hidden_states` and output: `[batch, tokens, hidden]`
+    pub fn forward(&self, hidden_states: Tensor<B, 3>) -> Tensor<B, 3> {
+        let gate = silu(self.gate.forward(hidden_states.clone()));
+        self.down.forward(gate * self.up.forward(hidden_states))
+    }
+}

@@ -1,0 +1,21 @@
+//! The MMDiT (arXiv 2403.03206, in the FLUX.1 form): six double-stream blocks, where text and
+//! image keep their own weights and meet in attention, then single-stream blocks over the joint
+//! sequence. The graph is the authors' fused one: QKV, and QKV with the MLP, are single products.
+
+mod double_block;
+mod embed;
+mod feed_forward;
+mod final_layer;
+mod model;
+mod modulation;
+mod self_attention;
+mod single_block;
+
+pub use double_block::{DoubleStreamBlock, JointHiddenStates};
+pub use embed::TimestepEmbedder;
+pub use feed_forward::FeedForward;
+pub use final_layer::FinalLayer;
+pub use model::{OvisImageTransformer, TransformerInput};
+pub use modulation::{Modulation, ModulationParams};
+pub use self_attention::{QkNorm, StreamAttention};
+pub use single_block::SingleStreamBlock;

@@ -1,0 +1,131 @@
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::{
+    DoubleStreamBlock, FinalLayer, JointHiddenStates, SingleStreamBlock, TimestepEmbedder,
+};
+use crate::config::TransformerConfig;
+use crate::layers::{LinearLayer, RmsNormLayer};
+use crate::ops::{RotaryTable, timestep_embedding};
+
+/// The denoiser (diffusers: `OvisImageTransformer2DModel`): it predicts `noise - clean`.
+#[derive(Module, Debug)]
+pub struct OvisImageTransformer<B: Backend> {
+    /// Latent patches to hidden states.
+    pub image_embedder: LinearLayer<B>,
+    /// Norm of the text embeddings.
+    pub text_norm: RmsNormLayer<B>,
+    /// Text embeddings to hidden states.
+    pub text_embedder: LinearLayer<B>,
+    /// Timestep to conditioning.
+    pub timestep_embedder: TimestepEmbedder<B>,
+    /// Blocks with two streams.
+    pub double_blocks: Vec<DoubleStreamBlock<B>>,
+    /// Blocks with one.
+    pub single_blocks: Vec<SingleStreamBlock<B>>,
+    /// Hidden states to the prediction.
+    pub final_layer: FinalLayer<B>,
+    axes_dims_rope: [usize; 3],
+}
+
+/// What the denoiser reads at one step.
+#[derive(Debug, Clone)]
+pub struct TransformerInput<'a, B: Backend> {
+    /// Packed noisy latents, `[batch, image tokens, channels]`, in the model's dtype.
+    pub latents: Tensor<B, 3>,
+    /// Text embeddings with their zero rows, `[batch, text tokens, context]`, in the same dtype.
+    pub prompt_embeds: Tensor<B, 3>,
+    /// One per batch item, 0 (clean) to 1 (noise).
+    pub timesteps: &'a [f32],
+    /// From [`OvisImageTransformer::rope`].
+    pub rope: &'a RotaryTable<B>,
+}
+
+impl TransformerConfig {
+    /// Builds the model with lazy random weights: nothing is allocated before first use.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> OvisImageTransformer<B> {
+        let hidden = self.hidden_size();
+        OvisImageTransformer {
+            image_embedder: LinearLayer::new(self.in_channels, hidden, device),
+            text_norm: RmsNormLayer::new(self.joint_attention_dim, Self::NORM_EPS, device),
+            text_embedder: LinearLayer::new(self.joint_attention_dim, hidden, device),
+            timestep_embedder: TimestepEmbedder::new(Self::TIME_CHANNELS, hidden, device),
+            double_blocks: (0..self.num_layers)
+                .map(|_| DoubleStreamBlock::new(self, device))
+                .collect(),
+            single_blocks: (0..self.num_single_layers)
+                .map(|_| SingleStreamBlock::new(self, device))
+                .collect(),
+            final_layer: FinalLayer::new(hidden, self.output_channels(), device),
+            axes_dims_rope: self.axes_dims_rope,
+        }
+    }
+}
+
+impl<B: Backend> OvisImageTransformer<B> {
+    /// The rotary table of `text_tokens` tokens at (0, i, i) and a patch grid at (0, row, column).
+    /// It depends on the size alone: make it once per request.
+    pub fn rope(
+        &self,
+        text_tokens: usize,
+        [rows, columns]: [usize; 2],
+        device: &B::Device,
+    ) -> RotaryTable<B> {
+        let text = (0..text_tokens).map(|i| [0.0, i as f64, i as f64]);
+        let image = (0..rows)
+            .flat_map(|row| (0..columns).map(move |column| [0.0, row as f64, column as f64]));
+        let positions: Vec<[f64; 3]> = text.chain(image).collect();
+        RotaryTable::from_positions(
+            &positions,
+            &self.axes_dims_rope,
+            TransformerConfig::ROPE_THETA,
+            device,
+        )
+    }
+
+    /// The conditioning vector of each batch item's timestep.
+    ///
+    /// # Shapes
+    /// - `timesteps`: one per batch item, 0 (clean) to 1 (noise)
+    /// - output: `[batch, hidden]`, in the model's dtype
+    pub fn conditioning(&self, timesteps: &[f32]) -> Tensor<B, 2> {
+        let weight = self.timestep_embedder.input.weight.val();
+        let sinusoid = timestep_embedding(
+            timesteps,
+            TransformerConfig::TIME_CHANNELS,
+            weight.dtype(),
+            &weight.device(),
+        );
+        self.timestep_embedder.forward(sinusoid)
+    }
+
+    /// One prediction of the velocity `noise - clean`.
+    ///
+    /// # Shapes
+    /// - `input`: see [`TransformerInput`]
+    /// - output: `[batch, image tokens, channels]`, in the model's dtype
+    ///
+    /// # Panics
+    /// When shapes or dtypes disagree (the pipeline checks them before).
+    pub fn forward(&self, input: TransformerInput<'_, B>) -> Tensor<B, 3> {
+        let conditioning = self.conditioning(input.timesteps);
+        let mut streams = JointHiddenStates {
+            image: self.image_embedder.forward(input.latents),
+            text: self
+                .text_embedder
+                .forward(self.text_norm.forward(input.prompt_embeds)),
+        };
+        for block in &self.double_blocks {
+            streams = block.forward(streams, conditioning.clone(), input.rope);
+        }
+
+        let (text_tokens, image_tokens) = (streams.text.dims()[1], streams.image.dims()[1]);
+        let mut hidden_states = Tensor::cat(vec![streams.text, streams.image], 1);
+        for block in &self.single_blocks {
+            hidden_states = block.forward(hidden_states, conditioning.clone(), input.rope);
+        }
+        let image = hidden_states.narrow(1, text_tokens, image_tokens);
+        self.final_layer.forward(image, conditioning)
+    }
+}

@@ -1,0 +1,62 @@
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::activation::silu;
+use burn::tensor::backend::Backend;
+
+use super::self_attention::split_qkv;
+use super::{Modulation, QkNorm};
+use crate::config::TransformerConfig;
+use crate::layers::LinearLayer;
+use crate::ops::{RotaryTable, clip_f16};
+
+/// A block over the joint sequence, attention and SwiGLU side by side (arXiv 2302.05442).
+#[derive(Module, Debug)]
+pub struct SingleStreamBlock<B: Backend> {
+    /// Modulation of the one sub-layer.
+    pub modulation: Modulation<B>,
+    /// `hidden -> 3 * hidden + 2 * inner`, rows (query, key, value, up, gate).
+    pub qkv_mlp: LinearLayer<B>,
+    /// Norms of the heads.
+    pub qk_norm: QkNorm<B>,
+    /// `hidden + inner -> hidden`, columns (attention, MLP).
+    pub output: LinearLayer<B>,
+}
+
+impl<B: Backend> SingleStreamBlock<B> {
+    /// A block with lazy random weights.
+    pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
+        let (hidden, inner) = (config.hidden_size(), config.mlp_hidden_size());
+        Self {
+            modulation: Modulation::new(hidden, 1, device),
+            qkv_mlp: LinearLayer::new(hidden, 3 * hidden + 2 * inner, device),
+            qk_norm: QkNorm::new(config, device),
+            output: LinearLayer::new(hidden + inner, hidden, device),
+        }
+    }
+
+    /// # Shapes
+    /// - `hidden_states` and output: `[batch, text + image tokens, hidden]`
+    /// - `conditioning`: `[batch, hidden]`
+    pub fn forward(
+        &self,
+        hidden_states: Tensor<B, 3>,
+        conditioning: Tensor<B, 2>,
+        rope: &RotaryTable<B>,
+    ) -> Tensor<B, 3> {
+        let [_, _, hidden] = hidden_states.dims();
+        let [modulation] = self.modulation.forward(conditioning);
+
+        let projected = self
+            .qkv_mlp
+            .forward(modulation.normalise(hidden_states.clone()));
+        let inner = (projected.dims()[2] - 3 * hidden) / 2;
+        let up = projected.clone().narrow(2, 3 * hidden, inner);
+        let gate = projected.clone().narrow(2, 3 * hidden + inner, inner);
+        let attended = split_qkv(projected.narrow(2, 0, 3 * hidden), &self.qk_norm).attend(rope);
+
+        let update = self
+            .output
+            .forward(Tensor::cat(vec![attended, silu(gate) * up], 2));
+        clip_f16(modulation.add_gated(hidden_states, update))
+    }
+}

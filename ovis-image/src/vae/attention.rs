@@ -1,0 +1,65 @@
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use crate::config::VaeConfig;
+use crate::layers::{GroupNormLayer, LinearLayer};
+use crate::ops::{AttentionMask, attention};
+
+/// Single-head attention over all pixels, with its residual.
+#[derive(Module, Debug)]
+pub struct VaeAttention<B: Backend> {
+    /// Before the projections.
+    pub norm: GroupNormLayer<B>,
+    /// `channels -> channels`; a 1x1 convolution in BFL's files.
+    pub query: LinearLayer<B>,
+    /// `channels -> channels`.
+    pub key: LinearLayer<B>,
+    /// `channels -> channels`.
+    pub value: LinearLayer<B>,
+    /// `channels -> channels`.
+    pub output: LinearLayer<B>,
+}
+
+impl<B: Backend> VaeAttention<B> {
+    /// An attention layer with lazy random weights.
+    pub fn new(config: &VaeConfig, channels: usize, device: &B::Device) -> Self {
+        let linear = || LinearLayer::new(channels, channels, device);
+        Self {
+            norm: GroupNormLayer::new(
+                config.norm_num_groups,
+                channels,
+                VaeConfig::NORM_EPS,
+                device,
+            ),
+            query: linear(),
+            key: linear(),
+            value: linear(),
+            output: linear(),
+        }
+    }
+
+    /// # Shapes
+    /// - `input` and output: `[batch, channels, height, width]`
+    pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [batch, channels, height, width] = input.dims();
+        let pixels = self
+            .norm
+            .forward(input.clone())
+            .reshape([batch, channels, height * width])
+            .swap_dims(1, 2);
+        let head = |linear: &LinearLayer<B>| linear.forward(pixels.clone()).unsqueeze_dim::<4>(1);
+        let attended = attention(
+            head(&self.query),
+            head(&self.key),
+            head(&self.value),
+            AttentionMask::Full,
+        );
+        let update = self
+            .output
+            .forward(attended.squeeze_dim::<3>(1))
+            .swap_dims(1, 2)
+            .reshape([batch, channels, height, width]);
+        input + update
+    }
+}

@@ -1,0 +1,16 @@
+//! FLUX.1's autoencoder (diffusers: `AutoencoderKL`): residual blocks with GroupNorm and SiLU,
+//! one attention in the middle, no quantisation convolutions.
+
+mod attention;
+mod decoder;
+mod encoder;
+mod mid_block;
+mod model;
+mod resnet;
+
+pub use attention::VaeAttention;
+pub use decoder::{UpBlock, VaeDecoder};
+pub use encoder::{DownBlock, VaeEncoder};
+pub use mid_block::MidBlock;
+pub use model::{AutoencoderKl, LatentDistribution};
+pub use resnet::ResnetBlock;

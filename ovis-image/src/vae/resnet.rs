@@ -1,0 +1,56 @@
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::activation::silu;
+use burn::tensor::backend::Backend;
+
+use crate::config::VaeConfig;
+use crate::layers::{ConvLayer, GroupNormLayer};
+
+/// `x + conv(silu(norm(conv(silu(norm(x))))))`, with a 1x1 convolution where widths differ.
+#[derive(Module, Debug)]
+pub struct ResnetBlock<B: Backend> {
+    /// Before the first convolution.
+    pub norm1: GroupNormLayer<B>,
+    /// Changes the width.
+    pub conv1: ConvLayer<B>,
+    /// Before the second convolution.
+    pub norm2: GroupNormLayer<B>,
+    /// Keeps the width.
+    pub conv2: ConvLayer<B>,
+    /// For the residual, where the width changes.
+    pub shortcut: Option<ConvLayer<B>>,
+}
+
+impl<B: Backend> ResnetBlock<B> {
+    /// A block from `input` to `output` channels with lazy random weights.
+    pub fn new(config: &VaeConfig, input: usize, output: usize, device: &B::Device) -> Self {
+        let norm = |channels| {
+            GroupNormLayer::new(
+                config.norm_num_groups,
+                channels,
+                VaeConfig::NORM_EPS,
+                device,
+            )
+        };
+        Self {
+            norm1: norm(input),
+            conv1: ConvLayer::same(input, output, 3, device),
+            norm2: norm(output),
+            conv2: ConvLayer::same(output, output, 3, device),
+            shortcut: (input != output).then(|| ConvLayer::same(input, output, 1, device)),
+        }
+    }
+
+    /// # Shapes
+    /// - `input`: `[batch, in, height, width]`
+    /// - output: `[batch, out, height, width]`
+    pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let hidden_states = self.conv1.forward(silu(self.norm1.forward(input.clone())));
+        let hidden_states = self.conv2.forward(silu(self.norm2.forward(hidden_states)));
+        let residual = match &self.shortcut {
+            Some(shortcut) => shortcut.forward(input),
+            None => input,
+        };
+        residual + hidden_states
+    }
+}

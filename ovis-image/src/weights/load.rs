@@ -1,0 +1,298 @@
+//! Loading with every tensor accounted for. First a plan is made from shapes alone, and all that
+//! does not fit is reported at once; only then are bytes read, one tensor at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+
+use super::convert::{HostBuffer, is_readable};
+use super::names::{NameTable, Piece};
+use super::source::TensorSource;
+use crate::error::{OvisImageError, Result, WeightsReport, WrongShape};
+
+/// Fills a model's parameters from a checkpoint in the dtype asked for.
+///
+/// Host memory peaks at the largest tensor: each is read from the map, converted, and sent to the
+/// device before the next.
+///
+/// # Errors
+/// [`OvisImageError::Weights`] listing every missing, unexpected and wrongly shaped tensor, before
+/// anything is read; [`OvisImageError::UnknownDtype`] for a weight that is not a float.
+pub fn load_weights<B: Backend, M: Module<B>>(
+    module: M,
+    part: &'static str,
+    source: &TensorSource,
+    table: &NameTable,
+    dtype: DType,
+    device: &B::Device,
+) -> Result<M> {
+    let mut parameters = ParameterShapes::default();
+    module.visit(&mut parameters);
+
+    let plan = plan(part, source, table, &parameters.shapes)?;
+    tracing::debug!(part, tensors = plan.len(), path = %source.path().display(), "loading weights");
+
+    Ok(module.map(&mut Loader::<B> {
+        path: Vec::new(),
+        source,
+        plan,
+        dtype,
+        device,
+    }))
+}
+
+/// Where each parameter's elements come from.
+type Plan = BTreeMap<String, PlannedTensor>;
+
+struct PlannedTensor {
+    shape: Vec<usize>,
+    /// Names in the source.
+    pieces: Vec<Piece<String>>,
+}
+
+/// Our parameters' paths and shapes, taken without materialising any.
+#[derive(Default)]
+struct ParameterShapes {
+    path: Vec<String>,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for ParameterShapes {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.shapes
+            .insert(self.path.join("."), param.lazy_shape().to_vec());
+    }
+}
+
+fn plan(
+    part: &'static str,
+    source: &TensorSource,
+    table: &NameTable,
+    parameters: &BTreeMap<String, Vec<usize>>,
+) -> Result<Plan> {
+    let mut report = WeightsReport {
+        source: source.path().to_owned(),
+        part,
+        ..WeightsReport::default()
+    };
+    let mut originals: BTreeMap<String, &str> = BTreeMap::new();
+    for name in source.names() {
+        if let Some(normal) = table.normalise(name)
+            && let Some(other) = originals.insert(normal, name)
+        {
+            report
+                .unexpected
+                .push(format!("{name} (the same tensor as {other})"));
+        }
+    }
+
+    let mut used = BTreeSet::new();
+    let mut plan = Plan::new();
+    for (path, shape) in parameters {
+        let Some(pieces) = table.pieces(path) else {
+            report
+                .missing
+                .push(format!("{path} (no name for it in this layout)"));
+            continue;
+        };
+        let mut found = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            let normal = piece.name();
+            match originals.get(normal) {
+                Some(original) => {
+                    used.insert(normal.clone());
+                    found.push(piece.map(|_| (*original).to_owned()));
+                }
+                None if report.missing.contains(normal) => {}
+                None => report.missing.push(normal.clone()),
+            }
+        }
+        let complete = table.pieces(path).map_or(0, |pieces| pieces.len()) == found.len();
+        if complete {
+            if let Some(wrong) = shape_mismatch(source, &found, shape) {
+                report.wrong_shape.push(wrong);
+            }
+            plan.insert(
+                path.clone(),
+                PlannedTensor {
+                    shape: shape.clone(),
+                    pieces: found,
+                },
+            );
+        }
+    }
+    report.unexpected.extend(
+        originals
+            .iter()
+            .filter(|(normal, _)| !used.contains(*normal))
+            .map(|(_, original)| (*original).to_owned()),
+    );
+    if !report.is_clean() {
+        return Err(OvisImageError::Weights(Box::new(report)));
+    }
+    check_dtypes(source, &plan)?;
+    Ok(plan)
+}
+
+/// Compares the stacked pieces with the parameter; trailing axes of 1 do not count, so that a 1x1
+/// convolution can fill a linear layer.
+fn shape_mismatch(
+    source: &TensorSource,
+    pieces: &[Piece<String>],
+    expected: &[usize],
+) -> Option<WrongShape> {
+    fn trimmed(mut shape: &[usize]) -> &[usize] {
+        while let [head @ .., 1] = shape {
+            if head.is_empty() {
+                break;
+            }
+            shape = head;
+        }
+        shape
+    }
+    let names: Vec<&str> = pieces.iter().map(|piece| piece.name().as_str()).collect();
+    let wrong = |expected: Vec<usize>, tensor: String, actual: &[usize]| {
+        Some(WrongShape {
+            tensor,
+            expected,
+            actual: actual.to_vec(),
+        })
+    };
+    let columns = &trimmed(expected)[1..];
+    let mut rows = 0;
+    let mut square_rows = None;
+    for piece in pieces {
+        let actual = source.shape(piece.name())?;
+        let shape = trimmed(actual);
+        let [piece_rows, piece_columns @ ..] = shape else {
+            return wrong(expected.to_vec(), piece.name().clone(), actual);
+        };
+        let half = *piece_rows / 2;
+        let (taken, halvable) = match piece {
+            Piece::Whole(_) | Piece::Square(_) => (*piece_rows, true),
+            Piece::FirstHalf(_) | Piece::SecondHalf(_) => (half, piece_rows % 2 == 0),
+        };
+        let square = match piece {
+            Piece::Square(_) => {
+                let side =
+                    *square_rows.get_or_insert(columns.first().copied().unwrap_or(*piece_rows));
+                taken == side
+            }
+            _ => true,
+        };
+        if piece_columns != columns || !halvable || !square {
+            let mut needed = match (piece, square_rows) {
+                (Piece::Square(_), Some(side)) => vec![side],
+                (Piece::FirstHalf(_) | Piece::SecondHalf(_), _) => {
+                    vec![2 * expected[0] / pieces.len()]
+                }
+                _ if pieces.len() == 1 => vec![expected[0]],
+                _ => vec![*piece_rows],
+            };
+            needed.extend(columns);
+            return wrong(needed, piece.name().clone(), actual);
+        }
+        rows += taken;
+    }
+    if rows != expected[0] {
+        let actual = source.shape(pieces[pieces.len() - 1].name())?;
+        if pieces.len() == 1 {
+            return wrong(
+                match pieces[0] {
+                    Piece::Whole(_) | Piece::Square(_) => expected.to_vec(),
+                    _ => [&[2 * expected[0]], columns].concat(),
+                },
+                names[0].to_owned(),
+                actual,
+            );
+        }
+        return wrong(
+            expected.to_vec(),
+            names.join(" + "),
+            &[&[rows], columns].concat(),
+        );
+    }
+    None
+}
+
+fn check_dtypes(source: &TensorSource, plan: &Plan) -> Result<()> {
+    for name in plan
+        .values()
+        .flat_map(|tensor| &tensor.pieces)
+        .map(Piece::name)
+    {
+        if let Some((file, entry)) = source.entry(name)
+            && !is_readable(entry.dtype)
+        {
+            return Err(OvisImageError::UnknownDtype {
+                path: file.path().to_owned(),
+                tensor: name.clone(),
+                dtype: format!("{:?}", entry.dtype),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Fills parameters from their plan.
+struct Loader<'a, B: Backend> {
+    path: Vec<String>,
+    source: &'a TensorSource,
+    plan: Plan,
+    dtype: DType,
+    device: &'a B::Device,
+}
+
+impl<B: Backend> Loader<'_, B> {
+    fn read<const D: usize>(&self, planned: &PlannedTensor) -> Tensor<B, D> {
+        let mut buffer = HostBuffer::new(self.dtype, planned.shape.iter().product());
+        for piece in &planned.pieces {
+            if let Some((file, entry)) = self.source.entry(piece.name()) {
+                let bytes = file.data(entry);
+                let (first, second) = bytes.split_at(bytes.len() / 2);
+                let bytes = match piece {
+                    Piece::Whole(_) | Piece::Square(_) => bytes,
+                    Piece::FirstHalf(_) => first,
+                    Piece::SecondHalf(_) => second,
+                };
+                buffer.extend(bytes, entry.dtype);
+            }
+        }
+        Tensor::from_data(
+            buffer.into_data(planned.shape.clone()),
+            (self.device, self.dtype),
+        )
+    }
+}
+
+impl<B: Backend> ModuleMapper<B> for Loader<'_, B> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        match self.plan.get(&self.path.join(".")) {
+            Some(planned) => {
+                let tensor = self.read(planned);
+                let id = param.id;
+                param.transform_for_load(tensor, id)
+            }
+            // Unreachable: the plan has every parameter that the visitor saw.
+            None => param,
+        }
+    }
+}

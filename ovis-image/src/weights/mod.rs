@@ -1,0 +1,19 @@
+//! From files to models: finding the layout, reading safetensors, naming, and loading with every
+//! tensor accounted for. Key names of checkpoints live here and nowhere else.
+
+mod checkpoint;
+mod convert;
+mod infer;
+mod layout;
+mod load;
+mod names;
+mod safetensors;
+mod source;
+
+pub use checkpoint::{Checkpoint, EmbeddedCheckpoint};
+pub use layout::{CheckpointPaths, Layout};
+pub use load::load_weights;
+pub use names::{NameTable, TransformerNaming, VaeNaming};
+pub use source::TensorSource;
+
+pub(crate) use checkpoint::TokenizerFile;
