@@ -1,1 +1,7 @@
-//! stub
+//! What the tests share: golden cases, tolerances, and the model that is written in three layouts.
+
+pub mod compare;
+pub mod golden;
+pub mod layouts;
+pub mod stages;
+pub mod tolerance;

@@ -45,14 +45,22 @@ impl<B: Backend> LinearLayer<B> {
         let mut dims = input.dims();
         let rows = dims.iter().take(D - 1).product::<usize>();
 
-        let mut output = input
-            .reshape([rows, in_features])
-            .matmul(weight.transpose());
+        let mut output = product(input.reshape([rows, in_features]), weight.transpose());
         if let Some(bias) = &self.bias {
             output = output + bias.val().unsqueeze::<2>();
         }
         dims[D - 1] = out_features;
         output.reshape(dims)
+    }
+}
+
+/// `a b` of matrices. A single row goes through as two: CubeCL's vector-matrix kernels give wrong
+/// results on adapters with narrow subgroups (seen on Mesa's software Vulkan), and autotuning picks
+/// by speed alone.
+fn product<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
+    match a.dims()[0] {
+        1 => a.repeat_dim(0, 2).matmul(b).narrow(0, 0, 1),
+        _ => a.matmul(b),
     }
 }
 

@@ -110,6 +110,22 @@ impl<B: Backend> OvisImageTransformer<B> {
     /// When shapes or dtypes disagree (the pipeline checks them before).
     pub fn forward(&self, input: TransformerInput<'_, B>) -> Tensor<B, 3> {
         let conditioning = self.conditioning(input.timesteps);
+        self.forward_conditioned(input, conditioning)
+    }
+
+    /// The same from a conditioning vector in place of the timesteps, which are not read.
+    ///
+    /// # Shapes
+    /// - `conditioning`: `[batch, hidden]`, from [`conditioning`](Self::conditioning)
+    /// - output: `[batch, image tokens, channels]`, in the model's dtype
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn forward_conditioned(
+        &self,
+        input: TransformerInput<'_, B>,
+        conditioning: Tensor<B, 2>,
+    ) -> Tensor<B, 3> {
         let mut streams = JointHiddenStates {
             image: self.image_embedder.forward(input.latents),
             text: self

@@ -2,7 +2,6 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::PadMode;
 
 use super::{MidBlock, ResnetBlock};
 use crate::config::VaeConfig;
@@ -39,10 +38,20 @@ impl<B: Backend> DownBlock<B> {
         }
         match &self.downsample {
             // Padded on the right and at the bottom only, as the original does.
-            Some(conv) => conv.forward(hidden_states.pad((0, 1, 0, 1), PadMode::Constant(0.0))),
+            Some(conv) => conv.forward(pad_right_and_bottom(hidden_states)),
             None => hidden_states,
         }
     }
+}
+
+/// One row and one column of zeros. Burn's `pad` fills in the backend's default dtype, which
+/// panics for others.
+fn pad_right_and_bottom<B: Backend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [batch, channels, height, width] = input.dims();
+    let options = (&input.device(), input.dtype());
+    let column = Tensor::zeros([batch, channels, height, 1], options);
+    let row = Tensor::zeros([batch, channels, 1, width + 1], options);
+    Tensor::cat(vec![Tensor::cat(vec![input, column], 3), row], 2)
 }
 
 impl<B: Backend> VaeEncoder<B> {

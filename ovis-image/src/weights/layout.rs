@@ -41,6 +41,19 @@ pub struct CheckpointPaths {
     pub scheduler: Option<PathBuf>,
 }
 
+/// Parts that are given by their own paths, each in place of what a folder holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PartPaths {
+    /// The denoiser.
+    pub transformer: Option<PathBuf>,
+    /// The autoencoder.
+    pub vae: Option<PathBuf>,
+    /// The language model.
+    pub text_encoder: Option<PathBuf>,
+    /// A `tokenizer.json` or a folder that has one.
+    pub tokenizer: Option<PathBuf>,
+}
+
 impl CheckpointPaths {
     /// Finds the parts of a checkpoint in a folder.
     ///
@@ -48,60 +61,74 @@ impl CheckpointPaths {
     /// [`OvisImageError::NotFound`] when the folder or one of its parts is not there,
     /// [`OvisImageError::UnknownLayout`] when it looks like none of the layouts.
     pub fn discover(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::discover_with(folder, &PartPaths::default())
+    }
+
+    /// Finds the parts that are not given; the folder may lack the others.
+    ///
+    /// # Errors
+    /// As [`discover`](Self::discover).
+    pub fn discover_with(folder: impl AsRef<Path>, given: &PartPaths) -> Result<Self> {
         let folder = folder.as_ref();
         match Layout::of(folder)? {
-            Layout::Diffusers => Self::diffusers(folder),
-            Layout::Authors => Self::authors(folder),
-            Layout::ComfyUi => Self::comfyui(folder),
+            Layout::Diffusers => Self::diffusers(folder, given),
+            Layout::Authors => Self::authors(folder, given),
+            Layout::ComfyUi => Self::comfyui(folder, given),
         }
     }
 
-    fn diffusers(folder: &Path) -> Result<Self> {
+    fn diffusers(folder: &Path, given: &PartPaths) -> Result<Self> {
         let part =
             |name: &str| existing(folder.join(name), "a diffusers checkpoint has this folder");
         let scheduler = folder.join("scheduler").join("scheduler_config.json");
         Ok(Self {
-            transformer: part("transformer")?,
-            vae: part("vae")?,
-            text_encoder: part("text_encoder")?,
-            tokenizer: part("tokenizer")?,
+            transformer: given_or(&given.transformer, || part("transformer"))?,
+            vae: given_or(&given.vae, || part("vae"))?,
+            text_encoder: given_or(&given.text_encoder, || part("text_encoder"))?,
+            tokenizer: given_or(&given.tokenizer, || part("tokenizer"))?,
             scheduler: scheduler.is_file().then_some(scheduler),
         })
     }
 
-    fn authors(folder: &Path) -> Result<Self> {
+    fn authors(folder: &Path, given: &PartPaths) -> Result<Self> {
         let part = |name: &str| {
             existing(
                 folder.join(name),
                 "the authors' checkpoint has it beside ovis_image.safetensors",
             )
         };
-        let text_encoder = part("Ovis2.5-2B")?;
         Ok(Self {
-            transformer: part("ovis_image.safetensors")?,
-            vae: part("ae.safetensors")?,
-            tokenizer: text_encoder.clone(),
-            text_encoder,
+            transformer: given_or(&given.transformer, || part("ovis_image.safetensors"))?,
+            vae: given_or(&given.vae, || part("ae.safetensors"))?,
+            text_encoder: given_or(&given.text_encoder, || part("Ovis2.5-2B"))?,
+            tokenizer: given_or(&given.tokenizer, || part("Ovis2.5-2B"))?,
             scheduler: None,
         })
     }
 
-    fn comfyui(folder: &Path) -> Result<Self> {
-        let tokenizer = ["tokenizer", "tokenizer.json", "text_encoders/tokenizer.json"]
-            .iter()
-            .map(|name| folder.join(name))
-            .find(|path| path.exists())
-            .ok_or_else(|| OvisImageError::NotFound {
-                path: folder.join("tokenizer.json"),
-                hint: "ComfyUI's files carry no tokenizer: put Qwen3's tokenizer.json there, or give its path \
-                       (--tokenizer)"
-                    .into(),
-            })?;
+    fn comfyui(folder: &Path, given: &PartPaths) -> Result<Self> {
+        let tokenizer = || {
+            ["tokenizer", "tokenizer.json", "text_encoders/tokenizer.json"]
+                .iter()
+                .map(|name| folder.join(name))
+                .find(|path| path.exists())
+                .ok_or_else(|| OvisImageError::NotFound {
+                    path: folder.join("tokenizer.json"),
+                    hint: "ComfyUI's files carry no tokenizer: put Qwen3's tokenizer.json there, or give its path \
+                           (--tokenizer)"
+                        .into(),
+                })
+        };
+        let weights = |name: &str, stem: &str| only_weights(&folder.join(name), stem);
         Ok(Self {
-            transformer: only_weights(&folder.join("diffusion_models"), "ovis_image")?,
-            vae: only_weights(&folder.join("vae"), "ae")?,
-            text_encoder: only_weights(&folder.join("text_encoders"), "ovis_2.5")?,
-            tokenizer,
+            transformer: given_or(&given.transformer, || {
+                weights("diffusion_models", "ovis_image")
+            })?,
+            vae: given_or(&given.vae, || weights("vae", "ae"))?,
+            text_encoder: given_or(&given.text_encoder, || {
+                weights("text_encoders", "ovis_2.5")
+            })?,
+            tokenizer: given_or(&given.tokenizer, tokenizer)?,
             scheduler: None,
         })
     }
@@ -125,6 +152,10 @@ impl Layout {
             Err(OvisImageError::UnknownLayout { path: folder })
         }
     }
+}
+
+fn given_or(given: &Option<PathBuf>, find: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
+    given.clone().map_or_else(find, Ok)
 }
 
 fn existing(path: PathBuf, hint: &str) -> Result<PathBuf> {

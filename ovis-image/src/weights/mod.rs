@@ -11,7 +11,7 @@ mod safetensors;
 mod source;
 
 pub use checkpoint::{Checkpoint, EmbeddedCheckpoint};
-pub use layout::{CheckpointPaths, Layout};
+pub use layout::{CheckpointPaths, Layout, PartPaths};
 pub use load::load_weights;
 pub use names::{NameTable, TransformerNaming, VaeNaming};
 pub use source::TensorSource;

@@ -1,0 +1,37 @@
+//! How far apart two lists of numbers are.
+
+/// `‖a - b‖ / ‖b‖`, infinite when lengths differ or `actual` is not finite.
+pub fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
+    if actual.len() != expected.len() {
+        return f64::INFINITY;
+    }
+    let mut difference = 0.0;
+    let mut norm = 0.0;
+    for (a, b) in actual.iter().zip(expected) {
+        difference += (f64::from(*a) - f64::from(*b)).powi(2);
+        norm += f64::from(*b).powi(2);
+    }
+    match difference.is_finite() {
+        true if difference == 0.0 => 0.0,
+        true => (difference / norm).sqrt(),
+        false => f64::INFINITY,
+    }
+}
+
+/// The largest absolute difference, infinite when lengths differ.
+pub fn largest_difference(actual: &[f32], expected: &[f32]) -> f64 {
+    if actual.len() != expected.len() {
+        return f64::INFINITY;
+    }
+    actual
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs())
+        .fold(0.0, |largest, difference| {
+            if difference.is_nan() {
+                f64::INFINITY
+            } else {
+                largest.max(difference)
+            }
+        })
+}

@@ -1,0 +1,210 @@
+//! Golden cases: what the Python reference was asked, and what it gave.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::TensorData;
+use ovis_image::{GenerationRequest, WeightDtype};
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+/// `tests/golden`.
+pub fn golden_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+/// A value that is one or a list.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany<T> {
+    /// One.
+    One(T),
+    /// A list.
+    Many(Vec<T>),
+}
+
+impl<T: Clone> OneOrMany<T> {
+    /// As a list.
+    pub fn to_vec(&self) -> Vec<T> {
+        match self {
+            Self::One(value) => vec![value.clone()],
+            Self::Many(values) => values.clone(),
+        }
+    }
+}
+
+/// `case.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Case {
+    /// The case's name and folder.
+    pub name: String,
+    /// The model's folder, relative to the case's.
+    pub model: String,
+    /// Prompts.
+    pub prompt: OneOrMany<String>,
+    /// Negative prompts.
+    pub negative_prompt: OneOrMany<String>,
+    /// Pixels.
+    pub width: usize,
+    /// Pixels.
+    pub height: usize,
+    /// Denoising steps.
+    pub steps: usize,
+    /// Guidance.
+    pub guidance_scale: f32,
+    /// A seed for the batch, or one per image.
+    pub seed: OneOrMany<u64>,
+    /// Images of each prompt.
+    pub images_per_prompt: usize,
+    /// Own sigmas.
+    pub sigmas: Option<Vec<f32>>,
+    /// Tokens of each prompt before cutting.
+    pub prompt_tokens: Vec<usize>,
+}
+
+/// The reference's tensors of a case in one dtype.
+#[derive(Debug)]
+pub struct Golden {
+    bytes: Vec<u8>,
+}
+
+/// The cases that have a golden of a dtype, by name.
+pub const CASES: [&str; 11] = [
+    "base",
+    "head32_gqa4",
+    "head64_sharded",
+    "prompt_zh",
+    "prompt_empty",
+    "prompt_special",
+    "prompt_long",
+    "custom_sigmas",
+    "batch_seeds",
+    "batch_one_generator",
+    "one_token",
+];
+
+impl Case {
+    /// Reads a case by name.
+    ///
+    /// # Panics
+    /// When it is not there: a test without its golden has failed.
+    #[allow(clippy::expect_used)]
+    pub fn read(name: &str) -> Self {
+        let text = std::fs::read(golden_folder().join(name).join("case.json"))
+            .expect("case.json is committed");
+        serde_json::from_slice(&text).expect("case.json has the fields of Case")
+    }
+
+    /// The folder of the case's model.
+    pub fn model_folder(&self) -> PathBuf {
+        golden_folder().join(&self.name).join(&self.model)
+    }
+
+    /// The reference's tensors, if there are any in this dtype.
+    #[allow(clippy::expect_used)]
+    pub fn golden(&self, dtype: WeightDtype) -> Option<Golden> {
+        let name = match dtype {
+            WeightDtype::F32 => "golden.safetensors",
+            WeightDtype::BF16 => "golden_bf16.safetensors",
+            WeightDtype::F16 => return None,
+        };
+        let path = golden_folder().join(&self.name).join(name);
+        path.exists().then(|| Golden {
+            bytes: std::fs::read(path).expect("the file was just seen"),
+        })
+    }
+
+    /// The case as a request.
+    pub fn request(&self) -> GenerationRequest {
+        let request = GenerationRequest::with_prompts(self.prompt.to_vec())
+            .negative_prompts(self.negative_prompt.to_vec())
+            .size(self.width, self.height)
+            .num_inference_steps(self.steps)
+            .guidance_scale(self.guidance_scale)
+            .images_per_prompt(self.images_per_prompt);
+        let request = match &self.seed {
+            OneOrMany::One(seed) => request.seed(*seed),
+            OneOrMany::Many(seeds) => request.seed_per_image(seeds.iter().copied()),
+        };
+        match &self.sigmas {
+            Some(sigmas) => request.sigmas(sigmas.iter().copied()),
+            None => request,
+        }
+    }
+
+    /// Whether the reference ran a second pass.
+    pub fn guided(&self) -> bool {
+        self.guidance_scale > 1.0
+    }
+}
+
+#[allow(clippy::expect_used)]
+impl Golden {
+    /// Opens any golden file.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn open(path: &Path) -> Self {
+        Self {
+            bytes: std::fs::read(path).expect("goldens are committed"),
+        }
+    }
+
+    fn tensors(&self) -> SafeTensors<'_> {
+        SafeTensors::deserialize(&self.bytes).expect("goldens are safetensors files")
+    }
+
+    /// Whether the file has a tensor.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors().tensor(name).is_ok()
+    }
+
+    /// A float tensor as f32, whatever it is stored in.
+    ///
+    /// # Panics
+    /// When it is absent.
+    pub fn floats(&self, name: &str) -> TensorData {
+        let tensors = self.tensors();
+        let view = tensors
+            .tensor(name)
+            .unwrap_or_else(|_| panic!("the golden has no `{name}`"));
+        let bytes = view.data();
+        let values: Vec<f32> = match view.dtype() {
+            Dtype::F32 => bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+            Dtype::BF16 => bytes
+                .chunks_exact(2)
+                .map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
+            other => panic!("`{name}` is {other:?}, not a float"),
+        };
+        TensorData::new(values, view.shape().to_vec())
+    }
+
+    /// The values of a float tensor.
+    pub fn values(&self, name: &str) -> Vec<f32> {
+        self.floats(name).to_vec().expect("floats() gives f32")
+    }
+
+    /// The values of an i64 tensor.
+    pub fn ints(&self, name: &str) -> Vec<i64> {
+        let tensors = self.tensors();
+        let view = tensors
+            .tensor(name)
+            .unwrap_or_else(|_| panic!("the golden has no `{name}`"));
+        view.data()
+            .chunks_exact(8)
+            .map(|b| i64::from_le_bytes(b.try_into().expect("chunks of 8")))
+            .collect()
+    }
+
+    /// The values of a u8 tensor.
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        let tensors = self.tensors();
+        let view = tensors
+            .tensor(name)
+            .unwrap_or_else(|_| panic!("the golden has no `{name}`"));
+        view.data().to_vec()
+    }
+}

@@ -1,0 +1,67 @@
+//! Every tolerance of the golden tests, with its reason.
+
+use ovis_image::WeightDtype;
+
+/// Relative errors `‖a - b‖ / ‖b‖` that a backend may have against the reference.
+#[derive(Debug, Clone, Copy)]
+pub struct Tolerance {
+    /// One stage from the reference's own inputs.
+    pub stage: f64,
+    /// A whole forward from the reference's conditioning.
+    pub forward: f64,
+    /// A forward from the timestep: one unit in the last place of a frequency, in which hosts'
+    /// exponentials differ, is 6e-5 of an angle of 1000, and the model multiplies it.
+    pub from_timestep: f64,
+    /// The guided prediction: guidance multiplies the difference of two predictions.
+    pub guided: f64,
+    /// The latents after the first and the last step, and the image.
+    pub result: f64,
+}
+
+/// Sigmas and noise, absolute: f32 arithmetic on values up to about 5.
+pub const SIGMAS_AND_NOISE: f64 = 1e-6;
+
+/// The tolerance of a backend and dtype.
+///
+/// f32 has a unit roundoff of 6e-8. A stage is a few hundred dependent sums and products, whose
+/// errors add up like sqrt(n) to about 1e-6; 1e-5 leaves room for another order of summation, and
+/// the whole loop of up to four guided steps another factor of ten. GPU drivers may contract,
+/// reorder and approximate divisions and exponentials: a factor of ten more.
+///
+/// bf16 has a unit roundoff of 3.9e-3, and the reference rounds after each operation where we
+/// round after several. The reference's own bf16 run is away from its f32 run by 0.7 to 1.6 % for
+/// one forward, 2.0 to 2.3 % for the guided one and 0.6 to 0.8 % for the final latents
+/// (tests/reference), with models as narrow as these. Two runs that are each that far from exact
+/// are up to twice as far from each other.
+pub fn tolerance(backend: &str, dtype: WeightDtype) -> Tolerance {
+    match (backend, dtype) {
+        (_, WeightDtype::BF16 | WeightDtype::F16) => Tolerance {
+            stage: 2e-2,
+            forward: 4e-2,
+            from_timestep: 4e-2,
+            guided: 5e-2,
+            result: 2e-2,
+        },
+        ("flex", WeightDtype::F32) => Tolerance {
+            stage: 1e-5,
+            forward: 1e-5,
+            from_timestep: 1e-4,
+            guided: 1e-4,
+            result: 1e-4,
+        },
+        ("ndarray", WeightDtype::F32) => Tolerance {
+            stage: 1e-4,
+            forward: 1e-4,
+            from_timestep: 1e-4,
+            guided: 1e-4,
+            result: 1e-4,
+        },
+        _ => Tolerance {
+            stage: 1e-3,
+            forward: 1e-3,
+            from_timestep: 1e-3,
+            guided: 1e-3,
+            result: 1e-3,
+        },
+    }
+}
