@@ -1,1 +1,170 @@
-fn main() {}
+//! Prompt to PNG from the command line; `--help` lists everything.
+
+use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use burn::tensor::backend::Backend;
+use clap::Parser;
+use ovis_image::device::BackendVisitor;
+use ovis_image::pipeline::{GenerationSettings, Timings};
+use ovis_image::{GenerationOutput, GenerationRequest, LoadOptions};
+use ovis_image_examples::arguments::Arguments;
+use ovis_image_examples::model::Model;
+use ovis_image_examples::progress::StepBar;
+use ovis_image_examples::summary::{Seconds, Summary};
+use ovis_image_examples::{dump, error_chain, output_file, peak_memory, png, tiny};
+use tracing_subscriber::filter::LevelFilter;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Fails only when the terminal is gone. Help goes to stdout and is a success.
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {}", error_chain::one_line(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let start = Instant::now();
+    start_log(arguments.verbose);
+
+    // All that can be wrong is looked at before the model is loaded.
+    output_file::check(&arguments.output, "png")?;
+    if let Some(path) = &arguments.dump {
+        output_file::check(path, "safetensors")?;
+    }
+    let model = arguments.model.resolve()?;
+    let request = arguments.request(&model)?;
+    let device = arguments.device.open()?;
+    if matches!(model, Model::Tiny) {
+        say(&format!("note: {}", tiny::NOTICE));
+    }
+
+    let device_name = device.to_string();
+    let run = device.visit(Generate {
+        arguments,
+        model: &model,
+        request: &request,
+    })?;
+    let summary = Summary {
+        model: model.name().to_owned(),
+        device: device_name,
+        settings: run.settings,
+        seconds: Seconds::new(run.load, &run.timings, start.elapsed()),
+        peak_memory_bytes: peak_memory::peak_memory_bytes(),
+        files: run.files,
+        dump: arguments.dump.as_deref().map(shown),
+    };
+    let line = if arguments.json {
+        serde_json::to_string(&summary)?
+    } else {
+        format!(
+            "{} in {:.1} s on {}",
+            summary.files.join(", "),
+            summary.seconds.total,
+            summary.device
+        )
+    };
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(())
+}
+
+/// The work, on whichever backend the device needs.
+struct Generate<'a> {
+    arguments: &'a Arguments,
+    model: &'a Model,
+    request: &'a GenerationRequest,
+}
+
+/// What is left of the work without the backend's tensors.
+struct Run {
+    settings: GenerationSettings,
+    load: Duration,
+    timings: Timings,
+    files: Vec<String>,
+}
+
+impl BackendVisitor for Generate<'_> {
+    type Output = Result<Run>;
+
+    fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
+        let start = Instant::now();
+        let bar = StepBar::loading();
+        let dtype = self.arguments.dtype;
+        let dtype = dtype.unwrap_or_else(|| self.model.default_dtype::<B>(&device));
+        let options = LoadOptions::new().dtype(dtype);
+        let pipeline = self.model.load::<B>(options, &device)?;
+        let load = start.elapsed();
+
+        let output = pipeline.generate_with(self.request, |progress| {
+            bar.show(&progress);
+            ControlFlow::Continue(())
+        })?;
+        drop(bar);
+        Ok(Run {
+            files: self.save(&output)?,
+            settings: output.settings,
+            load,
+            timings: output.timings,
+        })
+    }
+}
+
+impl Generate<'_> {
+    fn save<B: Backend>(&self, output: &GenerationOutput<B>) -> Result<Vec<String>> {
+        let count = output.images.len();
+        let mut files = Vec::with_capacity(count);
+        for (index, generated) in output.images.iter().enumerate() {
+            let metadata = png::Metadata {
+                settings: &output.settings,
+                model: self.model.name(),
+                index,
+                count,
+            };
+            let path = output_file::numbered(&self.arguments.output, index, count);
+            output_file::write_whole(&path, &png::encode(&generated.image, &metadata)?)?;
+            files.push(shown(&path));
+        }
+        if let Some(path) = &self.arguments.dump {
+            dump::write(path, output)?;
+        }
+        Ok(files)
+    }
+}
+
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(verbose > 1)
+        .without_time()
+        .init();
+}
+
+/// A line on stderr, unlike `eprintln` without a panic when nobody reads it.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -174,6 +174,24 @@ impl<B: Backend> OvisImagePipeline<B> {
         &self.vae
     }
 
+    /// The same pipeline with another text encoder, for example one that was trained further.
+    pub fn with_text_encoder(mut self, text_encoder: TextEncoder<B>) -> Self {
+        self.text_encoder = text_encoder;
+        self
+    }
+
+    /// The same pipeline with another denoiser.
+    pub fn with_transformer(mut self, transformer: OvisImageTransformer<B>) -> Self {
+        self.transformer = transformer;
+        self
+    }
+
+    /// The same pipeline with another autoencoder.
+    pub fn with_vae(mut self, vae: AutoencoderKl<B>) -> Self {
+        self.vae = vae;
+        self
+    }
+
     /// The tokenizer with its template.
     pub fn tokenizer(&self) -> &PromptTokenizer {
         &self.tokenizer

@@ -125,9 +125,7 @@ impl CheckpointPaths {
                 weights("diffusion_models", "ovis_image")
             })?,
             vae: given_or(&given.vae, || weights("vae", "ae"))?,
-            text_encoder: given_or(&given.text_encoder, || {
-                weights("text_encoders", "ovis_2.5")
-            })?,
+            text_encoder: given_or(&given.text_encoder, || weights("text_encoders", "ovis_2.5"))?,
             tokenizer: given_or(&given.tokenizer, tokenizer)?,
             scheduler: None,
         })

@@ -1,0 +1,41 @@
+//! As a library user would write it: the backend is a type, the rest follows.
+//!
+//! `cargo run --release -p ovis-image-examples --bin load_and_generate [checkpoint folder]`
+
+use std::path::Path;
+
+use burn_flex::{Flex, FlexDevice};
+use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline, Result, WeightDtype};
+use ovis_image_examples::tiny;
+
+fn main() -> anyhow::Result<()> {
+    let folder = std::env::args_os().nth(1);
+    let (pipeline, side) = match &folder {
+        Some(folder) => (load(Path::new(folder))?, 512),
+        None => (load_tiny()?, tiny::SIDE),
+    };
+
+    let request = GenerationRequest::new("a poster that says HELLO, 3D letters, wood and moss")
+        .negative_prompt("blurry")
+        .size(side, side)
+        .num_inference_steps(tiny::STEPS)
+        .images_per_prompt(2)
+        .seed(7);
+    let output = pipeline.generate(&request)?;
+
+    for (index, generated) in output.images.iter().enumerate() {
+        generated.image.save(format!("hello-{index}.png"))?;
+    }
+    Ok(())
+}
+
+fn load(folder: &Path) -> Result<OvisImagePipeline<Flex>> {
+    // The release's own dtype, half the memory of f32.
+    let options = LoadOptions::new().dtype(WeightDtype::BF16);
+    OvisImagePipeline::from_pretrained(folder, options, &FlexDevice)
+}
+
+/// The model that is part of this program: untrained, so its pictures are noise.
+fn load_tiny() -> Result<OvisImagePipeline<Flex>> {
+    OvisImagePipeline::from_embedded(&tiny::TINY, LoadOptions::new(), &FlexDevice)
+}

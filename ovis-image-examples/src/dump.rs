@@ -1,0 +1,151 @@
+//! Tensors of a run as a safetensors file, and initial noise from one.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use half::{bf16, f16};
+use ovis_image::text_encoder::{SEQUENCE_TOKENS, TokenizedPrompt};
+use ovis_image::{GenerationOutput, OvisImageError};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::output_file::write_whole;
+
+/// The name that initial noise is read under.
+const LATENTS: &str = "latents";
+
+/// Reads the tensor `latents` of a safetensors file as f32.
+///
+/// # Errors
+/// [`OvisImageError::NotFound`], [`OvisImageError::InvalidFile`] also for a file without that
+/// tensor, [`OvisImageError::UnknownDtype`].
+pub fn read_latents(path: &Path) -> Result<TensorData, OvisImageError> {
+    let invalid = |reason: String| OvisImageError::InvalidFile {
+        path: path.to_owned(),
+        format: "safetensors",
+        reason,
+    };
+    let bytes = std::fs::read(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => OvisImageError::NotFound {
+            path: path.to_owned(),
+            hint: format!("a safetensors file with the tensor `{LATENTS}` was expected here"),
+        },
+        _ => OvisImageError::Io {
+            path: path.to_owned(),
+            source,
+        },
+    })?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
+    let tensor = file.tensor(LATENTS).map_err(|_| {
+        let names = file.names();
+        invalid(format!("it has no tensor `{LATENTS}`, only {names:?}"))
+    })?;
+
+    let data = tensor.data();
+    let values: Vec<f32> = match tensor.dtype() {
+        Dtype::F32 => elements(data, f32::from_le_bytes),
+        Dtype::F16 => elements(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => elements(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        other => {
+            return Err(OvisImageError::UnknownDtype {
+                path: path.to_owned(),
+                tensor: LATENTS.to_owned(),
+                dtype: format!("{other:?}"),
+            });
+        }
+    };
+    Ok(TensorData::new(values, tensor.shape()))
+}
+
+/// Writes everything between the prompt and the picture: `input_ids` and `attention_mask`
+/// `[P, 284]` i64; `prompt_embeds` and, with guidance, `negative_prompt_embeds` `[P, 256, C]`;
+/// `sigmas` `[steps + 1]`; `latents_in` and `latents_out` `[B, C, h, w]`; `image` `[B, 3, H, W]` in
+/// 0..1, all f32.
+///
+/// # Errors
+/// Those of the device and of the file system.
+pub fn write<B: Backend>(path: &Path, output: &GenerationOutput<B>) -> Result<()> {
+    let prompts = &output.encoded_prompts;
+    let mut tensors = vec![
+        ids("input_ids", &prompts.tokens, TokenizedPrompt::padded_ids),
+        ids(
+            "attention_mask",
+            &prompts.tokens,
+            TokenizedPrompt::attention_mask,
+        ),
+        floats("prompt_embeds", &prompts.embeds)?,
+        floats("latents_in", &output.initial_latents)?,
+        floats("latents_out", &output.latents)?,
+        floats("image", &output.image_tensor)?,
+    ];
+    if let Some(negative) = &output.encoded_negative_prompts {
+        tensors.push(floats("negative_prompt_embeds", &negative.embeds)?);
+    }
+    let sigmas = &output.settings.sigmas;
+    tensors.push(HostTensor {
+        name: "sigmas",
+        dtype: Dtype::F32,
+        shape: vec![sigmas.len()],
+        bytes: little_endian(sigmas, |value| value.to_le_bytes()),
+    });
+
+    let views = tensors
+        .iter()
+        .map(|tensor| {
+            let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes)?;
+            Ok((tensor.name, view))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    write_whole(path, &safetensors::serialize(views, None)?)
+}
+
+/// A tensor as it goes into the file.
+struct HostTensor {
+    name: &'static str,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// One row per prompt.
+fn ids(
+    name: &'static str,
+    prompts: &[TokenizedPrompt],
+    row: impl Fn(&TokenizedPrompt) -> Vec<i64>,
+) -> HostTensor {
+    let values: Vec<i64> = prompts.iter().flat_map(row).collect();
+    HostTensor {
+        name,
+        dtype: Dtype::I64,
+        shape: vec![prompts.len(), SEQUENCE_TOKENS],
+        bytes: little_endian(&values, |value| value.to_le_bytes()),
+    }
+}
+
+fn floats<B: Backend, const D: usize>(
+    name: &'static str,
+    tensor: &Tensor<B, D>,
+) -> Result<HostTensor> {
+    let values = tensor
+        .clone()
+        .try_into_data()
+        .ok()
+        .and_then(|data| data.convert::<f32>().into_vec::<f32>().ok())
+        .with_context(|| format!("cannot read `{name}` back from the device"))?;
+    Ok(HostTensor {
+        name,
+        dtype: Dtype::F32,
+        shape: tensor.dims().to_vec(),
+        bytes: little_endian(&values, |value| value.to_le_bytes()),
+    })
+}
+
+fn little_endian<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    values.iter().flat_map(|value| bytes(*value)).collect()
+}
+
+fn elements<T, const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> T) -> Vec<T> {
+    let (chunks, _) = bytes.as_chunks::<N>();
+    chunks.iter().map(|chunk| element(*chunk)).collect()
+}

@@ -1,0 +1,13 @@
+//! What the example programs share: the embedded model, and how pictures, dumps and progress are
+//! written.
+
+pub mod arguments;
+pub mod dump;
+pub mod error_chain;
+pub mod model;
+pub mod output_file;
+pub mod peak_memory;
+pub mod png;
+pub mod progress;
+pub mod summary;
+pub mod tiny;

@@ -1,0 +1,148 @@
+//! Which model to run, from the command line.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use burn::tensor::backend::Backend;
+use clap::Args;
+use ovis_image::weights::PartPaths;
+use ovis_image::{CheckpointPaths, LoadOptions, OvisImagePipeline, WeightDtype};
+
+use crate::tiny;
+
+/// The arguments that choose a model; none of them chooses the embedded one.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArguments {
+    /// Checkpoint folder: diffusers, the authors' files or ComfyUI's split files. Without it the
+    /// small untrained model in this program is used, whose picture is noise
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Transformer, in place of the folder's: a safetensors file or a folder
+    #[arg(long, value_name = "PATH")]
+    pub transformer: Option<PathBuf>,
+    /// VAE, in place of the folder's
+    #[arg(long, value_name = "PATH")]
+    pub vae: Option<PathBuf>,
+    /// Text encoder, in place of the folder's
+    #[arg(long, value_name = "PATH")]
+    pub text_encoder: Option<PathBuf>,
+    /// Tokenizer, in place of the folder's: a tokenizer.json or its folder
+    #[arg(long, value_name = "PATH")]
+    pub tokenizer: Option<PathBuf>,
+}
+
+/// A model that was chosen.
+#[derive(Debug, Clone)]
+pub enum Model {
+    /// The embedded one.
+    Tiny,
+    /// One in files.
+    Files {
+        /// What to call it: the path that was given.
+        name: String,
+        /// Where its parts are.
+        paths: CheckpointPaths,
+    },
+}
+
+impl ModelArguments {
+    /// Finds the files; nothing is read yet.
+    ///
+    /// # Errors
+    /// The library's for a folder that is no checkpoint, and one that names the missing arguments
+    /// when only some parts are given.
+    pub fn resolve(&self) -> Result<Model> {
+        let given = PartPaths {
+            transformer: self.transformer.clone(),
+            vae: self.vae.clone(),
+            text_encoder: self.text_encoder.clone(),
+            tokenizer: self.tokenizer.clone(),
+        };
+        if let Some(folder) = &self.model {
+            return Ok(Model::Files {
+                name: folder.display().to_string(),
+                paths: CheckpointPaths::discover_with(folder, &given)?,
+            });
+        }
+        match given {
+            PartPaths {
+                transformer: Some(transformer),
+                vae: Some(vae),
+                text_encoder: Some(text_encoder),
+                tokenizer: Some(tokenizer),
+            } => Ok(Model::Files {
+                name: transformer.display().to_string(),
+                paths: CheckpointPaths {
+                    transformer,
+                    vae,
+                    text_encoder,
+                    tokenizer,
+                    scheduler: None,
+                },
+            }),
+            _ if given == PartPaths::default() => Ok(Model::Tiny),
+            _ => {
+                let missing: Vec<&str> = [
+                    ("--transformer", &given.transformer),
+                    ("--vae", &given.vae),
+                    ("--text-encoder", &given.text_encoder),
+                    ("--tokenizer", &given.tokenizer),
+                ]
+                .into_iter()
+                .filter_map(|(flag, path)| path.is_none().then_some(flag))
+                .collect();
+                bail!(
+                    "some parts of the model are given, but not {}: add them, or a folder with --model",
+                    missing.join(", ")
+                )
+            }
+        }
+    }
+}
+
+impl Model {
+    /// What to call it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Tiny => "embedded tiny model",
+            Self::Files { name, .. } => name,
+        }
+    }
+
+    /// Sides in pixels and steps, unless asked otherwise.
+    pub fn default_size_and_steps(&self) -> (usize, usize) {
+        match self {
+            Self::Tiny => (tiny::SIDE, tiny::STEPS),
+            Self::Files { .. } => (1024, 50),
+        }
+    }
+
+    /// The element type unless asked otherwise: the release's bf16 or the next best that the device
+    /// has; f32 for the tiny model on a CPU, where it is the quickest.
+    pub fn default_dtype<B: Backend>(&self, device: &B::Device) -> WeightDtype {
+        let on_cpu = matches!(B::name(device).as_str(), "flex" | "ndarray");
+        if on_cpu && matches!(self, Self::Tiny) {
+            return WeightDtype::F32;
+        }
+        [WeightDtype::BF16, WeightDtype::F16]
+            .into_iter()
+            .find(|dtype| B::supports_dtype(device, dtype.to_burn()))
+            .unwrap_or(WeightDtype::F32)
+    }
+
+    /// Reads the weights onto a device.
+    ///
+    /// # Errors
+    /// Those of [`OvisImagePipeline::from_paths`].
+    pub fn load<B: Backend>(
+        &self,
+        options: LoadOptions,
+        device: &B::Device,
+    ) -> Result<OvisImagePipeline<B>> {
+        Ok(match self {
+            Self::Tiny => OvisImagePipeline::from_embedded(&tiny::TINY, options, device)?,
+            Self::Files { paths, .. } => OvisImagePipeline::from_paths(paths, options, device)?,
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! Files that are written whole or not at all, and checked before the work for them starts.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Checks that a file of this name can be written: the extension fits, its folder exists and takes
+/// new files.
+///
+/// # Errors
+/// One that names the path and the way out.
+pub fn check(path: &Path, extension: &str) -> Result<()> {
+    let shown = path.display();
+    ensure!(
+        !path.is_dir(),
+        "{shown} is a folder: name a .{extension} file in it"
+    );
+    ensure!(
+        path.extension()
+            .is_some_and(|found| found.eq_ignore_ascii_case(extension)),
+        "{shown} does not end in .{extension}"
+    );
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        bail!(
+            "the output folder {} does not exist: create it first",
+            folder.display()
+        );
+    }
+    // Gone at once; the only sure test of a folder's permissions.
+    tempfile::tempfile_in(folder)
+        .with_context(|| format!("cannot write into the output folder {}", folder.display()))?;
+    Ok(())
+}
+
+/// Writes beside the target and renames, so that no half-written file is ever seen.
+///
+/// # Errors
+/// Those of the file system, with the path.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = new_temporary(folder_of(path))?;
+        file.write_all(bytes)?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The name of one of several files: `image.png` becomes `image-0.png`; a single one keeps its
+/// name.
+pub fn numbered(path: &Path, index: usize, count: usize) -> PathBuf {
+    if count == 1 {
+        return path.to_owned();
+    }
+    let mut name = OsString::from(path.file_stem().unwrap_or_default());
+    name.push(format!("-{index}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn new_temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are their owner's alone; this one is going to be an ordinary file.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}

@@ -1,0 +1,49 @@
+//! A bar on stderr; silent where stderr is no terminal.
+
+use std::time::Duration;
+
+use burn::tensor::backend::Backend;
+use indicatif::{ProgressBar, ProgressStyle};
+use ovis_image::Progress;
+
+const TEMPLATE: &str = "{msg} {wide_bar} {pos}/{len} steps, {elapsed} so far, {eta} left";
+
+/// The phases of a run with its steps. Dropping it clears the line.
+#[derive(Debug)]
+pub struct StepBar(ProgressBar);
+
+impl StepBar {
+    /// A spinner that says `loading`, until steps are known.
+    pub fn loading() -> Self {
+        let bar = ProgressBar::new_spinner().with_message("loading");
+        // A step of a large model takes long: the clock runs on meanwhile.
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+
+    /// Shows what the pipeline reports.
+    pub fn show<B: Backend>(&self, progress: &Progress<'_, B>) {
+        match progress {
+            Progress::EncodingPrompts { total_steps, .. } => {
+                if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+                    self.0.set_style(style);
+                }
+                self.0.set_length(*total_steps as u64);
+                self.0.set_message("encoding the prompt");
+                self.restart_clock();
+            }
+            Progress::Denoising(step) => {
+                self.0.set_message("denoising");
+                self.0.set_position(step.completed as u64);
+            }
+            Progress::DecodingLatents { .. } => self.0.set_message("decoding"),
+            _ => {}
+        }
+    }
+
+    /// Loading is no step: counted in, it would spoil the estimate of the time left.
+    fn restart_clock(&self) {
+        self.0.reset_elapsed();
+        self.0.reset_eta();
+    }
+}

@@ -1,0 +1,48 @@
+//! The models carry gradients: training is to come.
+
+use burn::backend::Autodiff;
+use burn::tensor::{DType, Distribution, Tensor};
+use burn_flex::{Flex, FlexDevice};
+use ovis_image::config::TransformerConfig;
+use ovis_image::transformer::TransformerInput;
+
+type B = Autodiff<Flex>;
+
+#[test]
+fn every_parameter_of_the_transformer_gets_a_gradient() {
+    use burn::module::{Module, ModuleVisitor, Param};
+
+    struct Gradients<'a>(&'a burn::backend::autodiff::grads::Gradients, Vec<bool>);
+    impl ModuleVisitor<B> for Gradients<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            self.1.push(param.val().grad(self.0).is_some());
+        }
+    }
+
+    let config = TransformerConfig {
+        in_channels: 16,
+        out_channels: None,
+        num_layers: 1,
+        num_single_layers: 1,
+        attention_head_dim: 16,
+        num_attention_heads: 2,
+        joint_attention_dim: 24,
+        axes_dims_rope: [4, 6, 6],
+    };
+    let device = FlexDevice;
+    let model = config.init::<B>(&device);
+    let random = |shape: [usize; 3]| {
+        Tensor::<B, 3>::random(shape, Distribution::Normal(0.0, 1.0), (&device, DType::F32))
+    };
+    let prediction = model.forward(TransformerInput {
+        latents: random([2, 4, 16]),
+        prompt_embeds: random([2, 8, 24]),
+        timesteps: &[0.3, 0.8],
+        rope: &model.rope(8, [2, 2], &device),
+    });
+    let gradients = prediction.powi_scalar(2).mean().backward();
+    let mut visitor = Gradients(&gradients, Vec::new());
+    model.visit(&mut visitor);
+    assert_eq!(visitor.1.len(), 49, "the model has this many parameters");
+    assert!(visitor.1.iter().all(|has| *has), "{:?}", visitor.1);
+}

@@ -1,0 +1,12 @@
+//! The library on the flex backend: layouts, tokenizer, sampling, requests and every error.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod checkpoint_errors;
+mod differentiable;
+mod layouts;
+mod request_errors;
+mod requests;
+mod sampling;
+mod support;
+mod tokenizer;

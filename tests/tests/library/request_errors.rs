@@ -1,0 +1,229 @@
+//! Every bad argument of a request gets its error before any work, and no panic.
+
+use burn::backend::NdArray;
+use burn::tensor::TensorData;
+use burn_flex::{Flex, FlexDevice};
+use ovis_image::device::DeviceSpec;
+use ovis_image::{
+    GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline, Phase, Schedule, WeightDtype,
+};
+
+use crate::support::{base_model, pipeline, request, zeros};
+
+fn refused(request: &GenerationRequest) -> OvisImageError {
+    pipeline().generate(request).unwrap_err()
+}
+
+#[track_caller]
+fn refuses_argument(request: &GenerationRequest, name: &str) {
+    let error = refused(request);
+    assert!(
+        matches!(&error, OvisImageError::InvalidArgument { argument, .. } if *argument == name),
+        "{error}"
+    );
+}
+
+#[test]
+fn sizes_that_cannot_be_generated_are_refused() {
+    for (width, height) in [
+        (0, 16),
+        (16, 0),
+        (17, 16),
+        (16, 30),
+        (1, 1),
+        (usize::MAX, 16),
+        (usize::MAX - 3, usize::MAX - 3),
+        (1 << 20, 16),
+    ] {
+        let error = refused(&request().size(width, height));
+        assert!(
+            matches!(error, OvisImageError::InvalidSize { width: w, height: h, .. } if (w, h) == (width, height)),
+            "{error}"
+        );
+    }
+    let error = refused(&request().size(18, 17)).to_string();
+    assert!(
+        error.contains("multiples of 4") && error.contains("20x16"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_request_that_cannot_fit_says_how_much_it_needs() {
+    let options = LoadOptions::new().memory_limit(1 << 20);
+    let pipeline =
+        OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap();
+    let error = pipeline.generate(&request().size(512, 512)).unwrap_err();
+    let OvisImageError::TooLargeForMemory {
+        needed_mib,
+        available_mib,
+        ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert!(needed_mib > 1 && available_mib == 1);
+    // Without a limit of the caller's, the machine's memory is the limit.
+    let error = refused(&request().size(16_384, 16_384).images_per_prompt(4000));
+    assert!(
+        matches!(error, OvisImageError::TooLargeForMemory { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn steps_and_guidance_out_of_range_are_refused() {
+    refuses_argument(&request().num_inference_steps(0), "num_inference_steps");
+    refuses_argument(
+        &request().num_inference_steps(usize::MAX),
+        "num_inference_steps",
+    );
+    for scale in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        refuses_argument(&request().guidance_scale(scale), "guidance_scale");
+    }
+}
+
+#[test]
+fn impossible_batches_are_refused() {
+    refuses_argument(&GenerationRequest::with_prompts([]), "prompts");
+    refuses_argument(&request().images_per_prompt(0), "images_per_prompt");
+    refuses_argument(
+        &request().images_per_prompt(usize::MAX),
+        "images_per_prompt",
+    );
+    refuses_argument(
+        &request().images_per_prompt(2).seed_per_image([1]),
+        "seed_per_image",
+    );
+    let two_of_one = request()
+        .guidance_scale(2.0)
+        .negative_prompts(["a".into(), "b".into()]);
+    refuses_argument(&two_of_one, "negative_prompts");
+    let none = request().guidance_scale(2.0).negative_prompts([]);
+    refuses_argument(&none, "negative_prompts");
+}
+
+#[test]
+fn sigmas_and_schedules_out_of_range_are_refused() {
+    refuses_argument(&request().sigmas([]), "sigmas");
+    refuses_argument(&request().sigmas([0.5, 0.9]), "sigmas");
+    refuses_argument(&request().sigmas([f32::NAN]), "sigmas");
+    refuses_argument(&request().schedule(Schedule::FixedShift(-1.0)), "schedule");
+    refuses_argument(&request().schedule(Schedule::FixedMu(f64::NAN)), "schedule");
+}
+
+#[track_caller]
+fn refuses_shape(request: &GenerationRequest, name: &str) {
+    let error = refused(request);
+    assert!(
+        matches!(&error, OvisImageError::ShapeMismatch { argument, .. } if *argument == name),
+        "{error}"
+    );
+}
+
+#[test]
+fn tensors_of_the_wrong_shape_are_refused() {
+    refuses_shape(&request().latents(zeros([1, 4, 8, 9])), "latents");
+    refuses_shape(&request().latents(zeros([2, 4, 8, 8])), "latents");
+    refuses_shape(&request().latents(zeros([1, 64, 16])), "latents");
+    let base = |embeds| {
+        GenerationRequest::with_prompt_embeds(embeds)
+            .size(16, 16)
+            .num_inference_steps(1)
+    };
+    refuses_shape(&base(zeros([1, 255, 32])), "prompt_embeds");
+    refuses_shape(&base(zeros([1, 256, 31])), "prompt_embeds");
+    refuses_shape(&base(zeros([256, 32])), "prompt_embeds");
+    refuses_argument(&base(zeros([0, 256, 32])), "prompts");
+    refuses_shape(
+        &base(zeros([2, 256, 32])).negative_prompt_embeds(zeros([3, 256, 32])),
+        "negative_prompt_embeds",
+    );
+    let decoded = pipeline().decode_latents(burn::tensor::Tensor::zeros([1, 5, 8, 8], &FlexDevice));
+    assert!(matches!(
+        decoded,
+        Err(OvisImageError::ShapeMismatch {
+            argument: "latents",
+            ..
+        })
+    ));
+}
+
+#[test]
+fn tensors_with_bad_values_are_refused() {
+    let nan = TensorData::new(vec![f32::NAN; 256], [1, 4, 8, 8]);
+    refuses_argument(&request().latents(nan), "latents");
+    let ints = TensorData::new(vec![1i32; 256], [1, 4, 8, 8]);
+    refuses_argument(&request().latents(ints), "latents");
+}
+
+#[test]
+fn nan_in_a_result_names_its_phase() {
+    use burn::module::Param;
+    use burn::tensor::Tensor;
+
+    let latents = TensorData::new(vec![f32::MAX; 256], [1, 4, 8, 8]);
+    let error = refused(&request().latents(latents));
+    assert!(
+        matches!(error, OvisImageError::NonFinite { phase: Phase::Denoising, count } if count > 0),
+        "{error}"
+    );
+    // A damaged weight in each of the other models.
+    let nan = |length: usize| {
+        Param::from_tensor(Tensor::<Flex, 1>::full([length], f32::NAN, &FlexDevice))
+    };
+    let mut text_encoder = pipeline().text_encoder().clone();
+    text_encoder.final_norm.weight = nan(32);
+    let mut vae = pipeline().vae().clone();
+    vae.decoder.norm_out.bias = nan(8);
+    for (pipeline, expected) in [
+        (
+            pipeline().with_text_encoder(text_encoder),
+            Phase::TextEncoding,
+        ),
+        (pipeline().with_vae(vae), Phase::Vae),
+    ] {
+        let error = pipeline.generate(&request()).unwrap_err();
+        assert!(
+            matches!(&error, OvisImageError::NonFinite { phase, .. } if *phase == expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_dtype_that_the_device_lacks_is_refused() {
+    let options = LoadOptions::new().dtype(WeightDtype::BF16);
+    let error = OvisImagePipeline::<NdArray<f32>>::from_pretrained(
+        base_model(),
+        options,
+        &Default::default(),
+    )
+    .unwrap_err();
+    assert!(
+        matches!(&error, OvisImageError::UnsupportedDtype { dtype, alternative: "f32", .. } if dtype == "bf16"),
+        "{error}"
+    );
+    assert!("f8".parse::<WeightDtype>().is_err());
+}
+
+#[test]
+fn a_device_that_is_not_there_is_an_error_not_a_panic() {
+    let absent = [
+        DeviceSpec::Cuda(0),
+        DeviceSpec::Rocm(0),
+        DeviceSpec::Metal(0),
+        DeviceSpec::Wgpu(999),
+    ];
+    for spec in absent {
+        if let Err(error) = spec.open() {
+            let named = match &error {
+                OvisImageError::DeviceNotCompiled { device, .. }
+                | OvisImageError::DeviceUnavailable { device, .. } => device,
+                other => panic!("{other}"),
+            };
+            assert_eq!(*named, spec.to_string());
+        }
+    }
+    assert!(DeviceSpec::Wgpu(999).open().is_err());
+}

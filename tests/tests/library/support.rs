@@ -1,0 +1,53 @@
+//! The small model that most tests use, loaded once.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use burn_flex::{Flex, FlexDevice};
+use ovis_image::{GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline};
+use ovis_image_tests::golden::golden_folder;
+use ovis_image_tests::layouts::copy_folder;
+
+/// The folder of the `base` case's model.
+pub(crate) fn base_model() -> PathBuf {
+    golden_folder().join("base/model")
+}
+
+/// The `base` model in f32.
+pub(crate) fn pipeline() -> OvisImagePipeline<Flex> {
+    static PIPELINE: OnceLock<OvisImagePipeline<Flex>> = OnceLock::new();
+    PIPELINE.get_or_init(|| load(base_model()).unwrap()).clone()
+}
+
+/// Loads a folder in f32.
+pub(crate) fn load(folder: PathBuf) -> Result<OvisImagePipeline<Flex>, OvisImageError> {
+    OvisImagePipeline::from_pretrained(folder, LoadOptions::new(), &FlexDevice)
+}
+
+/// A small and quick request.
+pub(crate) fn request() -> GenerationRequest {
+    GenerationRequest::new("a cat")
+        .size(16, 16)
+        .num_inference_steps(2)
+        .guidance_scale(1.0)
+}
+
+/// A copy of the `base` model that a test may damage.
+pub(crate) fn damaged(damage: impl FnOnce(&std::path::Path)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(&base_model(), folder.path());
+    damage(folder.path());
+    folder
+}
+
+/// A tensor's values.
+pub(crate) fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().into_vec().unwrap()
+}
+
+/// Zeros of a shape.
+pub(crate) fn zeros<const D: usize>(shape: [usize; D]) -> TensorData {
+    TensorData::new(vec![0.0f32; shape.iter().product()], shape)
+}
