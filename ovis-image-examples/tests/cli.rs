@@ -296,8 +296,8 @@ fn the_model_may_be_a_folder_or_its_parts() {
         ("--text-encoder", part("text_encoder")),
         ("--tokenizer", part("tokenizer/tokenizer.json")),
     ];
-    assert_eq!(embedded, run("folder.png", &[("--model", part(""))]));
-    assert_eq!(embedded, run("parts.png", &parts));
+    assert!(embedded == run("folder.png", &[("--model", part(""))]));
+    assert!(embedded == run("parts.png", &parts));
     let mixed = [("--model", part("")), parts[1].clone()];
     assert_eq!(embedded, run("mixed.png", &mixed));
 }

@@ -2,7 +2,8 @@
 """Write a checkpoint of random weights at the sizes of the 7B release, as a diffusers folder. See README.md.
 
 Names and shapes come from diffusers' and transformers' own classes on torch's "meta" device, which holds no values. The files
-are written tensor after tensor from a small pool of random values, so that it takes little memory and about as long as the disk needs."""
+are written tensor after tensor from a small pool of random values, so that it takes little memory and about
+as long as the disk needs."""
 
 import argparse
 import functools

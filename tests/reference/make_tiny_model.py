@@ -24,7 +24,12 @@ MODEL = dict(
     heads=2, head_dim=32, axes=(8, 12, 12), double=2, single=3, latent_channels=16,
     vae_channels=[16, 16, 32, 32], vae_layers=1, vae_groups=8,
     text=small_models.text(64, 4, 2, 32, 128, 1000000.0),
-    gains={},
+    # attention looks more at the prompt, and the velocity is larger, so that the prompt shows in the picture
+    gains={"transformer": [
+        ("norm_added_k.weight", 4.0), ("to_out.0", 2.5), ("to_add_out", 2.0), ("norm_out.linear", 0.6),
+        ("transformer_blocks.0.proj_out", 1.4), ("transformer_blocks.1.proj_out", 1.4), ("transformer_blocks.2.proj_out", 1.4),
+        ("proj_out", 1.2),
+    ]},
 )  # fmt: skip
 
 # (prompt, seed): the first is the picture the others are compared with
@@ -64,7 +69,7 @@ def try_out(folder, pictures):
             pipe.image_processor.postprocess(image[None] * 2 - 1)[0].save(os.path.join(pictures, f"tiny_{i}.png"))
         assert image.isfinite().all() and image.shape == (3, 256, 256)
         assert min(std) > 0.08 and clamped < 0.1 and all(0.25 < m < 0.75 for m in mean)
-        assert i == 0 or change > 0.02
+        assert i == 0 or change > 0.05
 
 
 def main():

@@ -266,6 +266,7 @@ impl<B: Backend> Loader<'_, B> {
                     Piece::SecondHalf(_) => second,
                 };
                 buffer.extend(bytes, entry.dtype);
+                file.release(entry);
             }
         }
         Tensor::from_data(

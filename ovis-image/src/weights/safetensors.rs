@@ -121,6 +121,31 @@ impl SafetensorsFile {
     }
 }
 
+impl SafetensorsFile {
+    /// Lets the system take back the pages of a tensor that was read; reading it again is possible
+    /// and goes to the file. Without this a loaded model would count twice as resident.
+    pub(super) fn release(&self, entry: &TensorEntry) {
+        #[cfg(unix)]
+        if let Storage::Mapped(map) = &self.bytes {
+            // SAFETY: the map is read-only and backed by its file, so that dropped pages come back
+            // with the same bytes.
+            #[allow(unsafe_code)]
+            let released = unsafe {
+                map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    entry.range.start,
+                    entry.range.len(),
+                )
+            };
+            if let Err(error) = released {
+                tracing::debug!(%error, "the pages of a tensor stay resident");
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = entry;
+    }
+}
+
 fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError {
     OvisImageError::InvalidFile {
         path: path.to_owned(),
