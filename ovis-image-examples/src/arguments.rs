@@ -42,7 +42,7 @@ pub struct Arguments {
     /// stable-diffusion.cpp
     #[arg(long, default_value_t)]
     pub schedule: Schedule,
-    /// auto, flex, ndarray, wgpu[:N], vulkan[:N], metal[:N], cuda[:N] or rocm[:N]
+    /// `auto`, `flex`, `ndarray`, `wgpu[:N]`, `vulkan[:N]`, `metal[:N]`, `cuda[:N]` or `rocm[:N]`
     #[arg(long, default_value_t)]
     pub device: DeviceSpec,
     /// f32, f16 or bf16 [default: bf16 where the device has it; f32 for the embedded model on a CPU]

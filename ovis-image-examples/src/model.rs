@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use burn::tensor::backend::Backend;
 use clap::Args;
 use ovis_image::weights::PartPaths;
-use ovis_image::{CheckpointPaths, LoadOptions, OvisImagePipeline, WeightDtype};
+use ovis_image::{Checkpoint, CheckpointPaths, WeightDtype};
 
 use crate::tiny;
 
@@ -121,7 +121,7 @@ impl Model {
     /// The element type unless asked otherwise: the release's bf16 or the next best that the device
     /// has; f32 for the tiny model on a CPU, where it is the quickest.
     pub fn default_dtype<B: Backend>(&self, device: &B::Device) -> WeightDtype {
-        let on_cpu = matches!(B::name(device).as_str(), "flex" | "ndarray");
+        let on_cpu = ["flex", "ndarray"].contains(&B::name(device).as_str());
         if on_cpu && matches!(self, Self::Tiny) {
             return WeightDtype::F32;
         }
@@ -131,18 +131,14 @@ impl Model {
             .unwrap_or(WeightDtype::F32)
     }
 
-    /// Reads the weights onto a device.
+    /// Opens the files and reads their headers and configurations; no weight is read yet.
     ///
     /// # Errors
-    /// Those of [`OvisImagePipeline::from_paths`].
-    pub fn load<B: Backend>(
-        &self,
-        options: LoadOptions,
-        device: &B::Device,
-    ) -> Result<OvisImagePipeline<B>> {
+    /// Those of [`Checkpoint::open_paths`].
+    pub fn open(&self) -> Result<Checkpoint> {
         Ok(match self {
-            Self::Tiny => OvisImagePipeline::from_embedded(&tiny::TINY, options, device)?,
-            Self::Files { paths, .. } => OvisImagePipeline::from_paths(paths, options, device)?,
+            Self::Tiny => Checkpoint::open_embedded(&tiny::TINY)?,
+            Self::Files { paths, .. } => Checkpoint::open_paths(paths)?,
         })
     }
 }

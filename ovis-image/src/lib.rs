@@ -26,6 +26,10 @@
 //!
 //! [`device`] chooses a backend at run time; programs that know theirs do without.
 
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeQuickStart;
+
 pub mod config;
 pub mod device;
 pub mod error;

@@ -59,6 +59,9 @@ pub struct Case {
     pub sigmas: Option<Vec<f32>>,
     /// Tokens of each prompt before cutting.
     pub prompt_tokens: Vec<usize>,
+    /// Where the model is, for the case whose weights are not committed.
+    #[serde(skip)]
+    pub written_model: Option<PathBuf>,
 }
 
 /// The reference's tensors of a case in one dtype.
@@ -96,6 +99,9 @@ impl Case {
 
     /// The folder of the case's model.
     pub fn model_folder(&self) -> PathBuf {
+        if let Some(folder) = &self.written_model {
+            return folder.clone();
+        }
         golden_folder().join(&self.name).join(&self.model)
     }
 

@@ -4,4 +4,5 @@ pub mod compare;
 pub mod golden;
 pub mod layouts;
 pub mod stages;
+pub mod tokenizer;
 pub mod tolerance;

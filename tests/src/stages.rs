@@ -224,6 +224,14 @@ impl<B: Backend> Stages<'_, B> {
         let sample =
             transformer.forward_conditioned(input.clone(), self.input("time.conditioning"));
         self.compare("forward.sample", sample, self.tolerance.forward);
+        if self.golden.has("forward_uncond.sample") && self.golden.has("negative_prompt_embeds") {
+            let input = TransformerInput {
+                prompt_embeds: self.input("negative_prompt_embeds"),
+                ..input.clone()
+            };
+            let sample = transformer.forward_conditioned(input, self.input("time.conditioning"));
+            self.compare("forward_uncond.sample", sample, self.tolerance.forward);
+        }
         let expected = self.golden.values("forward.sample");
         let error = relative_error(&floats(transformer.forward(input)), &expected);
         self.record(
@@ -299,6 +307,15 @@ impl<B: Backend> Stages<'_, B> {
 
         let difference = largest_difference(&output.settings.sigmas, &self.golden.values("sigmas"));
         self.record("sigmas", difference, SIGMAS_AND_NOISE);
+        let timesteps: Vec<f32> = output
+            .settings
+            .sigmas
+            .iter()
+            .map(|sigma| sigma * 1000.0)
+            .collect();
+        let steps = timesteps.len() - 1;
+        let difference = largest_difference(&timesteps[..steps], &self.golden.values("timesteps"));
+        self.record("timesteps", difference, 1000.0 * SIGMAS_AND_NOISE);
         let noise = floats(output.initial_latents.clone());
         let difference = largest_difference(&noise, &self.golden.values("latents_in"));
         // In bf16 a value beside a rounding boundary may fall to the other side: 1/64 from 2 on.
@@ -329,7 +346,7 @@ impl<B: Backend> Stages<'_, B> {
         Ok(())
     }
 
-    /// Eight-bit levels may differ by as much as the image may, and one for rounding.
+    /// Eight-bit levels may differ on average by as much as the image may.
     fn rounded_image(&mut self, images: &[ovis_image::GeneratedImage]) {
         let ours: Vec<u8> = images
             .iter()

@@ -5,12 +5,16 @@
     reason = "the report is what this program is for"
 )]
 
+use std::path::Path;
+
 use burn::tensor::backend::Backend;
 use libtest_mimic::{Arguments, Failed, Trial};
 use ovis_image::WeightDtype;
 use ovis_image::device::{BackendVisitor, DeviceSpec, OpenDevice};
 use ovis_image_tests::golden::{CASES, Case};
+use ovis_image_tests::layouts::write_layouts;
 use ovis_image_tests::stages::run_case;
+use ovis_image_tests::tokenizer::check_real_tokenizer;
 use ovis_image_tests::tolerance::tolerance;
 
 /// The backends that must conform, and the dtypes that each is held to.
@@ -31,14 +35,29 @@ const BACKENDS: [(&str, DeviceSpec, &[WeightDtype]); 4] = [
 
 fn main() {
     let arguments = Arguments::from_args();
-    let mut trials = Vec::new();
+    // CI names the backends that it has installed: there, an absent one is a failure.
+    let required = std::env::var("OVIS_REQUIRE_BACKENDS").unwrap_or_default();
+    let required: Vec<&str> = required.split(',').collect();
+    // Its weights follow a rule and are written once per run.
+    #[allow(clippy::expect_used)]
+    let written = tempfile::tempdir().expect("a temporary folder");
+    write_layouts(written.path());
+    let cases = cases(written.path());
+
+    let mut trials = vec![tokenizer_trial()];
     for (backend, spec, dtypes) in BACKENDS {
         match spec.open() {
             Ok(device) => trials.extend(
                 dtypes
                     .iter()
-                    .flat_map(|dtype| backend_trials(backend, *dtype, &device)),
+                    .flat_map(|dtype| backend_trials(&cases, backend, *dtype, &device)),
             ),
+            Err(error) if required.contains(&backend) => {
+                let reason = error.to_string();
+                trials.push(Trial::test(format!("{backend} is required"), || {
+                    Err(reason.into())
+                }));
+            }
             Err(error) => {
                 println!("SKIPPED {backend}: {error}");
                 let absent =
@@ -47,14 +66,41 @@ fn main() {
             }
         }
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // `exit` runs no destructors.
+    drop(written);
+    conclusion.exit();
 }
 
-fn backend_trials(backend: &'static str, dtype: WeightDtype, device: &OpenDevice) -> Vec<Trial> {
-    CASES
+/// All cases, the head-128 model of the three layouts among them.
+fn cases(written: &Path) -> Vec<Case> {
+    let mut cases: Vec<Case> = CASES.iter().map(|name| Case::read(name)).collect();
+    let mut layouts = Case::read("layouts");
+    layouts.written_model = Some(written.join("diffusers"));
+    cases.push(layouts);
+    cases
+}
+
+fn tokenizer_trial() -> Trial {
+    let name = "the real tokenizer gives the reference ids";
+    match std::env::var_os("OVIS_QWEN3_TOKENIZER") {
+        Some(path) => Trial::test(name, move || Ok(check_real_tokenizer(Path::new(&path))?)),
+        None => Trial::test(name, || Ok(()))
+            .with_ignored_flag(true)
+            .with_kind("OVIS_QWEN3_TOKENIZER is not set"),
+    }
+}
+
+fn backend_trials(
+    cases: &[Case],
+    backend: &'static str,
+    dtype: WeightDtype,
+    device: &OpenDevice,
+) -> Vec<Trial> {
+    cases
         .iter()
-        .map(|name| Case::read(name))
         .filter(|case| case.golden(dtype).is_some())
+        .cloned()
         .map(|case| {
             let device = device.clone();
             let name = format!("{backend}::{dtype}::{}", case.name);

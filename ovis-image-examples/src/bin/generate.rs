@@ -11,7 +11,7 @@ use burn::tensor::backend::Backend;
 use clap::Parser;
 use ovis_image::device::BackendVisitor;
 use ovis_image::pipeline::{GenerationSettings, Timings};
-use ovis_image::{GenerationOutput, GenerationRequest, LoadOptions};
+use ovis_image::{GenerationOutput, GenerationRequest, LoadOptions, OvisImagePipeline};
 use ovis_image_examples::arguments::Arguments;
 use ovis_image_examples::model::Model;
 use ovis_image_examples::progress::StepBar;
@@ -41,8 +41,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
     start_log(arguments.verbose);
 
-    // All that can be wrong is looked at before the model is loaded.
-    output_file::check(&arguments.output, "png")?;
+    // All that can be wrong is looked at before weights are read, which can take minutes.
+    for index in 0..arguments.num_images {
+        let path = output_file::numbered(&arguments.output, index, arguments.num_images);
+        output_file::check(&path, "png")?;
+    }
     if let Some(path) = &arguments.dump {
         output_file::check(path, "safetensors")?;
     }
@@ -106,7 +109,10 @@ impl BackendVisitor for Generate<'_> {
         let dtype = self.arguments.dtype;
         let dtype = dtype.unwrap_or_else(|| self.model.default_dtype::<B>(&device));
         let options = LoadOptions::new().dtype(dtype);
-        let pipeline = self.model.load::<B>(options, &device)?;
+        let checkpoint = self.model.open()?;
+        self.request.check(&checkpoint, &options)?;
+        let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &device)?;
+        drop(checkpoint);
         let load = start.elapsed();
 
         let output = pipeline.generate_with(self.request, |progress| {

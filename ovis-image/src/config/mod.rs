@@ -17,6 +17,25 @@ pub use vae::VaeConfig;
 /// products could overflow.
 pub(crate) const MAX_DIMENSION: usize = 1 << 24;
 
+/// An upper bound on the number of blocks: models are built, empty, before they are compared with
+/// their weights.
+pub(crate) const MAX_DEPTH: usize = 1024;
+
+/// Fails when a number of blocks is absurd.
+pub(crate) fn check_depth(
+    part: &'static str,
+    name: &str,
+    depth: usize,
+) -> crate::error::Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(crate::OvisImageError::config(
+            part,
+            format!("{name} = {depth} is more than {MAX_DEPTH}"),
+        ));
+    }
+    Ok(())
+}
+
 /// Fails when a size is zero or absurd.
 pub(crate) fn check_sizes(part: &'static str, sizes: &[(&str, usize)]) -> crate::error::Result<()> {
     for (name, size) in sizes {

@@ -1,13 +1,13 @@
 use serde::{Deserialize, Serialize};
 
-use super::check_sizes;
+use super::{check_depth, check_sizes};
 use crate::error::{OvisImageError, Result};
 
 const PART: &str = "text encoder";
 
 /// Sizes of the Qwen3 text encoder, as in transformers' `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "RawTextEncoderConfig")]
+#[serde(try_from = "RawTextEncoderConfig")]
 pub struct TextEncoderConfig {
     /// Rows of the embedding table.
     pub vocab_size: usize,
@@ -55,20 +55,59 @@ struct RawTextEncoderConfig {
     rope_parameters: Option<RopeParameters>,
     #[serde(default)]
     rms_norm_eps: Option<f64>,
+    #[serde(default)]
+    rope_scaling: Option<serde_json::Value>,
+    #[serde(default)]
+    use_sliding_window: Option<bool>,
+    #[serde(default)]
+    hidden_act: Option<String>,
+    #[serde(default)]
+    attention_bias: Option<bool>,
 }
 
 #[derive(Deserialize)]
 struct RopeParameters {
     #[serde(default)]
     rope_theta: Option<f64>,
+    #[serde(default)]
+    rope_type: Option<String>,
 }
 
-impl From<RawTextEncoderConfig> for TextEncoderConfig {
-    fn from(raw: RawTextEncoderConfig) -> Self {
+impl RawTextEncoderConfig {
+    /// The first option that would change the result and is not implemented.
+    fn unsupported(&self) -> Option<&'static str> {
+        let rope_type = self
+            .rope_parameters
+            .as_ref()
+            .and_then(|rope| rope.rope_type.as_deref());
+        let options = [
+            ("rope_scaling", self.rope_scaling.is_some()),
+            (
+                "rope_parameters.rope_type other than default",
+                rope_type.is_some_and(|kind| kind != "default"),
+            ),
+            ("use_sliding_window", self.use_sliding_window == Some(true)),
+            (
+                "hidden_act other than silu",
+                self.hidden_act.as_deref().is_some_and(|act| act != "silu"),
+            ),
+            ("attention_bias", self.attention_bias == Some(true)),
+        ];
+        options.iter().find(|(_, set)| *set).map(|(name, _)| *name)
+    }
+}
+
+impl TryFrom<RawTextEncoderConfig> for TextEncoderConfig {
+    type Error = String;
+
+    fn try_from(raw: RawTextEncoderConfig) -> Result<Self, String> {
         if let Some(inner) = raw.llm_config {
-            return (*inner).into();
+            return (*inner).try_into();
         }
-        Self {
+        if let Some(option) = raw.unsupported() {
+            return Err(format!("{option} is set, which is not supported"));
+        }
+        Ok(Self {
             vocab_size: raw.vocab_size,
             hidden_size: raw.hidden_size,
             intermediate_size: raw.intermediate_size,
@@ -83,7 +122,7 @@ impl From<RawTextEncoderConfig> for TextEncoderConfig {
                 .or(raw.rope_theta)
                 .unwrap_or(Self::QWEN3_ROPE_THETA),
             rms_norm_eps: raw.rms_norm_eps.unwrap_or(Self::QWEN3_RMS_NORM_EPS),
-        }
+        })
     }
 }
 
@@ -113,6 +152,7 @@ impl TextEncoderConfig {
     /// # Errors
     /// [`OvisImageError::InvalidConfig`] with the first relation that does not hold.
     pub fn validate(&self) -> Result<()> {
+        check_depth(PART, "num_hidden_layers", self.num_hidden_layers)?;
         check_sizes(
             PART,
             &[

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::check_sizes;
+use super::{check_depth, check_sizes};
 use crate::error::{OvisImageError, Result};
 
 const PART: &str = "transformer";
@@ -8,6 +8,9 @@ const PART: &str = "transformer";
 /// Sizes of the MMDiT, as in diffusers' `transformer/config.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransformerConfig {
+    /// Side of the model's own patches: 1, as packing happens outside.
+    #[serde(default = "default_patch_size")]
+    pub patch_size: usize,
     /// Channels of an image token: latent channels times the four pixels of a patch.
     #[serde(default = "default_channels")]
     pub in_channels: usize,
@@ -28,6 +31,10 @@ pub struct TransformerConfig {
     pub axes_dims_rope: [usize; 3],
 }
 
+fn default_patch_size() -> usize {
+    1
+}
+
 fn default_channels() -> usize {
     64
 }
@@ -45,6 +52,7 @@ impl TransformerConfig {
     /// The 7B release: 7,370,449,728 parameters.
     pub fn ovis_image_7b() -> Self {
         Self {
+            patch_size: 1,
             in_channels: 64,
             out_channels: Some(64),
             num_layers: 6,
@@ -82,6 +90,14 @@ impl TransformerConfig {
     /// [`OvisImageError::InvalidConfig`] with the first relation that does not hold.
     pub fn validate(&self) -> Result<()> {
         let fail = |reason: String| Err(OvisImageError::config(PART, reason));
+        check_depth(PART, "num_layers", self.num_layers)?;
+        check_depth(PART, "num_single_layers", self.num_single_layers)?;
+        if self.patch_size != 1 {
+            return fail(format!(
+                "patch_size = {} is not supported, only 1",
+                self.patch_size
+            ));
+        }
         check_sizes(
             PART,
             &[

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::check_sizes;
+use super::{check_depth, check_sizes};
 use crate::error::{OvisImageError, Result};
 
 const PART: &str = "VAE";
@@ -95,6 +95,7 @@ impl VaeConfig {
     /// [`OvisImageError::InvalidConfig`] with the first relation that does not hold.
     pub fn validate(&self) -> Result<()> {
         let fail = |reason: String| Err(OvisImageError::config(PART, reason));
+        check_depth(PART, "layers_per_block", self.layers_per_block)?;
         check_sizes(
             PART,
             &[

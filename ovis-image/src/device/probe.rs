@@ -135,6 +135,13 @@ pub(super) fn cuda(index: usize) -> Result<OpenDevice> {
             "libnvrtc was not found: install the CUDA runtime compiler or set CUDA_PATH",
         );
     }
+    if !cuda_headers_exist() {
+        return unavailable(
+            spec,
+            "the CUDA headers were not found: install the CUDA toolkit's headers and set CUDA_PATH to the folder \
+             that holds include/",
+        );
+    }
     let count = driver::result::init().and_then(|()| driver::result::device::get_count());
     match count {
         Ok(count) if usize::try_from(count).is_ok_and(|count| index < count) => {
@@ -146,6 +153,30 @@ pub(super) fn cuda(index: usize) -> Result<OpenDevice> {
         ),
         Err(error) => unavailable(spec, format!("the NVIDIA driver reports {error:?}")),
     }
+}
+
+/// Whether CubeCL will find the headers that its kernels include: it looks in the same places, and
+/// panics where it does not.
+#[cfg(feature = "cuda")]
+fn cuda_headers_exist() -> bool {
+    use std::path::{Path, PathBuf};
+
+    let root = match std::env::var_os("CUDA_PATH") {
+        Some(path) => PathBuf::from(path),
+        None => match ["/usr/local/cuda", "/opt/cuda", "/usr"]
+            .iter()
+            .map(Path::new)
+            .find(|path| {
+                path.join("bin/nvcc").exists() || (path.ends_with("cuda") && path.exists())
+            }) {
+            Some(path) => path.to_owned(),
+            None if cfg!(windows) => {
+                PathBuf::from("C:/Program Files/NVIDIA GPU Computing Toolkit/CUDA/")
+            }
+            None => return false,
+        },
+    };
+    root.join("include/cuda_fp16.h").exists()
 }
 
 #[cfg(not(feature = "cuda"))]

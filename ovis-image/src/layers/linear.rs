@@ -34,6 +34,9 @@ impl<B: Backend> LinearLayer<B> {
     /// # Shapes
     /// - `input`: `[.., in]`, in the weight's dtype
     /// - output: `[.., out]`
+    ///
+    /// # Panics
+    /// If the input's width or dtype is not the weight's.
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
         let weight = self.weight.val();
         debug_assert_eq!(

@@ -9,6 +9,9 @@ use burn::tensor::backend::Backend;
 /// # Shapes
 /// - `latents`: `[batch, channels, height, width]`, both sides even
 /// - output: `[batch, height/2 * width/2, channels * 4]`
+///
+/// # Panics
+/// If a side is odd: the pipeline refuses such sizes.
 pub fn pack_latents<B: Backend>(latents: Tensor<B, 4>) -> Tensor<B, 3> {
     let [batch, channels, height, width] = latents.dims();
     let (rows, columns) = (height / 2, width / 2);

@@ -18,8 +18,8 @@ impl<B: Backend> RotaryTable<B> {
     /// `angle = position * theta^(-2i / axis_dim)` for each axis.
     ///
     /// # Panics
-    /// If a position does not have as many coordinates as there are axes (a mistake in the
-    /// calling code: positions never come from outside).
+    /// If an axis is odd: [`TransformerConfig::validate`](crate::config::TransformerConfig::validate)
+    /// refuses such configurations.
     pub fn from_positions<const AXES: usize>(
         positions: &[[f64; AXES]],
         axes_dim: &[usize; AXES],

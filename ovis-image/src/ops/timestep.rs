@@ -12,6 +12,9 @@ use half::{bf16, f16};
 /// # Shapes
 /// - `timesteps`: one per batch item, 0 (clean) to 1 (noise)
 /// - output: `[batch, channels]`, in `dtype`
+///
+/// # Panics
+/// If `channels` is odd.
 pub fn timestep_embedding<B: Backend>(
     timesteps: &[f32],
     channels: usize,

@@ -110,7 +110,7 @@ impl<B: Backend> OvisImagePipeline<B> {
         data: &TensorData,
         prompts: Option<usize>,
     ) -> Result<EncodedPrompts<B>> {
-        let context = self.configs.transformer.joint_attention_dim;
+        let context = self.requirements.transformer.joint_attention_dim;
         let batch = prompts.unwrap_or_else(|| data.shape.first().copied().unwrap_or(0).max(1));
         let batch = match data.shape.first() {
             Some(1) if argument == "negative_prompt_embeds" => 1,

@@ -6,10 +6,10 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 use image::RgbImage;
 
+use super::check::{LATENT_AXES, Plan};
 use super::denoise::Denoiser;
-use super::encode::{EncodedPrompts, checked_data};
+use super::encode::EncodedPrompts;
 use super::image::{from_rgb, to_rgb};
-use super::memory::{Footprint, MAX_SIDE};
 use super::output::{GeneratedImage, GenerationOutput, GenerationSettings, Timings};
 use super::pretrained::OvisImagePipeline;
 use super::progress::Progress;
@@ -18,21 +18,6 @@ use crate::error::{OvisImageError, Phase, Result};
 use crate::ops::{pack_latents, round_to_dtype};
 use crate::sampling::NoiseGenerator;
 use crate::text_encoder::MAX_PROMPT_TOKENS;
-
-/// More images than this in one request are a mistake.
-const MAX_IMAGES: usize = 4096;
-
-/// A request checked against the model, with everything derived from it.
-struct Plan {
-    prompts: usize,
-    images: usize,
-    /// Patch rows and columns.
-    grid: [usize; 2],
-    /// Of the latents, `[images, channels, height, width]`.
-    latents_shape: [usize; 4],
-    sigmas: Vec<f32>,
-    guided: bool,
-}
 
 impl<B: Backend> OvisImagePipeline<B> {
     /// Generates the images of a request.
@@ -71,10 +56,11 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// - `latents`: `[images, latent channels, height, width]`, as the transformer speaks them
     ///
     /// # Errors
-    /// [`OvisImageError::ShapeMismatch`] for the wrong number of channels.
+    /// [`OvisImageError::ShapeMismatch`] for the wrong number of channels,
+    /// [`OvisImageError::NonFinite`] when the decoder's output is not finite.
     pub fn decode_latents(&self, latents: Tensor<B, 4>) -> Result<Tensor<B, 4>> {
         let [images, channels, height, width] = latents.dims();
-        let expected = self.configs.vae.latent_channels;
+        let expected = self.requirements.vae.latent_channels;
         if channels != expected || images == 0 || height == 0 || width == 0 {
             return Err(OvisImageError::ShapeMismatch {
                 argument: "latents",
@@ -83,17 +69,19 @@ impl<B: Backend> OvisImagePipeline<B> {
                 actual: vec![images, channels, height, width],
             });
         }
-        // One at a time: the decoder's activations are the largest of all.
+        // One at a time: the decoder's activations are the largest of all. Looked at before the
+        // clamp, which would hide infinity, and on some GPUs NaN.
         let decoded = (0..images)
             .map(|image| {
-                let latents = latents
-                    .clone()
-                    .narrow(0, image, 1)
-                    .cast(self.vae_dtype.to_burn());
-                let pixels = self.vae.decode(latents).cast(DType::F32);
-                (pixels / 2.0 + 0.5).clamp(0.0, 1.0)
+                let latents = latents.clone().narrow(0, image, 1);
+                let pixels = self
+                    .vae
+                    .decode(latents.cast(self.vae_dtype.to_burn()))
+                    .cast(DType::F32);
+                self.check_finite(pixels.clone(), Phase::Vae)?;
+                Ok((pixels / 2.0 + 0.5).clamp(0.0, 1.0))
             })
-            .collect();
+            .collect::<Result<_>>()?;
         Ok(Tensor::cat(decoded, 0))
     }
 
@@ -105,7 +93,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// [`size_multiple`](Self::size_multiple), or [`OvisImageError::TooLargeForMemory`].
     pub fn encode_image(&self, image: &RgbImage) -> Result<Tensor<B, 4>> {
         let (width, height) = (image.width() as usize, image.height() as usize);
-        self.check_size(width, height, 1)?;
+        self.requirements.check_size(width, height, 1)?;
         let pixels = from_rgb::<B>(image, &self.device).cast(self.vae_dtype.to_burn());
         let distribution = self.vae.encode(pixels);
         let latents = self.vae.scale(distribution.mean).cast(DType::F32);
@@ -119,7 +107,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// # Errors
     /// As [`generate`](Self::generate) for the request's arguments.
     pub fn denoiser(&self, request: &GenerationRequest) -> Result<Denoiser<'_, B>> {
-        let plan = self.plan(request)?;
+        let plan = self.requirements.plan(request)?;
         let (prompts, negative) = self.encode(request, &plan)?;
         let latents = self.initial_latents(request, &plan)?;
         Ok(self.denoiser_from(request, &plan, &prompts, negative.as_ref(), latents))
@@ -134,7 +122,7 @@ impl<B: Backend> OvisImagePipeline<B> {
         F: FnMut(Progress<'_, B>) -> ControlFlow<Break>,
     {
         let start = Instant::now();
-        let plan = self.plan(request)?;
+        let plan = self.requirements.plan(request)?;
         let total_steps = plan.sigmas.len() - 1;
         let mut report = |progress: Progress<'_, B>, completed_steps: usize| match &mut on_progress
         {
@@ -183,7 +171,7 @@ impl<B: Backend> OvisImagePipeline<B> {
             total_steps,
         )?;
         let image_tensor = self.decode_latents(latents.clone())?;
-        let pixels = self.check_finite(image_tensor.clone(), Phase::Vae)?;
+        let pixels = self.download(image_tensor.clone(), Phase::Vae)?;
         let images = self.pictures(request, &plan, &pixels);
         let vae_decoding = decoding_start.elapsed();
 
@@ -214,127 +202,6 @@ impl<B: Backend> OvisImagePipeline<B> {
     ) -> Result<()> {
         self.sync(Phase::Denoising)?;
         report(Progress::Denoising(step), step.completed)
-    }
-
-    /// Checks every argument and derives what follows from them.
-    fn plan(&self, request: &GenerationRequest) -> Result<Plan> {
-        let prompts = match &request.prompt_embeds {
-            Some(embeds) => embeds.shape.first().copied().unwrap_or(0),
-            None => request.prompts.len(),
-        };
-        let images = prompts.saturating_mul(request.images_per_prompt);
-        if images == 0 || images > MAX_IMAGES {
-            return Err(OvisImageError::argument(
-                if prompts == 0 {
-                    "prompts"
-                } else {
-                    "images_per_prompt"
-                },
-                format!(
-                    "{prompts} prompts with {} images each: 1 to {MAX_IMAGES} images can be made",
-                    request.images_per_prompt
-                ),
-            ));
-        }
-        self.check_size(request.width, request.height, images)?;
-        if !request.guidance_scale.is_finite() {
-            return Err(OvisImageError::argument(
-                "guidance_scale",
-                format!("{} is not a number", request.guidance_scale),
-            ));
-        }
-        if let Seeds::PerImage(seeds) = &request.seeds
-            && seeds.len() != images
-            && request.latents.is_none()
-        {
-            return Err(OvisImageError::argument(
-                "seed_per_image",
-                format!("{} seeds for {images} images", seeds.len()),
-            ));
-        }
-        let guided = request.guidance_scale > 1.0;
-        let negatives = request.negative_prompts.len();
-        if guided
-            && request.negative_prompt_embeds.is_none()
-            && negatives != 1
-            && negatives != prompts
-        {
-            return Err(OvisImageError::argument(
-                "negative_prompts",
-                format!("{negatives} for {prompts} prompts: give one, or one for each"),
-            ));
-        }
-
-        let scale = self.size_multiple();
-        let grid = [request.height / scale, request.width / scale];
-        let image_tokens = grid[0] * grid[1];
-        let sigmas = match &request.sigmas {
-            Some(sigmas) => self
-                .scheduler
-                .custom_sigmas(request.schedule, sigmas, image_tokens)?,
-            None => self.scheduler.sigmas(
-                request.schedule,
-                request.num_inference_steps,
-                image_tokens,
-            )?,
-        };
-        let latents_shape = [
-            images,
-            self.configs.vae.latent_channels,
-            2 * grid[0],
-            2 * grid[1],
-        ];
-        // Checked before the text encoder runs.
-        if let Some(latents) = &request.latents {
-            checked_data("latents", LATENT_AXES, latents, &latents_shape)?;
-        }
-        Ok(Plan {
-            prompts,
-            images,
-            grid,
-            latents_shape,
-            sigmas,
-            guided,
-        })
-    }
-
-    fn check_size(&self, width: usize, height: usize, images: usize) -> Result<()> {
-        let multiple = self.size_multiple();
-        let fail = |reason: String| {
-            Err(OvisImageError::InvalidSize {
-                width,
-                height,
-                reason,
-            })
-        };
-        if width == 0 || height == 0 {
-            return fail("a side is zero".into());
-        }
-        if !width.is_multiple_of(multiple) || !height.is_multiple_of(multiple) {
-            let nearest = |side: usize| {
-                (side.saturating_add(multiple / 2) / multiple)
-                    .max(1)
-                    .saturating_mul(multiple)
-            };
-            return fail(format!(
-                "sides must be multiples of {multiple}; the nearest size is {}x{}",
-                nearest(width),
-                nearest(height)
-            ));
-        }
-        if width > MAX_SIDE || height > MAX_SIDE {
-            return fail(format!("sides can be at most {MAX_SIDE}"));
-        }
-        Footprint {
-            transformer: &self.configs.transformer,
-            vae: &self.configs.vae,
-            width,
-            height,
-            images,
-            element_bytes: self.dtype.size(),
-            vae_element_bytes: self.vae_dtype.size(),
-        }
-        .check(self.memory_limit)
     }
 
     /// Both sides of the prompts; the negative one only with guidance.
@@ -370,7 +237,8 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// The noise that the loop starts from, f32, rounded as torch rounds it to the model's dtype.
     fn initial_latents(&self, request: &GenerationRequest, plan: &Plan) -> Result<Tensor<B, 4>> {
         if let Some(latents) = &request.latents {
-            return self.given_tensor("latents", LATENT_AXES, latents, plan.latents_shape);
+            let latents = self.given_tensor("latents", LATENT_AXES, latents, plan.latents_shape)?;
+            return Ok(latents.cast(self.dtype.to_burn()).cast(DType::F32));
         }
         let per_image: usize = plan.latents_shape[1..].iter().product();
         let mut noise = match &request.seeds {
@@ -483,5 +351,3 @@ impl<B: Backend> OvisImagePipeline<B> {
         }
     }
 }
-
-const LATENT_AXES: &str = "images, latent channels, height / 8, width / 8";

@@ -19,12 +19,11 @@ pub(super) struct Footprint<'a> {
     pub(super) height: usize,
     pub(super) images: usize,
     pub(super) element_bytes: u64,
-    pub(super) vae_element_bytes: u64,
 }
 
 impl Footprint<'_> {
-    /// Bytes at the peak of the larger of the two phases; they do not overlap.
-    fn bytes(&self) -> u64 {
+    /// Bytes of activations at the peak of the larger of the two phases; they do not overlap.
+    fn device_bytes(&self) -> u64 {
         self.transformer_bytes().max(self.vae_bytes())
     }
 
@@ -38,35 +37,59 @@ impl Footprint<'_> {
             .saturating_mul(self.element_bytes)
     }
 
-    /// The decoder's widest level at full size: input, normalised input and output. Images are
-    /// decoded one at a time.
+    /// The decoder's widest layer at full size, which is the second level's upsampled output: it,
+    /// its normalisation and the next output, in f32 where the norm is. Images are decoded one at a
+    /// time.
     fn vae_bytes(&self) -> u64 {
-        let channels = self.vae.block_out_channels.first().copied().unwrap_or(1);
-        let pixels = product(&[self.width, self.height]);
-        let decoded = product(&[self.images, 3])
-            .saturating_mul(pixels)
-            .saturating_mul(4);
-        pixels
-            .saturating_mul(3 * channels as u64)
-            .saturating_mul(self.vae_element_bytes)
-            .saturating_add(decoded)
+        let channels = self
+            .vae
+            .block_out_channels
+            .iter()
+            .take(2)
+            .max()
+            .copied()
+            .unwrap_or(1);
+        product(&[3, channels, self.width, self.height, F32_BYTES])
     }
 
-    /// Refuses a request that needs more than the limit.
-    pub(super) fn check(&self, limit: Option<u64>) -> Result<()> {
-        let needed = self.bytes();
-        match limit {
-            Some(limit) if needed > limit => Err(OvisImageError::TooLargeForMemory {
-                width: self.width,
-                height: self.height,
-                images: self.images,
-                needed_mib: needed.div_ceil(MIB),
-                available_mib: limit / MIB,
-            }),
-            _ => Ok(()),
+    /// Bytes on the host: noise and pictures, in f32.
+    fn host_bytes(&self) -> u64 {
+        let pixels = product(&[self.images, 2 * 3, self.width, self.height, F32_BYTES]);
+        let scale = self.vae.scale_factor();
+        let latents = product(&[
+            self.images,
+            self.vae.latent_channels,
+            self.width / scale,
+            self.height / scale,
+            F32_BYTES,
+        ]);
+        pixels.saturating_add(latents)
+    }
+
+    /// Refuses a request that needs more than the limit for its activations, or than the machine
+    /// has free for what passes through it.
+    pub(super) fn check(&self, limit: Option<u64>, on_host: bool) -> Result<()> {
+        let device = self.device_bytes();
+        let host = match on_host {
+            true => device.saturating_add(self.host_bytes()),
+            false => self.host_bytes(),
+        };
+        for (needed, available) in [(device, limit), (host, available_host_memory())] {
+            if let Some(available) = available.filter(|available| needed > *available) {
+                return Err(OvisImageError::TooLargeForMemory {
+                    width: self.width,
+                    height: self.height,
+                    images: self.images,
+                    needed_mib: needed.div_ceil(MIB),
+                    available_mib: available / MIB,
+                });
+            }
         }
+        Ok(())
     }
 }
+
+const F32_BYTES: usize = 4;
 
 fn product(factors: &[usize]) -> u64 {
     factors.iter().fold(1u64, |product, factor| {
@@ -74,10 +97,10 @@ fn product(factors: &[usize]) -> u64 {
     })
 }
 
-/// The machine's memory in bytes, for backends that compute in it.
-pub(super) fn host_memory() -> Option<u64> {
+/// What the machine has free, in bytes; `None` where the system does not tell.
+fn available_host_memory() -> Option<u64> {
     let mut system = System::new().ok()?;
     system.refresh_memory();
-    let limit = system.cgroup_limits().map(|limits| limits.total_memory);
-    Some(limit.unwrap_or(u64::MAX).min(system.total_memory())).filter(|bytes| *bytes > 0)
+    let limit = system.cgroup_limits().map(|limits| limits.free_memory);
+    Some(limit.unwrap_or(u64::MAX).min(system.available_memory())).filter(|bytes| *bytes > 0)
 }

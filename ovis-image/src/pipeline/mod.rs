@@ -1,5 +1,6 @@
 //! Prompt to image: load once, generate many times.
 
+mod check;
 mod denoise;
 mod encode;
 mod generate;

@@ -48,7 +48,8 @@ impl LoadOptions {
     }
 
     /// Bytes that one request's activations may take; larger requests are refused before any work.
-    /// By default the machine's memory on CPU backends, and no limit on others.
+    /// What a device has free is not known to Burn, so GPUs have no limit by default; on CPU
+    /// backends, and for what passes through the host, the machine's free memory is one anyhow.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self

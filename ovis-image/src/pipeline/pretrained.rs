@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::memory;
+use super::check::Requirements;
 use super::options::{LoadOptions, WeightDtype};
-use crate::config::{TransformerConfig, VaeConfig};
 use crate::error::{OvisImageError, Phase, Result};
 use crate::sampling::FlowMatchEulerScheduler;
 use crate::text_encoder::{PromptTokenizer, TextEncoder};
@@ -24,19 +23,11 @@ pub struct OvisImagePipeline<B: Backend> {
     pub(super) vae: AutoencoderKl<B>,
     pub(super) tokenizer: PromptTokenizer,
     pub(super) scheduler: FlowMatchEulerScheduler,
-    pub(super) configs: Configs,
+    pub(super) requirements: Requirements,
     pub(super) dtype: WeightDtype,
     pub(super) vae_dtype: WeightDtype,
-    pub(super) memory_limit: Option<u64>,
     pub(super) device: B::Device,
     load_time: Duration,
-}
-
-/// The sizes that requests are checked against.
-#[derive(Debug, Clone)]
-pub(super) struct Configs {
-    pub(super) transformer: TransformerConfig,
-    pub(super) vae: VaeConfig,
 }
 
 impl<B: Backend> OvisImagePipeline<B> {
@@ -99,6 +90,16 @@ impl<B: Backend> OvisImagePipeline<B> {
             }
         };
         let text_encoder = &checkpoint.text_encoder;
+        if tokenizer.vocab_size() > text_encoder.config.vocab_size {
+            return Err(OvisImageError::config(
+                "text encoder",
+                format!(
+                    "vocab_size = {}, but the tokenizer has {} ids: they do not belong together",
+                    text_encoder.config.vocab_size,
+                    tokenizer.vocab_size()
+                ),
+            ));
+        }
         let transformer = &checkpoint.transformer;
         let vae = &checkpoint.vae;
         let pipeline = Self {
@@ -128,15 +129,9 @@ impl<B: Backend> OvisImagePipeline<B> {
             )?,
             tokenizer,
             scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
-            configs: Configs {
-                transformer: transformer.config.clone(),
-                vae: vae.config.clone(),
-            },
+            requirements: Requirements::new(checkpoint, &options, is_host::<B>(device))?,
             dtype,
             vae_dtype,
-            memory_limit: options
-                .memory_limit
-                .or_else(|| default_memory_limit::<B>(device)),
             device: device.clone(),
             load_time: Duration::ZERO,
         };
@@ -204,7 +199,7 @@ impl<B: Backend> OvisImagePipeline<B> {
 
     /// The sides of an image must be multiples of this: 16 for the release.
     pub fn size_multiple(&self) -> usize {
-        2 * self.configs.vae.scale_factor()
+        self.requirements.size_multiple()
     }
 
     /// Waits for the device; its failures surface here.
@@ -259,10 +254,9 @@ fn check_dtype<B: Backend>(dtype: WeightDtype, device: &B::Device) -> Result<()>
     })
 }
 
-/// CPU backends share the machine's memory; how much a GPU has Burn does not tell.
-fn default_memory_limit<B: Backend>(device: &B::Device) -> Option<u64> {
+/// Whether a backend computes in the machine's own memory. Burn does not tell; the names do, also
+/// inside a wrapper such as `autodiff<flex>`.
+fn is_host<B: Backend>(device: &B::Device) -> bool {
     let name = B::name(device);
-    (name.contains("flex") || name.contains("ndarray"))
-        .then(memory::host_memory)
-        .flatten()
+    name.contains("flex") || name.contains("ndarray")
 }

@@ -78,7 +78,7 @@ impl GenerationRequest {
         }
     }
 
-    /// A request from embeddings made elsewhere: `[prompts, text tokens, context]`, any float.
+    /// A request from embeddings made elsewhere: `[prompts, 256, context]`, any float.
     pub fn with_prompt_embeds(prompt_embeds: TensorData) -> Self {
         let mut request = Self::with_prompts([]);
         request.prompt_embeds = Some(prompt_embeds);
@@ -98,7 +98,7 @@ impl GenerationRequest {
         self
     }
 
-    /// Embeddings in place of the negative prompt: `[1 or prompts, text tokens, context]`.
+    /// Embeddings in place of the negative prompt: `[1 or prompts, 256, context]`.
     pub fn negative_prompt_embeds(mut self, embeds: TensorData) -> Self {
         self.negative_prompt_embeds = Some(embeds);
         self
@@ -156,7 +156,7 @@ impl GenerationRequest {
         self
     }
 
-    /// Own initial noise in place of a seed's: `[images, latent channels, height / 8, width / 8]`.
+    /// Own initial noise in place of a seed's, rounded to the model's dtype as in diffusers: `[images, latent channels, height / 8, width / 8]`.
     pub fn latents(mut self, latents: TensorData) -> Self {
         self.latents = Some(latents);
         self

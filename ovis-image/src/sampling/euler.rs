@@ -65,6 +65,15 @@ impl FlowMatchEulerScheduler {
 
     fn shifted(&self, schedule: Schedule, sigmas: &[f32], image_tokens: usize) -> Result<Vec<f32>> {
         let mut sigmas = schedule.apply(sigmas, &self.config, image_tokens)?;
+        if let Some(bad) = sigmas
+            .iter()
+            .find(|sigma| !(**sigma > 0.0 && **sigma <= 1.0 + 1e-6))
+        {
+            return Err(OvisImageError::argument(
+                "schedule",
+                format!("{schedule} bends a sigma to {bad}, which is not in (0, 1]"),
+            ));
+        }
         sigmas.push(0.0);
         Ok(sigmas)
     }

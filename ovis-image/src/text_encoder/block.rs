@@ -32,6 +32,8 @@ impl<B: Backend> TextBlock<B> {
         }
     }
 
+    /// Adds the attention of the normalised input, then the feed-forward of the normalised sum.
+    ///
     /// # Shapes
     /// - `hidden_states` and output: `[batch, tokens, hidden]`
     pub fn forward(

@@ -31,6 +31,9 @@ pub struct TextEncoderInput<B: Backend> {
 
 impl TextEncoderConfig {
     /// Builds the encoder with lazy random weights: nothing is allocated before first use.
+    ///
+    /// # Panics
+    /// Perhaps, then or when used, on a configuration that [`validate`](Self::validate) refuses.
     pub fn init<B: Backend>(&self, device: &B::Device) -> TextEncoder<B> {
         let bound = 1.0 / (self.hidden_size as f64).sqrt();
         TextEncoder {

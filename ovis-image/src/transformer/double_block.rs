@@ -46,6 +46,8 @@ impl<B: Backend> DoubleStreamBlock<B> {
         }
     }
 
+    /// Attends jointly, then feeds each stream forward, each sub-layer modulated and gated.
+    ///
     /// # Shapes
     /// - `streams`: see [`JointHiddenStates`]
     /// - `conditioning`: `[batch, hidden]`

@@ -23,6 +23,8 @@ impl<B: Backend> TimestepEmbedder<B> {
         }
     }
 
+    /// Projects a sinusoid to the conditioning vector.
+    ///
     /// # Shapes
     /// - `sinusoid`: `[batch, channels]`
     /// - output, the conditioning: `[batch, hidden]`

@@ -26,6 +26,8 @@ impl<B: Backend> FeedForward<B> {
         }
     }
 
+    /// Applies `down(silu(gate(x)) * up(x))`.
+    ///
     /// # Shapes
     /// - `hidden_states` and output: `[batch, tokens, hidden]`
     pub fn forward(&self, hidden_states: Tensor<B, 3>) -> Tensor<B, 3> {

@@ -24,6 +24,8 @@ impl<B: Backend> FinalLayer<B> {
         }
     }
 
+    /// Projects the modulated image tokens to latent patches.
+    ///
     /// # Shapes
     /// - `hidden_states`: `[batch, image tokens, hidden]`
     /// - `conditioning`: `[batch, hidden]`

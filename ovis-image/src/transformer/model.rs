@@ -44,6 +44,9 @@ pub struct TransformerInput<'a, B: Backend> {
 
 impl TransformerConfig {
     /// Builds the model with lazy random weights: nothing is allocated before first use.
+    ///
+    /// # Panics
+    /// Perhaps, then or when used, on a configuration that [`validate`](Self::validate) refuses.
     pub fn init<B: Backend>(&self, device: &B::Device) -> OvisImageTransformer<B> {
         let hidden = self.hidden_size();
         OvisImageTransformer {

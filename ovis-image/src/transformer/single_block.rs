@@ -34,6 +34,8 @@ impl<B: Backend> SingleStreamBlock<B> {
         }
     }
 
+    /// Adds the gated projection of attention and SwiGLU, both of the modulated input.
+    ///
     /// # Shapes
     /// - `hidden_states` and output: `[batch, text + image tokens, hidden]`
     /// - `conditioning`: `[batch, hidden]`

@@ -39,6 +39,8 @@ impl<B: Backend> VaeAttention<B> {
         }
     }
 
+    /// Adds the attention of every pixel to every pixel.
+    ///
     /// # Shapes
     /// - `input` and output: `[batch, channels, height, width]`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {

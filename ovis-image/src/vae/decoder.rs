@@ -86,6 +86,8 @@ impl<B: Backend> VaeDecoder<B> {
         }
     }
 
+    /// Decodes latents, as the VAE speaks them, to pixels.
+    ///
     /// # Shapes
     /// - `latents`: `[batch, latent channels, height, width]`
     /// - output: `[batch, 3, height * scale, width * scale]`, about -1..1

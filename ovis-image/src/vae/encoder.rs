@@ -96,6 +96,8 @@ impl<B: Backend> VaeEncoder<B> {
         }
     }
 
+    /// Encodes pixels to the moments of the latents: means, then log-variances.
+    ///
     /// # Shapes
     /// - `pixels`: `[batch, 3, height, width]` in -1..1
     /// - output: `[batch, 2 * latent channels, height / scale, width / scale]`

@@ -26,6 +26,8 @@ impl<B: Backend> MidBlock<B> {
         }
     }
 
+    /// Applies the three in order.
+    ///
     /// # Shapes
     /// - `input` and output: `[batch, channels, height, width]`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {

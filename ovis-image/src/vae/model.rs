@@ -5,7 +5,8 @@ use burn::tensor::backend::Backend;
 use super::{VaeDecoder, VaeEncoder};
 use crate::config::VaeConfig;
 
-/// The autoencoder. `decode` and `encode` speak the transformer's latents: scaled and shifted.
+/// The autoencoder. [`decode`](Self::decode) takes the transformer's latents, scaled and shifted;
+/// [`encode`](Self::encode) gives the VAE's own, which [`scale`](Self::scale) turns into those.
 #[derive(Module, Debug)]
 pub struct AutoencoderKl<B: Backend> {
     /// Pixels to latents.

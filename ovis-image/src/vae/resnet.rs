@@ -41,6 +41,8 @@ impl<B: Backend> ResnetBlock<B> {
         }
     }
 
+    /// Applies the block to its input.
+    ///
     /// # Shapes
     /// - `input`: `[batch, in, height, width]`
     /// - output: `[batch, out, height, width]`

@@ -129,6 +129,7 @@ pub(super) fn transformer_config(
     }
     let in_channels = shapes.axis(embedder, 1)?;
     Ok(TransformerConfig {
+        patch_size: release.patch_size,
         in_channels,
         out_channels: Some(in_channels),
         num_layers,

@@ -20,6 +20,9 @@ use crate::error::{OvisImageError, Result, WeightsReport, WrongShape};
 /// # Errors
 /// [`OvisImageError::Weights`] listing every missing, unexpected and wrongly shaped tensor, before
 /// anything is read; [`OvisImageError::UnknownDtype`] for a weight that is not a float.
+///
+/// # Panics
+/// If `dtype` is not f32, f16 or bf16.
 pub fn load_weights<B: Backend, M: Module<B>>(
     module: M,
     part: &'static str,

@@ -20,6 +20,7 @@ fn every_parameter_of_the_transformer_gets_a_gradient() {
     }
 
     let config = TransformerConfig {
+        patch_size: 1,
         in_channels: 16,
         out_channels: None,
         num_layers: 1,

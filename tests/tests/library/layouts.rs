@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn_flex::{Flex, FlexDevice};
+use ovis_image::weights::PartPaths;
 use ovis_image::{
     Checkpoint, CheckpointPaths, Layout, LoadOptions, OvisImageError, OvisImagePipeline,
     WeightDtype,
@@ -128,4 +129,11 @@ fn comfyui_files_without_a_tokenizer_say_how_to_give_one() {
         matches!(&error, OvisImageError::NotFound { path, .. } if path.ends_with("tokenizer.json"))
     );
     assert!(error.to_string().contains("--tokenizer"), "{error}");
+    // And that is enough.
+    let given = PartPaths {
+        tokenizer: Some(golden_folder().join("layouts/diffusers/tokenizer")),
+        ..PartPaths::default()
+    };
+    let paths = CheckpointPaths::discover_with(folder.path().join("comfyui"), &given).unwrap();
+    assert!(Checkpoint::open_paths(&paths).is_ok());
 }

@@ -1,4 +1,4 @@
-//! The library on the flex backend: layouts, tokenizer, sampling, requests and every error.
+//! The library on the flex backend: layouts, sampling, requests and every error.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -9,4 +9,3 @@ mod request_errors;
 mod requests;
 mod sampling;
 mod support;
-mod tokenizer;

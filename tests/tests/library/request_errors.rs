@@ -5,7 +5,8 @@ use burn::tensor::TensorData;
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::device::DeviceSpec;
 use ovis_image::{
-    GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline, Phase, Schedule, WeightDtype,
+    Checkpoint, GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline, Phase, Schedule,
+    WeightDtype,
 };
 
 use crate::support::{base_model, pipeline, request, zeros};
@@ -72,6 +73,29 @@ fn a_request_that_cannot_fit_says_how_much_it_needs() {
 }
 
 #[test]
+fn a_request_can_be_checked_before_weights_are_read() {
+    let checkpoint = Checkpoint::open(base_model()).unwrap();
+    let options = LoadOptions::new();
+    assert!(request().check(&checkpoint, &options).is_ok());
+    let error = request()
+        .num_inference_steps(0)
+        .check(&checkpoint, &options)
+        .unwrap_err();
+    assert!(
+        matches!(error, OvisImageError::InvalidArgument { .. }),
+        "{error}"
+    );
+    let error = request()
+        .size(17, 16)
+        .check(&checkpoint, &options)
+        .unwrap_err();
+    assert!(
+        matches!(error, OvisImageError::InvalidSize { .. }),
+        "{error}"
+    );
+}
+
+#[test]
 fn steps_and_guidance_out_of_range_are_refused() {
     refuses_argument(&request().num_inference_steps(0), "num_inference_steps");
     refuses_argument(
@@ -109,6 +133,8 @@ fn sigmas_and_schedules_out_of_range_are_refused() {
     refuses_argument(&request().sigmas([0.5, 0.9]), "sigmas");
     refuses_argument(&request().sigmas([f32::NAN]), "sigmas");
     refuses_argument(&request().schedule(Schedule::FixedShift(-1.0)), "schedule");
+    // Positive, and yet 1 + (shift - 1) is 0 in floating point.
+    refuses_argument(&request().schedule(Schedule::FixedShift(1e-17)), "schedule");
     refuses_argument(&request().schedule(Schedule::FixedMu(f64::NAN)), "schedule");
 }
 
@@ -176,12 +202,17 @@ fn nan_in_a_result_names_its_phase() {
     text_encoder.final_norm.weight = nan(32);
     let mut vae = pipeline().vae().clone();
     vae.decoder.norm_out.bias = nan(8);
+    let mut overflowing = pipeline().vae().clone();
+    // The clamp to 0..1 must not hide it.
+    overflowing.decoder.conv_out.bias =
+        Param::from_tensor(Tensor::<Flex, 1>::full([3], f32::INFINITY, &FlexDevice));
     for (pipeline, expected) in [
         (
             pipeline().with_text_encoder(text_encoder),
             Phase::TextEncoding,
         ),
         (pipeline().with_vae(vae), Phase::Vae),
+        (pipeline().with_vae(overflowing), Phase::Vae),
     ] {
         let error = pipeline.generate(&request()).unwrap_err();
         assert!(

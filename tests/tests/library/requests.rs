@@ -246,6 +246,23 @@ fn half_precision_weights_run_with_the_vae_in_f32() {
 }
 
 #[test]
+fn own_latents_are_rounded_to_the_models_dtype() {
+    let options = LoadOptions::new().dtype(WeightDtype::BF16);
+    let pipeline =
+        OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap();
+    let exact: Vec<f32> = (0..256).map(|i| (i as f32 * 0.37).sin()).collect();
+    let rounded: Vec<f32> = exact
+        .iter()
+        .map(|v| half::bf16::from_f32(*v).to_f32())
+        .collect();
+    let image = |values: Vec<f32>| {
+        let request = request().latents(TensorData::new(values, [1, 4, 8, 8]));
+        pipeline.generate(&request).unwrap().images[0].image.clone()
+    };
+    assert!(image(exact) == image(rounded));
+}
+
+#[test]
 fn latents_may_come_in_any_float_dtype() {
     let wide = TensorData::new(vec![0.5f64; 4 * 8 * 8], [1, 4, 8, 8]);
     let narrow = TensorData::new(vec![half::bf16::from_f32(0.5); 4 * 8 * 8], [1, 4, 8, 8]);

@@ -1,0 +1,197 @@
+//! What a model asks of a request, known from configurations alone: requests can be refused before
+//! a single weight is read.
+
+use super::encode::checked_data;
+use super::memory::{Footprint, MAX_SIDE};
+use super::options::{LoadOptions, WeightDtype};
+use super::request::{GenerationRequest, Seeds};
+use crate::config::{TransformerConfig, VaeConfig};
+use crate::error::{OvisImageError, Result};
+use crate::sampling::FlowMatchEulerScheduler;
+use crate::weights::Checkpoint;
+
+/// More images than this in one request are a mistake.
+const MAX_IMAGES: usize = 4096;
+
+pub(super) const LATENT_AXES: &str = "images, latent channels, height / 8, width / 8";
+
+/// The sizes and limits that requests are checked against.
+#[derive(Debug, Clone)]
+pub(super) struct Requirements {
+    pub(super) transformer: TransformerConfig,
+    pub(super) vae: VaeConfig,
+    pub(super) scheduler: FlowMatchEulerScheduler,
+    pub(super) dtype: WeightDtype,
+    pub(super) memory_limit: Option<u64>,
+    /// Whether activations lie in the machine's own memory.
+    pub(super) on_host: bool,
+}
+
+/// A request checked against the model, with everything derived from it.
+pub(super) struct Plan {
+    pub(super) prompts: usize,
+    pub(super) images: usize,
+    /// Patch rows and columns.
+    pub(super) grid: [usize; 2],
+    /// Of the latents, `[images, channels, height, width]`.
+    pub(super) latents_shape: [usize; 4],
+    pub(super) sigmas: Vec<f32>,
+    pub(super) guided: bool,
+}
+
+impl GenerationRequest {
+    /// Checks the request against a checkpoint before its weights are loaded, which can take
+    /// minutes. [`generate`](super::OvisImagePipeline::generate) makes the same checks.
+    ///
+    /// # Errors
+    /// Those of [`generate`](super::OvisImagePipeline::generate) for the request's arguments.
+    pub fn check(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<()> {
+        Requirements::new(checkpoint, options, false)?
+            .plan(self)
+            .map(|_| ())
+    }
+}
+
+impl Requirements {
+    pub(super) fn new(
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        on_host: bool,
+    ) -> Result<Self> {
+        Ok(Self {
+            transformer: checkpoint.transformer.config.clone(),
+            vae: checkpoint.vae.config.clone(),
+            scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
+            dtype: options.dtype,
+            memory_limit: options.memory_limit,
+            on_host,
+        })
+    }
+
+    /// The sides of an image must be multiples of this.
+    pub(super) fn size_multiple(&self) -> usize {
+        2 * self.vae.scale_factor()
+    }
+
+    /// Checks every argument and derives what follows from them.
+    pub(super) fn plan(&self, request: &GenerationRequest) -> Result<Plan> {
+        let (prompts, images) = batch(request)?;
+        self.check_size(request.width, request.height, images)?;
+        if !request.guidance_scale.is_finite() {
+            return Err(OvisImageError::argument(
+                "guidance_scale",
+                format!("{} is not a number", request.guidance_scale),
+            ));
+        }
+        let guided = request.guidance_scale > 1.0;
+        check_negative_prompts(request, prompts, guided)?;
+
+        let scale = self.size_multiple();
+        let grid = [request.height / scale, request.width / scale];
+        let image_tokens = grid[0] * grid[1];
+        let sigmas = match &request.sigmas {
+            Some(sigmas) => self
+                .scheduler
+                .custom_sigmas(request.schedule, sigmas, image_tokens)?,
+            None => self.scheduler.sigmas(
+                request.schedule,
+                request.num_inference_steps,
+                image_tokens,
+            )?,
+        };
+        let latents_shape = [images, self.vae.latent_channels, 2 * grid[0], 2 * grid[1]];
+        if let Some(latents) = &request.latents {
+            checked_data("latents", LATENT_AXES, latents, &latents_shape)?;
+        }
+        Ok(Plan {
+            prompts,
+            images,
+            grid,
+            latents_shape,
+            sigmas,
+            guided,
+        })
+    }
+
+    /// Checks a size in pixels and the memory that so many images of it take.
+    pub(super) fn check_size(&self, width: usize, height: usize, images: usize) -> Result<()> {
+        let multiple = self.size_multiple();
+        let fail = |reason: String| {
+            Err(OvisImageError::InvalidSize {
+                width,
+                height,
+                reason,
+            })
+        };
+        if width == 0 || height == 0 {
+            return fail("a side is zero".into());
+        }
+        if !width.is_multiple_of(multiple) || !height.is_multiple_of(multiple) {
+            let nearest = |side: usize| {
+                let steps = side.saturating_add(multiple / 2) / multiple;
+                steps.max(1).saturating_mul(multiple)
+            };
+            return fail(format!(
+                "sides must be multiples of {multiple}; the nearest size is {}x{}",
+                nearest(width),
+                nearest(height)
+            ));
+        }
+        if width > MAX_SIDE || height > MAX_SIDE {
+            return fail(format!("sides can be at most {MAX_SIDE}"));
+        }
+        Footprint {
+            transformer: &self.transformer,
+            vae: &self.vae,
+            width,
+            height,
+            images,
+            element_bytes: self.dtype.size(),
+        }
+        .check(self.memory_limit, self.on_host)
+    }
+}
+
+/// How many prompts and images, and whether there are seeds for them.
+fn batch(request: &GenerationRequest) -> Result<(usize, usize)> {
+    let prompts = match &request.prompt_embeds {
+        Some(embeds) => embeds.shape.first().copied().unwrap_or(0),
+        None => request.prompts.len(),
+    };
+    let images = prompts.saturating_mul(request.images_per_prompt);
+    if images == 0 || images > MAX_IMAGES {
+        let argument = if prompts == 0 {
+            "prompts"
+        } else {
+            "images_per_prompt"
+        };
+        return Err(OvisImageError::argument(
+            argument,
+            format!(
+                "{prompts} prompts with {} images each: 1 to {MAX_IMAGES} images can be made",
+                request.images_per_prompt
+            ),
+        ));
+    }
+    match &request.seeds {
+        Seeds::PerImage(seeds) if seeds.len() != images && request.latents.is_none() => {
+            Err(OvisImageError::argument(
+                "seed_per_image",
+                format!("{} seeds for {images} images", seeds.len()),
+            ))
+        }
+        _ => Ok((prompts, images)),
+    }
+}
+
+fn check_negative_prompts(request: &GenerationRequest, prompts: usize, guided: bool) -> Result<()> {
+    let negatives = request.negative_prompts.len();
+    let needed = guided && request.negative_prompt_embeds.is_none();
+    if needed && negatives != 1 && negatives != prompts {
+        return Err(OvisImageError::argument(
+            "negative_prompts",
+            format!("{negatives} for {prompts} prompts: give one, or one for each"),
+        ));
+    }
+    Ok(())
+}
