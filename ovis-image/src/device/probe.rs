@@ -193,10 +193,7 @@ pub(super) fn rocm(index: usize) -> Result<OpenDevice> {
             "no AMD GPU driver was found (/dev/kfd)",
         );
     }
-    Ok(OpenDevice::Rocm(burn_rocm::RocmDevice {
-        index,
-        ..Default::default()
-    }))
+    Ok(OpenDevice::Rocm(burn_rocm::RocmDevice { index }))
 }
 
 #[cfg(not(feature = "rocm"))]
