@@ -108,13 +108,13 @@ impl<B: Backend> OvisImagePipeline<B> {
         &self,
         argument: &'static str,
         data: &TensorData,
-        prompts: Option<usize>,
+        prompts: usize,
     ) -> Result<EncodedPrompts<B>> {
         let context = self.requirements.transformer.joint_attention_dim;
-        let batch = prompts.unwrap_or_else(|| data.shape.first().copied().unwrap_or(0).max(1));
+        // One negative serves all prompts.
         let batch = match data.shape.first() {
             Some(1) if argument == "negative_prompt_embeds" => 1,
-            _ => batch,
+            _ => prompts,
         };
         let expected = [batch, MAX_PROMPT_TOKENS, context];
         let embeds = self

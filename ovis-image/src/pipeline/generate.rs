@@ -214,7 +214,7 @@ impl<B: Backend> OvisImagePipeline<B> {
         let given = |argument, embeds: &Option<TensorData>| {
             embeds
                 .as_ref()
-                .map(|embeds| self.given_embeds(argument, embeds, Some(plan.prompts)))
+                .map(|embeds| self.given_embeds(argument, embeds, plan.prompts))
                 .transpose()
         };
         let given_prompts = given("prompt_embeds", &request.prompt_embeds)?;
