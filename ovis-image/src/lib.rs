@@ -30,7 +30,10 @@
 #[doc = include_str!("../../README.md")]
 struct ReadmeQuickStart;
 
+pub mod backend;
 pub mod config;
+#[cfg(feature = "flex")]
+mod cpu;
 pub mod device;
 pub mod error;
 pub mod layers;
@@ -42,6 +45,7 @@ pub mod transformer;
 pub mod vae;
 pub mod weights;
 
+pub use backend::OvisOps;
 pub use error::{OvisImageError, Phase, Result, WeightsReport};
 pub use pipeline::{
     GeneratedImage, GenerationOutput, GenerationRequest, LoadOptions, OvisImagePipeline, Progress,

@@ -11,7 +11,7 @@ use burn::tensor::backend::Backend;
 use clap::Parser;
 use ovis_image::device::BackendVisitor;
 use ovis_image::pipeline::{GenerationSettings, Timings};
-use ovis_image::{GenerationOutput, GenerationRequest, LoadOptions, OvisImagePipeline};
+use ovis_image::{GenerationOutput, GenerationRequest, LoadOptions, OvisImagePipeline, OvisOps};
 use ovis_image_examples::arguments::Arguments;
 use ovis_image_examples::model::Model;
 use ovis_image_examples::progress::StepBar;
@@ -103,7 +103,7 @@ struct Run {
 impl BackendVisitor for Generate<'_> {
     type Output = Result<Run>;
 
-    fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
+    fn visit<B: OvisOps>(self, device: B::Device) -> Self::Output {
         let start = Instant::now();
         let bar = StepBar::loading();
         let dtype = self.arguments.dtype;

@@ -1,10 +1,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
 
 use super::uniform_param;
+use crate::backend::OvisOps;
 
 /// A square 2-D convolution.
 #[derive(Module, Debug)]
@@ -17,7 +16,7 @@ pub struct ConvLayer<B: Backend> {
     padding: usize,
 }
 
-impl<B: Backend> ConvLayer<B> {
+impl<B: OvisOps> ConvLayer<B> {
     /// A convolution that keeps the size: stride 1, padded by half the kernel.
     pub fn same(input: usize, output: usize, kernel: usize, device: &B::Device) -> Self {
         Self::new([input, output], kernel, 1, kernel / 2, device)
@@ -46,11 +45,12 @@ impl<B: Backend> ConvLayer<B> {
     /// - `input`: `[batch, in, height, width]`
     /// - output: `[batch, out, height', width']`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        conv2d(
+        B::convolution(
             input,
             self.weight.val(),
-            Some(self.bias.val()),
-            ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1),
+            self.bias.val(),
+            self.stride,
+            self.padding,
         )
     }
 }

@@ -1,8 +1,9 @@
 use burn::module::{Module, Param};
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor};
 
 use super::constant_param;
+use crate::backend::OvisOps;
 
 /// Group normalisation over channels and space (arXiv 1803.08494).
 #[derive(Module, Debug)]
@@ -15,7 +16,7 @@ pub struct GroupNormLayer<B: Backend> {
     eps: f64,
 }
 
-impl<B: Backend> GroupNormLayer<B> {
+impl<B: OvisOps> GroupNormLayer<B> {
     /// A layer over `channels` in `groups`; the second divides the first.
     pub fn new(groups: usize, channels: usize, eps: f64, device: &B::Device) -> Self {
         Self {
@@ -31,20 +32,19 @@ impl<B: Backend> GroupNormLayer<B> {
     /// # Shapes
     /// - `input` and output: `[batch, channels, height, width]`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let dtype = input.dtype();
-        let [batch, channels, height, width] = input.dims();
-        let grouped = input.cast(DType::F32).reshape([
-            batch,
-            self.groups,
-            channels / self.groups * height * width,
-        ]);
-        let centred = grouped.clone() - grouped.mean_dim(2);
-        let variance = centred.clone().powi_scalar(2).mean_dim(2);
-        let normalised =
-            (centred / (variance + self.eps).sqrt()).reshape([batch, channels, height, width]);
+        self.normalise(input, false)
+    }
 
-        let per_channel =
-            |param: &Param<Tensor<B, 1>>| param.val().cast(DType::F32).reshape([1, channels, 1, 1]);
-        (normalised * per_channel(&self.weight) + per_channel(&self.bias)).cast(dtype)
+    /// The same, then SiLU.
+    ///
+    /// # Shapes
+    /// - `input` and output: `[batch, channels, height, width]`
+    pub fn forward_silu(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.normalise(input, true)
+    }
+
+    fn normalise(&self, input: Tensor<B, 4>, with_silu: bool) -> Tensor<B, 4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        B::group_norm(input, weight, bias, self.groups, self.eps, with_silu)
     }
 }

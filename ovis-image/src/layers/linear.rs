@@ -3,6 +3,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::uniform_param;
+use crate::backend::OvisOps;
 
 /// `y = x W^T + b`, with the weight as checkpoints store it.
 #[derive(Module, Debug)]
@@ -13,7 +14,7 @@ pub struct LinearLayer<B: Backend> {
     pub bias: Option<Param<Tensor<B, 1>>>,
 }
 
-impl<B: Backend> LinearLayer<B> {
+impl<B: OvisOps> LinearLayer<B> {
     /// A layer from `input` to `output` features with a bias.
     pub fn new(input: usize, output: usize, device: &B::Device) -> Self {
         let mut layer = Self::without_bias(input, output, device);
@@ -39,31 +40,14 @@ impl<B: Backend> LinearLayer<B> {
     /// If the input's width or dtype is not the weight's.
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
         let weight = self.weight.val();
-        debug_assert_eq!(
-            input.dtype(),
-            weight.dtype(),
-            "Burn does not promote dtypes"
-        );
         let [out_features, in_features] = weight.dims();
         let mut dims = input.dims();
         let rows = dims.iter().take(D - 1).product::<usize>();
 
-        let mut output = product(input.reshape([rows, in_features]), weight.transpose());
-        if let Some(bias) = &self.bias {
-            output = output + bias.val().unsqueeze::<2>();
-        }
+        let bias = self.bias.as_ref().map(Param::val);
+        let output = B::linear_layer(input.reshape([rows, in_features]), weight, bias);
         dims[D - 1] = out_features;
         output.reshape(dims)
-    }
-}
-
-/// `a b` of matrices. A single row goes through as two: CubeCL's vector-matrix kernels give wrong
-/// results on adapters with narrow subgroups (seen on Mesa's software Vulkan), and autotuning picks
-/// by speed alone.
-fn product<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
-    match a.dims()[0] {
-        1 => a.repeat_dim(0, 2).matmul(b).narrow(0, 0, 1),
-        _ => a.matmul(b),
     }
 }
 

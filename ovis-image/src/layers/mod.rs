@@ -14,12 +14,12 @@ pub use group_norm::GroupNormLayer;
 pub use linear::LinearLayer;
 pub use rms_norm::RmsNormLayer;
 
+use crate::backend::OvisOps;
 use burn::module::{Param, ParamId};
-use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Shape, Tensor};
 
 /// A parameter drawn from U(-bound, bound) when first used, unless a checkpoint fills it before.
-pub(crate) fn uniform_param<B: Backend, const D: usize>(
+pub(crate) fn uniform_param<B: OvisOps, const D: usize>(
     shape: [usize; D],
     bound: f64,
     device: &B::Device,
@@ -37,7 +37,7 @@ pub(crate) fn uniform_param<B: Backend, const D: usize>(
 }
 
 /// A parameter filled with `value` when first used, unless a checkpoint fills it before.
-pub(crate) fn constant_param<B: Backend, const D: usize>(
+pub(crate) fn constant_param<B: OvisOps, const D: usize>(
     shape: [usize; D],
     value: f64,
     device: &B::Device,

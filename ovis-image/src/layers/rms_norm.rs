@@ -3,7 +3,8 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::constant_param;
-use crate::ops;
+use crate::backend::OvisOps;
+use crate::ops::{Pairs, RotaryTable};
 
 /// Root-mean-square normalisation of the last axis, with a learned scale (arXiv 1910.07467).
 #[derive(Module, Debug)]
@@ -13,7 +14,7 @@ pub struct RmsNormLayer<B: Backend> {
     eps: f64,
 }
 
-impl<B: Backend> RmsNormLayer<B> {
+impl<B: OvisOps> RmsNormLayer<B> {
     /// A layer over `features`.
     pub fn new(features: usize, eps: f64, device: &B::Device) -> Self {
         Self {
@@ -27,15 +28,21 @@ impl<B: Backend> RmsNormLayer<B> {
     /// # Shapes
     /// - `input` and output: `[.., features]`
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
-        let dtype = input.dtype();
-        self.forward_f32(input).cast(dtype)
+        B::rms_norm(input, self.weight.val(), self.eps)
     }
 
-    /// The same, left in f32 for a caller that goes on in f32.
+    /// Cuts projected tokens into heads, normalises each and rotates its pairs, in f32; returns the
+    /// input's dtype.
     ///
     /// # Shapes
-    /// - `input` and output: `[.., features]`
-    pub fn forward_f32<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
-        ops::rms_norm_f32(input, self.weight.val(), self.eps)
+    /// - `projected`: `[batch, tokens, heads * features]`
+    /// - output: `[batch, heads, tokens, features]`
+    pub fn forward_heads(
+        &self,
+        projected: Tensor<B, 3>,
+        rope: &RotaryTable<B>,
+        pairs: Pairs,
+    ) -> Tensor<B, 4> {
+        B::norm_and_rotate(projected, self.weight.val(), self.eps, rope, pairs)
     }
 }

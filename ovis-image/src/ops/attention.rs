@@ -20,19 +20,20 @@ const WIDEST_FUSED_HEAD: usize = 256;
 /// Queries per slice for such heads.
 const QUERY_CHUNK: usize = 1024;
 
-/// `softmax(Q K^T / sqrt(head_dim)) V` (arXiv 1706.03762).
+/// `softmax(Q K^T / sqrt(head_dim)) V` (arXiv 1706.03762), with neighbouring query heads sharing a
+/// key head where there are fewer of those (arXiv 2305.13245).
 ///
 /// # Shapes
-/// - `query`: `[batch, heads, queries, head_dim]`
-/// - `key`, `value`: `[batch, heads, keys, head_dim]`
-/// - output: `[batch, heads, queries, head_dim]`
+/// - `query` and output: `[batch, heads, queries, head_dim]`
+/// - `key`, `value`: `[batch, kv_heads, keys, head_dim]`
 pub fn attention<B: Backend>(
     query: Tensor<B, 4>,
     key: Tensor<B, 4>,
     value: Tensor<B, 4>,
     mask: AttentionMask<B>,
 ) -> Tensor<B, 4> {
-    let [_, _, queries, head_dim] = query.dims();
+    let [_, heads, queries, head_dim] = query.dims();
+    let (key, value) = (repeat_heads(key, heads), repeat_heads(value, heads));
     if head_dim > WIDEST_FUSED_HEAD && queries > QUERY_CHUNK && matches!(mask, AttentionMask::Full)
     {
         // Queries do not see each other, so slices of them are exact.
@@ -44,6 +45,18 @@ pub fn attention<B: Backend>(
         return Tensor::cat(slices, 2);
     }
     attend(query, key, value, mask)
+}
+
+/// Gives each query head its key or value head: Burn's attention has no grouped form.
+fn repeat_heads<B: Backend>(tensor: Tensor<B, 4>, heads: usize) -> Tensor<B, 4> {
+    let [batch, kv_heads, tokens, head_dim] = tensor.dims();
+    if kv_heads == heads {
+        return tensor;
+    }
+    tensor
+        .unsqueeze_dim::<5>(2)
+        .repeat_dim(2, heads / kv_heads)
+        .reshape([batch, heads, tokens, head_dim])
 }
 
 fn attend<B: Backend>(

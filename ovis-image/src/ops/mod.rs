@@ -1,16 +1,22 @@
-//! Pure tensor functions without parameters. Whatever loses accuracy in half precision
+//! Pure tensor functions without parameters: the plain path of every operation. Whatever loses accuracy in half precision
 //! (normalisation, rotation, the sinusoid) computes in f32 here, whatever the input's dtype.
 
 mod attention;
+mod conv;
+mod gating;
+mod linear;
 mod norm;
 mod patchify;
 mod rope;
 mod timestep;
 
 pub use attention::{AttentionMask, attention};
-pub use norm::{layer_norm_f32, rms_norm_f32};
+pub use conv::conv2d;
+pub use gating::{add_gated, swiglu};
+pub use linear::linear;
+pub use norm::{group_norm, layer_norm_f32, modulated_norm, rms_norm, rms_norm_f32};
 pub use patchify::{pack_latents, unpack_latents};
-pub use rope::RotaryTable;
+pub use rope::{Pairs, RotaryTable, norm_and_rotate, split_heads};
 pub use timestep::{round_to_dtype, timestep_embedding};
 
 use burn::tensor::backend::Backend;

@@ -1,3 +1,4 @@
+use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
@@ -27,4 +28,63 @@ pub fn rms_norm_f32<B: Backend, const D: usize>(
     let input = input.cast(DType::F32);
     let mean_square = input.clone().powi_scalar(2).mean_dim(D - 1);
     input / (mean_square + eps).sqrt() * weight.cast(DType::F32).unsqueeze()
+}
+
+/// [`rms_norm_f32`] in the input's dtype.
+pub fn rms_norm<B: Backend, const D: usize>(
+    input: Tensor<B, D>,
+    weight: Tensor<B, 1>,
+    eps: f64,
+) -> Tensor<B, D> {
+    let dtype = input.dtype();
+    rms_norm_f32(input, weight, eps).cast(dtype)
+}
+
+/// `(1 + scale) * layer_norm(hidden_states) + shift` (arXiv 2212.09748), in f32 and then the input's
+/// dtype.
+///
+/// # Shapes
+/// - `hidden_states` and output: `[batch, tokens, hidden]`
+/// - `shift`, `scale`: `[batch or 1, 1, hidden]`
+pub fn modulated_norm<B: Backend>(
+    hidden_states: Tensor<B, 3>,
+    shift: Tensor<B, 3>,
+    scale: Tensor<B, 3>,
+    eps: f64,
+) -> Tensor<B, 3> {
+    let dtype = hidden_states.dtype();
+    let normalised = layer_norm_f32(hidden_states, eps);
+    (normalised * (scale.cast(DType::F32) + 1.0) + shift.cast(DType::F32)).cast(dtype)
+}
+
+/// Group normalisation over channels and space (arXiv 1803.08494) in f32, then SiLU where
+/// `with_silu`, in the input's dtype.
+///
+/// # Shapes
+/// - `input` and output: `[batch, channels, height, width]`
+/// - `weight`, `bias`: `[channels]`
+pub fn group_norm<B: Backend>(
+    input: Tensor<B, 4>,
+    weight: Tensor<B, 1>,
+    bias: Tensor<B, 1>,
+    groups: usize,
+    eps: f64,
+    with_silu: bool,
+) -> Tensor<B, 4> {
+    let dtype = input.dtype();
+    let [batch, channels, height, width] = input.dims();
+    let grouped =
+        input
+            .cast(DType::F32)
+            .reshape([batch, groups, channels / groups * height * width]);
+    let centred = grouped.clone() - grouped.mean_dim(2);
+    let variance = centred.clone().powi_scalar(2).mean_dim(2);
+    let normalised = (centred / (variance + eps).sqrt()).reshape([batch, channels, height, width]);
+
+    let per_channel = |param: Tensor<B, 1>| param.cast(DType::F32).reshape([1, channels, 1, 1]);
+    let output = (normalised * per_channel(weight) + per_channel(bias)).cast(dtype);
+    match with_silu {
+        true => silu(output),
+        false => output,
+    }
 }

@@ -4,6 +4,8 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
+use super::norm::rms_norm_f32;
+
 /// Cosines and sines of every position, half a head wide.
 #[derive(Debug, Clone)]
 pub struct RotaryTable<B: Backend> {
@@ -11,6 +13,15 @@ pub struct RotaryTable<B: Backend> {
     pub cos: Tensor<B, 2>,
     /// `[tokens, head_dim / 2]`, f32.
     pub sin: Tensor<B, 2>,
+}
+
+/// Which elements of a head form a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairs {
+    /// Neighbours: the MMDiT's convention (diffusers: `apply_rotary_emb`).
+    Adjacent,
+    /// The first half of a head with the second: Qwen3's convention (transformers: `rotate_half`).
+    Halves,
 }
 
 impl<B: Backend> RotaryTable<B> {
@@ -48,6 +59,17 @@ impl<B: Backend> RotaryTable<B> {
         Self {
             cos: table(f64::cos),
             sin: table(f64::sin),
+        }
+    }
+
+    /// The rows of `tokens` tokens from `first` on.
+    ///
+    /// # Panics
+    /// If the table has fewer.
+    pub fn tokens(&self, first: usize, tokens: usize) -> Self {
+        Self {
+            cos: self.cos.clone().narrow(0, first, tokens),
+            sin: self.sin.clone().narrow(0, first, tokens),
         }
     }
 
@@ -92,4 +114,36 @@ impl<B: Backend> RotaryTable<B> {
             3,
         )
     }
+}
+
+/// `[batch, tokens, heads * head_dim]` to `[batch, heads, tokens, head_dim]`.
+pub fn split_heads<B: Backend>(projected: Tensor<B, 3>, head_dim: usize) -> Tensor<B, 4> {
+    let [batch, tokens, width] = projected.dims();
+    projected
+        .reshape([batch, tokens, width / head_dim, head_dim])
+        .swap_dims(1, 2)
+}
+
+/// Cuts projected tokens into heads, RMS-normalises each and rotates its pairs, in f32 and then the
+/// input's dtype.
+///
+/// # Shapes
+/// - `projected`: `[batch, tokens, heads * head_dim]`
+/// - `weight`: `[head_dim]`
+/// - output: `[batch, heads, tokens, head_dim]`
+pub fn norm_and_rotate<B: Backend>(
+    projected: Tensor<B, 3>,
+    weight: Tensor<B, 1>,
+    eps: f64,
+    rope: &RotaryTable<B>,
+    pairs: Pairs,
+) -> Tensor<B, 4> {
+    let dtype = projected.dtype();
+    let [head_dim] = weight.dims();
+    let normalised = rms_norm_f32(split_heads(projected, head_dim), weight, eps);
+    match pairs {
+        Pairs::Adjacent => rope.rotate_pairs(normalised),
+        Pairs::Halves => rope.rotate_halves(normalised),
+    }
+    .cast(dtype)
 }

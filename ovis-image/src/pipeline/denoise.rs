@@ -1,9 +1,10 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
+use crate::backend::OvisOps;
 use crate::ops::{RotaryTable, unpack_latents};
 use crate::sampling::{FlowMatchEulerScheduler, classifier_free_guidance};
-use crate::transformer::{OvisImageTransformer, TransformerInput};
+use crate::transformer::{OvisImageTransformer, StepModulation, TransformerInput};
 
 /// The sampling loop as an iterator: each call of `next` is one step, so that the caller owns
 /// progress, previews and cancellation.
@@ -25,7 +26,13 @@ pub struct Denoiser<'a, B: Backend> {
     pub(super) latents: Tensor<B, 3>,
     pub(super) dtype: DType,
     pub(super) completed: usize,
+    /// Of the steps from `completed` rounded down to a multiple of [`MODULATED_STEPS`] on.
+    pub(super) modulation: Option<StepModulation<B>>,
 }
+
+/// Steps whose modulation is computed at once: enough to read its weights once for most schedules,
+/// few enough that it stays small (at 7B, 2 MB a step in f32).
+const MODULATED_STEPS: usize = 64;
 
 /// A finished step.
 #[derive(Debug, Clone)]
@@ -44,7 +51,7 @@ pub struct DenoisingStep<B: Backend> {
     grid: [usize; 2],
 }
 
-impl<B: Backend> Denoiser<'_, B> {
+impl<B: OvisOps> Denoiser<'_, B> {
     /// Steps in all.
     pub fn total_steps(&self) -> usize {
         self.sigmas.len().saturating_sub(1)
@@ -55,18 +62,37 @@ impl<B: Backend> Denoiser<'_, B> {
         unpack_latents(self.latents.clone(), self.grid)
     }
 
-    /// The prediction at a sigma, guided, in f32.
-    fn velocity(&self, sigma: f32) -> Tensor<B, 3> {
-        let timestep = self.scheduler.model_timestep(sigma, self.dtype);
-        let timesteps = vec![timestep; self.latents.dims()[0]];
-        let predict = |prompt_embeds: &Tensor<B, 3>| {
+    /// The current step's modulation.
+    fn modulation(&mut self) -> StepModulation<B> {
+        let index = self.completed % MODULATED_STEPS;
+        let known = self.modulation.take().filter(|_| index > 0);
+        let modulation = known.unwrap_or_else(|| {
+            let first = self.completed - index;
+            let last = (first + MODULATED_STEPS).min(self.total_steps());
+            let timesteps: Vec<f32> = self.sigmas[first..last]
+                .iter()
+                .map(|sigma| self.scheduler.model_timestep(*sigma, self.dtype))
+                .collect();
             self.transformer
-                .forward(TransformerInput {
-                    latents: self.latents.clone().cast(self.dtype),
-                    prompt_embeds: prompt_embeds.clone(),
-                    timesteps: &timesteps,
-                    rope: &self.rope,
-                })
+                .modulation(self.transformer.conditioning(&timesteps))
+        });
+        let current = modulation.item(index);
+        self.modulation = Some(modulation);
+        current
+    }
+
+    /// The guided prediction of the current step, in f32.
+    fn velocity(&mut self) -> Tensor<B, 3> {
+        let modulation = self.modulation();
+        let predict = |prompt_embeds: &Tensor<B, 3>| {
+            let input = TransformerInput {
+                latents: self.latents.clone().cast(self.dtype),
+                prompt_embeds: prompt_embeds.clone(),
+                timesteps: &[],
+                rope: &self.rope,
+            };
+            self.transformer
+                .forward_modulated(input, &modulation)
                 .cast(DType::F32)
         };
         let conditional = predict(&self.prompt_embeds);
@@ -79,13 +105,13 @@ impl<B: Backend> Denoiser<'_, B> {
     }
 }
 
-impl<B: Backend> Iterator for Denoiser<'_, B> {
+impl<B: OvisOps> Iterator for Denoiser<'_, B> {
     type Item = DenoisingStep<B>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let sigma = *self.sigmas.get(self.completed)?;
         let sigma_next = *self.sigmas.get(self.completed + 1)?;
-        let velocity = self.velocity(sigma);
+        let velocity = self.velocity();
         let before = self.latents.clone();
         self.latents =
             FlowMatchEulerScheduler::step(before.clone(), velocity.clone(), sigma, sigma_next);
@@ -103,7 +129,7 @@ impl<B: Backend> Iterator for Denoiser<'_, B> {
     }
 }
 
-impl<B: Backend> DenoisingStep<B> {
+impl<B: OvisOps> DenoisingStep<B> {
     /// The latents after the step, `[images, channels, height, width]`, f32.
     pub fn latents(&self) -> Tensor<B, 4> {
         unpack_latents(self.after.clone(), self.grid)

@@ -3,6 +3,7 @@ use burn::tensor::{DType, Int, Tensor, TensorData};
 use serde::Serialize;
 
 use super::pretrained::OvisImagePipeline;
+use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Phase, Result};
 use crate::text_encoder::{MAX_PROMPT_TOKENS, PREFIX_TOKENS, TextEncoderInput, TokenizedPrompt};
 
@@ -24,7 +25,7 @@ pub struct PromptReport {
     pub truncated_tokens: usize,
 }
 
-impl<B: Backend> EncodedPrompts<B> {
+impl<B: OvisOps> EncodedPrompts<B> {
     /// One report per prompt.
     pub fn reports(&self) -> Vec<PromptReport> {
         let report = |prompt: &TokenizedPrompt| PromptReport {
@@ -35,7 +36,7 @@ impl<B: Backend> EncodedPrompts<B> {
     }
 }
 
-impl<B: Backend> OvisImagePipeline<B> {
+impl<B: OvisOps> OvisImagePipeline<B> {
     /// Encodes prompts for [`GenerationRequest::with_prompt_embeds`] or for inspection.
     ///
     /// Each prompt runs alone on its real tokens: attention is causal and padding stands on the

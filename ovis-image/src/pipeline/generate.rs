@@ -2,7 +2,6 @@ use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 use image::RgbImage;
 
@@ -14,12 +13,13 @@ use super::output::{GeneratedImage, GenerationOutput, GenerationSettings, Timing
 use super::pretrained::OvisImagePipeline;
 use super::progress::Progress;
 use super::request::{GenerationRequest, Seeds};
+use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Phase, Result};
 use crate::ops::{pack_latents, round_to_dtype};
 use crate::sampling::NoiseGenerator;
 use crate::text_encoder::MAX_PROMPT_TOKENS;
 
-impl<B: Backend> OvisImagePipeline<B> {
+impl<B: OvisOps> OvisImagePipeline<B> {
     /// Generates the images of a request.
     ///
     /// # Errors
@@ -193,7 +193,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     }
 }
 
-impl<B: Backend> OvisImagePipeline<B> {
+impl<B: OvisOps> OvisImagePipeline<B> {
     /// Waits for a step when somebody watches, and reports it.
     fn finish_step(
         &self,
@@ -290,6 +290,7 @@ impl<B: Backend> OvisImagePipeline<B> {
             latents: pack_latents(latents),
             dtype,
             completed: 0,
+            modulation: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Tensors to pictures and back.
 
-use burn::tensor::backend::Backend;
+use crate::backend::OvisOps;
 use burn::tensor::{DType, Tensor, TensorData};
 use image::RgbImage;
 
@@ -20,7 +20,7 @@ pub(super) fn to_rgb(planes: &[f32], width: usize, height: usize) -> RgbImage {
 }
 
 /// A picture as `[1, 3, height, width]` in -1..1.
-pub(super) fn from_rgb<B: Backend>(image: &RgbImage, device: &B::Device) -> Tensor<B, 4> {
+pub(super) fn from_rgb<B: OvisOps>(image: &RgbImage, device: &B::Device) -> Tensor<B, 4> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let planes: Vec<f32> = (0..3)
         .flat_map(|channel| {

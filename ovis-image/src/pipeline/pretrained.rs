@@ -6,6 +6,7 @@ use burn::tensor::backend::Backend;
 
 use super::check::Requirements;
 use super::options::{LoadOptions, WeightDtype};
+use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Phase, Result};
 use crate::sampling::FlowMatchEulerScheduler;
 use crate::text_encoder::{PromptTokenizer, TextEncoder};
@@ -30,7 +31,7 @@ pub struct OvisImagePipeline<B: Backend> {
     load_time: Duration,
 }
 
-impl<B: Backend> OvisImagePipeline<B> {
+impl<B: OvisOps> OvisImagePipeline<B> {
     /// Loads a checkpoint folder in any of its layouts.
     ///
     /// # Errors
@@ -239,7 +240,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     }
 }
 
-fn check_dtype<B: Backend>(dtype: WeightDtype, device: &B::Device) -> Result<()> {
+fn check_dtype<B: OvisOps>(dtype: WeightDtype, device: &B::Device) -> Result<()> {
     if B::supports_dtype(device, dtype.to_burn()) {
         return Ok(());
     }
@@ -256,7 +257,7 @@ fn check_dtype<B: Backend>(dtype: WeightDtype, device: &B::Device) -> Result<()>
 
 /// Whether a backend computes in the machine's own memory. Burn does not tell; the names do, also
 /// inside a wrapper such as `autodiff<flex>`.
-fn is_host<B: Backend>(device: &B::Device) -> bool {
+fn is_host<B: OvisOps>(device: &B::Device) -> bool {
     let name = B::name(device);
     name.contains("flex") || name.contains("ndarray")
 }

@@ -2,9 +2,10 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use crate::backend::OvisOps;
 use crate::config::TextEncoderConfig;
 use crate::layers::{LinearLayer, RmsNormLayer};
-use crate::ops::{AttentionMask, RotaryTable, attention};
+use crate::ops::{AttentionMask, Pairs, RotaryTable};
 
 /// Grouped-query attention (arXiv 2305.13245) with an RMSNorm on each query and key head.
 #[derive(Module, Debug)]
@@ -22,11 +23,10 @@ pub struct TextAttention<B: Backend> {
     /// Back to the residual width, no bias.
     pub output: LinearLayer<B>,
     heads: usize,
-    kv_heads: usize,
     head_dim: usize,
 }
 
-impl<B: Backend> TextAttention<B> {
+impl<B: OvisOps> TextAttention<B> {
     /// An attention layer with lazy random weights.
     pub fn new(config: &TextEncoderConfig, device: &B::Device) -> Self {
         let TextEncoderConfig {
@@ -44,7 +44,6 @@ impl<B: Backend> TextAttention<B> {
             key_norm: RmsNormLayer::new(head_dim, eps, device),
             output: LinearLayer::without_bias(heads * head_dim, hidden, device),
             heads,
-            kv_heads,
             head_dim,
         }
     }
@@ -60,43 +59,16 @@ impl<B: Backend> TextAttention<B> {
         mask: AttentionMask<B>,
     ) -> Tensor<B, 3> {
         let [batch, tokens, _] = hidden_states.dims();
-        let dtype = hidden_states.dtype();
-        let split_heads = |projected: Tensor<B, 3>, heads: usize| {
-            projected
-                .reshape([batch, tokens, heads, self.head_dim])
-                .swap_dims(1, 2)
+        let heads = |linear: &LinearLayer<B>, norm: &RmsNormLayer<B>| {
+            norm.forward_heads(linear.forward(hidden_states.clone()), rope, Pairs::Halves)
         };
-        let query = split_heads(self.query.forward(hidden_states.clone()), self.heads);
-        let key = split_heads(self.key.forward(hidden_states.clone()), self.kv_heads);
-        let value = split_heads(self.value.forward(hidden_states), self.kv_heads);
+        let query = heads(&self.query, &self.query_norm);
+        let key = heads(&self.key, &self.key_norm);
+        let value = B::split_heads(self.value.forward(hidden_states), self.head_dim);
 
-        let query = rope
-            .rotate_halves(self.query_norm.forward_f32(query))
-            .cast(dtype);
-        let key = rope
-            .rotate_halves(self.key_norm.forward_f32(key))
-            .cast(dtype);
-
-        let attended = attention(query, self.repeat_kv(key), self.repeat_kv(value), mask);
-        let joined = attended
+        let joined = B::multi_head_attention(query, key, value, mask)
             .swap_dims(1, 2)
             .reshape([batch, tokens, self.heads * self.head_dim]);
         self.output.forward(joined)
-    }
-
-    /// Gives each query head its key or value head: `[batch, kv_heads, ..] -> [batch, heads, ..]`.
-    /// Burn's attention has no grouped form.
-    fn repeat_kv(&self, tensor: Tensor<B, 4>) -> Tensor<B, 4> {
-        let groups = self.heads / self.kv_heads;
-        if groups == 1 {
-            return tensor;
-        }
-        let [batch, kv_heads, tokens, head_dim] = tensor.dims();
-        tensor.unsqueeze_dim::<5>(2).repeat_dim(2, groups).reshape([
-            batch,
-            kv_heads * groups,
-            tokens,
-            head_dim,
-        ])
     }
 }

@@ -3,6 +3,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{TextAttention, TextFeedForward};
+use crate::backend::OvisOps;
 use crate::config::TextEncoderConfig;
 use crate::layers::RmsNormLayer;
 use crate::ops::{AttentionMask, RotaryTable};
@@ -20,7 +21,7 @@ pub struct TextBlock<B: Backend> {
     pub feed_forward: TextFeedForward<B>,
 }
 
-impl<B: Backend> TextBlock<B> {
+impl<B: OvisOps> TextBlock<B> {
     /// A block with lazy random weights.
     pub fn new(config: &TextEncoderConfig, device: &B::Device) -> Self {
         let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);

@@ -2,7 +2,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::{FeedForward, Modulation, StreamAttention};
+use super::{FeedForward, Modulation, ModulationParams, StreamAttention};
+use crate::backend::OvisOps;
 use crate::config::TransformerConfig;
 use crate::ops::{RotaryTable, clip_f16};
 
@@ -32,7 +33,28 @@ pub struct JointHiddenStates<B: Backend> {
     pub text: Tensor<B, 3>,
 }
 
-impl<B: Backend> DoubleStreamBlock<B> {
+/// The modulation of a double block, attention first, then SwiGLU.
+#[derive(Debug, Clone)]
+pub struct DoubleModulation<B: Backend> {
+    /// Of the image stream.
+    pub image: [ModulationParams<B>; 2],
+    /// Of the text stream.
+    pub text: [ModulationParams<B>; 2],
+}
+
+impl<B: OvisOps> DoubleModulation<B> {
+    /// That of one batch item.
+    pub fn item(&self, index: usize) -> Self {
+        let item =
+            |params: &[ModulationParams<B>; 2]| [params[0].item(index), params[1].item(index)];
+        Self {
+            image: item(&self.image),
+            text: item(&self.text),
+        }
+    }
+}
+
+impl<B: OvisOps> DoubleStreamBlock<B> {
     /// A block with lazy random weights.
     pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let (hidden, inner) = (config.hidden_size(), config.mlp_hidden_size());
@@ -58,20 +80,45 @@ impl<B: Backend> DoubleStreamBlock<B> {
         conditioning: Tensor<B, 2>,
         rope: &RotaryTable<B>,
     ) -> JointHiddenStates<B> {
-        let JointHiddenStates { image, text } = streams;
-        let [image_attention_mod, image_mlp_mod] =
-            self.image_modulation.forward(conditioning.clone());
-        let [text_attention_mod, text_mlp_mod] = self.text_modulation.forward(conditioning);
+        self.forward_modulated(streams, &self.modulation(conditioning), rope)
+    }
 
-        let image_qkv = self
-            .image_attention
-            .project(image_attention_mod.normalise(image.clone()));
-        let text_qkv = self
-            .text_attention
-            .project(text_attention_mod.normalise(text.clone()));
-        let attended = text_qkv.followed_by(image_qkv).attend(rope);
+    /// Both streams' modulation.
+    ///
+    /// # Shapes
+    /// - `conditioning`: `[batch, hidden]`
+    pub fn modulation(&self, conditioning: Tensor<B, 2>) -> DoubleModulation<B> {
+        DoubleModulation {
+            image: self.image_modulation.forward(conditioning.clone()),
+            text: self.text_modulation.forward(conditioning),
+        }
+    }
+
+    /// [`forward`](Self::forward) with a modulation that was computed before.
+    ///
+    /// # Shapes
+    /// As there.
+    pub fn forward_modulated(
+        &self,
+        streams: JointHiddenStates<B>,
+        modulation: &DoubleModulation<B>,
+        rope: &RotaryTable<B>,
+    ) -> JointHiddenStates<B> {
+        let JointHiddenStates { image, text } = streams;
+        let [image_attention_mod, image_mlp_mod] = &modulation.image;
+        let [text_attention_mod, text_mlp_mod] = &modulation.text;
 
         let (text_tokens, image_tokens) = (text.dims()[1], image.dims()[1]);
+        let text_qkv = self.text_attention.project(
+            text_attention_mod.normalise(text.clone()),
+            &rope.tokens(0, text_tokens),
+        );
+        let image_qkv = self.image_attention.project(
+            image_attention_mod.normalise(image.clone()),
+            &rope.tokens(text_tokens, image_tokens),
+        );
+        let attended = text_qkv.followed_by(image_qkv).attend();
+
         let text_update = attended.clone().narrow(1, 0, text_tokens);
         let image_update = attended.narrow(1, text_tokens, image_tokens);
 

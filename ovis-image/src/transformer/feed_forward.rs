@@ -1,8 +1,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 
+use crate::backend::OvisOps;
 use crate::layers::LinearLayer;
 
 /// SwiGLU with biases: `down(silu(gate(x)) * up(x))` (arXiv 2002.05202; authors: `YakMLP`).
@@ -16,7 +16,7 @@ pub struct FeedForward<B: Backend> {
     pub down: LinearLayer<B>,
 }
 
-impl<B: Backend> FeedForward<B> {
+impl<B: OvisOps> FeedForward<B> {
     /// A feed-forward layer with lazy random weights.
     pub fn new(hidden: usize, inner: usize, device: &B::Device) -> Self {
         Self {
@@ -31,7 +31,8 @@ impl<B: Backend> FeedForward<B> {
     /// # Shapes
     /// - `hidden_states` and output: `[batch, tokens, hidden]`
     pub fn forward(&self, hidden_states: Tensor<B, 3>) -> Tensor<B, 3> {
-        let gate = silu(self.gate.forward(hidden_states.clone()));
-        self.down.forward(gate * self.up.forward(hidden_states))
+        let gate = self.gate.forward(hidden_states.clone());
+        let up = self.up.forward(hidden_states);
+        self.down.forward(B::swiglu(gate, up))
     }
 }

@@ -3,7 +3,8 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 
-use super::modulation::modulated_norm;
+use crate::backend::OvisOps;
+use crate::config::TransformerConfig;
 use crate::layers::LinearLayer;
 
 /// The last modulated norm and the projection to latent patches.
@@ -15,7 +16,26 @@ pub struct FinalLayer<B: Backend> {
     pub output: LinearLayer<B>,
 }
 
-impl<B: Backend> FinalLayer<B> {
+/// Shift and scale of the last norm, each `[batch, 1, hidden]`.
+#[derive(Debug, Clone)]
+pub struct FinalModulation<B: Backend> {
+    /// Added after scaling.
+    pub shift: Tensor<B, 3>,
+    /// The normalised input is multiplied by one plus this.
+    pub scale: Tensor<B, 3>,
+}
+
+impl<B: OvisOps> FinalModulation<B> {
+    /// That of one batch item.
+    pub fn item(&self, index: usize) -> Self {
+        Self {
+            shift: self.shift.clone().narrow(0, index, 1),
+            scale: self.scale.clone().narrow(0, index, 1),
+        }
+    }
+}
+
+impl<B: OvisOps> FinalLayer<B> {
     /// A final layer with lazy random weights.
     pub fn new(hidden: usize, channels: usize, device: &B::Device) -> Self {
         Self {
@@ -31,14 +51,39 @@ impl<B: Backend> FinalLayer<B> {
     /// - `conditioning`: `[batch, hidden]`
     /// - output: `[batch, image tokens, channels]`
     pub fn forward(&self, hidden_states: Tensor<B, 3>, conditioning: Tensor<B, 2>) -> Tensor<B, 3> {
+        self.forward_modulated(hidden_states, &self.modulation(conditioning))
+    }
+
+    /// The norm's shift and scale.
+    ///
+    /// # Shapes
+    /// - `conditioning`: `[batch, hidden]`
+    pub fn modulation(&self, conditioning: Tensor<B, 2>) -> FinalModulation<B> {
         let [_, hidden] = conditioning.dims();
         let params = self
             .modulation
             .forward(silu(conditioning))
             .unsqueeze_dim::<3>(1);
-        let shift = params.clone().narrow(2, 0, hidden);
-        let scale = params.narrow(2, hidden, hidden);
-        self.output
-            .forward(modulated_norm(hidden_states, shift, scale))
+        FinalModulation {
+            shift: params.clone().narrow(2, 0, hidden),
+            scale: params.narrow(2, hidden, hidden),
+        }
+    }
+
+    /// [`forward`](Self::forward) with a modulation that was computed before.
+    ///
+    /// # Shapes
+    /// As there.
+    pub fn forward_modulated(
+        &self,
+        hidden_states: Tensor<B, 3>,
+        modulation: &FinalModulation<B>,
+    ) -> Tensor<B, 3> {
+        self.output.forward(B::modulated_norm(
+            hidden_states,
+            modulation.shift.clone(),
+            modulation.scale.clone(),
+            TransformerConfig::NORM_EPS,
+        ))
     }
 }

@@ -10,12 +10,14 @@ mod model;
 mod modulation;
 mod self_attention;
 mod single_block;
+mod step_modulation;
 
-pub use double_block::{DoubleStreamBlock, JointHiddenStates};
+pub use double_block::{DoubleModulation, DoubleStreamBlock, JointHiddenStates};
 pub use embed::TimestepEmbedder;
 pub use feed_forward::FeedForward;
-pub use final_layer::FinalLayer;
+pub use final_layer::{FinalLayer, FinalModulation};
 pub use model::{OvisImageTransformer, TransformerInput};
 pub use modulation::{Modulation, ModulationParams};
 pub use self_attention::{QkNorm, StreamAttention};
 pub use single_block::SingleStreamBlock;
+pub use step_modulation::StepModulation;

@@ -3,8 +3,10 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{
-    DoubleStreamBlock, FinalLayer, JointHiddenStates, SingleStreamBlock, TimestepEmbedder,
+    DoubleStreamBlock, FinalLayer, JointHiddenStates, SingleStreamBlock, StepModulation,
+    TimestepEmbedder,
 };
+use crate::backend::OvisOps;
 use crate::config::TransformerConfig;
 use crate::layers::{LinearLayer, RmsNormLayer};
 use crate::ops::{RotaryTable, timestep_embedding};
@@ -47,7 +49,7 @@ impl TransformerConfig {
     ///
     /// # Panics
     /// Perhaps, then or when used, on a configuration that [`validate`](Self::validate) refuses.
-    pub fn init<B: Backend>(&self, device: &B::Device) -> OvisImageTransformer<B> {
+    pub fn init<B: OvisOps>(&self, device: &B::Device) -> OvisImageTransformer<B> {
         let hidden = self.hidden_size();
         OvisImageTransformer {
             image_embedder: LinearLayer::new(self.in_channels, hidden, device),
@@ -66,7 +68,7 @@ impl TransformerConfig {
     }
 }
 
-impl<B: Backend> OvisImageTransformer<B> {
+impl<B: OvisOps> OvisImageTransformer<B> {
     /// The rotary table of `text_tokens` tokens at (0, i, i) and a patch grid at (0, row, column).
     /// It depends on the size alone: make it once per request.
     pub fn rope(
@@ -129,22 +131,40 @@ impl<B: Backend> OvisImageTransformer<B> {
         input: TransformerInput<'_, B>,
         conditioning: Tensor<B, 2>,
     ) -> Tensor<B, 3> {
+        let modulation = self.modulation(conditioning);
+        self.forward_modulated(input, &modulation)
+    }
+
+    /// The same with every block's modulation computed before; `timesteps` are not read.
+    ///
+    /// # Shapes
+    /// - `modulation`: of the batch, or of one vector for all of it
+    /// - output: `[batch, image tokens, channels]`, in the model's dtype
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn forward_modulated(
+        &self,
+        input: TransformerInput<'_, B>,
+        modulation: &StepModulation<B>,
+    ) -> Tensor<B, 3> {
         let mut streams = JointHiddenStates {
             image: self.image_embedder.forward(input.latents),
             text: self
                 .text_embedder
                 .forward(self.text_norm.forward(input.prompt_embeds)),
         };
-        for block in &self.double_blocks {
-            streams = block.forward(streams, conditioning.clone(), input.rope);
+        for (block, modulation) in self.double_blocks.iter().zip(&modulation.double_blocks) {
+            streams = block.forward_modulated(streams, modulation, input.rope);
         }
 
         let (text_tokens, image_tokens) = (streams.text.dims()[1], streams.image.dims()[1]);
         let mut hidden_states = Tensor::cat(vec![streams.text, streams.image], 1);
-        for block in &self.single_blocks {
-            hidden_states = block.forward(hidden_states, conditioning.clone(), input.rope);
+        for (block, modulation) in self.single_blocks.iter().zip(&modulation.single_blocks) {
+            hidden_states = block.forward_modulated(hidden_states, modulation, input.rope);
         }
         let image = hidden_states.narrow(1, text_tokens, image_tokens);
-        self.final_layer.forward(image, conditioning)
+        self.final_layer
+            .forward_modulated(image, &modulation.final_layer)
     }
 }

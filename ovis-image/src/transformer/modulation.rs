@@ -1,11 +1,11 @@
 use burn::module::Module;
+use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor};
 
+use crate::backend::OvisOps;
 use crate::config::TransformerConfig;
 use crate::layers::LinearLayer;
-use crate::ops::layer_norm_f32;
 
 /// adaLN (arXiv 2212.09748): the conditioning gives each sub-layer a shift, a scale and a gate.
 #[derive(Module, Debug)]
@@ -14,7 +14,8 @@ pub struct Modulation<B: Backend> {
     pub linear: LinearLayer<B>,
 }
 
-/// Shift, scale and gate of one sub-layer, each `[batch, 1, hidden]`.
+/// Shift, scale and gate of one sub-layer, each `[batch, 1, hidden]`; with a batch of one they serve
+/// every item of the hidden states.
 #[derive(Debug, Clone)]
 pub struct ModulationParams<B: Backend> {
     /// Added after scaling.
@@ -25,7 +26,7 @@ pub struct ModulationParams<B: Backend> {
     pub gate: Tensor<B, 3>,
 }
 
-impl<B: Backend> Modulation<B> {
+impl<B: OvisOps> Modulation<B> {
     /// Modulation of `sub_layers` sub-layers, with lazy random weights.
     pub fn new(hidden: usize, sub_layers: usize, device: &B::Device) -> Self {
         Self {
@@ -61,13 +62,18 @@ impl<B: Backend> Modulation<B> {
     }
 }
 
-impl<B: Backend> ModulationParams<B> {
+impl<B: OvisOps> ModulationParams<B> {
     /// `(1 + scale) * layer_norm(x) + shift`, computed in f32, in the input's dtype.
     ///
     /// # Shapes
     /// - `hidden_states` and output: `[batch, tokens, hidden]`
     pub fn normalise(&self, hidden_states: Tensor<B, 3>) -> Tensor<B, 3> {
-        modulated_norm(hidden_states, self.shift.clone(), self.scale.clone())
+        B::modulated_norm(
+            hidden_states,
+            self.shift.clone(),
+            self.scale.clone(),
+            TransformerConfig::NORM_EPS,
+        )
     }
 
     /// `residual + gate * update`.
@@ -75,17 +81,18 @@ impl<B: Backend> ModulationParams<B> {
     /// # Shapes
     /// - `residual`, `update` and output: `[batch, tokens, hidden]`
     pub fn add_gated(&self, residual: Tensor<B, 3>, update: Tensor<B, 3>) -> Tensor<B, 3> {
-        residual + self.gate.clone() * update
+        B::add_gated(residual, self.gate.clone(), update)
     }
 }
 
-/// `(1 + scale) * layer_norm(x) + shift` in f32; shift and scale are `[batch, 1, hidden]`.
-pub(super) fn modulated_norm<B: Backend>(
-    hidden_states: Tensor<B, 3>,
-    shift: Tensor<B, 3>,
-    scale: Tensor<B, 3>,
-) -> Tensor<B, 3> {
-    let dtype = hidden_states.dtype();
-    let normalised = layer_norm_f32(hidden_states, TransformerConfig::NORM_EPS);
-    (normalised * (scale.cast(DType::F32) + 1.0) + shift.cast(DType::F32)).cast(dtype)
+impl<B: OvisOps> ModulationParams<B> {
+    /// Those of one batch item, `[1, 1, hidden]` each.
+    pub fn item(&self, index: usize) -> Self {
+        let item = |tensor: &Tensor<B, 3>| tensor.clone().narrow(0, index, 1);
+        Self {
+            shift: item(&self.shift),
+            scale: item(&self.scale),
+            gate: item(&self.gate),
+        }
+    }
 }

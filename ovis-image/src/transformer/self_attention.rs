@@ -2,9 +2,10 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use crate::backend::OvisOps;
 use crate::config::TransformerConfig;
 use crate::layers::{LinearLayer, RmsNormLayer};
-use crate::ops::RotaryTable;
+use crate::ops::{AttentionMask, Pairs, RotaryTable};
 
 /// RMSNorm of each query and key head.
 #[derive(Module, Debug)]
@@ -34,7 +35,7 @@ pub(super) struct Qkv<B: Backend> {
     pub(super) value: Tensor<B, 4>,
 }
 
-impl<B: Backend> QkNorm<B> {
+impl<B: OvisOps> QkNorm<B> {
     /// Norms with unit scales.
     pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let norm = || {
@@ -51,7 +52,7 @@ impl<B: Backend> QkNorm<B> {
     }
 }
 
-impl<B: Backend> StreamAttention<B> {
+impl<B: OvisOps> StreamAttention<B> {
     /// A stream's projections with lazy random weights.
     pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let hidden = config.hidden_size();
@@ -62,33 +63,27 @@ impl<B: Backend> StreamAttention<B> {
         }
     }
 
-    /// Projects a stream to queries, keys and values; the first two are normalised and f32.
-    pub(super) fn project(&self, hidden_states: Tensor<B, 3>) -> Qkv<B> {
-        split_qkv(self.qkv.forward(hidden_states), &self.qk_norm)
+    /// Projects a stream to queries, keys and values; the first two are normalised and rotated.
+    pub(super) fn project(&self, hidden_states: Tensor<B, 3>, rope: &RotaryTable<B>) -> Qkv<B> {
+        self.qk_norm.split(self.qkv.forward(hidden_states), rope)
     }
 }
 
-/// Cuts a fused projection `[batch, tokens, 3 * hidden]` into heads and normalises queries and
-/// keys, which stay in f32 for the rotation that follows.
-pub(super) fn split_qkv<B: Backend>(projected: Tensor<B, 3>, qk_norm: &QkNorm<B>) -> Qkv<B> {
-    let [batch, tokens, width] = projected.dims();
-    let head_dim = qk_norm.query.weight.val().dims()[0];
-    let hidden = width / 3;
-    let heads = |index: usize| {
-        projected
-            .clone()
-            .narrow(2, index * hidden, hidden)
-            .reshape([batch, tokens, hidden / head_dim, head_dim])
-            .swap_dims(1, 2)
-    };
-    Qkv {
-        query: qk_norm.query.forward_f32(heads(0)),
-        key: qk_norm.key.forward_f32(heads(1)),
-        value: heads(2),
+impl<B: OvisOps> QkNorm<B> {
+    /// Cuts a fused projection, `[batch, tokens, 3 * hidden]`, into heads, and normalises and rotates queries and keys.
+    pub(super) fn split(&self, projected: Tensor<B, 3>, rope: &RotaryTable<B>) -> Qkv<B> {
+        let hidden = projected.dims()[2] / 3;
+        let [head_dim] = self.query.weight.val().dims();
+        let part = |index: usize| projected.clone().narrow(2, index * hidden, hidden);
+        Qkv {
+            query: self.query.forward_heads(part(0), rope, Pairs::Adjacent),
+            key: self.key.forward_heads(part(1), rope, Pairs::Adjacent),
+            value: B::split_heads(part(2), head_dim),
+        }
     }
 }
 
-impl<B: Backend> Qkv<B> {
+impl<B: OvisOps> Qkv<B> {
     /// Puts this stream's tokens before `other`'s.
     pub(super) fn followed_by(self, other: Self) -> Self {
         let join = |a, b| Tensor::cat(vec![a, b], 2);
@@ -99,18 +94,11 @@ impl<B: Backend> Qkv<B> {
         }
     }
 
-    /// Rotates queries and keys, attends with every token seeing all, and joins the heads:
-    /// `[batch, tokens, hidden]` in the values' dtype.
-    pub(super) fn attend(self, rope: &RotaryTable<B>) -> Tensor<B, 3> {
-        let dtype = self.value.dtype();
+    /// Attends with every token seeing all, and joins the heads: `[batch, tokens, hidden]`.
+    pub(super) fn attend(self) -> Tensor<B, 3> {
         let [batch, heads, tokens, head_dim] = self.value.dims();
-        crate::ops::attention(
-            rope.rotate_pairs(self.query).cast(dtype),
-            rope.rotate_pairs(self.key).cast(dtype),
-            self.value,
-            crate::ops::AttentionMask::Full,
-        )
-        .swap_dims(1, 2)
-        .reshape([batch, tokens, heads * head_dim])
+        B::multi_head_attention(self.query, self.key, self.value, AttentionMask::Full)
+            .swap_dims(1, 2)
+            .reshape([batch, tokens, heads * head_dim])
     }
 }

@@ -1,10 +1,9 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 
-use super::self_attention::split_qkv;
-use super::{Modulation, QkNorm};
+use super::{Modulation, ModulationParams, QkNorm};
+use crate::backend::OvisOps;
 use crate::config::TransformerConfig;
 use crate::layers::LinearLayer;
 use crate::ops::{RotaryTable, clip_f16};
@@ -22,7 +21,7 @@ pub struct SingleStreamBlock<B: Backend> {
     pub output: LinearLayer<B>,
 }
 
-impl<B: Backend> SingleStreamBlock<B> {
+impl<B: OvisOps> SingleStreamBlock<B> {
     /// A block with lazy random weights.
     pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let (hidden, inner) = (config.hidden_size(), config.mlp_hidden_size());
@@ -45,20 +44,35 @@ impl<B: Backend> SingleStreamBlock<B> {
         conditioning: Tensor<B, 2>,
         rope: &RotaryTable<B>,
     ) -> Tensor<B, 3> {
-        let [_, _, hidden] = hidden_states.dims();
         let [modulation] = self.modulation.forward(conditioning);
+        self.forward_modulated(hidden_states, &modulation, rope)
+    }
 
+    /// The same with a modulation that was computed before.
+    ///
+    /// # Shapes
+    /// As [`forward`](Self::forward).
+    pub fn forward_modulated(
+        &self,
+        hidden_states: Tensor<B, 3>,
+        modulation: &ModulationParams<B>,
+        rope: &RotaryTable<B>,
+    ) -> Tensor<B, 3> {
+        let [_, _, hidden] = hidden_states.dims();
         let projected = self
             .qkv_mlp
             .forward(modulation.normalise(hidden_states.clone()));
         let inner = (projected.dims()[2] - 3 * hidden) / 2;
         let up = projected.clone().narrow(2, 3 * hidden, inner);
         let gate = projected.clone().narrow(2, 3 * hidden + inner, inner);
-        let attended = split_qkv(projected.narrow(2, 0, 3 * hidden), &self.qk_norm).attend(rope);
+        let attended = self
+            .qk_norm
+            .split(projected.narrow(2, 0, 3 * hidden), rope)
+            .attend();
 
         let update = self
             .output
-            .forward(Tensor::cat(vec![attended, silu(gate) * up], 2));
+            .forward(Tensor::cat(vec![attended, B::swiglu(gate, up)], 2));
         clip_f16(modulation.add_gated(hidden_states, update))
     }
 }

@@ -1,11 +1,11 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
 use super::{MidBlock, ResnetBlock};
+use crate::backend::OvisOps;
 use crate::config::VaeConfig;
 use crate::layers::{ConvLayer, GroupNormLayer};
 
@@ -33,7 +33,7 @@ pub struct VaeDecoder<B: Backend> {
     pub conv_out: ConvLayer<B>,
 }
 
-impl<B: Backend> UpBlock<B> {
+impl<B: OvisOps> UpBlock<B> {
     fn forward(&self, mut hidden_states: Tensor<B, 4>) -> Tensor<B, 4> {
         for resnet in &self.resnets {
             hidden_states = resnet.forward(hidden_states);
@@ -47,7 +47,7 @@ impl<B: Backend> UpBlock<B> {
     }
 }
 
-impl<B: Backend> VaeDecoder<B> {
+impl<B: OvisOps> VaeDecoder<B> {
     /// A decoder with lazy random weights.
     pub fn new(config: &VaeConfig, device: &B::Device) -> Self {
         let widths = &config.block_out_channels;
@@ -97,6 +97,6 @@ impl<B: Backend> VaeDecoder<B> {
             hidden_states = block.forward(hidden_states);
         }
         self.conv_out
-            .forward(silu(self.norm_out.forward(hidden_states)))
+            .forward(self.norm_out.forward_silu(hidden_states))
     }
 }

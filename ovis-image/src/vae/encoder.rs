@@ -1,9 +1,9 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 
 use super::{MidBlock, ResnetBlock};
+use crate::backend::OvisOps;
 use crate::config::VaeConfig;
 use crate::layers::{ConvLayer, GroupNormLayer};
 
@@ -31,7 +31,7 @@ pub struct VaeEncoder<B: Backend> {
     pub conv_out: ConvLayer<B>,
 }
 
-impl<B: Backend> DownBlock<B> {
+impl<B: OvisOps> DownBlock<B> {
     fn forward(&self, mut hidden_states: Tensor<B, 4>) -> Tensor<B, 4> {
         for resnet in &self.resnets {
             hidden_states = resnet.forward(hidden_states);
@@ -46,7 +46,7 @@ impl<B: Backend> DownBlock<B> {
 
 /// One row and one column of zeros. Burn's `pad` fills in the backend's default dtype, which
 /// panics for others.
-fn pad_right_and_bottom<B: Backend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
+fn pad_right_and_bottom<B: OvisOps>(input: Tensor<B, 4>) -> Tensor<B, 4> {
     let [batch, channels, height, width] = input.dims();
     let options = (&input.device(), input.dtype());
     let column = Tensor::zeros([batch, channels, height, 1], options);
@@ -54,7 +54,7 @@ fn pad_right_and_bottom<B: Backend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
     Tensor::cat(vec![Tensor::cat(vec![input, column], 3), row], 2)
 }
 
-impl<B: Backend> VaeEncoder<B> {
+impl<B: OvisOps> VaeEncoder<B> {
     /// An encoder with lazy random weights.
     pub fn new(config: &VaeConfig, device: &B::Device) -> Self {
         let widths = &config.block_out_channels;
@@ -106,7 +106,8 @@ impl<B: Backend> VaeEncoder<B> {
         for block in &self.down_blocks {
             hidden_states = block.forward(hidden_states);
         }
-        let hidden_states = self.norm_out.forward(self.mid.forward(hidden_states));
-        self.conv_out.forward(silu(hidden_states))
+        let hidden_states = self.mid.forward(hidden_states);
+        self.conv_out
+            .forward(self.norm_out.forward_silu(hidden_states))
     }
 }

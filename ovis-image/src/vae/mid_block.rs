@@ -3,6 +3,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{ResnetBlock, VaeAttention};
+use crate::backend::OvisOps;
 use crate::config::VaeConfig;
 
 /// Residual block, attention, residual block, at the innermost width.
@@ -16,7 +17,7 @@ pub struct MidBlock<B: Backend> {
     pub resnet2: ResnetBlock<B>,
 }
 
-impl<B: Backend> MidBlock<B> {
+impl<B: OvisOps> MidBlock<B> {
     /// A block of `channels` with lazy random weights.
     pub fn new(config: &VaeConfig, channels: usize, device: &B::Device) -> Self {
         Self {

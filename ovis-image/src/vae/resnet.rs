@@ -1,8 +1,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 
+use crate::backend::OvisOps;
 use crate::config::VaeConfig;
 use crate::layers::{ConvLayer, GroupNormLayer};
 
@@ -21,7 +21,7 @@ pub struct ResnetBlock<B: Backend> {
     pub shortcut: Option<ConvLayer<B>>,
 }
 
-impl<B: Backend> ResnetBlock<B> {
+impl<B: OvisOps> ResnetBlock<B> {
     /// A block from `input` to `output` channels with lazy random weights.
     pub fn new(config: &VaeConfig, input: usize, output: usize, device: &B::Device) -> Self {
         let norm = |channels| {
@@ -47,8 +47,8 @@ impl<B: Backend> ResnetBlock<B> {
     /// - `input`: `[batch, in, height, width]`
     /// - output: `[batch, out, height, width]`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let hidden_states = self.conv1.forward(silu(self.norm1.forward(input.clone())));
-        let hidden_states = self.conv2.forward(silu(self.norm2.forward(hidden_states)));
+        let hidden_states = self.conv1.forward(self.norm1.forward_silu(input.clone()));
+        let hidden_states = self.conv2.forward(self.norm2.forward_silu(hidden_states));
         let residual = match &self.shortcut {
             Some(shortcut) => shortcut.forward(input),
             None => input,

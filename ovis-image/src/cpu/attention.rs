@@ -1,0 +1,355 @@
+//! `softmax(Q K^T / sqrt(head_dim)) V` in blocks of queries: keys and values are packed once a head,
+//! and a block's scores never leave the second-level cache (the idea of arXiv 2205.14135, without
+//! its running maximum: a row of scores fits).
+
+use rayon::prelude::*;
+
+use super::element::Element;
+use super::panel::{Matrix, Unit, pack};
+use super::shared::Shared;
+use super::simd::Simd;
+use super::tile::{self, MAX_ROWS, WIDTH};
+use super::vector::{exp, max, sum, vectorised};
+
+/// Bytes of scores that a task keeps.
+const SCORE_BYTES: usize = 512 << 10;
+/// Tiles of queries that a task takes at most.
+const MOST_TILES: usize = 4;
+
+/// A tensor `[batch, heads, tokens, head_dim]` with any strides but the last, which is one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heads<'a, T> {
+    pub(crate) data: &'a [T],
+    /// Of batch, head and token.
+    pub(crate) strides: [usize; 3],
+}
+
+/// Sizes of an attention.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AttentionShape {
+    pub(crate) batch: usize,
+    pub(crate) heads: usize,
+    /// A divisor of `heads`: neighbouring query heads share a key head (arXiv 2305.13245).
+    pub(crate) kv_heads: usize,
+    pub(crate) queries: usize,
+    pub(crate) keys: usize,
+    pub(crate) head_dim: usize,
+    /// Whether a query sees only keys at its own position and before.
+    pub(crate) causal: bool,
+}
+
+impl<'a, T: Element> Heads<'a, T> {
+    /// One head's tokens.
+    fn head(&self, batch: usize, head: usize) -> (&'a [T], usize) {
+        let start = batch * self.strides[0] + head * self.strides[1];
+        (&self.data[start..], self.strides[2])
+    }
+}
+
+/// Attends; the output is `[batch, queries, heads, head_dim]`, heads already joined.
+///
+/// # Panics
+/// If a slice is too short for the shape.
+pub(crate) fn attention<T: Element>(
+    query: Heads<'_, T>,
+    key: Heads<'_, T>,
+    value: Heads<'_, T>,
+    shape: AttentionShape,
+    output: &mut [T],
+) {
+    attention_with(Simd::detect(), query, key, value, shape, output);
+}
+
+fn attention_with<T: Element>(
+    simd: Simd,
+    query: Heads<'_, T>,
+    key: Heads<'_, T>,
+    value: Heads<'_, T>,
+    shape: AttentionShape,
+    output: &mut [T],
+) {
+    let AttentionShape {
+        batch,
+        heads,
+        kv_heads,
+        queries,
+        keys,
+        head_dim,
+        ..
+    } = shape;
+    assert!(heads % kv_heads == 0 && output.len() == batch * queries * heads * head_dim);
+    if output.is_empty() || keys == 0 {
+        return;
+    }
+    let unit = Unit::of::<T>(simd);
+    let packed: Vec<PackedHead> = (0..batch * kv_heads)
+        .into_par_iter()
+        .map(|index| {
+            let (batch, head) = (index / kv_heads, index % kv_heads);
+            PackedHead::new(
+                key.head(batch, head),
+                value.head(batch, head),
+                [keys, head_dim],
+                unit,
+                simd,
+            )
+        })
+        .collect();
+
+    let score_row = keys.next_multiple_of(WIDTH) * 4;
+    let tiles = (SCORE_BYTES / (score_row * MAX_ROWS)).clamp(1, MOST_TILES);
+    let block = tiles * MAX_ROWS;
+    let blocks = queries.div_ceil(block);
+    let shared = Shared::new(output);
+    (0..batch * heads * blocks)
+        .into_par_iter()
+        .for_each_init(Scratch::default, |scratch, task| {
+            let (head, block_index) = (task / blocks, task % blocks);
+            let (batch, head) = (head / heads, head % heads);
+            // Blocks of nearly equal height.
+            let first = block_index * queries / blocks;
+            let end = (block_index + 1) * queries / blocks;
+            let (data, stride) = query.head(batch, head);
+            let matrix = Matrix::new(
+                &data[first * stride..],
+                [end - first, head_dim],
+                [stride, 1],
+            );
+            let packed = &packed[batch * kv_heads + head * kv_heads / heads];
+            scratch.attend(&matrix, packed, first, &shape, unit, simd);
+            scratch.write(packed, unit, simd, |row, column, values| {
+                let start = ((batch * queries + first + row) * heads + head) * head_dim + column;
+                // SAFETY: tasks have their own queries and heads.
+                #[allow(unsafe_code)]
+                let output = unsafe { shared.part(start, values.len()) };
+                for (out, value) in output.iter_mut().zip(values) {
+                    *out = T::from_f32(*value);
+                }
+            });
+        });
+}
+
+/// A head's keys and values as right-hand panels.
+#[derive(Debug)]
+struct PackedHead {
+    /// `[keys / 32][units of head_dim][32]`.
+    keys: Vec<u32>,
+    /// `[head_dim / 32][units of keys][32]`.
+    values: Vec<u32>,
+    key_count: usize,
+    head_dim: usize,
+}
+
+impl PackedHead {
+    fn new<T: Element>(
+        (keys, key_stride): (&[T], usize),
+        (values, value_stride): (&[T], usize),
+        [key_count, head_dim]: [usize; 2],
+        unit: Unit,
+        simd: Simd,
+    ) -> Self {
+        let keys = Matrix::new(keys, [key_count, head_dim], [key_stride, 1]);
+        let values = Matrix::new(values, [head_dim, key_count], [1, value_stride]);
+        Self {
+            keys: pack_right(&keys, unit, simd),
+            values: pack_right(&values, unit, simd),
+            key_count,
+            head_dim,
+        }
+    }
+}
+
+fn pack_right<T: Element>(matrix: &Matrix<'_, T>, unit: Unit, simd: Simd) -> Vec<u32> {
+    let size = unit.count(matrix.k) * WIDTH;
+    let mut panels = vec![0; matrix.rows.div_ceil(WIDTH) * size];
+    for (panel, units) in panels.chunks_exact_mut(size).enumerate() {
+        let first = panel * WIDTH;
+        let rows = WIDTH.min(matrix.rows - first);
+        pack(matrix, [first, rows], WIDTH, unit, simd, units);
+    }
+    panels
+}
+
+/// What a task needs for a block of queries, kept from block to block.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// Queries, then weights, as left-hand panels.
+    left: Vec<u32>,
+    /// `[tile][keys / 32][rows][32]`.
+    scores: Vec<f32>,
+    /// One panel of a tile's weights, `[rows][32]`, rounded to bf16.
+    rounded: Vec<half::bf16>,
+    /// Sums of each row's weights.
+    row_sums: Vec<f32>,
+    tiles: Vec<TileRows>,
+    sums: Vec<f32>,
+}
+
+/// The rows of a tile of queries within its block.
+#[derive(Debug, Clone, Copy)]
+struct TileRows {
+    first: usize,
+    rows: usize,
+}
+
+impl Scratch {
+    /// Scores of a block of queries and their weights, `exp(score - largest)`, not yet divided by
+    /// their sums.
+    fn attend<T: Element>(
+        &mut self,
+        queries: &Matrix<'_, T>,
+        packed: &PackedHead,
+        first_query: usize,
+        shape: &AttentionShape,
+        unit: Unit,
+        simd: Simd,
+    ) {
+        let tiles = queries.rows.div_ceil(MAX_ROWS);
+        self.tiles.clear();
+        self.tiles.extend((0..tiles).map(|tile| {
+            let first = tile * queries.rows / tiles;
+            TileRows {
+                first,
+                rows: (tile + 1) * queries.rows / tiles - first,
+            }
+        }));
+
+        let units = unit.count(packed.head_dim);
+        self.left.resize(queries.rows * units, 0);
+        for TileRows { first, rows } in &self.tiles {
+            let panel = &mut self.left[first * units..(first + rows) * units];
+            pack(queries, [*first, *rows], *rows, unit, simd, panel);
+        }
+
+        let padded = packed.key_count.next_multiple_of(WIDTH);
+        self.scores.clear();
+        self.scores.resize(queries.rows * padded, 0.0);
+        for (panel, keys) in packed.keys.chunks_exact(units * WIDTH).enumerate() {
+            for TileRows { first, rows } in &self.tiles {
+                if shape.causal && panel * WIDTH >= first_query + first + rows {
+                    continue;
+                }
+                let left = &self.left[first * units..(first + rows) * units];
+                let scores = &mut self.scores[first * padded + panel * rows * WIDTH..];
+                tile::multiply(simd, unit, *rows, left, keys, scores);
+            }
+        }
+
+        let scale = 1.0 / (packed.head_dim as f32).sqrt();
+        self.row_sums.clear();
+        for TileRows { first, rows } in &self.tiles {
+            let scores = &mut self.scores[first * padded..(first + rows) * padded];
+            for row in 0..*rows {
+                let seen = match shape.causal {
+                    true => (first_query + first + row + 1).min(packed.key_count),
+                    false => packed.key_count,
+                };
+                let sum = vectorised(|| weights_of_row(scores, [row, *rows], seen, scale));
+                self.row_sums.push(sum);
+            }
+        }
+    }
+
+    /// Weights times values, a panel of the head's width at a time:
+    /// `write(row, column, values)`.
+    fn write(
+        &mut self,
+        packed: &PackedHead,
+        unit: Unit,
+        simd: Simd,
+        mut write: impl FnMut(usize, usize, &[f32]),
+    ) {
+        let padded = packed.key_count.next_multiple_of(WIDTH);
+        let units = unit.count(packed.key_count);
+        let rows_in_all = self.row_sums.len();
+        self.left.resize(rows_in_all * units, 0);
+        for TileRows { first, rows } in &self.tiles {
+            let scores = &self.scores[first * padded..(first + rows) * padded];
+            let left = &mut self.left[first * units..(first + rows) * units];
+            pack_weights(
+                scores,
+                *rows,
+                packed.key_count,
+                unit,
+                simd,
+                &mut self.rounded,
+                left,
+            );
+        }
+        for (panel, values) in packed.values.chunks_exact(units * WIDTH).enumerate() {
+            let column = panel * WIDTH;
+            let columns = WIDTH.min(packed.head_dim - column);
+            for TileRows { first, rows } in &self.tiles {
+                let left = &self.left[first * units..(first + rows) * units];
+                self.sums.clear();
+                self.sums.resize(rows * WIDTH, 0.0);
+                tile::multiply(simd, unit, *rows, left, values, &mut self.sums);
+                for (row, sums) in self.sums.chunks_exact_mut(WIDTH).enumerate() {
+                    let factor = 1.0 / self.row_sums[first + row];
+                    sums.iter_mut().for_each(|sum| *sum *= factor);
+                    write(first + row, column, &sums[..columns]);
+                }
+            }
+        }
+    }
+}
+
+/// Turns a row of scores, `[panels][rows][32]`, into weights; returns their sum.
+#[inline(always)]
+fn weights_of_row(scores: &mut [f32], [row, rows]: [usize; 2], seen: usize, scale: f32) -> f32 {
+    let mut largest = f32::NEG_INFINITY;
+    let panels = || (0..).map(move |panel| (panel * rows + row) * WIDTH);
+    let visible = |panel: usize| seen.saturating_sub(panel * WIDTH).min(WIDTH);
+    for (panel, start) in panels().enumerate().take_while(|(_, s)| *s < scores.len()) {
+        largest = largest.max(max(&scores[start..start + visible(panel)]));
+    }
+    let mut total = 0.0;
+    let length = scores.len();
+    for (panel, start) in panels().enumerate().take_while(|(_, s)| *s < length) {
+        let (weights, hidden) = scores[start..start + WIDTH].split_at_mut(visible(panel));
+        for weight in weights.iter_mut() {
+            *weight = exp((*weight - largest) * scale);
+        }
+        hidden.fill(0.0);
+        total += sum(weights, |weight| weight);
+    }
+    total
+}
+
+/// Weights of a tile, `[panels][rows][32]`, as a left-hand panel `[units of keys][rows]`.
+fn pack_weights(
+    scores: &[f32],
+    rows: usize,
+    keys: usize,
+    unit: Unit,
+    simd: Simd,
+    rounded: &mut Vec<half::bf16>,
+    left: &mut [u32],
+) {
+    let panel_units = unit.count(WIDTH) * rows;
+    for ((panel, weights), left) in scores
+        .chunks_exact(rows * WIDTH)
+        .enumerate()
+        .zip(left.chunks_mut(panel_units))
+    {
+        let k = WIDTH.min(keys - panel * WIDTH);
+        match unit {
+            Unit::F32 => {
+                let matrix = Matrix::new(weights, [rows, k], [WIDTH, 1]);
+                pack(&matrix, [0, rows], rows, unit, simd, left);
+            }
+            Unit::Bf16Pair => {
+                rounded.clear();
+                vectorised(|| {
+                    rounded.extend(
+                        weights
+                            .iter()
+                            .map(|w| <half::bf16 as Element>::from_f32(*w)),
+                    )
+                });
+                let matrix = Matrix::new(rounded.as_slice(), [rows, k], [WIDTH, 1]);
+                pack(&matrix, [0, rows], rows, unit, simd, left);
+            }
+        }
+    }
+}
