@@ -52,4 +52,4 @@ pub use pipeline::{
     Seeds, WeightDtype,
 };
 pub use sampling::Schedule;
-pub use weights::{Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Layout};
+pub use weights::{Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Layout, Residency};

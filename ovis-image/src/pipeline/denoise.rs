@@ -5,6 +5,7 @@ use crate::backend::OvisOps;
 use crate::ops::{RotaryTable, unpack_latents};
 use crate::sampling::{FlowMatchEulerScheduler, classifier_free_guidance};
 use crate::transformer::{OvisImageTransformer, StepModulation, TransformerInput};
+use crate::weights::Residency;
 
 /// The sampling loop as an iterator: each call of `next` is one step, so that the caller owns
 /// progress, previews and cancellation.
@@ -28,6 +29,7 @@ pub struct Denoiser<'a, B: Backend> {
     pub(super) completed: usize,
     /// Of the steps from `completed` rounded down to a multiple of [`MODULATED_STEPS`] on.
     pub(super) modulation: Option<StepModulation<B>>,
+    pub(super) modulation_residency: Residency,
 }
 
 /// Steps whose modulation is computed at once: enough to read its weights once for most schedules,
@@ -73,8 +75,11 @@ impl<B: OvisOps> Denoiser<'_, B> {
                 .iter()
                 .map(|sigma| self.scheduler.model_timestep(*sigma, self.dtype))
                 .collect();
-            self.transformer
-                .modulation(self.transformer.conditioning(&timesteps))
+            let conditioning = self.transformer.conditioning(&timesteps);
+            match self.modulation_residency {
+                Residency::Device => self.transformer.modulation(conditioning),
+                Residency::File => self.transformer.modulation_of_copies(conditioning),
+            }
         });
         let current = modulation.item(index);
         self.modulation = Some(modulation);

@@ -6,6 +6,7 @@ use super::pretrained::OvisImagePipeline;
 use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Phase, Result};
 use crate::text_encoder::{MAX_PROMPT_TOKENS, PREFIX_TOKENS, TextEncoderInput, TokenizedPrompt};
+use crate::weights::Residency;
 
 /// Prompts as the transformer reads them.
 #[derive(Debug, Clone)]
@@ -62,7 +63,10 @@ impl<B: OvisOps> OvisImagePipeline<B> {
                     "the prompt is too long: its end is cut"
                 );
             }
-            embeds.push(self.encode_tokens(&tokenized)?);
+            embeds.push(match prompt.as_ref() {
+                "" => self.encode_empty(&tokenized)?,
+                _ => self.encode_tokens(&tokenized)?,
+            });
             tokens.push(tokenized);
         }
         let embeds = Tensor::cat(embeds, 0);
@@ -70,9 +74,19 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         Ok(EncodedPrompts { embeds, tokens })
     }
 
+    /// `[1, 256, context]` of the empty prompt, kept from its first use on.
+    fn encode_empty(&self, prompt: &TokenizedPrompt) -> Result<Tensor<B, 3>> {
+        if let Some(embeds) = self.empty_prompt.get() {
+            return Ok(embeds.clone());
+        }
+        let embeds = self.encode_tokens(prompt)?;
+        Ok(self.empty_prompt.get_or_init(|| embeds).clone())
+    }
+
     /// `[1, 256, context]` of one prompt.
     fn encode_tokens(&self, prompt: &TokenizedPrompt) -> Result<Tensor<B, 3>> {
-        let [vocab, hidden] = self.text_encoder.embedding.val().dims();
+        let table = self.text_encoder.embedding.lazy_shape();
+        let (vocab, hidden) = (table[0], table[1]);
         if let Some(id) = prompt.ids.iter().find(|id| **id as usize >= vocab) {
             return Err(OvisImageError::config(
                 "text encoder",
@@ -81,15 +95,9 @@ impl<B: OvisOps> OvisImagePipeline<B> {
                 ),
             ));
         }
-        let count = prompt.ids.len();
-        let ids: Vec<i32> = prompt.ids.iter().map(|id| *id as i32).collect();
-        let input_ids =
-            Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [1, count]), &self.device);
-        let hidden_states = self.text_encoder.forward(TextEncoderInput {
-            input_ids,
-            attention_mask: None,
-        });
+        let hidden_states = self.hidden_states(&prompt.ids);
 
+        let count = prompt.ids.len();
         let kept = count.saturating_sub(PREFIX_TOKENS);
         let zeros =
             |rows: usize| Tensor::zeros([1, rows, hidden], (&self.device, hidden_states.dtype()));
@@ -102,6 +110,36 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             ],
         };
         Ok(Tensor::cat(parts, 1))
+    }
+
+    /// The encoder's output for a prompt's tokens, `[1, tokens, hidden]`.
+    fn hidden_states(&self, ids: &[u32]) -> Tensor<B, 3> {
+        // A clone of parameters that are in the file reads them for itself and gives them back.
+        let own_copy;
+        let text_encoder = match self.text_encoder_residency {
+            Residency::Device => &self.text_encoder,
+            Residency::File => {
+                own_copy = self.text_encoder.clone();
+                &own_copy
+            }
+        };
+        let rows = self.embedding_rows.as_ref();
+        match rows.and_then(|rows| rows.gather(ids)) {
+            Some(rows) => {
+                let dtype = rows.dtype;
+                let embeds = Tensor::<B, 2>::from_data(rows, (&self.device, dtype));
+                text_encoder.forward_embeds(embeds.unsqueeze(), None)
+            }
+            None => {
+                let count = ids.len();
+                let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+                let ids = TensorData::new(ids, [1, count]);
+                text_encoder.forward(TextEncoderInput {
+                    input_ids: Tensor::<B, 2, Int>::from_data(ids, &self.device),
+                    attention_mask: None,
+                })
+            }
+        }
     }
 
     /// Takes embeddings given by a caller, checked against the transformer.

@@ -291,6 +291,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             dtype,
             completed: 0,
             modulation: None,
+            modulation_residency: self.modulation_residency,
         }
     }
 

@@ -5,6 +5,7 @@ use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{OvisImageError, Result};
+use crate::weights::Residency;
 
 /// The element type of weights and activations. Normalisation, rotation and sampling are f32
 /// whatever this says.
@@ -26,6 +27,8 @@ pub struct LoadOptions {
     pub(super) dtype: WeightDtype,
     pub(super) vae_dtype: Option<WeightDtype>,
     pub(super) memory_limit: Option<u64>,
+    pub(super) text_encoder_residency: Residency,
+    pub(super) modulation_residency: Residency,
 }
 
 impl LoadOptions {
@@ -52,6 +55,21 @@ impl LoadOptions {
     /// backends, and for what passes through the host, the machine's free memory is one anyhow.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Where the text encoder is between prompts. By default on the device; with
+    /// [`Residency::File`] each prompt reads it from the checkpoint and gives its memory back.
+    pub fn text_encoder_residency(mut self, residency: Residency) -> Self {
+        self.text_encoder_residency = residency;
+        self
+    }
+
+    /// Where the weights of the transformer's modulation are, a fifth of it, which an image needs
+    /// once per 64 steps. By default on the device; with [`Residency::File`] each image reads them
+    /// block by block and gives their memory back.
+    pub fn modulation_residency(mut self, residency: Residency) -> Self {
+        self.modulation_residency = residency;
         self
     }
 

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
@@ -13,7 +14,8 @@ use crate::text_encoder::{PromptTokenizer, TextEncoder};
 use crate::transformer::OvisImageTransformer;
 use crate::vae::AutoencoderKl;
 use crate::weights::{
-    Checkpoint, CheckpointPaths, EmbeddedCheckpoint, TokenizerFile, load_weights,
+    Checkpoint, CheckpointPaths, EmbeddedCheckpoint, MappedRows, PartWeights, Residency,
+    TokenizerFile, load_weights,
 };
 
 /// All of Ovis-Image on one device. Clones share their weights.
@@ -28,8 +30,18 @@ pub struct OvisImagePipeline<B: Backend> {
     pub(super) dtype: WeightDtype,
     pub(super) vae_dtype: WeightDtype,
     pub(super) device: B::Device,
+    /// The table's rows in its file; `None` when the encoder is not the checkpoint's own.
+    pub(super) embedding_rows: Option<MappedRows>,
+    /// The embeddings of the empty prompt, which is every request's negative one unless it says
+    /// otherwise: `[1, 256, context]`.
+    pub(super) empty_prompt: Arc<OnceLock<Tensor<B, 3>>>,
+    pub(super) text_encoder_residency: Residency,
+    pub(super) modulation_residency: Residency,
     load_time: Duration,
 }
+
+/// The path of the embedding table among the text encoder's parameters.
+const EMBEDDING: &str = "embedding";
 
 impl<B: OvisOps> OvisImagePipeline<B> {
     /// Loads a checkpoint folder in any of its layouts.
@@ -103,31 +115,55 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         }
         let transformer = &checkpoint.transformer;
         let vae = &checkpoint.vae;
+        let weights = |part, source, table, dtype: WeightDtype| PartWeights {
+            part,
+            source,
+            table,
+            dtype: dtype.to_burn(),
+        };
         let pipeline = Self {
             text_encoder: load_weights(
                 text_encoder.config.init(device),
-                "text encoder",
-                &text_encoder.source,
-                &text_encoder.table,
-                dtype.to_burn(),
+                weights(
+                    "text encoder",
+                    &text_encoder.source,
+                    &text_encoder.table,
+                    dtype,
+                ),
+                |path| match path {
+                    EMBEDDING => Residency::File,
+                    _ => options.text_encoder_residency,
+                },
                 device,
             )?,
             transformer: load_weights(
                 transformer.config.init(device),
-                "transformer",
-                &transformer.source,
-                &transformer.table,
-                dtype.to_burn(),
+                weights("transformer", &transformer.source, &transformer.table, dtype),
+                |path| match path.contains("modulation.") {
+                    true => options.modulation_residency,
+                    false => Residency::Device,
+                },
                 device,
             )?,
             vae: load_weights(
                 vae.config.init(device),
-                "VAE",
-                &vae.source,
-                &vae.table,
-                vae_dtype.to_burn(),
+                weights("VAE", &vae.source, &vae.table, vae_dtype),
+                // Text to image decodes only: the encoder is read when a picture is first encoded.
+                |path| match path.starts_with("encoder.") {
+                    true => Residency::File,
+                    false => Residency::Device,
+                },
                 device,
             )?,
+            embedding_rows: MappedRows::new(
+                &text_encoder.source,
+                &text_encoder.table,
+                EMBEDDING,
+                dtype.to_burn(),
+            ),
+            empty_prompt: Arc::default(),
+            text_encoder_residency: options.text_encoder_residency,
+            modulation_residency: options.modulation_residency,
             tokenizer,
             scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
             requirements: Requirements::new(checkpoint, &options, is_host::<B>(device))?,
@@ -173,12 +209,16 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     /// The same pipeline with another text encoder, for example one that was trained further.
     pub fn with_text_encoder(mut self, text_encoder: TextEncoder<B>) -> Self {
         self.text_encoder = text_encoder;
+        self.embedding_rows = None;
+        self.empty_prompt = Arc::default();
+        self.text_encoder_residency = Residency::Device;
         self
     }
 
     /// The same pipeline with another denoiser.
     pub fn with_transformer(mut self, transformer: OvisImageTransformer<B>) -> Self {
         self.transformer = transformer;
+        self.modulation_residency = Residency::Device;
         self
     }
 

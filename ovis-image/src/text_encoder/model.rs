@@ -57,11 +57,28 @@ impl<B: OvisOps> TextEncoder<B> {
     /// - output: `[batch, tokens, hidden]`
     pub fn forward(&self, input: TextEncoderInput<B>) -> Tensor<B, 3> {
         let [batch, tokens] = input.input_ids.dims();
-        let device = input.input_ids.device();
         let table = self.embedding.val();
         let [_, hidden] = table.dims();
+        let embeds = table
+            .select(0, input.input_ids.reshape([batch * tokens]))
+            .reshape([batch, tokens, hidden]);
+        self.forward_embeds(embeds, input.attention_mask)
+    }
 
-        let mask = match input.attention_mask {
+    /// The same from the tokens' rows of the embedding table (transformers: `inputs_embeds`), which
+    /// then need not be on the device.
+    ///
+    /// # Shapes
+    /// - `inputs_embeds` and output: `[batch, tokens, hidden]`
+    /// - `attention_mask`: as [`TextEncoderInput::attention_mask`]
+    pub fn forward_embeds(
+        &self,
+        inputs_embeds: Tensor<B, 3>,
+        attention_mask: Option<Tensor<B, 2, Bool>>,
+    ) -> Tensor<B, 3> {
+        let [_, tokens, _] = inputs_embeds.dims();
+        let device = inputs_embeds.device();
+        let mask = match attention_mask {
             None => AttentionMask::Causal,
             Some(real) => AttentionMask::Hidden(causal_padding_mask(real)),
         };
@@ -69,9 +86,7 @@ impl<B: OvisOps> TextEncoder<B> {
         let rope =
             RotaryTable::from_positions(&positions, &[self.head_dim], self.rope_theta, &device);
 
-        let mut hidden_states = table
-            .select(0, input.input_ids.reshape([batch * tokens]))
-            .reshape([batch, tokens, hidden]);
+        let mut hidden_states = inputs_embeds;
         for block in &self.blocks {
             hidden_states = block.forward(hidden_states, &rope, mask.clone());
         }

@@ -44,8 +44,16 @@ impl<B: OvisOps> SingleStreamBlock<B> {
         conditioning: Tensor<B, 2>,
         rope: &RotaryTable<B>,
     ) -> Tensor<B, 3> {
+        self.forward_modulated(hidden_states, &self.modulation(conditioning), rope)
+    }
+
+    /// The modulation of the one sub-layer.
+    ///
+    /// # Shapes
+    /// - `conditioning`: `[batch, hidden]`
+    pub fn modulation(&self, conditioning: Tensor<B, 2>) -> ModulationParams<B> {
         let [modulation] = self.modulation.forward(conditioning);
-        self.forward_modulated(hidden_states, &modulation, rope)
+        modulation
     }
 
     /// The same with a modulation that was computed before.

@@ -40,22 +40,39 @@ impl<B: OvisOps> OvisImageTransformer<B> {
     /// # Shapes
     /// - `conditioning`: `[batch or steps, hidden]`, from [`conditioning`](Self::conditioning)
     pub fn modulation(&self, conditioning: Tensor<B, 2>) -> StepModulation<B> {
-        let each = || conditioning.clone();
         StepModulation {
             double_blocks: self
                 .double_blocks
                 .iter()
-                .map(|block| block.modulation(each()))
+                .map(|block| block.modulation(conditioning.clone()))
                 .collect(),
             single_blocks: self
                 .single_blocks
                 .iter()
-                .map(|block| {
-                    let [modulation] = block.modulation.forward(each());
-                    modulation
-                })
+                .map(|block| block.modulation(conditioning.clone()))
                 .collect(),
-            final_layer: self.final_layer.modulation(each()),
+            final_layer: self.final_layer.modulation(conditioning),
+        }
+    }
+
+    /// The same from a copy of each block in turn. A parameter that is read when first used is then
+    /// read by the copy and its memory given back; one that is there is shared.
+    ///
+    /// # Shapes
+    /// As [`modulation`](Self::modulation).
+    pub fn modulation_of_copies(&self, conditioning: Tensor<B, 2>) -> StepModulation<B> {
+        StepModulation {
+            double_blocks: self
+                .double_blocks
+                .iter()
+                .map(|block| block.clone().modulation(conditioning.clone()))
+                .collect(),
+            single_blocks: self
+                .single_blocks
+                .iter()
+                .map(|block| block.clone().modulation(conditioning.clone()))
+                .collect(),
+            final_layer: self.final_layer.clone().modulation(conditioning),
         }
     }
 }

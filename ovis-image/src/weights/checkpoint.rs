@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
@@ -23,7 +24,7 @@ pub struct Checkpoint {
 #[derive(Debug)]
 pub(crate) struct Part<C> {
     pub(crate) config: C,
-    pub(crate) source: TensorSource,
+    pub(crate) source: Arc<TensorSource>,
     pub(crate) table: NameTable,
 }
 
@@ -208,7 +209,7 @@ fn transformer_part(
     let table = NameTable::transformer(naming);
     Ok(Part {
         config,
-        source,
+        source: Arc::new(source),
         table,
     })
 }
@@ -223,7 +224,7 @@ fn vae_part((config, source): (Option<VaeConfig>, TensorSource)) -> Result<Part<
     let table = NameTable::vae(naming, config.block_out_channels.len());
     Ok(Part {
         config,
-        source,
+        source: Arc::new(source),
         table,
     })
 }
@@ -239,7 +240,7 @@ fn text_encoder_part(
     let table = NameTable::text_encoder();
     Ok(Part {
         config,
-        source,
+        source: Arc::new(source),
         table,
     })
 }

@@ -1,18 +1,45 @@
 //! Loading with every tensor accounted for. First a plan is made from shapes alone, and all that
-//! does not fit is reported at once; only then are bytes read, one tensor at a time.
+//! does not fit is reported at once; only then are bytes read, one tensor at a time. Parameters that
+//! stay in the file are planned like the others and read when used.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Shape, Tensor};
 
 use super::convert::{HostBuffer, is_readable};
 use super::names::{NameTable, Piece};
 use super::source::TensorSource;
 use crate::error::{OvisImageError, Result, WeightsReport, WrongShape};
 
-/// Fills a model's parameters from a checkpoint in the dtype asked for.
+/// Where a parameter is before it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Residency {
+    /// On the device, from loading on.
+    #[default]
+    Device,
+    /// In the checkpoint's file. Its first use reads it; a clone of its module made before that
+    /// reads for itself alone and gives the memory back when dropped.
+    File,
+}
+
+/// Where a model's weights come from and what they become.
+#[derive(Debug, Clone, Copy)]
+pub struct PartWeights<'a> {
+    /// The model's name in errors.
+    pub part: &'static str,
+    /// Its tensors.
+    pub source: &'a Arc<TensorSource>,
+    /// Their names.
+    pub table: &'a NameTable,
+    /// f32, f16 or bf16.
+    pub dtype: DType,
+}
+
+/// Fills a model's parameters from a checkpoint in the dtype asked for; `residency` tells of each
+/// parameter's path (`double_blocks.0.image_attention.qkv.weight`) where it shall be.
 ///
 /// Host memory peaks at the largest tensor: each is read from the map, converted, and sent to the
 /// device before the next.
@@ -25,30 +52,36 @@ use crate::error::{OvisImageError, Result, WeightsReport, WrongShape};
 /// If `dtype` is not f32, f16 or bf16.
 pub fn load_weights<B: Backend, M: Module<B>>(
     module: M,
-    part: &'static str,
-    source: &TensorSource,
-    table: &NameTable,
-    dtype: DType,
+    weights: PartWeights<'_>,
+    residency: impl Fn(&str) -> Residency,
     device: &B::Device,
 ) -> Result<M> {
+    let PartWeights {
+        part,
+        source,
+        table,
+        dtype,
+    } = weights;
     let mut parameters = ParameterShapes::default();
     module.visit(&mut parameters);
 
     let plan = plan(part, source, table, &parameters.shapes)?;
     tracing::debug!(part, tensors = plan.len(), path = %source.path().display(), "loading weights");
 
-    Ok(module.map(&mut Loader::<B> {
+    Ok(module.map(&mut Loader::<B, _> {
         path: Vec::new(),
         source,
         plan,
         dtype,
         device,
+        residency,
     }))
 }
 
 /// Where each parameter's elements come from.
 type Plan = BTreeMap<String, PlannedTensor>;
 
+#[derive(Clone)]
 struct PlannedTensor {
     shape: Vec<usize>,
     /// Names in the source.
@@ -248,19 +281,25 @@ fn check_dtypes(source: &TensorSource, plan: &Plan) -> Result<()> {
 }
 
 /// Fills parameters from their plan.
-struct Loader<'a, B: Backend> {
+struct Loader<'a, B: Backend, R> {
     path: Vec<String>,
-    source: &'a TensorSource,
+    source: &'a Arc<TensorSource>,
     plan: Plan,
     dtype: DType,
     device: &'a B::Device,
+    residency: R,
 }
 
-impl<B: Backend> Loader<'_, B> {
-    fn read<const D: usize>(&self, planned: &PlannedTensor) -> Tensor<B, D> {
-        let mut buffer = HostBuffer::new(self.dtype, planned.shape.iter().product());
-        for piece in &planned.pieces {
-            if let Some((file, entry)) = self.source.entry(piece.name()) {
+impl PlannedTensor {
+    fn read<B: Backend, const D: usize>(
+        &self,
+        source: &TensorSource,
+        dtype: DType,
+        device: &B::Device,
+    ) -> Tensor<B, D> {
+        let mut buffer = HostBuffer::new(dtype, self.shape.iter().product());
+        for piece in &self.pieces {
+            if let Some((file, entry)) = source.entry(piece.name()) {
                 let bytes = file.data(entry);
                 let (first, second) = bytes.split_at(bytes.len() / 2);
                 let bytes = match piece {
@@ -272,14 +311,11 @@ impl<B: Backend> Loader<'_, B> {
                 file.release(entry);
             }
         }
-        Tensor::from_data(
-            buffer.into_data(planned.shape.clone()),
-            (self.device, self.dtype),
-        )
+        Tensor::from_data(buffer.into_data(self.shape.clone()), (device, dtype))
     }
 }
 
-impl<B: Backend> ModuleMapper<B> for Loader<'_, B> {
+impl<B: Backend, R: Fn(&str) -> Residency> ModuleMapper<B> for Loader<'_, B, R> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_owned());
     }
@@ -289,14 +325,33 @@ impl<B: Backend> ModuleMapper<B> for Loader<'_, B> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        match self.plan.get(&self.path.join(".")) {
-            Some(planned) => {
-                let tensor = self.read(planned);
-                let id = param.id;
+        let path = self.path.join(".");
+        // Unreachable: the plan has every parameter that the visitor saw.
+        let Some(planned) = self.plan.get(&path) else {
+            return param;
+        };
+        let id = param.id;
+        match (self.residency)(&path) {
+            Residency::Device => {
+                let tensor = planned.read(self.source, self.dtype, self.device);
                 param.transform_for_load(tensor, id)
             }
-            // Unreachable: the plan has every parameter that the visitor saw.
-            None => param,
+            Residency::File => {
+                let (source, planned, dtype) =
+                    (Arc::clone(self.source), planned.clone(), self.dtype);
+                let shape = Shape::from(planned.shape.clone());
+                Param::uninitialized(
+                    id,
+                    move |device, require_grad| {
+                        planned
+                            .read::<B, D>(&source, dtype, device)
+                            .set_require_grad(require_grad)
+                    },
+                    self.device.clone(),
+                    true,
+                    shape,
+                )
+            }
         }
     }
 }

@@ -7,13 +7,15 @@ mod infer;
 mod layout;
 mod load;
 mod names;
+mod rows;
 mod safetensors;
 mod source;
 
 pub use checkpoint::{Checkpoint, EmbeddedCheckpoint};
 pub use layout::{CheckpointPaths, Layout, PartPaths};
-pub use load::load_weights;
+pub use load::{PartWeights, Residency, load_weights};
 pub use names::{NameTable, TransformerNaming, VaeNaming};
 pub use source::TensorSource;
 
 pub(crate) use checkpoint::TokenizerFile;
+pub(crate) use rows::MappedRows;
