@@ -8,8 +8,9 @@ use super::element::Element;
 use super::panel::{Matrix, Unit, pack};
 use super::shared::Shared;
 use super::simd::Simd;
-use super::tile::{self, MAX_ROWS, WIDTH};
-use super::vector::{exp, max, sum, vectorised};
+use super::tasks::for_each_task;
+use super::tile::{self, MAX_ROWS, Sums, WIDTH};
+use super::vector::{exp, vectorised};
 
 /// Bytes of scores that a task keeps.
 const SCORE_BYTES: usize = 512 << 10;
@@ -101,32 +102,30 @@ fn attention_with<T: Element>(
     let block = tiles * MAX_ROWS;
     let blocks = queries.div_ceil(block);
     let shared = Shared::new(output);
-    (0..batch * heads * blocks)
-        .into_par_iter()
-        .for_each_init(Scratch::default, |scratch, task| {
-            let (head, block_index) = (task / blocks, task % blocks);
-            let (batch, head) = (head / heads, head % heads);
-            // Blocks of nearly equal height.
-            let first = block_index * queries / blocks;
-            let end = (block_index + 1) * queries / blocks;
-            let (data, stride) = query.head(batch, head);
-            let matrix = Matrix::new(
-                &data[first * stride..],
-                [end - first, head_dim],
-                [stride, 1],
-            );
-            let packed = &packed[batch * kv_heads + head * kv_heads / heads];
-            scratch.attend(&matrix, packed, first, &shape, unit, simd);
-            scratch.write(packed, unit, simd, |row, column, values| {
-                let start = ((batch * queries + first + row) * heads + head) * head_dim + column;
-                // SAFETY: tasks have their own queries and heads.
-                #[allow(unsafe_code)]
-                let output = unsafe { shared.part(start, values.len()) };
-                for (out, value) in output.iter_mut().zip(values) {
-                    *out = T::from_f32(*value);
-                }
-            });
+    for_each_task(batch * heads * blocks, Scratch::default, |scratch, task| {
+        let (head, block_index) = (task / blocks, task % blocks);
+        let (batch, head) = (head / heads, head % heads);
+        // Blocks of nearly equal height.
+        let first = block_index * queries / blocks;
+        let end = (block_index + 1) * queries / blocks;
+        let (data, stride) = query.head(batch, head);
+        let matrix = Matrix::new(
+            &data[first * stride..],
+            [end - first, head_dim],
+            [stride, 1],
+        );
+        let packed = &packed[batch * kv_heads + head * kv_heads / heads];
+        scratch.attend(&matrix, packed, first, &shape, unit, simd);
+        scratch.write(packed, unit, simd, |row, column, values| {
+            let start = ((batch * queries + first + row) * heads + head) * head_dim + column;
+            // SAFETY: tasks have their own queries and heads.
+            #[allow(unsafe_code)]
+            let output = unsafe { shared.part(start, values.len()) };
+            for (out, value) in output.iter_mut().zip(values) {
+                *out = T::from_f32(*value);
+            }
         });
+    });
 }
 
 /// A head's keys and values as right-hand panels.
@@ -222,7 +221,6 @@ impl Scratch {
         }
 
         let padded = packed.key_count.next_multiple_of(WIDTH);
-        self.scores.clear();
         self.scores.resize(queries.rows * padded, 0.0);
         for (panel, keys) in packed.keys.chunks_exact(units * WIDTH).enumerate() {
             for TileRows { first, rows } in &self.tiles {
@@ -231,7 +229,7 @@ impl Scratch {
                 }
                 let left = &self.left[first * units..(first + rows) * units];
                 let scores = &mut self.scores[first * padded + panel * rows * WIDTH..];
-                tile::multiply(simd, unit, *rows, left, keys, scores);
+                tile::multiply(simd, unit, Sums::New, *rows, left, keys, scores);
             }
         }
 
@@ -244,7 +242,10 @@ impl Scratch {
                     true => (first_query + first + row + 1).min(packed.key_count),
                     false => packed.key_count,
                 };
-                let sum = vectorised(|| weights_of_row(scores, [row, *rows], seen, scale));
+                let sum = vectorised(
+                    #[inline(always)]
+                    || weights_of_row(scores, [row, *rows], seen, scale),
+                );
                 self.row_sums.push(sum);
             }
         }
@@ -281,10 +282,9 @@ impl Scratch {
             let columns = WIDTH.min(packed.head_dim - column);
             for TileRows { first, rows } in &self.tiles {
                 let left = &self.left[first * units..(first + rows) * units];
-                self.sums.clear();
-                self.sums.resize(rows * WIDTH, 0.0);
-                tile::multiply(simd, unit, *rows, left, values, &mut self.sums);
-                for (row, sums) in self.sums.chunks_exact_mut(WIDTH).enumerate() {
+                self.sums.resize(MAX_ROWS * WIDTH, 0.0);
+                tile::multiply(simd, unit, Sums::New, *rows, left, values, &mut self.sums);
+                for (row, sums) in self.sums.chunks_exact_mut(WIDTH).take(*rows).enumerate() {
                     let factor = 1.0 / self.row_sums[first + row];
                     sums.iter_mut().for_each(|sum| *sum *= factor);
                     write(first + row, column, &sums[..columns]);
@@ -297,23 +297,32 @@ impl Scratch {
 /// Turns a row of scores, `[panels][rows][32]`, into weights; returns their sum.
 #[inline(always)]
 fn weights_of_row(scores: &mut [f32], [row, rows]: [usize; 2], seen: usize, scale: f32) -> f32 {
-    let mut largest = f32::NEG_INFINITY;
-    let panels = || (0..).map(move |panel| (panel * rows + row) * WIDTH);
-    let visible = |panel: usize| seen.saturating_sub(panel * WIDTH).min(WIDTH);
-    for (panel, start) in panels().enumerate().take_while(|(_, s)| *s < scores.len()) {
-        largest = largest.max(max(&scores[start..start + visible(panel)]));
-    }
-    let mut total = 0.0;
-    let length = scores.len();
-    for (panel, start) in panels().enumerate().take_while(|(_, s)| *s < length) {
-        let (weights, hidden) = scores[start..start + WIDTH].split_at_mut(visible(panel));
-        for weight in weights.iter_mut() {
-            *weight = exp((*weight - largest) * scale);
+    let panels = seen.div_ceil(WIDTH);
+    // Maxima and sums stay side by side until the end of the row: joining them is slow.
+    let mut largest = [f32::NEG_INFINITY; WIDTH];
+    let mut totals = [0.0; WIDTH];
+    let lines = scores.chunks_exact_mut(rows * WIDTH);
+    for (panel, line) in lines.take(panels).enumerate() {
+        let line = &mut line[row * WIDTH..(row + 1) * WIDTH];
+        let keys = (seen - panel * WIDTH).min(WIDTH);
+        line[keys..].fill(f32::NEG_INFINITY);
+        for (largest, score) in largest.iter_mut().zip(&*line) {
+            *largest = if *score > *largest { *score } else { *largest };
         }
-        hidden.fill(0.0);
-        total += sum(weights, |weight| weight);
     }
-    total
+    let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    for (panel, line) in scores.chunks_exact_mut(rows * WIDTH).enumerate() {
+        let line = &mut line[row * WIDTH..(row + 1) * WIDTH];
+        if panel >= panels {
+            line.fill(0.0);
+            continue;
+        }
+        for (total, weight) in totals.iter_mut().zip(line) {
+            *weight = exp((*weight - largest) * scale);
+            *total += *weight;
+        }
+    }
+    totals.into_iter().sum()
 }
 
 /// Weights of a tile, `[panels][rows][32]`, as a left-hand panel `[units of keys][rows]`.
@@ -340,13 +349,16 @@ fn pack_weights(
             }
             Unit::Bf16Pair => {
                 rounded.clear();
-                vectorised(|| {
-                    rounded.extend(
-                        weights
-                            .iter()
-                            .map(|w| <half::bf16 as Element>::from_f32(*w)),
-                    )
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        rounded.extend(
+                            weights
+                                .iter()
+                                .map(|w| <half::bf16 as Element>::from_f32(*w)),
+                        )
+                    },
+                );
                 let matrix = Matrix::new(rounded.as_slice(), [rows, k], [WIDTH, 1]);
                 pack(&matrix, [0, rows], rows, unit, simd, left);
             }

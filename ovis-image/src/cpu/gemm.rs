@@ -8,7 +8,8 @@ use super::element::Element;
 use super::panel::{Matrix, Unit, pack};
 use super::shared::Shared;
 use super::simd::Simd;
-use super::tile::{self, MAX_ROWS, WIDTH};
+use super::tasks::for_each_task;
+use super::tile::{self, MAX_ROWS, Sums, WIDTH};
 
 /// Units of k that panels hold at a time: longer products are summed in blocks.
 const K_BLOCK: usize = 4096;
@@ -104,69 +105,73 @@ fn linear_with<T: Element>(
         .min(panels.div_ceil(4 * rayon::current_num_threads()))
         .max(1);
     let shared = Shared::new(output);
-    (0..panels.div_ceil(per_task))
-        .into_par_iter()
-        .for_each_init(
-            || (Vec::new(), Vec::new()),
-            |(right, sums): &mut (Vec<u32>, Vec<f32>), task| {
-                let first_panel = task * per_task;
-                let task_panels = per_task.min(panels - first_panel);
-                sums.clear();
-                sums.resize(task_panels * m * WIDTH, 0.0);
-                for (block, left) in k_blocks.iter().zip(&left) {
-                    let weight = weight.columns(*block);
-                    let size = unit.count(weight.k) * WIDTH;
-                    right.resize(task_panels * size, 0);
-                    for (panel, units) in right.chunks_exact_mut(size).enumerate() {
-                        let first = (first_panel + panel) * WIDTH;
-                        pack(
-                            &weight,
-                            [first, WIDTH.min(n - first)],
-                            WIDTH,
-                            unit,
+    for_each_task(
+        panels.div_ceil(per_task),
+        || (Vec::new(), Vec::new()),
+        |(right, sums): &mut (Vec<u32>, Vec<f32>), task| {
+            let first_panel = task * per_task;
+            let task_panels = per_task.min(panels - first_panel);
+            sums.resize(task_panels * m * WIDTH, 0.0);
+            for (index, (block, left)) in k_blocks.iter().zip(&left).enumerate() {
+                let start = if index == 0 {
+                    Sums::New
+                } else {
+                    Sums::Continued
+                };
+                let weight = weight.columns(*block);
+                let size = unit.count(weight.k) * WIDTH;
+                right.resize(task_panels * size, 0);
+                for (panel, units) in right.chunks_exact_mut(size).enumerate() {
+                    let first = (first_panel + panel) * WIDTH;
+                    pack(
+                        &weight,
+                        [first, WIDTH.min(n - first)],
+                        WIDTH,
+                        unit,
+                        simd,
+                        units,
+                    );
+                }
+                for panel in 0..left.panels {
+                    let (first, rows, units) = left.panel(panel);
+                    for (right, sums) in right
+                        .chunks_exact(size)
+                        .zip(sums.chunks_exact_mut(m * WIDTH))
+                    {
+                        tile::multiply(
                             simd,
+                            unit,
+                            start,
+                            rows,
                             units,
+                            right,
+                            &mut sums[first * WIDTH..],
                         );
                     }
-                    for panel in 0..left.panels {
-                        let (first, rows, units) = left.panel(panel);
-                        for (right, sums) in right
-                            .chunks_exact(size)
-                            .zip(sums.chunks_exact_mut(m * WIDTH))
-                        {
-                            tile::multiply(
-                                simd,
-                                unit,
-                                rows,
-                                units,
-                                right,
-                                &mut sums[first * WIDTH..],
-                            );
-                        }
-                    }
                 }
-                for (panel, sums) in sums.chunks_exact(m * WIDTH).enumerate() {
-                    let first = (first_panel + panel) * WIDTH;
-                    let columns = WIDTH.min(n - first);
-                    for (row, sums) in sums.chunks_exact(WIDTH).enumerate() {
-                        // SAFETY: tasks have their own columns.
-                        #[allow(unsafe_code)]
-                        let output = unsafe { shared.part(row * n + first, columns) };
-                        match bias {
-                            Some(bias) => {
-                                let bias = &bias[first..first + columns];
-                                for ((out, sum), bias) in output.iter_mut().zip(sums).zip(bias) {
-                                    *out = T::from_f32(sum + bias.to_f32());
-                                }
+            }
+            for (panel, sums) in sums.chunks_exact(m * WIDTH).enumerate() {
+                let first = (first_panel + panel) * WIDTH;
+                let columns = WIDTH.min(n - first);
+                for (row, sums) in sums.chunks_exact(WIDTH).enumerate() {
+                    // SAFETY: tasks have their own columns.
+                    #[allow(unsafe_code)]
+                    let output = unsafe { shared.part(row * n + first, columns) };
+                    match bias {
+                        Some(bias) => {
+                            let bias = &bias[first..first + columns];
+                            for ((out, sum), bias) in output.iter_mut().zip(sums).zip(bias) {
+                                *out = T::from_f32(sum + bias.to_f32());
                             }
-                            None => {
-                                for (out, sum) in output.iter_mut().zip(sums) {
-                                    *out = T::from_f32(*sum);
-                                }
+                        }
+                        None => {
+                            for (out, sum) in output.iter_mut().zip(sums) {
+                                *out = T::from_f32(*sum);
                             }
                         }
                     }
                 }
-            },
-        );
+            }
+        },
+    );
 }

@@ -8,6 +8,7 @@ mod panel;
 mod rows;
 mod shared;
 mod simd;
+mod tasks;
 mod tile;
 mod vector;
 
@@ -18,3 +19,7 @@ pub(crate) use panel::Matrix;
 pub(crate) use rows::{
     Rows, add_gated, group_norm, modulated_norm, norm_and_rotate, rms_norm, swiglu,
 };
+
+pub(crate) fn tile_multiply(b: bool, rows: usize, l: &[u32], r: &[u32], s: &mut [f32]) {
+    tile::multiply(simd::Simd::detect(), if b {panel::Unit::Bf16Pair} else {panel::Unit::F32}, tile::Sums::New, rows, l, r, s)
+}

@@ -10,14 +10,24 @@ pub(crate) const WIDTH: usize = 32;
 /// 32 registers.
 pub(crate) const MAX_ROWS: usize = 14;
 
-/// Adds the product of a left panel `[units][rows]` and a right panel `[units][WIDTH]` to
-/// `sums`, `[rows][WIDTH]`.
+/// What becomes of the sums that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sums {
+    /// They are overwritten.
+    New,
+    /// They are added to.
+    Continued,
+}
+
+/// Writes or adds the product of a left panel `[units][rows]` and a right panel `[units][WIDTH]`
+/// to `sums`, `[rows][WIDTH]`.
 ///
 /// # Panics
 /// If a slice is too short or there are more than [`MAX_ROWS`] rows.
 pub(crate) fn multiply(
     simd: Simd,
     unit: Unit,
+    start: Sums,
     rows: usize,
     left: &[u32],
     right: &[u32],
@@ -31,20 +41,20 @@ pub(crate) fn multiply(
     macro_rules! by_rows {
         ($($kernel:ident)::+) => {
             match rows {
-                1 => $($kernel)::+::<1>(left, right, sums),
-                2 => $($kernel)::+::<2>(left, right, sums),
-                3 => $($kernel)::+::<3>(left, right, sums),
-                4 => $($kernel)::+::<4>(left, right, sums),
-                5 => $($kernel)::+::<5>(left, right, sums),
-                6 => $($kernel)::+::<6>(left, right, sums),
-                7 => $($kernel)::+::<7>(left, right, sums),
-                8 => $($kernel)::+::<8>(left, right, sums),
-                9 => $($kernel)::+::<9>(left, right, sums),
-                10 => $($kernel)::+::<10>(left, right, sums),
-                11 => $($kernel)::+::<11>(left, right, sums),
-                12 => $($kernel)::+::<12>(left, right, sums),
-                13 => $($kernel)::+::<13>(left, right, sums),
-                _ => $($kernel)::+::<14>(left, right, sums),
+                1 => $($kernel)::+::<1>(start, left, right, sums),
+                2 => $($kernel)::+::<2>(start, left, right, sums),
+                3 => $($kernel)::+::<3>(start, left, right, sums),
+                4 => $($kernel)::+::<4>(start, left, right, sums),
+                5 => $($kernel)::+::<5>(start, left, right, sums),
+                6 => $($kernel)::+::<6>(start, left, right, sums),
+                7 => $($kernel)::+::<7>(start, left, right, sums),
+                8 => $($kernel)::+::<8>(start, left, right, sums),
+                9 => $($kernel)::+::<9>(start, left, right, sums),
+                10 => $($kernel)::+::<10>(start, left, right, sums),
+                11 => $($kernel)::+::<11>(start, left, right, sums),
+                12 => $($kernel)::+::<12>(start, left, right, sums),
+                13 => $($kernel)::+::<13>(start, left, right, sums),
+                _ => $($kernel)::+::<14>(start, left, right, sums),
             }
         };
     }
@@ -59,8 +69,8 @@ pub(crate) fn multiply(
         (Simd::Avx512Bf16 | Simd::Avx512, Unit::F32) => unsafe { by_rows!(x86::avx512) },
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
-        (Simd::Avx2, Unit::F32) => unsafe { avx2(rows, left, right, sums) },
-        (_, Unit::F32) => plain(rows, left, right, sums),
+        (Simd::Avx2, Unit::F32) => unsafe { avx2(start, rows, left, right, sums) },
+        (_, Unit::F32) => plain(start, rows, left, right, sums),
         (_, Unit::Bf16Pair) => {
             unreachable!("`Unit::of` gives pairs only to CPUs that multiply them")
         }
@@ -69,12 +79,14 @@ pub(crate) fn multiply(
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn avx2(rows: usize, left: &[u32], right: &[u32], sums: &mut [f32]) {
+fn avx2(start: Sums, rows: usize, left: &[u32], right: &[u32], sums: &mut [f32]) {
+    clear(start, rows, sums);
     // 4 x 2 sums of 8, two columns and a broadcast: 11 of the 16 registers.
     blocks::<4, 16>(rows, left, right, sums, |a, b, sum| a.mul_add(b, sum));
 }
 
-fn plain(rows: usize, left: &[u32], right: &[u32], sums: &mut [f32]) {
+fn plain(start: Sums, rows: usize, left: &[u32], right: &[u32], sums: &mut [f32]) {
+    clear(start, rows, sums);
     blocks::<4, 16>(rows, left, right, sums, |a, b, sum| {
         if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
             a.mul_add(b, sum)
@@ -82,6 +94,12 @@ fn plain(rows: usize, left: &[u32], right: &[u32], sums: &mut [f32]) {
             a * b + sum
         }
     });
+}
+
+fn clear(start: Sums, rows: usize, sums: &mut [f32]) {
+    if start == Sums::New {
+        sums[..rows * WIDTH].fill(0.0);
+    }
 }
 
 /// Blocks of R x C sums that the compiler keeps in vector registers.
@@ -137,16 +155,21 @@ fn block<const R: usize, const C: usize>(
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::WIDTH;
+    use super::{Sums, WIDTH};
 
     /// # Safety
     /// `left` has ROWS units for each WIDTH units of `right`; `sums` has ROWS x WIDTH values.
     #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn avx512<const ROWS: usize>(left: &[u32], right: &[u32], sums: &mut [f32]) {
+    pub(super) unsafe fn avx512<const ROWS: usize>(
+        start: Sums,
+        left: &[u32],
+        right: &[u32],
+        sums: &mut [f32],
+    ) {
         let (a, b): (*const f32, *const f32) = (left.as_ptr().cast(), right.as_ptr().cast());
         // SAFETY: as the caller says; every access is inside those lengths.
         unsafe {
-            let mut tile = load::<ROWS>(sums);
+            let mut tile = load::<ROWS>(start, sums);
             for k in 0..right.len() / WIDTH {
                 let b0 = _mm512_loadu_ps(b.add(k * WIDTH));
                 let b1 = _mm512_loadu_ps(b.add(k * WIDTH + 16));
@@ -164,6 +187,7 @@ mod x86 {
     /// As [`avx512`].
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) unsafe fn bf16_pairs<const ROWS: usize>(
+        start: Sums,
         left: &[u32],
         right: &[u32],
         sums: &mut [f32],
@@ -172,7 +196,7 @@ mod x86 {
         // SAFETY: as the caller says; the casts between vectors of 64 bytes keep every bit.
         unsafe {
             let pairs = |vector: __m512i| std::mem::transmute::<__m512i, __m512bh>(vector);
-            let mut tile = load::<ROWS>(sums);
+            let mut tile = load::<ROWS>(start, sums);
             for k in 0..right.len() / WIDTH {
                 let b0 = pairs(_mm512_loadu_si512(b.add(k * WIDTH).cast()));
                 let b1 = pairs(_mm512_loadu_si512(b.add(k * WIDTH + 16).cast()));
@@ -188,12 +212,18 @@ mod x86 {
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn load<const ROWS: usize>(sums: &[f32]) -> [[__m512; 2]; ROWS] {
-        // SAFETY: ROWS x WIDTH values.
-        std::array::from_fn(|row| unsafe {
-            let from = sums.as_ptr().add(row * WIDTH);
-            [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))]
-        })
+    unsafe fn load<const ROWS: usize>(start: Sums, sums: &[f32]) -> [[__m512; 2]; ROWS] {
+        let mut tile = [[_mm512_setzero_ps(); 2]; ROWS];
+        if start == Sums::Continued {
+            for (row, values) in tile.iter_mut().enumerate() {
+                // SAFETY: ROWS x WIDTH values.
+                unsafe {
+                    let from = sums.as_ptr().add(row * WIDTH);
+                    *values = [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))];
+                }
+            }
+        }
+        tile
     }
 
     #[inline]

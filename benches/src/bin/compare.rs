@@ -1,0 +1,117 @@
+//! Times this library on a checkpoint, one process for one measurement: prints a line of JSON. The
+//! same flags and JSON as `compare/run_diffusers.py`; `compare/run` runs both.
+
+#![allow(clippy::print_stdout, reason = "its output is read by a program")]
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use burn_flex::{Flex, FlexDevice};
+use clap::Parser;
+use ovis_image::{
+    GenerationOutput, GenerationRequest, LoadOptions, OvisImagePipeline, WeightDtype,
+};
+use serde_json::{Value, json};
+
+#[derive(Parser)]
+#[command(about = "Times this library on a checkpoint and prints a line of JSON")]
+struct Args {
+    /// A checkpoint's folder
+    #[arg(long)]
+    model: PathBuf,
+    #[arg(long, default_value = "f32")]
+    dtype: WeightDtype,
+    #[arg(long)]
+    prompt: String,
+    #[arg(long, default_value = "")]
+    negative_prompt: String,
+    /// Width and height in pixels
+    #[arg(long, default_value_t = 256)]
+    size: usize,
+    #[arg(long, default_value_t = 4)]
+    steps: usize,
+    #[arg(long, default_value_t = 5.0)]
+    guidance_scale: f32,
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// Images of the prompt
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Timed generations
+    #[arg(long, default_value_t = 1)]
+    repeats: usize,
+    /// Warm up with one step at 64x64 in place of a whole generation
+    #[arg(long)]
+    short_warm_up: bool,
+    /// Where to write the image: f32, channels x height x width
+    #[arg(long)]
+    image: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+
+    let start = Instant::now();
+    let options = LoadOptions::new().dtype(args.dtype);
+    let pipeline = OvisImagePipeline::<Flex>::from_pretrained(&args.model, options, &FlexDevice)?;
+    let load = start.elapsed();
+
+    let request = GenerationRequest::new(&args.prompt)
+        .negative_prompt(&args.negative_prompt)
+        .size(args.size, args.size)
+        .num_inference_steps(args.steps)
+        .guidance_scale(args.guidance_scale)
+        .images_per_prompt(args.batch)
+        .seed(args.seed);
+    let warm_up = match args.short_warm_up {
+        true => request.clone().size(64, 64).num_inference_steps(1),
+        false => request.clone(),
+    };
+    let image = pipeline.generate(&warm_up)?.image_tensor;
+    let first = start.elapsed();
+    if let Some(path) = &args.image {
+        let bytes = image.into_data().bytes;
+        std::fs::write(path, &bytes[..]).with_context(|| path.display().to_string())?;
+    }
+
+    let mut timed = Vec::with_capacity(args.repeats);
+    for _ in 0..args.repeats {
+        timed.push(seconds(&pipeline.generate(&request)?, args.steps));
+    }
+
+    let report = json!({
+        "program": "ovis-image",
+        "versions": { "ovis-image": env!("CARGO_PKG_VERSION") },
+        "dtype": args.dtype,
+        "size": args.size,
+        "steps": args.steps,
+        "batch": args.batch,
+        "threads": std::thread::available_parallelism()?.get(),
+        "load": load.as_secs_f64(),
+        "first": first.as_secs_f64(),
+        "timed": timed,
+        "peak_memory": peak_memory().context("no VmHWM in /proc/self/status")?,
+    });
+    println!("{report}");
+    Ok(())
+}
+
+/// Seconds of each phase.
+fn seconds(output: &GenerationOutput<Flex>, steps: usize) -> Value {
+    let timings = &output.timings;
+    json!({
+        "encode": timings.text_encoding.as_secs_f64(),
+        "step": timings.denoising.as_secs_f64() / steps as f64,
+        "decode": timings.vae_decoding.as_secs_f64(),
+        "total": timings.total.as_secs_f64(),
+    })
+}
+
+/// The peak of the resident set in bytes, where Linux tells it.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}
