@@ -8,7 +8,9 @@ import sys
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, OvisImageTransformer2DModel
+from diffusers.utils import logging as diffusers_logging
 from transformers import Qwen3Model
+from transformers.utils import logging as transformers_logging
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tests/reference"))
@@ -29,6 +31,8 @@ def main():
     args.add_argument("folder", help="where to write; must not exist yet")
     args.add_argument("--tokenizer", required=True, metavar="DIR", help="a folder with Qwen3's tokenizer.json, copied as it is")
     args = args.parse_args()
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
     parts = [
         ("transformer", OvisImageTransformer2DModel(**small_models.transformer_config(MODEL)), small_models.TRANSFORMER_GAINS),

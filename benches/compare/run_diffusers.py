@@ -13,8 +13,12 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
 from diffusers import OvisImagePipeline  # noqa: E402
+from diffusers.utils import logging as diffusers_logging  # noqa: E402
+from transformers.utils import logging as transformers_logging  # noqa: E402
 
 imports = time.perf_counter() - started
+diffusers_logging.disable_progress_bar()
+transformers_logging.disable_progress_bar()
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 

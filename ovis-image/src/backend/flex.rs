@@ -241,6 +241,42 @@ impl OvisOps for Flex {
             tensor(output, dims)
         }, ops::group_norm(input, weight, bias, groups, eps, with_silu))
     }
+
+    fn convolution(
+        input: Tensor<Self, 4>,
+        weight: Tensor<Self, 4>,
+        bias: Tensor<Self, 1>,
+        stride: usize,
+        padding: usize,
+    ) -> Tensor<Self, 4> {
+        let dtype = input.dtype();
+        let dims @ [batch, channels, height, width] = input.dims();
+        let [outputs, inputs, kernel, _] = weight.dims();
+        let same_dtype = weight.dtype() == dtype && bias.dtype() == dtype;
+        let convolve_3x3 = match (kernel, stride, padding, same_dtype) {
+            (3, 1, 1, true) => true,
+            (1, 1, 0, true) => false,
+            _ => return ops::conv2d(input, weight, bias, stride, padding),
+        };
+        assert_eq!(
+            channels, inputs,
+            "convolution: the input's channels are not the weight's"
+        );
+        by_dtype!(dtype, T => {
+            let (input, weight, bias) = (contiguous(input), contiguous(weight), contiguous(bias));
+            let (input, weight, bias) = (
+                elements::<T>(&input),
+                elements::<T>(&weight),
+                elements::<T>(&bias),
+            );
+            let mut output = zeros::<T>(batch * outputs * height * width);
+            match convolve_3x3 {
+                true => cpu::conv3x3(input, dims, weight, bias, &mut output),
+                false => cpu::conv1x1(input, dims, weight, bias, &mut output),
+            }
+            tensor(output, [batch, outputs, height, width])
+        }, ops::conv2d(input, weight, bias, stride, padding))
+    }
 }
 
 fn to_flex<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
@@ -285,9 +321,13 @@ fn dense_rows<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
     }
 }
 
-/// The elements from a tensor's first one on.
+/// The elements from a tensor's first one on, to its last if it is contiguous.
 fn elements<T: Pod>(tensor: &FlexTensor) -> &[T] {
-    &bytemuck::cast_slice(tensor.bytes())[tensor.layout().start_offset()..]
+    let elements = &bytemuck::cast_slice(tensor.bytes())[tensor.layout().start_offset()..];
+    match tensor.is_contiguous() {
+        true => &elements[..tensor.layout().num_elements()],
+        false => elements,
+    }
 }
 
 /// A stride of a tensor from [`dense_rows`] or [`contiguous`].

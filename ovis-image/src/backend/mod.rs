@@ -4,6 +4,8 @@
 
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(all(test, feature = "flex"))]
+mod flex_tests;
 mod plain;
 
 use burn::tensor::Tensor;

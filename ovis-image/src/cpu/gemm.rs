@@ -71,18 +71,41 @@ pub(crate) fn linear<T: Element>(
     bias: Option<&[T]>,
     output: &mut [T],
 ) {
-    linear_with(Simd::detect(), input, weight, bias, output);
+    let bias = bias.map_or(Bias::None, Bias::Columns);
+    product(Simd::detect(), input, weight, bias, output);
 }
 
-fn linear_with<T: Element>(
+/// What is added to a product.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bias<'a, T> {
+    None,
+    /// One for each column of the output.
+    Columns(&'a [T]),
+    /// One for each row of the output.
+    Rows(&'a [T]),
+}
+
+/// `output[m][n] = sum over k of input[m][k] weight[n][k]`, and a bias.
+///
+/// # Panics
+/// If lengths disagree.
+pub(super) fn product<T: Element>(
     simd: Simd,
     input: &Matrix<'_, T>,
     weight: &Matrix<'_, T>,
-    bias: Option<&[T]>,
+    bias: Bias<'_, T>,
     output: &mut [T],
 ) {
     let (m, n, k) = (input.rows, weight.rows, input.k);
-    assert!(weight.k == k && output.len() == m * n && bias.is_none_or(|bias| bias.len() == n));
+    assert!(
+        weight.k == k
+            && output.len() == m * n
+            && match bias {
+                Bias::None => true,
+                Bias::Columns(bias) => bias.len() == n,
+                Bias::Rows(bias) => bias.len() == m,
+            }
+    );
     if m == 0 || n == 0 {
         return;
     }
@@ -158,13 +181,19 @@ fn linear_with<T: Element>(
                     #[allow(unsafe_code)]
                     let output = unsafe { shared.part(row * n + first, columns) };
                     match bias {
-                        Some(bias) => {
+                        Bias::Columns(bias) => {
                             let bias = &bias[first..first + columns];
                             for ((out, sum), bias) in output.iter_mut().zip(sums).zip(bias) {
                                 *out = T::from_f32(sum + bias.to_f32());
                             }
                         }
-                        None => {
+                        Bias::Rows(bias) => {
+                            let bias = bias[row].to_f32();
+                            for (out, sum) in output.iter_mut().zip(sums) {
+                                *out = T::from_f32(sum + bias);
+                            }
+                        }
+                        Bias::None => {
                             for (out, sum) in output.iter_mut().zip(sums) {
                                 *out = T::from_f32(*sum);
                             }

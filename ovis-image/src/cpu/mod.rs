@@ -2,6 +2,7 @@
 //! of [`OvisOps`](crate::backend::OvisOps). They know no tensors, and no model.
 
 mod attention;
+mod conv;
 mod element;
 mod gemm;
 mod panel;
@@ -9,17 +10,17 @@ mod rows;
 mod shared;
 mod simd;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod tile;
 mod vector;
+mod winograd;
 
 pub(crate) use attention::{AttentionShape, Heads, attention};
+pub(crate) use conv::{conv1x1, conv3x3};
 pub(crate) use element::Element;
 pub(crate) use gemm::linear;
 pub(crate) use panel::Matrix;
 pub(crate) use rows::{
     Rows, add_gated, group_norm, modulated_norm, norm_and_rotate, rms_norm, swiglu,
 };
-
-pub(crate) fn tile_multiply(b: bool, rows: usize, l: &[u32], r: &[u32], s: &mut [f32]) {
-    tile::multiply(simd::Simd::detect(), if b {panel::Unit::Bf16Pair} else {panel::Unit::F32}, tile::Sums::New, rows, l, r, s)
-}

@@ -41,20 +41,20 @@ pub(crate) fn multiply(
     macro_rules! by_rows {
         ($($kernel:ident)::+) => {
             match rows {
-                1 => $($kernel)::+::<1>(start, left, right, sums),
-                2 => $($kernel)::+::<2>(start, left, right, sums),
-                3 => $($kernel)::+::<3>(start, left, right, sums),
-                4 => $($kernel)::+::<4>(start, left, right, sums),
-                5 => $($kernel)::+::<5>(start, left, right, sums),
-                6 => $($kernel)::+::<6>(start, left, right, sums),
-                7 => $($kernel)::+::<7>(start, left, right, sums),
-                8 => $($kernel)::+::<8>(start, left, right, sums),
-                9 => $($kernel)::+::<9>(start, left, right, sums),
-                10 => $($kernel)::+::<10>(start, left, right, sums),
-                11 => $($kernel)::+::<11>(start, left, right, sums),
-                12 => $($kernel)::+::<12>(start, left, right, sums),
-                13 => $($kernel)::+::<13>(start, left, right, sums),
-                _ => $($kernel)::+::<14>(start, left, right, sums),
+                1 => $($kernel)::+::<1>(left, right, start, sums),
+                2 => $($kernel)::+::<2>(left, right, start, sums),
+                3 => $($kernel)::+::<3>(left, right, start, sums),
+                4 => $($kernel)::+::<4>(left, right, start, sums),
+                5 => $($kernel)::+::<5>(left, right, start, sums),
+                6 => $($kernel)::+::<6>(left, right, start, sums),
+                7 => $($kernel)::+::<7>(left, right, start, sums),
+                8 => $($kernel)::+::<8>(left, right, start, sums),
+                9 => $($kernel)::+::<9>(left, right, start, sums),
+                10 => $($kernel)::+::<10>(left, right, start, sums),
+                11 => $($kernel)::+::<11>(left, right, start, sums),
+                12 => $($kernel)::+::<12>(left, right, start, sums),
+                13 => $($kernel)::+::<13>(left, right, start, sums),
+                _ => $($kernel)::+::<14>(left, right, start, sums),
             }
         };
     }
@@ -69,8 +69,8 @@ pub(crate) fn multiply(
         (Simd::Avx512Bf16 | Simd::Avx512, Unit::F32) => unsafe { by_rows!(x86::avx512) },
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
-        (Simd::Avx2, Unit::F32) => unsafe { avx2(start, rows, left, right, sums) },
-        (_, Unit::F32) => plain(start, rows, left, right, sums),
+        (Simd::Avx2, Unit::F32) => unsafe { avx2(rows, left, right, start, sums) },
+        (_, Unit::F32) => plain(rows, left, right, start, sums),
         (_, Unit::Bf16Pair) => {
             unreachable!("`Unit::of` gives pairs only to CPUs that multiply them")
         }
@@ -79,15 +79,15 @@ pub(crate) fn multiply(
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn avx2(start: Sums, rows: usize, left: &[u32], right: &[u32], sums: &mut [f32]) {
-    clear(start, rows, sums);
+fn avx2(rows: usize, left: &[u32], right: &[u32], start: Sums, sums: &mut [f32]) {
     // 4 x 2 sums of 8, two columns and a broadcast: 11 of the 16 registers.
-    blocks::<4, 16>(rows, left, right, sums, |a, b, sum| a.mul_add(b, sum));
+    blocks::<4, 16>(rows, left, right, start, sums, |a, b, sum| {
+        a.mul_add(b, sum)
+    });
 }
 
-fn plain(start: Sums, rows: usize, left: &[u32], right: &[u32], sums: &mut [f32]) {
-    clear(start, rows, sums);
-    blocks::<4, 16>(rows, left, right, sums, |a, b, sum| {
+fn plain(rows: usize, left: &[u32], right: &[u32], start: Sums, sums: &mut [f32]) {
+    blocks::<4, 16>(rows, left, right, start, sums, |a, b, sum| {
         if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
             a.mul_add(b, sum)
         } else {
@@ -96,29 +96,24 @@ fn plain(start: Sums, rows: usize, left: &[u32], right: &[u32], sums: &mut [f32]
     });
 }
 
-fn clear(start: Sums, rows: usize, sums: &mut [f32]) {
-    if start == Sums::New {
-        sums[..rows * WIDTH].fill(0.0);
-    }
-}
-
 /// Blocks of R x C sums that the compiler keeps in vector registers.
 #[inline(always)]
 fn blocks<const R: usize, const C: usize>(
     rows: usize,
     left: &[u32],
     right: &[u32],
+    start: Sums,
     sums: &mut [f32],
     fma: impl Fn(f32, f32, f32) -> f32 + Copy,
 ) {
     for column in (0..WIDTH).step_by(C) {
         let mut row = 0;
         while row + R <= rows {
-            block::<R, C>([rows, row, column], left, right, sums, fma);
+            block::<R, C>([rows, row, column], left, right, start, sums, fma);
             row += R;
         }
         while row < rows {
-            block::<1, C>([rows, row, column], left, right, sums, fma);
+            block::<1, C>([rows, row, column], left, right, start, sums, fma);
             row += 1;
         }
     }
@@ -129,6 +124,7 @@ fn block<const R: usize, const C: usize>(
     [rows, row, column]: [usize; 3],
     left: &[u32],
     right: &[u32],
+    start: Sums,
     sums: &mut [f32],
     fma: impl Fn(f32, f32, f32) -> f32,
 ) {
@@ -143,9 +139,11 @@ fn block<const R: usize, const C: usize>(
         }
     }
     for (r, values) in block.iter().enumerate() {
-        let start = (row + r) * WIDTH + column;
-        for (sum, value) in sums[start..start + C].iter_mut().zip(values) {
-            *sum += value;
+        let first = (row + r) * WIDTH + column;
+        let sums = &mut sums[first..first + C];
+        match start {
+            Sums::New => sums.copy_from_slice(values),
+            Sums::Continued => sums.iter_mut().zip(values).for_each(|(s, v)| *s += v),
         }
     }
 }
@@ -161,15 +159,15 @@ mod x86 {
     /// `left` has ROWS units for each WIDTH units of `right`; `sums` has ROWS x WIDTH values.
     #[target_feature(enable = "avx512f")]
     pub(super) unsafe fn avx512<const ROWS: usize>(
-        start: Sums,
         left: &[u32],
         right: &[u32],
+        start: Sums,
         sums: &mut [f32],
     ) {
         let (a, b): (*const f32, *const f32) = (left.as_ptr().cast(), right.as_ptr().cast());
         // SAFETY: as the caller says; every access is inside those lengths.
         unsafe {
-            let mut tile = load::<ROWS>(start, sums);
+            let mut tile = [[_mm512_setzero_ps(); 2]; ROWS];
             for k in 0..right.len() / WIDTH {
                 let b0 = _mm512_loadu_ps(b.add(k * WIDTH));
                 let b1 = _mm512_loadu_ps(b.add(k * WIDTH + 16));
@@ -179,7 +177,7 @@ mod x86 {
                     sums[1] = _mm512_fmadd_ps(a, b1, sums[1]);
                 }
             }
-            store(tile, sums);
+            store(tile, start, sums);
         }
     }
 
@@ -187,16 +185,16 @@ mod x86 {
     /// As [`avx512`].
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) unsafe fn bf16_pairs<const ROWS: usize>(
-        start: Sums,
         left: &[u32],
         right: &[u32],
+        start: Sums,
         sums: &mut [f32],
     ) {
         let (a, b): (*const i32, *const i32) = (left.as_ptr().cast(), right.as_ptr().cast());
         // SAFETY: as the caller says; the casts between vectors of 64 bytes keep every bit.
         unsafe {
             let pairs = |vector: __m512i| std::mem::transmute::<__m512i, __m512bh>(vector);
-            let mut tile = load::<ROWS>(start, sums);
+            let mut tile = [[_mm512_setzero_ps(); 2]; ROWS];
             for k in 0..right.len() / WIDTH {
                 let b0 = pairs(_mm512_loadu_si512(b.add(k * WIDTH).cast()));
                 let b1 = pairs(_mm512_loadu_si512(b.add(k * WIDTH + 16).cast()));
@@ -206,33 +204,21 @@ mod x86 {
                     sums[1] = _mm512_dpbf16_ps(sums[1], a, b1);
                 }
             }
-            store(tile, sums);
+            store(tile, start, sums);
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn load<const ROWS: usize>(start: Sums, sums: &[f32]) -> [[__m512; 2]; ROWS] {
-        let mut tile = [[_mm512_setzero_ps(); 2]; ROWS];
-        if start == Sums::Continued {
-            for (row, values) in tile.iter_mut().enumerate() {
-                // SAFETY: ROWS x WIDTH values.
-                unsafe {
-                    let from = sums.as_ptr().add(row * WIDTH);
-                    *values = [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))];
-                }
-            }
-        }
-        tile
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn store<const ROWS: usize>(tile: [[__m512; 2]; ROWS], sums: &mut [f32]) {
-        for (row, values) in tile.into_iter().enumerate() {
+    unsafe fn store<const ROWS: usize>(tile: [[__m512; 2]; ROWS], start: Sums, sums: &mut [f32]) {
+        for (row, mut values) in tile.into_iter().enumerate() {
             // SAFETY: ROWS x WIDTH values.
             unsafe {
                 let to = sums.as_mut_ptr().add(row * WIDTH);
+                if start == Sums::Continued {
+                    values[0] = _mm512_add_ps(_mm512_loadu_ps(to), values[0]);
+                    values[1] = _mm512_add_ps(_mm512_loadu_ps(to.add(16)), values[1]);
+                }
                 _mm512_storeu_ps(to, values[0]);
                 _mm512_storeu_ps(to.add(16), values[1]);
             }

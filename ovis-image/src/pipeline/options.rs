@@ -22,13 +22,27 @@ pub enum WeightDtype {
 }
 
 /// How a checkpoint is loaded.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct LoadOptions {
     pub(super) dtype: WeightDtype,
     pub(super) vae_dtype: Option<WeightDtype>,
     pub(super) memory_limit: Option<u64>,
     pub(super) text_encoder_residency: Residency,
     pub(super) modulation_residency: Residency,
+    pub(super) in_place: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            dtype: WeightDtype::default(),
+            vae_dtype: None,
+            memory_limit: None,
+            text_encoder_residency: Residency::default(),
+            modulation_residency: Residency::default(),
+            in_place: true,
+        }
+    }
 }
 
 impl LoadOptions {
@@ -70,6 +84,15 @@ impl LoadOptions {
     /// block by block and gives their memory back.
     pub fn modulation_residency(mut self, residency: Residency) -> Self {
         self.modulation_residency = residency;
+        self
+    }
+
+    /// Whether a CPU backend computes with weights where they lie in the memory-mapped files, if
+    /// those hold them in the dtype asked for (by default yes): loading is then almost free, and the
+    /// system can drop their pages and read them again. The files must not be shortened or
+    /// overwritten while the pipeline lives; deleting or replacing them does no harm.
+    pub fn in_place(mut self, in_place: bool) -> Self {
+        self.in_place = in_place;
         self
     }
 

@@ -96,68 +96,28 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         for dtype in [dtype, vae_dtype] {
             check_dtype::<B>(dtype, device)?;
         }
-        let tokenizer = match &checkpoint.tokenizer {
-            TokenizerFile::Path(path) => PromptTokenizer::from_file(path)?,
-            TokenizerFile::Static(bytes) => {
-                PromptTokenizer::from_bytes(bytes, "embedded tokenizer.json".into())?
-            }
+        // Parsing the tokenizer takes about as long as preparing the weights.
+        let (tokenizer, models) = std::thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| read_tokenizer(checkpoint));
+            let models = Models::load(checkpoint, &options, device);
+            (tokenizer.join(), models)
+        });
+        let tokenizer = match tokenizer {
+            Ok(tokenizer) => tokenizer?,
+            Err(panic) => std::panic::resume_unwind(panic),
         };
-        let text_encoder = &checkpoint.text_encoder;
-        if tokenizer.vocab_size() > text_encoder.config.vocab_size {
-            return Err(OvisImageError::config(
-                "text encoder",
-                format!(
-                    "vocab_size = {}, but the tokenizer has {} ids: they do not belong together",
-                    text_encoder.config.vocab_size,
-                    tokenizer.vocab_size()
-                ),
-            ));
-        }
-        let transformer = &checkpoint.transformer;
-        let vae = &checkpoint.vae;
-        let weights = |part, source, table, dtype: WeightDtype| PartWeights {
-            part,
-            source,
-            table,
-            dtype: dtype.to_burn(),
-        };
+        let Models {
+            text_encoder,
+            transformer,
+            vae,
+        } = models?;
         let pipeline = Self {
-            text_encoder: load_weights(
-                text_encoder.config.init(device),
-                weights(
-                    "text encoder",
-                    &text_encoder.source,
-                    &text_encoder.table,
-                    dtype,
-                ),
-                |path| match path {
-                    EMBEDDING => Residency::File,
-                    _ => options.text_encoder_residency,
-                },
-                device,
-            )?,
-            transformer: load_weights(
-                transformer.config.init(device),
-                weights("transformer", &transformer.source, &transformer.table, dtype),
-                |path| match path.contains("modulation.") {
-                    true => options.modulation_residency,
-                    false => Residency::Device,
-                },
-                device,
-            )?,
-            vae: load_weights(
-                vae.config.init(device),
-                weights("VAE", &vae.source, &vae.table, vae_dtype),
-                // Text to image decodes only: the encoder is read when a picture is first encoded.
-                |path| match path.starts_with("encoder.") {
-                    true => Residency::File,
-                    false => Residency::Device,
-                },
-                device,
-            )?,
+            text_encoder,
+            transformer,
+            vae,
             embedding_rows: MappedRows::new(
-                &text_encoder.source,
-                &text_encoder.table,
+                &checkpoint.text_encoder.source,
+                &checkpoint.text_encoder.table,
                 EMBEDDING,
                 dtype.to_burn(),
             ),
@@ -278,6 +238,92 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             count => Err(OvisImageError::NonFinite { phase, count }),
         }
     }
+}
+
+/// The three models of a pipeline.
+struct Models<B: Backend> {
+    text_encoder: TextEncoder<B>,
+    transformer: OvisImageTransformer<B>,
+    vae: AutoencoderKl<B>,
+}
+
+impl<B: OvisOps> Models<B> {
+    fn load(checkpoint: &Checkpoint, options: &LoadOptions, device: &B::Device) -> Result<Self> {
+        let (text_encoder, transformer) = (&checkpoint.text_encoder, &checkpoint.transformer);
+        let vae = &checkpoint.vae;
+        let weights = |part, source, table, dtype: WeightDtype| PartWeights {
+            part,
+            source,
+            table,
+            dtype: dtype.to_burn(),
+            in_place: options.in_place && computes_in_place::<B>(device),
+        };
+        Ok(Self {
+            text_encoder: load_weights(
+                text_encoder.config.init(device),
+                weights(
+                    "text encoder",
+                    &text_encoder.source,
+                    &text_encoder.table,
+                    options.dtype,
+                ),
+                |path| match path {
+                    EMBEDDING => Residency::File,
+                    _ => options.text_encoder_residency,
+                },
+                device,
+            )?,
+            transformer: load_weights(
+                transformer.config.init(device),
+                weights(
+                    "transformer",
+                    &transformer.source,
+                    &transformer.table,
+                    options.dtype,
+                ),
+                |path| match path.contains("modulation.") {
+                    true => options.modulation_residency,
+                    false => Residency::Device,
+                },
+                device,
+            )?,
+            vae: load_weights(
+                vae.config.init(device),
+                weights("VAE", &vae.source, &vae.table, options.resolved_vae_dtype()),
+                // Text to image decodes only: the encoder is read when a picture is first encoded.
+                |path| match path.starts_with("encoder.") {
+                    true => Residency::File,
+                    false => Residency::Device,
+                },
+                device,
+            )?,
+        })
+    }
+}
+
+fn read_tokenizer(checkpoint: &Checkpoint) -> Result<PromptTokenizer> {
+    let tokenizer = match &checkpoint.tokenizer {
+        TokenizerFile::Path(path) => PromptTokenizer::from_file(path)?,
+        TokenizerFile::Static(bytes) => {
+            PromptTokenizer::from_bytes(bytes, "embedded tokenizer.json".into())?
+        }
+    };
+    let vocab_size = checkpoint.text_encoder.config.vocab_size;
+    if tokenizer.vocab_size() > vocab_size {
+        return Err(OvisImageError::config(
+            "text encoder",
+            format!(
+                "vocab_size = {vocab_size}, but the tokenizer has {} ids: they do not belong together",
+                tokenizer.vocab_size()
+            ),
+        ));
+    }
+    Ok(tokenizer)
+}
+
+/// Whether a backend takes the host's memory as its tensors without a copy.
+fn computes_in_place<B: OvisOps>(device: &B::Device) -> bool {
+    B::name(device).contains("flex")
 }
 
 fn check_dtype<B: OvisOps>(dtype: WeightDtype, device: &B::Device) -> Result<()> {

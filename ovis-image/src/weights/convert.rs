@@ -1,12 +1,21 @@
 //! Little-endian bytes of a checkpoint to host elements of the dtype asked for.
 
 use burn::tensor::{DType, TensorData};
+use bytemuck::Pod;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
 /// The dtypes that weights may have on disk.
 pub(super) fn is_readable(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
+}
+
+/// Whether a tensor's bytes on disk are those of `dtype` in memory.
+pub(super) fn is_stored_as(on_disk: Dtype, dtype: DType) -> bool {
+    matches!(
+        (on_disk, dtype),
+        (Dtype::F32, DType::F32) | (Dtype::F16, DType::F16) | (Dtype::BF16, DType::BF16)
+    )
 }
 
 /// Collects pieces of a tensor in their target dtype; one allocation of the final size.
@@ -28,6 +37,9 @@ impl HostBuffer {
 
     /// Appends a piece; `source` must be readable.
     pub(super) fn extend(&mut self, bytes: &[u8], source: Dtype) {
+        if cfg!(target_endian = "little") && self.copy(bytes, source) {
+            return;
+        }
         match self {
             Self::F32(values) => extend(values, bytes, source, |v| v, f16::to_f32, bf16::to_f32),
             Self::F16(values) => {
@@ -50,6 +62,23 @@ impl HostBuffer {
                     |v| v,
                 );
             }
+        }
+    }
+
+    /// Appends a piece of the same dtype as it is; false if it is of another or not aligned.
+    fn copy(&mut self, bytes: &[u8], source: Dtype) -> bool {
+        fn copied<T: Pod>(values: &mut Vec<T>, bytes: &[u8]) -> bool {
+            let same = bytemuck::try_cast_slice(bytes);
+            if let Ok(same) = same {
+                values.extend_from_slice(same);
+            }
+            same.is_ok()
+        }
+        match (self, source) {
+            (Self::F32(values), Dtype::F32) => copied(values, bytes),
+            (Self::F16(values), Dtype::F16) => copied(values, bytes),
+            (Self::BF16(values), Dtype::BF16) => copied(values, bytes),
+            _ => false,
         }
     }
 

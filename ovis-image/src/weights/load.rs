@@ -3,13 +3,14 @@
 //! stay in the file are planned like the others and read when used.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{AllocationProperty, Bytes, DType, Shape, Tensor, TensorData};
 
-use super::convert::{HostBuffer, is_readable};
+use super::convert::{HostBuffer, is_readable, is_stored_as};
 use super::names::{NameTable, Piece};
 use super::source::TensorSource;
 use crate::error::{OvisImageError, Result, WeightsReport, WrongShape};
@@ -36,6 +37,10 @@ pub struct PartWeights<'a> {
     pub table: &'a NameTable,
     /// f32, f16 or bf16.
     pub dtype: DType,
+    /// Whether tensors that the file holds as they are needed may stay there and be computed with in
+    /// place: for devices that compute in the machine's own memory. The file must not be shortened
+    /// or overwritten meanwhile.
+    pub in_place: bool,
 }
 
 /// Fills a model's parameters from a checkpoint in the dtype asked for; `residency` tells of each
@@ -61,6 +66,7 @@ pub fn load_weights<B: Backend, M: Module<B>>(
         source,
         table,
         dtype,
+        in_place,
     } = weights;
     let mut parameters = ParameterShapes::default();
     module.visit(&mut parameters);
@@ -73,6 +79,7 @@ pub fn load_weights<B: Backend, M: Module<B>>(
         source,
         plan,
         dtype,
+        in_place,
         device,
         residency,
     }))
@@ -286,8 +293,18 @@ struct Loader<'a, B: Backend, R> {
     source: &'a Arc<TensorSource>,
     plan: Plan,
     dtype: DType,
+    in_place: bool,
     device: &'a B::Device,
     residency: R,
+}
+
+/// The bytes of a tensor of `length` bytes that a piece takes.
+fn taken(piece: &Piece<String>, length: usize) -> Range<usize> {
+    match piece {
+        Piece::Whole(_) | Piece::Square(_) => 0..length,
+        Piece::FirstHalf(_) => 0..length / 2,
+        Piece::SecondHalf(_) => length / 2..length,
+    }
 }
 
 impl PlannedTensor {
@@ -300,18 +317,36 @@ impl PlannedTensor {
         let mut buffer = HostBuffer::new(dtype, self.shape.iter().product());
         for piece in &self.pieces {
             if let Some((file, entry)) = source.entry(piece.name()) {
-                let bytes = file.data(entry);
-                let (first, second) = bytes.split_at(bytes.len() / 2);
-                let bytes = match piece {
-                    Piece::Whole(_) | Piece::Square(_) => bytes,
-                    Piece::FirstHalf(_) => first,
-                    Piece::SecondHalf(_) => second,
-                };
-                buffer.extend(bytes, entry.dtype);
+                buffer.extend(
+                    &file.data(entry)[taken(piece, file.data(entry).len())],
+                    entry.dtype,
+                );
                 file.release(entry);
             }
         }
         Tensor::from_data(buffer.into_data(self.shape.clone()), (device, dtype))
+    }
+
+    /// The tensor in its file: `None` if it has several pieces or another dtype, or is not aligned.
+    fn map<B: Backend, const D: usize>(
+        &self,
+        source: &TensorSource,
+        dtype: DType,
+        device: &B::Device,
+    ) -> Option<Tensor<B, D>> {
+        let [piece] = &self.pieces[..] else {
+            return None;
+        };
+        let (file, entry) = source.entry(piece.name())?;
+        let bytes = file.shared_data(entry);
+        let bytes = bytes.slice(taken(piece, bytes.len()));
+        let aligned = bytes.as_ptr().addr().is_multiple_of(dtype.size());
+        if is_stored_as(entry.dtype, dtype) && aligned && cfg!(target_endian = "little") {
+            let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
+            let data = TensorData::from_bytes(bytes, self.shape.clone(), dtype);
+            return Some(Tensor::from_data(data, (device, dtype)));
+        }
+        None
     }
 }
 
@@ -333,7 +368,12 @@ impl<B: Backend, R: Fn(&str) -> Residency> ModuleMapper<B> for Loader<'_, B, R> 
         let id = param.id;
         match (self.residency)(&path) {
             Residency::Device => {
-                let tensor = planned.read(self.source, self.dtype, self.device);
+                let mapped = match self.in_place {
+                    true => planned.map(self.source, self.dtype, self.device),
+                    false => None,
+                };
+                let tensor =
+                    mapped.unwrap_or_else(|| planned.read(self.source, self.dtype, self.device));
                 param.transform_for_load(tensor, id)
             }
             Residency::File => {

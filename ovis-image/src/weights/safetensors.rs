@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -18,7 +20,10 @@ const HEADER_LENGTH_BYTES: usize = 8;
 #[derive(Debug)]
 pub(super) struct SafetensorsFile {
     path: PathBuf,
-    bytes: Storage,
+    /// `None` for a file that is part of the program.
+    map: Option<Arc<Mmap>>,
+    /// The whole file.
+    bytes: Bytes,
     tensors: BTreeMap<String, TensorEntry>,
 }
 
@@ -31,18 +36,12 @@ pub(super) struct TensorEntry {
     range: Range<usize>,
 }
 
-#[derive(Debug)]
-enum Storage {
-    Mapped(Mmap),
-    Static(&'static [u8]),
-}
+/// Keeps a file mapped for as long as bytes of it are in use.
+struct MapOwner(Arc<Mmap>);
 
-impl Storage {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Static(bytes) => bytes,
-        }
+impl AsRef<[u8]> for MapOwner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -72,17 +71,19 @@ impl SafetensorsFile {
         // the file meanwhile could fault it; no format avoids that without copying 15 GB.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(|error| OvisImageError::io(path, error))?;
-        Self::parse(path.to_owned(), Storage::Mapped(map))
+        let map = Arc::new(map);
+        let bytes = Bytes::from_owner(MapOwner(Arc::clone(&map)));
+        Self::parse(path.to_owned(), Some(map), bytes)
     }
 
     /// A file that is part of the program.
     pub(super) fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
-        Self::parse(PathBuf::from(name), Storage::Static(bytes))
+        Self::parse(PathBuf::from(name), None, Bytes::from_static(bytes))
     }
 
-    fn parse(path: PathBuf, bytes: Storage) -> Result<Self> {
-        let header_length = check_header(&path, bytes.as_slice())?;
-        let (_, metadata) = SafeTensors::read_metadata(bytes.as_slice())
+    fn parse(path: PathBuf, map: Option<Arc<Mmap>>, bytes: Bytes) -> Result<Self> {
+        let header_length = check_header(&path, &bytes)?;
+        let (_, metadata) = SafeTensors::read_metadata(&bytes)
             .map_err(|error| invalid(&path, error.to_string()))?;
         let data_start = HEADER_LENGTH_BYTES + header_length;
         let tensors = metadata
@@ -100,6 +101,7 @@ impl SafetensorsFile {
             .collect();
         Ok(Self {
             path,
+            map,
             bytes,
             tensors,
         })
@@ -117,7 +119,12 @@ impl SafetensorsFile {
     pub(super) fn data(&self, entry: &TensorEntry) -> &[u8] {
         // Within bounds: `check_header` and the safetensors crate compared every range with the
         // file's length.
-        &self.bytes.as_slice()[entry.range.clone()]
+        &self.bytes[entry.range.clone()]
+    }
+
+    /// The same without a copy, for as long as they are needed: the file stays mapped meanwhile.
+    pub(super) fn shared_data(&self, entry: &TensorEntry) -> Bytes {
+        self.bytes.slice(entry.range.clone())
     }
 }
 
@@ -126,7 +133,7 @@ impl SafetensorsFile {
     /// and goes to the file. Without this a loaded model would count twice as resident.
     pub(super) fn release(&self, entry: &TensorEntry) {
         #[cfg(unix)]
-        if let Storage::Mapped(map) = &self.bytes {
+        if let Some(map) = &self.map {
             // SAFETY: the map is read-only and backed by its file, so that dropped pages come back
             // with the same bytes.
             #[allow(unsafe_code)]
