@@ -79,3 +79,143 @@ fn conv1x1_with<T: Element>(
         product(simd, &weight, &pixels, Bias::Rows(bias), output);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+
+    use super::*;
+
+    /// `[batch, channels, outputs, height, width]`.
+    const SHAPES: [[usize; 5]; 9] = [
+        [1, 1, 1, 1, 1],
+        [2, 3, 16, 5, 7],
+        [1, 16, 3, 1, 9],
+        [1, 5, 29, 9, 1],
+        // One panel and a part of the next, and a run of tiles that goes on in the next panel.
+        [1, 3, 15, 4, 131],
+        [2, 17, 13, 23, 22],
+        // More than a block of channels, and more than a task's.
+        [1, 130, 15, 6, 6],
+        // Several blocks of panels.
+        [1, 2, 2, 97, 93],
+        [1, 1, 43, 8, 8],
+    ];
+
+    /// About normal: the sum of four uniform values.
+    fn values(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+        let mut uniform = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as f32 / 4_294_967_296.0 - 0.5
+        };
+        (0..count)
+            .map(|_| (0..4).map(|_| uniform()).sum())
+            .collect()
+    }
+
+    /// A convolution in f64 with a kernel of `side` x `side`.
+    fn direct<T: Element>(
+        input: &[T],
+        [batch, channels, height, width]: [usize; 4],
+        weight: &[T],
+        bias: &[T],
+        side: usize,
+    ) -> Vec<f64> {
+        let border = side / 2;
+        let at = |values: &[T], index: usize| f64::from(values[index].to_f32());
+        let mut output = Vec::new();
+        for image in 0..batch {
+            for out in 0..bias.len() {
+                for y in 0..height {
+                    for x in 0..width {
+                        let mut sum = at(bias, out);
+                        for channel in 0..channels {
+                            for (dy, dx) in (0..side * side).map(|i| (i / side, i % side)) {
+                                let (y, x) = (y + dy, x + dx);
+                                if y < border || x < border {
+                                    continue;
+                                }
+                                let (y, x) = (y - border, x - border);
+                                if y >= height || x >= width {
+                                    continue;
+                                }
+                                let plane = image * channels + channel;
+                                let tap = ((out * channels + channel) * side + dy) * side + dx;
+                                sum +=
+                                    at(input, (plane * height + y) * width + x) * at(weight, tap);
+                            }
+                        }
+                        output.push(sum);
+                    }
+                }
+            }
+        }
+        output
+    }
+
+    type Convolution<T> = fn(Simd, &[T], [usize; 4], &[T], &[T], &mut [T]);
+
+    fn check<T: Element>(convolution: Convolution<T>, side: usize, allowed: f64) {
+        for [batch, channels, outputs, height, width] in SHAPES {
+            let make = |count, seed| -> Vec<T> {
+                values(count, seed).into_iter().map(T::from_f32).collect()
+            };
+            let shape = [batch, channels, height, width];
+            let input = make(shape.iter().product(), 1);
+            let weight = make(outputs * channels * side * side, 2);
+            let bias = make(outputs, 3);
+            let expected = direct(&input, shape, &weight, &bias, side);
+            for simd in Simd::all() {
+                // What is not written is seen.
+                let mut output = vec![T::from_f32(f32::NAN); expected.len()];
+                convolution(simd, &input, shape, &weight, &bias, &mut output);
+                let (mut error, mut size) = (0.0, 0.0);
+                for (out, expected) in output.iter().zip(&expected) {
+                    error += (f64::from(out.to_f32()) - expected).powi(2);
+                    size += expected.powi(2);
+                }
+                let error = (error / size).sqrt();
+                assert!(
+                    error <= allowed,
+                    "{simd:?} {shape:?} to {outputs}: {error:e}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn conv3x3_is_the_direct_one() {
+        check::<f32>(conv3x3_with, 3, 2e-6);
+        check::<bf16>(conv3x3_with, 3, 3e-3);
+    }
+
+    #[test]
+    fn conv1x1_is_the_direct_one() {
+        check::<f32>(conv1x1_with, 1, 1e-6);
+        check::<bf16>(conv1x1_with, 1, 3e-3);
+    }
+
+    #[test]
+    fn many_channels_stay_exact() {
+        let shape = [1, 512, 9, 10];
+        let input = values(shape.iter().product(), 4);
+        let weight = values(6 * 512 * 9, 5);
+        let bias = values(6, 6);
+        let mut output = vec![f32::NAN; 6 * 90];
+        conv3x3(&input, shape, &weight, &bias, &mut output);
+        let expected = direct(&input, shape, &weight, &bias, 3);
+        let sum = |terms: &dyn Fn(usize) -> f64| (0..540).map(|i| terms(i).powi(2)).sum::<f64>();
+        let error = sum(&|i| f64::from(output[i]) - expected[i]) / sum(&|i| expected[i]);
+        assert!(error.sqrt() <= 2e-6, "{:e}", error.sqrt());
+    }
+
+    #[test]
+    fn no_channels_leave_the_bias() {
+        let mut output = [0.0f32; 8];
+        conv3x3(&[], [1, 0, 2, 2], &[], &[1.0, 2.0], &mut output);
+        assert_eq!(output, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
+    }
+}

@@ -3,7 +3,10 @@
 //!
 //! All arithmetic is in f32. The usual points 0, ±1, ±2 lose two digits; 0, ±5/8, ±3/2 and infinity
 //! (after arXiv 1803.10986) are 2.5 times as exact, and sums over blocks of channels twice again:
-//! at 512 channels the result is as exact as the plain sum.
+//! at 512 channels the relative error is 1e-6, as of one long sum in f32.
+
+// Loops over the rows and columns of a transform index several arrays at once.
+#![allow(clippy::needless_range_loop)]
 
 use pulp::{Arch, Simd as Vectors, WithSimd};
 
@@ -274,7 +277,7 @@ fn gather<T: Element>(
         // A tile's last two columns are the first two of its right neighbour.
         for lane in 0..WIDTH {
             for j in TILE..SPAN {
-                values[j][lane] = lines[1][(lane - 1) * TILE + j];
+                values[j][lane] = lines[1][lane * TILE + j - TILE];
             }
         }
     }
