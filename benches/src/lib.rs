@@ -1,6 +1,8 @@
 //! Sizes that the benches share, and the floating-point operations of their parts: a multiplication
 //! and an addition count as two.
 
+pub mod random;
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};

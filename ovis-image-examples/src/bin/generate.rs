@@ -11,7 +11,7 @@ use burn::tensor::backend::Backend;
 use clap::Parser;
 use ovis_image::device::BackendVisitor;
 use ovis_image::pipeline::{GenerationSettings, Timings};
-use ovis_image::{GenerationOutput, GenerationRequest, LoadOptions, OvisImagePipeline, OvisOps};
+use ovis_image::{GenerationOutput, GenerationRequest, OvisImagePipeline, OvisOps};
 use ovis_image_examples::arguments::Arguments;
 use ovis_image_examples::model::Model;
 use ovis_image_examples::progress::StepBar;
@@ -108,7 +108,7 @@ impl BackendVisitor for Generate<'_> {
         let bar = StepBar::loading();
         let dtype = self.arguments.dtype;
         let dtype = dtype.unwrap_or_else(|| self.model.default_dtype::<B>(&device));
-        let options = LoadOptions::new().dtype(dtype);
+        let options = self.arguments.load_options(dtype);
         let checkpoint = self.model.open()?;
         self.request.check(&checkpoint, &options)?;
         let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &device)?;

@@ -54,7 +54,7 @@ impl OvisOps for Flex {
             cpu::linear(
                 &matrix::<T>(&input),
                 &matrix::<T>(&weight),
-                bias.as_ref().map(|bias| elements::<T>(bias)),
+                bias.as_ref().map(elements::<T>),
                 &mut output,
             );
             tensor(output, [rows, out_features])

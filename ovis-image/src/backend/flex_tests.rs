@@ -10,7 +10,7 @@ use crate::ops::{self, AttentionMask, Pairs, RotaryTable};
 const DTYPES: [(DType, f64); 3] = [(DType::F32, 3e-6), (DType::F16, 3e-3), (DType::BF16, 2e-2)];
 
 fn random<const D: usize>(shape: [usize; D], dtype: DType) -> Tensor<Flex, D> {
-    Tensor::random(
+    Tensor::<Flex, D>::random(
         shape,
         Distribution::Normal(0.0, 1.0),
         (&FlexDevice, DType::F32),
@@ -21,10 +21,8 @@ fn random<const D: usize>(shape: [usize; D], dtype: DType) -> Tensor<Flex, D> {
 fn assert_close<const D: usize>(actual: Tensor<Flex, D>, expected: Tensor<Flex, D>, limit: f64) {
     assert_eq!(actual.dims(), expected.dims());
     assert_eq!(actual.dtype(), expected.dtype());
-    let values = |tensor: Tensor<Flex, D>| {
-        let data = tensor.into_data().convert::<f64>();
-        data.to_vec::<f64>().unwrap()
-    };
+    let values =
+        |tensor: Tensor<Flex, D>| -> Vec<f64> { tensor.into_data().iter::<f64>().collect() };
     let (actual, expected) = (values(actual), values(expected));
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let difference = norm(&mut actual.iter().zip(&expected).map(|(a, b)| a - b));

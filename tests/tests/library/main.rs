@@ -7,5 +7,6 @@ mod differentiable;
 mod layouts;
 mod request_errors;
 mod requests;
+mod residency;
 mod sampling;
 mod support;

@@ -1,0 +1,313 @@
+//! All that one wants to know of a device, in one run of at most ten minutes: is it right (against
+//! the CPU), how long does the first image take, how long a step, the encoder and the decoder, and
+//! how much memory. Random weights at the sizes asked for, made on the device. `gpu/run` calls it.
+
+#![allow(clippy::print_stdout, reason = "the result of the program")]
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Distribution, Tensor};
+use burn_flex::{Flex, FlexDevice};
+use clap::{Parser, ValueEnum};
+use ovis_image::config::{SchedulerConfig, TextEncoderConfig, TransformerConfig};
+use ovis_image::device::{BackendVisitor, DeviceSpec};
+use ovis_image::ops::unpack_latents;
+use ovis_image::sampling::{FlowMatchEulerScheduler, classifier_free_guidance};
+use ovis_image::transformer::TransformerInput;
+use ovis_image::{OvisOps, Schedule, WeightDtype};
+use ovis_image_benches::random::{Parameters, randomise};
+use ovis_image_benches::{forward_flops, full_vae, middle_transformer};
+use serde_json::json;
+
+const TEXT_TOKENS: usize = 256;
+/// A prompt of ordinary length with its template.
+const PROMPT_TOKENS: usize = 60;
+
+#[derive(Debug, Parser)]
+#[command(about = "Checks and times a device with random weights made there")]
+struct Arguments {
+    /// cuda, wgpu, flex, ...
+    #[arg(long, default_value = "auto")]
+    device: DeviceSpec,
+    /// Of the weights that are timed
+    #[arg(long, default_value = "bf16")]
+    dtype: WeightDtype,
+    /// Of the models that are timed
+    #[arg(long, value_enum, default_value_t = Scale::Full)]
+    scale: Scale,
+    /// Side of the square image in pixels
+    #[arg(long, default_value_t = 1024)]
+    size: usize,
+    /// Sampling steps of the image that the total is for
+    #[arg(long, default_value_t = 50)]
+    steps: usize,
+    /// Seconds after which no further step is timed
+    #[arg(long, default_value_t = 480.0)]
+    limit: f64,
+    /// Leave the text encoder out and give its memory back before the steps
+    #[arg(long)]
+    release_encoder: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Scale {
+    /// The release's 7B
+    Full,
+    /// 768 wide, 2 double and 8 single blocks; the release's VAE
+    Middle,
+}
+
+impl Scale {
+    fn configs(self) -> (TransformerConfig, TextEncoderConfig) {
+        let text_encoder = TextEncoderConfig::ovis_image_7b();
+        match self {
+            Self::Full => (TransformerConfig::ovis_image_7b(), text_encoder),
+            Self::Middle => (
+                middle_transformer(),
+                TextEncoderConfig {
+                    hidden_size: 512,
+                    num_hidden_layers: 6,
+                    num_attention_heads: 4,
+                    num_key_value_heads: 2,
+                    intermediate_size: 1536,
+                    ..text_encoder
+                },
+            ),
+        }
+    }
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let device = arguments.device.open()?;
+    println!("device: {device}");
+    if let Some(card) = nvidia_smi("name,driver_version,memory.total") {
+        println!("card, driver, memory: {card}");
+    }
+    device.visit(Run {
+        arguments,
+        start: Instant::now(),
+    })
+}
+
+struct Run {
+    arguments: Arguments,
+    start: Instant,
+}
+
+impl BackendVisitor for Run {
+    type Output = Result<()>;
+
+    fn visit<B: OvisOps>(self, device: B::Device) -> Result<()> {
+        check_against_the_cpu::<B>(&device, self.arguments.dtype)?;
+        self.time::<B>(&device)
+    }
+}
+
+/// One forward of the middle size and one decoding with the CPU's own weights, in f32 and in the
+/// dtype that is timed.
+fn check_against_the_cpu<B: OvisOps>(device: &B::Device, dtype: WeightDtype) -> Result<()> {
+    let config = middle_transformer();
+    let grid = [8, 12];
+    let image_tokens = grid[0] * grid[1];
+    let latents = random::<3>([1, image_tokens, config.in_channels]);
+    let prompt = random::<3>([1, TEXT_TOKENS, config.joint_attention_dim]);
+
+    let host = randomise(config.init::<Flex>(&FlexDevice), DType::F32, &FlexDevice);
+    let expected = host.forward(TransformerInput {
+        latents: latents.clone(),
+        prompt_embeds: prompt.clone(),
+        timesteps: &[0.7],
+        rope: &host.rope(TEXT_TOKENS, grid, &FlexDevice),
+    });
+    // f32: another order of summation. bf16: 8 bits of a significand through ten blocks; the CPU's
+    // own bf16 is about 1e-2 from its f32.
+    for (dtype, limit) in [(DType::F32, 1e-3), (dtype.to_burn(), 5e-2)] {
+        let there = Parameters::of(&host).give(config.init::<B>(device), dtype, device);
+        let moved = |tensor: &Tensor<Flex, 3>| {
+            let data = tensor.clone().into_data().convert_dtype(dtype);
+            Tensor::<B, 3>::from_data(data, (device, dtype))
+        };
+        let actual = there.forward(TransformerInput {
+            latents: moved(&latents),
+            prompt_embeds: moved(&prompt),
+            timesteps: &[0.7],
+            rope: &there.rope(TEXT_TOKENS, grid, device),
+        });
+        let error = relative_error(values(actual)?, values(expected.clone())?);
+        println!("forward in {dtype:?} against the CPU's in f32: {error:.1e} (limit {limit:.0e})");
+        ensure!(error < limit, "the forward is wrong on this device");
+    }
+
+    let config = full_vae();
+    let host = randomise(config.init::<Flex>(&FlexDevice), DType::F32, &FlexDevice);
+    let latents = random::<4>([1, 16, 8, 12]);
+    let expected = values(host.decode(latents.clone()))?;
+    let there = Parameters::of(&host).give(config.init::<B>(device), DType::F32, device);
+    let latents = Tensor::<B, 4>::from_data(latents.into_data(), (device, DType::F32));
+    let error = relative_error(values(there.decode(latents))?, expected);
+    println!("VAE decode in f32 against the CPU's: {error:.1e} (limit 1e-3)");
+    ensure!(error < 1e-3, "the decoder is wrong on this device");
+    Ok(())
+}
+
+impl Run {
+    fn time<B: OvisOps>(&self, device: &B::Device) -> Result<()> {
+        let arguments = &self.arguments;
+        let dtype = arguments.dtype.to_burn();
+        let sync = || B::sync(device).map_err(|error| anyhow!("{error}"));
+        let timed = |work: &mut dyn FnMut()| -> Result<Duration> {
+            let start = Instant::now();
+            work();
+            sync()?;
+            Ok(start.elapsed())
+        };
+        let (config, text_config) = arguments.scale.configs();
+        let side = arguments.size / 16;
+        let (grid, image_tokens) = ([side, side], side * side);
+
+        let making = Instant::now();
+        let text_encoder = randomise(text_config.init::<B>(device), dtype, device);
+        let transformer = randomise(config.init::<B>(device), dtype, device);
+        let vae = randomise(full_vae().init::<B>(device), dtype, device);
+        sync()?;
+        let making = making.elapsed();
+        let resident = nvidia_smi("memory.used");
+
+        let first_image = Instant::now();
+        let embeds = random_on::<B, 3>([1, PROMPT_TOKENS, text_config.hidden_size], dtype, device);
+        let mut encode = || drop(text_encoder.forward_embeds(embeds.clone(), None));
+        let first_encode = timed(&mut encode)?;
+        let encode = timed(&mut encode)?;
+        if arguments.release_encoder {
+            drop(text_encoder);
+            B::memory_cleanup(device);
+        }
+
+        let scheduler = FlowMatchEulerScheduler::new(SchedulerConfig::ovis_image_7b())?;
+        let sigmas = scheduler.sigmas(Schedule::default(), arguments.steps, image_tokens)?;
+        let rope = transformer.rope(TEXT_TOKENS, grid, device);
+        let prompts: [Tensor<B, 3>; 2] = std::array::from_fn(|_| {
+            random_on([1, TEXT_TOKENS, config.joint_attention_dim], dtype, device)
+        });
+        let timesteps: Vec<f32> = sigmas[..arguments.steps]
+            .iter()
+            .map(|sigma| scheduler.model_timestep(*sigma, dtype))
+            .collect();
+        let start = Instant::now();
+        let modulation = transformer.modulation(transformer.conditioning(&timesteps));
+        sync()?;
+        let modulating = start.elapsed();
+
+        let mut latents =
+            random_on::<B, 3>([1, image_tokens, config.in_channels], DType::F32, device);
+        let mut steps = Vec::new();
+        let mut step = |index: usize, latents: Tensor<B, 3>| {
+            let modulation = modulation.item(index);
+            let predict = |prompt: &Tensor<B, 3>| {
+                let input = TransformerInput {
+                    latents: latents.clone().cast(dtype),
+                    prompt_embeds: prompt.clone(),
+                    timesteps: &[],
+                    rope: &rope,
+                };
+                let velocity = transformer.forward_modulated(input, &modulation);
+                velocity.cast(DType::F32)
+            };
+            let velocity =
+                classifier_free_guidance(predict(&prompts[0]), predict(&prompts[1]), 5.0);
+            FlowMatchEulerScheduler::step(latents, velocity, sigmas[index], sigmas[index + 1])
+        };
+        for index in 0..arguments.steps {
+            let start = Instant::now();
+            latents = step(index, latents);
+            sync()?;
+            steps.push(start.elapsed());
+            if self.start.elapsed().as_secs_f64() > arguments.limit {
+                break;
+            }
+        }
+        let latents = unpack_latents(latents, grid).cast(dtype);
+        let mut decode = || drop(vae.decode(latents.clone()));
+        let first_decode = timed(&mut decode)?;
+        let decode = timed(&mut decode)?;
+        let first_image = first_image.elapsed() - decode - encode;
+        let peak = nvidia_smi("memory.used");
+        ensure!(
+            values(latents)?.iter().all(|value| value.is_finite()),
+            "the latents are not finite"
+        );
+
+        // The first step compiles kernels and chooses among them.
+        let mut warm: Vec<f64> = steps.iter().skip(1).map(Duration::as_secs_f64).collect();
+        warm.sort_by(f64::total_cmp);
+        let median = warm.get(warm.len() / 2).copied();
+        let median = median.unwrap_or_else(|| steps[0].as_secs_f64());
+        let flops = 2 * forward_flops(&config, TEXT_TOKENS + image_tokens);
+        let summary = json!({
+            "scale": format!("{:?}", arguments.scale),
+            "dtype": arguments.dtype,
+            "size": arguments.size,
+            "steps": arguments.steps,
+            "steps_timed": steps.len(),
+            "seconds": {
+                "making_weights": making.as_secs_f64(),
+                "first_image": first_image.as_secs_f64(),
+                "first_encode": first_encode.as_secs_f64(),
+                "first_step": steps[0].as_secs_f64(),
+                "first_decode": first_decode.as_secs_f64(),
+                "encode": encode.as_secs_f64(),
+                "modulation_of_all_steps": modulating.as_secs_f64(),
+                "step": median,
+                "decode": decode.as_secs_f64(),
+                "image": 2.0 * encode.as_secs_f64()
+                    + modulating.as_secs_f64()
+                    + median * arguments.steps as f64
+                    + decode.as_secs_f64(),
+            },
+            "step_tflops": flops as f64 / median / 1e12,
+            "device_memory": { "weights": resident, "after_the_image": peak },
+        });
+        println!("{}", serde_json::to_string_pretty(&summary)?);
+        Ok(())
+    }
+}
+
+fn random<const D: usize>(shape: [usize; D]) -> Tensor<Flex, D> {
+    random_on(shape, DType::F32, &FlexDevice)
+}
+
+fn random_on<B: Backend, const D: usize>(
+    shape: [usize; D],
+    dtype: DType,
+    device: &B::Device,
+) -> Tensor<B, D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), (device, dtype))
+}
+
+fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Result<Vec<f32>> {
+    let data = tensor.into_data().convert::<f32>();
+    data.into_vec().map_err(|error| anyhow!("{error:?}"))
+}
+
+fn relative_error(actual: Vec<f32>, expected: Vec<f32>) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f32>| {
+        values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()
+    };
+    norm(&mut actual.iter().zip(&expected).map(|(a, b)| a - b))
+        / norm(&mut expected.iter().copied())
+}
+
+/// What the driver says, where there is one.
+fn nvidia_smi(query: &str) -> Option<String> {
+    let output = Command::new("nvidia-smi")
+        .args([&format!("--query-gpu={query}"), "--format=csv,noheader"])
+        .output()
+        .context("nvidia-smi")
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success()).then(|| text.trim().to_owned())
+}
