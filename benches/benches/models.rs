@@ -23,7 +23,7 @@ const PROMPT_TOKENS: usize = 60;
 const DTYPES: [(&str, DType); 2] = [("f32", DType::F32), ("bf16", DType::BF16)];
 
 fn random<const D: usize>(shape: [usize; D], dtype: DType) -> Tensor<Flex, D> {
-    Tensor::random(
+    Tensor::<Flex, D>::random(
         shape,
         Distribution::Normal(0.0, 1.0),
         (&FlexDevice, DType::F32),

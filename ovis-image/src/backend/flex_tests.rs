@@ -168,7 +168,8 @@ fn a_norm_of_a_large_offset_keeps_its_digits() {
     assert_close(
         Flex::modulated_norm(input.clone(), zeros.clone(), zeros.clone(), 1e-6),
         ops::modulated_norm(input, zeros.clone(), zeros, 1e-6),
-        1e-4,
+        // The sum is 640,000, whose f32 neighbours are 1/16 apart: 1e-4 of the mean on either side.
+        3e-4,
     );
 }
 

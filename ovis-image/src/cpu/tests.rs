@@ -9,7 +9,8 @@ use super::simd::Simd;
 use super::winograd::{Shape, convolve};
 
 /// Values between -1 and 1 that repeat after 2^32 steps.
-fn random<T: Element>(length: usize, mut state: u32) -> Vec<T> {
+fn random<T: Element>(length: usize, seed: u32) -> Vec<T> {
+    let mut state = seed.wrapping_mul(2_654_435_761);
     let mut next = || {
         state ^= state << 13;
         state ^= state >> 17;
