@@ -205,7 +205,7 @@ impl Run {
         let mut latents =
             random_on::<B, 3>([1, image_tokens, config.in_channels], DType::F32, device);
         let mut steps = Vec::new();
-        let mut step = |index: usize, latents: Tensor<B, 3>| {
+        let step = |index: usize, latents: Tensor<B, 3>| {
             let modulation = modulation.item(index);
             let predict = |prompt: &Tensor<B, 3>| {
                 let input = TransformerInput {
