@@ -90,7 +90,7 @@ impl LoadOptions {
     /// Whether a CPU backend computes with weights where they lie in the memory-mapped files, if
     /// those hold them in the dtype asked for (by default yes): loading is then almost free, and the
     /// system can drop their pages and read them again. The files must not be shortened or
-    /// overwritten while the pipeline lives; deleting or replacing them does no harm.
+    /// overwritten while the pipeline lives; on Unix, deleting or replacing them does no harm.
     pub fn in_place(mut self, in_place: bool) -> Self {
         self.in_place = in_place;
         self
