@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{ArgAction, Parser};
 use ovis_image::device::DeviceSpec;
+use ovis_image::vae::VaeTiling;
 use ovis_image::{GenerationRequest, LoadOptions, Residency, Schedule, WeightDtype};
 
 use crate::dump;
@@ -52,6 +53,10 @@ pub struct Arguments {
     /// and give their memory back: a third less for the release, and a little slower
     #[arg(long)]
     pub low_memory: bool,
+    /// Decode in tiles of so many pixels a side, blended where they overlap: less memory for large
+    /// pictures, which come out a little different
+    #[arg(long, value_name = "PIXELS")]
+    pub vae_tile: Option<usize>,
     /// Where the picture goes
     #[arg(long, value_name = "FILE.png", default_value = "image.png")]
     pub output: PathBuf,
@@ -105,6 +110,9 @@ impl Arguments {
         }
         if let Some(seed) = self.seed {
             request = request.seed(seed);
+        }
+        if let Some(tile) = self.vae_tile {
+            request = request.vae_tiling(VaeTiling::new(tile));
         }
         if let Some(path) = &self.latents {
             request = request.latents(dump::read_latents(path)?);

@@ -41,10 +41,10 @@ pub enum OvisImageError {
         reason: String,
     },
 
-    /// A tensor has an element type that cannot be read as a float weight.
+    /// A tensor has an element type that cannot be read as a weight.
     #[error(
-        "tensor `{tensor}` in {} has dtype {dtype}: only F32, F16 and BF16 weights can be read \
-         (quantised checkpoints must be converted first)", path.display()
+        "tensor `{tensor}` in {} has dtype {dtype}: weights can be read from F32, F16 and BF16, and in \
+         GGUF files from Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K", path.display()
     )]
     UnknownDtype {
         /// The file.
@@ -135,7 +135,8 @@ pub enum OvisImageError {
     /// The request would need more memory than there is.
     #[error(
         "{width}x{height} with {images} image(s) needs about {needed_mib} MiB for activations, but \
-         {available_mib} MiB are available: make fewer images at once or smaller ones"
+         {available_mib} MiB are available: make fewer images at once or smaller ones, or \
+         decode in tiles"
     )]
     TooLargeForMemory {
         /// Width in pixels.

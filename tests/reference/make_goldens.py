@@ -14,10 +14,12 @@ from safetensors.torch import load_file, save_file
 
 sys.dont_write_bytecode = True
 import extras  # noqa: E402
+import gguf_files  # noqa: E402
 import layouts  # noqa: E402
 import pipeline  # noqa: E402
 import small_models  # noqa: E402
 import small_tokenizer  # noqa: E402
+import tiling  # noqa: E402
 from cases import CASES  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -137,6 +139,10 @@ def make(root, qwen3, only=None, layouts_out=None):
         small_models.build(small_models.MODELS[name], f"{root}/{name}/model")
     for name in runs:
         run_case(name, root, f"{root}/{CASES[name]['model'] or name}/model")
+    if wanted("tiled_decode") and layouts_out is None:
+        tiling.tiled_decode(root)
+    if wanted("gguf") and layouts_out is None:
+        gguf_files.make(root)
     if wanted("layouts") or layouts_out:
         m = small_models.MODELS["layouts"]
         with tempfile.TemporaryDirectory() as tmp:

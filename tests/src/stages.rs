@@ -111,7 +111,7 @@ impl<B: OvisOps> Stages<'_, B> {
             }
             let tokenized = prompts
                 .iter()
-                .map(|prompt| pipeline.tokenizer().tokenize(prompt))
+                .map(|prompt| pipeline.tokenizer()?.tokenize(prompt))
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(|error| error.to_string())?;
             let golden_rows = self.golden.ints(&format!("{prefix}input_ids")).len() / 284;

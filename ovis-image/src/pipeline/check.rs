@@ -8,6 +8,7 @@ use super::request::{GenerationRequest, Seeds};
 use crate::config::{TransformerConfig, VaeConfig};
 use crate::error::{OvisImageError, Result};
 use crate::sampling::FlowMatchEulerScheduler;
+use crate::vae::VaeTiling;
 use crate::weights::Checkpoint;
 
 /// More images than this in one request are a mistake.
@@ -76,7 +77,9 @@ impl Requirements {
     /// Checks every argument and derives what follows from them.
     pub(super) fn plan(&self, request: &GenerationRequest) -> Result<Plan> {
         let (prompts, images) = batch(request)?;
-        self.check_size(request.width, request.height, images)?;
+        let tile = request.vae_tiling.map(|tiling| tiling.tile);
+        self.check_size(request.width, request.height, images, tile)?;
+        self.check_tiling(request.vae_tiling)?;
         if !request.guidance_scale.is_finite() {
             return Err(OvisImageError::argument(
                 "guidance_scale",
@@ -113,8 +116,21 @@ impl Requirements {
         })
     }
 
+    pub(super) fn check_tiling(&self, tiling: Option<VaeTiling>) -> Result<()> {
+        match tiling.and_then(|tiling| tiling.fault(self.vae.scale_factor())) {
+            Some(fault) => Err(OvisImageError::argument("vae_tiling", fault)),
+            None => Ok(()),
+        }
+    }
+
     /// Checks a size in pixels and the memory that so many images of it take.
-    pub(super) fn check_size(&self, width: usize, height: usize, images: usize) -> Result<()> {
+    pub(super) fn check_size(
+        &self,
+        width: usize,
+        height: usize,
+        images: usize,
+        vae_tile: Option<usize>,
+    ) -> Result<()> {
         let multiple = self.size_multiple();
         let fail = |reason: String| {
             Err(OvisImageError::InvalidSize {
@@ -147,6 +163,7 @@ impl Requirements {
             height,
             images,
             element_bytes: self.dtype.size(),
+            vae_tile,
         }
         .check(self.memory_limit, self.on_host)
     }

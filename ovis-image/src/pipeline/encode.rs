@@ -44,18 +44,19 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     /// right, so the result is that of the padded batch with its pad rows set to zero.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] for no prompts, [`OvisImageError::Tokenizer`] when the
-    /// tokenizer and the encoder do not belong together, [`OvisImageError::NonFinite`].
+    /// [`OvisImageError::InvalidArgument`] for no prompts, the errors of
+    /// [`tokenizer`](Self::tokenizer), [`OvisImageError::NonFinite`].
     ///
     /// [`GenerationRequest::with_prompt_embeds`]: super::GenerationRequest::with_prompt_embeds
     pub fn encode_prompts<S: AsRef<str>>(&self, prompts: &[S]) -> Result<EncodedPrompts<B>> {
         if prompts.is_empty() {
             return Err(OvisImageError::argument("prompts", "none were given"));
         }
+        let tokenizer = self.tokenizer()?;
         let mut embeds = Vec::with_capacity(prompts.len());
         let mut tokens = Vec::with_capacity(prompts.len());
         for prompt in prompts {
-            let tokenized = self.tokenizer.tokenize(prompt.as_ref())?;
+            let tokenized = tokenizer.tokenize(prompt.as_ref())?;
             if tokenized.truncated > 0 {
                 tracing::warn!(
                     truncated = tokenized.truncated,

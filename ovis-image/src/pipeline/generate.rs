@@ -18,6 +18,7 @@ use crate::error::{OvisImageError, Phase, Result};
 use crate::ops::{pack_latents, round_to_dtype};
 use crate::sampling::NoiseGenerator;
 use crate::text_encoder::MAX_PROMPT_TOKENS;
+use crate::vae::VaeTiling;
 
 impl<B: OvisOps> OvisImagePipeline<B> {
     /// Generates the images of a request.
@@ -50,15 +51,22 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         self.run(request, Some(on_progress))
     }
 
-    /// Pixels from denoised latents: `[images, 3, height, width]`, f32 in 0..1.
+    /// Pixels from denoised latents: `[images, 3, height, width]`, f32 in 0..1; in tiles where those
+    /// are given.
     ///
     /// # Shapes
     /// - `latents`: `[images, latent channels, height, width]`, as the transformer speaks them
     ///
     /// # Errors
     /// [`OvisImageError::ShapeMismatch`] for the wrong number of channels,
+    /// [`OvisImageError::InvalidArgument`] for tiles that the VAE cannot have,
     /// [`OvisImageError::NonFinite`] when the decoder's output is not finite.
-    pub fn decode_latents(&self, latents: Tensor<B, 4>) -> Result<Tensor<B, 4>> {
+    pub fn decode_latents(
+        &self,
+        latents: Tensor<B, 4>,
+        tiling: Option<VaeTiling>,
+    ) -> Result<Tensor<B, 4>> {
+        self.requirements.check_tiling(tiling)?;
         let [images, channels, height, width] = latents.dims();
         let expected = self.requirements.vae.latent_channels;
         if channels != expected || images == 0 || height == 0 || width == 0 {
@@ -74,10 +82,11 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         let decoded = (0..images)
             .map(|image| {
                 let latents = latents.clone().narrow(0, image, 1);
-                let pixels = self
-                    .vae
-                    .decode(latents.cast(self.vae_dtype.to_burn()))
-                    .cast(DType::F32);
+                let latents = latents.cast(self.vae_dtype.to_burn());
+                let pixels = match tiling {
+                    Some(tiling) => self.vae.decode_tiled(latents, tiling),
+                    None => self.vae.decode(latents).cast(DType::F32),
+                };
                 self.check_finite(pixels.clone(), Phase::Vae)?;
                 Ok((pixels / 2.0 + 0.5).clamp(0.0, 1.0))
             })
@@ -93,7 +102,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     /// [`size_multiple`](Self::size_multiple), or [`OvisImageError::TooLargeForMemory`].
     pub fn encode_image(&self, image: &RgbImage) -> Result<Tensor<B, 4>> {
         let (width, height) = (image.width() as usize, image.height() as usize);
-        self.requirements.check_size(width, height, 1)?;
+        self.requirements.check_size(width, height, 1, None)?;
         let pixels = from_rgb::<B>(image, &self.device).cast(self.vae_dtype.to_burn());
         let distribution = self.vae.encode(pixels);
         let latents = self.vae.scale(distribution.mean).cast(DType::F32);
@@ -170,7 +179,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             },
             total_steps,
         )?;
-        let image_tensor = self.decode_latents(latents.clone())?;
+        let image_tensor = self.decode_latents(latents.clone(), request.vae_tiling)?;
         let pixels = self.download(image_tensor.clone(), Phase::Vae)?;
         let images = self.pictures(request, &plan, &pixels);
         let vae_decoding = decoding_start.elapsed();
@@ -349,6 +358,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             sigmas: plan.sigmas,
             dtype: self.dtype,
             vae_dtype: self.vae_dtype,
+            vae_tiling: request.vae_tiling,
             backend: B::name(&self.device),
         }
     }

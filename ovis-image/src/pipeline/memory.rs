@@ -19,6 +19,8 @@ pub(super) struct Footprint<'a> {
     pub(super) height: usize,
     pub(super) images: usize,
     pub(super) element_bytes: u64,
+    /// Side of a tile, where the VAE decodes in tiles.
+    pub(super) vae_tile: Option<usize>,
 }
 
 impl Footprint<'_> {
@@ -49,7 +51,8 @@ impl Footprint<'_> {
             .max()
             .copied()
             .unwrap_or(1);
-        product(&[3, channels, self.width, self.height, F32_BYTES])
+        let side = |side: usize| side.min(self.vae_tile.unwrap_or(side));
+        product(&[3, channels, side(self.width), side(self.height), F32_BYTES])
     }
 
     /// Bytes on the host: noise and pictures, in f32.

@@ -11,6 +11,7 @@ mod output;
 mod pretrained;
 mod progress;
 mod request;
+mod tokenizer;
 
 pub use denoise::{Denoiser, DenoisingStep};
 pub use encode::{EncodedPrompts, PromptReport};

@@ -6,6 +6,7 @@ use image::RgbImage;
 use serde::Serialize;
 
 use super::{EncodedPrompts, PromptReport, WeightDtype};
+use crate::vae::VaeTiling;
 
 /// What a request produced.
 #[derive(Debug, Clone)]
@@ -71,6 +72,8 @@ pub struct GenerationSettings {
     pub dtype: WeightDtype,
     /// Dtype of the VAE.
     pub vae_dtype: WeightDtype,
+    /// The VAE's tiles; `None` when each image was decoded whole.
+    pub vae_tiling: Option<VaeTiling>,
     /// Burn's name of the backend.
     pub backend: String,
 }

@@ -7,6 +7,7 @@ use burn::tensor::backend::Backend;
 
 use super::check::Requirements;
 use super::options::{LoadOptions, WeightDtype};
+use super::tokenizer::PendingTokenizer;
 use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Phase, Result};
 use crate::sampling::FlowMatchEulerScheduler;
@@ -15,7 +16,7 @@ use crate::transformer::OvisImageTransformer;
 use crate::vae::AutoencoderKl;
 use crate::weights::{
     Checkpoint, CheckpointPaths, EmbeddedCheckpoint, MappedRows, PartWeights, Residency,
-    TokenizerFile, load_weights,
+    load_weights,
 };
 
 /// All of Ovis-Image on one device. Clones share their weights.
@@ -24,7 +25,7 @@ pub struct OvisImagePipeline<B: Backend> {
     pub(super) text_encoder: TextEncoder<B>,
     pub(super) transformer: OvisImageTransformer<B>,
     pub(super) vae: AutoencoderKl<B>,
-    pub(super) tokenizer: PromptTokenizer,
+    pub(super) tokenizer: PendingTokenizer,
     pub(super) scheduler: FlowMatchEulerScheduler,
     pub(super) requirements: Requirements,
     pub(super) dtype: WeightDtype,
@@ -84,8 +85,9 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     ///
     /// # Errors
     /// [`OvisImageError::UnsupportedDtype`] when the device cannot compute in the dtype asked for,
-    /// [`OvisImageError::Weights`] when tensors and configuration do not agree, and the
-    /// tokenizer's.
+    /// [`OvisImageError::Weights`] when tensors and configuration do not agree. The tokenizer is
+    /// still being parsed when this returns: what is wrong with it is said by the first prompt, or
+    /// by [`tokenizer`](Self::tokenizer).
     pub fn from_checkpoint(
         checkpoint: &Checkpoint,
         options: LoadOptions,
@@ -96,21 +98,12 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         for dtype in [dtype, vae_dtype] {
             check_dtype::<B>(dtype, device)?;
         }
-        // Parsing the tokenizer takes about as long as preparing the weights.
-        let (tokenizer, models) = std::thread::scope(|scope| {
-            let tokenizer = scope.spawn(|| read_tokenizer(checkpoint));
-            let models = Models::load(checkpoint, &options, device);
-            (tokenizer.join(), models)
-        });
-        let tokenizer = match tokenizer {
-            Ok(tokenizer) => tokenizer?,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
+        let tokenizer = PendingTokenizer::start(checkpoint);
         let Models {
             text_encoder,
             transformer,
             vae,
-        } = models?;
+        } = Models::load(checkpoint, &options, device)?;
         let pipeline = Self {
             text_encoder,
             transformer,
@@ -188,9 +181,13 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         self
     }
 
-    /// The tokenizer with its template.
-    pub fn tokenizer(&self) -> &PromptTokenizer {
-        &self.tokenizer
+    /// The tokenizer with its template; waits for it, if it is still being parsed.
+    ///
+    /// # Errors
+    /// [`OvisImageError::Tokenizer`], [`OvisImageError::MissingSpecialToken`], or
+    /// [`OvisImageError::Config`] when it has more ids than the text encoder.
+    pub fn tokenizer(&self) -> Result<&PromptTokenizer> {
+        self.tokenizer.get()
     }
 
     /// The scheduler.
@@ -299,26 +296,6 @@ impl<B: OvisOps> Models<B> {
             )?,
         })
     }
-}
-
-fn read_tokenizer(checkpoint: &Checkpoint) -> Result<PromptTokenizer> {
-    let tokenizer = match &checkpoint.tokenizer {
-        TokenizerFile::Path(path) => PromptTokenizer::from_file(path)?,
-        TokenizerFile::Static(bytes) => {
-            PromptTokenizer::from_bytes(bytes, "embedded tokenizer.json".into())?
-        }
-    };
-    let vocab_size = checkpoint.text_encoder.config.vocab_size;
-    if tokenizer.vocab_size() > vocab_size {
-        return Err(OvisImageError::config(
-            "text encoder",
-            format!(
-                "vocab_size = {vocab_size}, but the tokenizer has {} ids: they do not belong together",
-                tokenizer.vocab_size()
-            ),
-        ));
-    }
-    Ok(tokenizer)
 }
 
 /// Whether a backend takes the host's memory as its tensors without a copy.

@@ -1,6 +1,7 @@
 use burn::tensor::TensorData;
 
 use crate::sampling::Schedule;
+use crate::vae::VaeTiling;
 
 /// What to generate. Everything but the prompt has a default: the release's 1024x1024, 50 steps,
 /// guidance 5.0, seed 42.
@@ -29,6 +30,7 @@ pub struct GenerationRequest {
     pub(super) latents: Option<TensorData>,
     pub(super) prompt_embeds: Option<TensorData>,
     pub(super) negative_prompt_embeds: Option<TensorData>,
+    pub(super) vae_tiling: Option<VaeTiling>,
 }
 
 /// Where the noise comes from.
@@ -75,6 +77,7 @@ impl GenerationRequest {
             latents: None,
             prompt_embeds: None,
             negative_prompt_embeds: None,
+            vae_tiling: None,
         }
     }
 
@@ -159,6 +162,12 @@ impl GenerationRequest {
     /// Own initial noise in place of a seed's, rounded to the model's dtype as in diffusers: `[images, latent channels, height / 8, width / 8]`.
     pub fn latents(mut self, latents: TensorData) -> Self {
         self.latents = Some(latents);
+        self
+    }
+
+    /// Decodes in tiles: for images whose whole decode does not fit in memory.
+    pub fn vae_tiling(mut self, tiling: VaeTiling) -> Self {
+        self.vae_tiling = Some(tiling);
         self
     }
 }

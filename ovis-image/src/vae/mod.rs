@@ -7,6 +7,7 @@ mod encoder;
 mod mid_block;
 mod model;
 mod resnet;
+mod tiling;
 
 pub use attention::VaeAttention;
 pub use decoder::{UpBlock, VaeDecoder};
@@ -14,3 +15,4 @@ pub use encoder::{DownBlock, VaeEncoder};
 pub use mid_block::MidBlock;
 pub use model::{AutoencoderKl, LatentDistribution};
 pub use resnet::ResnetBlock;
+pub use tiling::VaeTiling;

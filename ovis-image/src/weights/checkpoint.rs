@@ -29,10 +29,20 @@ pub(crate) struct Part<C> {
 }
 
 /// Where the tokenizer is read from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum TokenizerFile {
     Path(PathBuf),
     Static(&'static [u8]),
+}
+
+impl TokenizerFile {
+    /// What errors call it.
+    pub(crate) fn name(&self) -> PathBuf {
+        match self {
+            Self::Path(path) => path.clone(),
+            Self::Static(_) => "embedded tokenizer.json".into(),
+        }
+    }
 }
 
 /// A checkpoint in diffusers' naming that is part of the program, for `include_bytes!`.
@@ -75,7 +85,8 @@ impl Checkpoint {
             if !path.exists() {
                 return Err(OvisImageError::NotFound {
                     path: path.to_owned(),
-                    hint: "a safetensors file or a folder with one was expected here".into(),
+                    hint: "a safetensors or GGUF file or a folder with one was expected here"
+                        .into(),
                 });
             }
             Ok((sibling_config(path)?, TensorSource::open(path)?))

@@ -3,18 +3,15 @@
 use burn::tensor::{DType, TensorData};
 use bytemuck::Pod;
 use half::{bf16, f16};
-use safetensors::Dtype;
 
-/// The dtypes that weights may have on disk.
-pub(super) fn is_readable(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
-}
+use super::dequantise::{self, MAX_BLOCK_ELEMENTS};
+use super::encoding::Encoding;
 
 /// Whether a tensor's bytes on disk are those of `dtype` in memory.
-pub(super) fn is_stored_as(on_disk: Dtype, dtype: DType) -> bool {
+pub(super) fn is_stored_as(on_disk: &Encoding, dtype: DType) -> bool {
     matches!(
         (on_disk, dtype),
-        (Dtype::F32, DType::F32) | (Dtype::F16, DType::F16) | (Dtype::BF16, DType::BF16)
+        (Encoding::F32, DType::F32) | (Encoding::F16, DType::F16) | (Encoding::BF16, DType::BF16)
     )
 }
 
@@ -35,50 +32,12 @@ impl HostBuffer {
         }
     }
 
-    /// Appends a piece; `source` must be readable.
-    pub(super) fn extend(&mut self, bytes: &[u8], source: Dtype) {
-        if cfg!(target_endian = "little") && self.copy(bytes, source) {
-            return;
-        }
+    /// Appends a piece: whole blocks of a readable encoding.
+    pub(super) fn extend(&mut self, bytes: &[u8], source: &Encoding) {
         match self {
-            Self::F32(values) => extend(values, bytes, source, |v| v, f16::to_f32, bf16::to_f32),
-            Self::F16(values) => {
-                extend(
-                    values,
-                    bytes,
-                    source,
-                    f16::from_f32,
-                    |v| v,
-                    |v| f16::from_f32(v.to_f32()),
-                );
-            }
-            Self::BF16(values) => {
-                extend(
-                    values,
-                    bytes,
-                    source,
-                    bf16::from_f32,
-                    |v| bf16::from_f32(v.to_f32()),
-                    |v| v,
-                );
-            }
-        }
-    }
-
-    /// Appends a piece of the same dtype as it is; false if it is of another or not aligned.
-    fn copy(&mut self, bytes: &[u8], source: Dtype) -> bool {
-        fn copied<T: Pod>(values: &mut Vec<T>, bytes: &[u8]) -> bool {
-            let same = bytemuck::try_cast_slice(bytes);
-            if let Ok(same) = same {
-                values.extend_from_slice(same);
-            }
-            same.is_ok()
-        }
-        match (self, source) {
-            (Self::F32(values), Dtype::F32) => copied(values, bytes),
-            (Self::F16(values), Dtype::F16) => copied(values, bytes),
-            (Self::BF16(values), Dtype::BF16) => copied(values, bytes),
-            _ => false,
+            Self::F32(values) => append(values, bytes, source),
+            Self::F16(values) => append(values, bytes, source),
+            Self::BF16(values) => append(values, bytes, source),
         }
     }
 
@@ -92,26 +51,116 @@ impl HostBuffer {
     }
 }
 
-fn extend<T>(
-    values: &mut Vec<T>,
-    bytes: &[u8],
-    source: Dtype,
-    from_f32: impl Fn(f32) -> T,
-    from_f16: impl Fn(f16) -> T,
-    from_bf16: impl Fn(bf16) -> T,
-) {
+/// An element in memory.
+trait Element: Pod + Send {
+    /// The encoding whose bytes it has.
+    const STORED: Encoding;
+
+    fn from_f32(value: f32) -> Self;
+}
+
+impl Element for f32 {
+    const STORED: Encoding = Encoding::F32;
+
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+}
+
+impl Element for f16 {
+    const STORED: Encoding = Encoding::F16;
+
+    fn from_f32(value: f32) -> Self {
+        f16::from_f32(value)
+    }
+}
+
+impl Element for bf16 {
+    const STORED: Encoding = Encoding::BF16;
+
+    fn from_f32(value: f32) -> Self {
+        bf16::from_f32(value)
+    }
+}
+
+/// Elements for which a further thread is worth its start; a multiple of every block.
+const PER_THREAD: usize = 1 << 20;
+
+fn append<T: Element>(values: &mut Vec<T>, bytes: &[u8], source: &Encoding) {
+    if cfg!(target_endian = "little")
+        && *source == T::STORED
+        && let Ok(same) = bytemuck::try_cast_slice(bytes)
+    {
+        values.extend_from_slice(same);
+        return;
+    }
+    let Some(block) = source.block() else {
+        return;
+    };
+    let elements = bytes.len() / block.bytes * block.elements;
+    let filled = values.len();
+    values.resize(filled + elements, T::zeroed());
+    let output = &mut values[filled..];
+
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.min(elements.div_ceil(PER_THREAD)).max(1);
+    // Whole blocks for each.
+    let share = elements
+        .div_ceil(threads)
+        .next_multiple_of(block.elements)
+        .max(block.elements);
+    std::thread::scope(|scope| {
+        let mut parts = output
+            .chunks_mut(share)
+            .zip(bytes.chunks(share / block.elements * block.bytes));
+        let own = parts.next();
+        for (output, bytes) in parts {
+            scope.spawn(move || convert(output, bytes, source));
+        }
+        if let Some((output, bytes)) = own {
+            convert(output, bytes, source);
+        }
+    });
+}
+
+/// Fills `output` from as many whole blocks.
+fn convert<T: Element>(output: &mut [T], bytes: &[u8], source: &Encoding) {
     let pairs = || {
         bytes
             .chunks_exact(2)
-            .map(|b| u16::from_le_bytes([b[0], b[1]]))
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
     };
     match source {
-        Dtype::F16 => values.extend(pairs().map(|bits| from_f16(f16::from_bits(bits)))),
-        Dtype::BF16 => values.extend(pairs().map(|bits| from_bf16(bf16::from_bits(bits)))),
-        _ => values.extend(
-            bytes
-                .chunks_exact(4)
-                .map(|b| from_f32(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
-        ),
+        Encoding::F32 => {
+            for (output, four) in output.iter_mut().zip(bytes.chunks_exact(4)) {
+                *output = T::from_f32(f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
+            }
+        }
+        Encoding::F16 => {
+            for (output, bits) in output.iter_mut().zip(pairs()) {
+                *output = T::from_f32(f16::from_bits(bits).to_f32());
+            }
+        }
+        Encoding::BF16 => {
+            for (output, bits) in output.iter_mut().zip(pairs()) {
+                *output = T::from_f32(bf16::from_bits(bits).to_f32());
+            }
+        }
+        _ => {
+            let Some(block) = source.block() else {
+                return;
+            };
+            let mut values = [0.0; MAX_BLOCK_ELEMENTS];
+            let values = &mut values[..block.elements];
+            for (output, bytes) in output
+                .chunks_exact_mut(block.elements)
+                .zip(bytes.chunks_exact(block.bytes))
+            {
+                dequantise::block(source, bytes, values);
+                for (output, value) in output.iter_mut().zip(&*values) {
+                    *output = T::from_f32(*value);
+                }
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::source::file_names;
+use super::source::{file_names, is_weights_file};
 use crate::error::{OvisImageError, Result};
 
 /// The published forms of the checkpoint.
@@ -26,7 +26,7 @@ impl fmt::Display for Layout {
     }
 }
 
-/// Where each part of a checkpoint lies: a safetensors file, or a folder with a `config.json`.
+/// Where each part of a checkpoint lies: a safetensors or GGUF file, or a folder with a `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointPaths {
     /// The denoiser.
@@ -173,7 +173,7 @@ fn only_weights(folder: &Path, stem: &str) -> Result<PathBuf> {
     let folder = existing(folder.to_owned(), "a ComfyUI checkpoint has this folder")?;
     let names: Vec<String> = file_names(&folder)?
         .into_iter()
-        .filter(|name| name.ends_with(".safetensors"))
+        .filter(|name| is_weights_file(name))
         .collect();
     let named: Vec<&String> = names.iter().filter(|name| name.starts_with(stem)).collect();
     match (&named[..], &names[..]) {
@@ -181,7 +181,7 @@ fn only_weights(folder: &Path, stem: &str) -> Result<PathBuf> {
         ([], [one]) => Ok(folder.join(one)),
         ([], []) => Err(OvisImageError::NotFound {
             path: folder.join(format!("{stem}*.safetensors")),
-            hint: "the folder has no safetensors file".into(),
+            hint: "the folder has no safetensors or GGUF file".into(),
         }),
         _ => Err(OvisImageError::InvalidFile {
             path: folder,

@@ -10,7 +10,9 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{AllocationProperty, Bytes, DType, Shape, Tensor, TensorData};
 
-use super::convert::{HostBuffer, is_readable, is_stored_as};
+use super::convert::{HostBuffer, is_stored_as};
+use super::dequantise;
+use super::files::{TensorEntry, WeightsFile};
 use super::names::{NameTable, Piece};
 use super::source::TensorSource;
 use crate::error::{OvisImageError, Result, WeightsReport, WrongShape};
@@ -51,7 +53,8 @@ pub struct PartWeights<'a> {
 ///
 /// # Errors
 /// [`OvisImageError::Weights`] listing every missing, unexpected and wrongly shaped tensor, before
-/// anything is read; [`OvisImageError::UnknownDtype`] for a weight that is not a float.
+/// anything is read; [`OvisImageError::UnknownDtype`] for a weight that cannot be read as
+/// one, [`OvisImageError::InvalidFile`] for quantised ones with broken scales.
 ///
 /// # Panics
 /// If `dtype` is not f32, f16 or bf16.
@@ -183,7 +186,7 @@ fn plan(
     if !report.is_clean() {
         return Err(OvisImageError::Weights(Box::new(report)));
     }
-    check_dtypes(source, &plan)?;
+    check_elements(source, &plan)?;
     Ok(plan)
 }
 
@@ -268,23 +271,44 @@ fn shape_mismatch(
     None
 }
 
-fn check_dtypes(source: &TensorSource, plan: &Plan) -> Result<()> {
+/// Refuses what cannot be read as weights, and scales that are not finite: each makes a whole block
+/// of weights NaN, and the picture black.
+fn check_elements(source: &TensorSource, plan: &Plan) -> Result<()> {
     for name in plan
         .values()
         .flat_map(|tensor| &tensor.pieces)
         .map(Piece::name)
     {
-        if let Some((file, entry)) = source.entry(name)
-            && !is_readable(entry.dtype)
-        {
+        let Some((file, entry)) = source.entry(name) else {
+            continue;
+        };
+        if !entry.encoding.is_readable() {
             return Err(OvisImageError::UnknownDtype {
                 path: file.path().to_owned(),
                 tensor: name.clone(),
-                dtype: format!("{:?}", entry.dtype),
+                dtype: entry.encoding.to_string(),
+            });
+        }
+        if let Some(block) = broken_block(file, entry) {
+            return Err(OvisImageError::InvalidFile {
+                path: file.path().to_owned(),
+                format: "GGUF",
+                reason: format!(
+                    "tensor `{name}`: the {} scale of block {block} is NaN or infinite",
+                    entry.encoding
+                ),
             });
         }
     }
     Ok(())
+}
+
+/// The first block of a quantised tensor whose scales are not finite.
+fn broken_block(file: &WeightsFile, entry: &TensorEntry) -> Option<usize> {
+    let block = entry.encoding.block().filter(|block| block.elements > 1)?;
+    file.data(entry)
+        .chunks_exact(block.bytes)
+        .position(|bytes| !dequantise::scales_are_finite(&entry.encoding, bytes))
 }
 
 /// Fills parameters from their plan.
@@ -319,7 +343,7 @@ impl PlannedTensor {
             if let Some((file, entry)) = source.entry(piece.name()) {
                 buffer.extend(
                     &file.data(entry)[taken(piece, file.data(entry).len())],
-                    entry.dtype,
+                    &entry.encoding,
                 );
                 file.release(entry);
             }
@@ -341,7 +365,7 @@ impl PlannedTensor {
         let bytes = file.shared_data(entry);
         let bytes = bytes.slice(taken(piece, bytes.len()));
         let aligned = bytes.as_ptr().addr().is_multiple_of(dtype.size());
-        if is_stored_as(entry.dtype, dtype) && aligned && cfg!(target_endian = "little") {
+        if is_stored_as(&entry.encoding, dtype) && aligned && cfg!(target_endian = "little") {
             let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
             let data = TensorData::from_bytes(bytes, self.shape.clone(), dtype);
             return Some(Tensor::from_data(data, (device, dtype)));

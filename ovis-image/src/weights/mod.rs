@@ -1,17 +1,20 @@
-//! From files to models: finding the layout, reading safetensors, naming, and loading with every
+//! From files to models: finding the layout, reading safetensors and GGUF, naming, and loading with every
 //! tensor accounted for. Key names of checkpoints live here and nowhere else.
 
 mod checkpoint;
 mod convert;
+mod dequantise;
+mod encoding;
+mod files;
 mod infer;
 mod layout;
 mod load;
 mod names;
 mod rows;
-mod safetensors;
 mod source;
 
 pub use checkpoint::{Checkpoint, EmbeddedCheckpoint};
+pub use encoding::Encoding;
 pub use layout::{CheckpointPaths, Layout, PartPaths};
 pub use load::{PartWeights, Residency, load_weights};
 pub use names::{NameTable, TransformerNaming, VaeNaming};

@@ -53,7 +53,7 @@ impl MappedRows {
         let mut buffer = HostBuffer::new(self.dtype, indices.len() * columns);
         for index in indices {
             let start = *index as usize * row_bytes;
-            buffer.extend(bytes.get(start..start + row_bytes)?, entry.dtype);
+            buffer.extend(bytes.get(start..start + row_bytes)?, &entry.encoding);
         }
         Some(buffer.into_data(vec![indices.len(), columns]))
     }

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use super::safetensors::{SafetensorsFile, TensorEntry};
+use burn::tensor::{DType, TensorData};
+
+use super::convert::HostBuffer;
+use super::encoding::Encoding;
+use super::files::{TensorEntry, WEIGHT_FILE_ENDINGS, WeightsFile};
 use crate::error::{OvisImageError, Result};
 
 /// Names to tensors over one or more memory-mapped files.
 #[derive(Debug)]
 pub struct TensorSource {
     path: PathBuf,
-    files: Vec<SafetensorsFile>,
+    files: Vec<WeightsFile>,
     /// Name in the files -> which file.
     index: BTreeMap<String, usize>,
 }
@@ -25,23 +29,20 @@ struct ShardIndex {
 }
 
 impl TensorSource {
-    /// Opens a safetensors file, or a folder with one file or with shards and their index.
+    /// Opens a safetensors or GGUF file, or a folder with one file or with shards and their index.
     ///
     /// # Errors
     /// [`OvisImageError::NotFound`] or [`OvisImageError::InvalidFile`] naming the file, also for an
     /// index that points outside its folder or at tensors that its shards do not have.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.is_dir() {
-            return Self::from_files(path, vec![SafetensorsFile::open(path)?]);
+            return Self::from_files(path, vec![WeightsFile::open(path)?]);
         }
         let names = file_names(path)?;
         if let Some(index) = names.iter().find(|name| name.ends_with(INDEX_SUFFIX)) {
             return Self::open_shards(path, &path.join(index));
         }
-        let weights: Vec<&String> = names
-            .iter()
-            .filter(|name| name.ends_with(".safetensors"))
-            .collect();
+        let weights: Vec<&String> = names.iter().filter(|name| is_weights_file(name)).collect();
         let standard = STANDARD_NAMES
             .iter()
             .find(|name| names.iter().any(|other| other == *name));
@@ -50,7 +51,9 @@ impl TensorSource {
             (None, [only]) => Self::open_file_of(path, only),
             (None, []) => Err(OvisImageError::NotFound {
                 path: path.join(STANDARD_NAMES[0]),
-                hint: "the folder has no *.safetensors file and no *.safetensors.index.json".into(),
+                hint:
+                    "the folder has no *.safetensors or *.gguf file and no *.safetensors.index.json"
+                        .into(),
             }),
             (None, several) => Err(OvisImageError::InvalidFile {
                 path: path.to_owned(),
@@ -69,7 +72,7 @@ impl TensorSource {
     pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
         Self::from_files(
             Path::new(name),
-            vec![SafetensorsFile::from_static(name, bytes)?],
+            vec![WeightsFile::from_static(name, bytes)?],
         )
     }
 
@@ -88,14 +91,51 @@ impl TensorSource {
         self.entry(name).map(|(_, entry)| &entry.shape[..])
     }
 
-    pub(super) fn entry(&self, name: &str) -> Option<(&SafetensorsFile, &TensorEntry)> {
+    /// How a tensor's elements are stored.
+    pub fn encoding(&self, name: &str) -> Option<&Encoding> {
+        self.entry(name).map(|(_, entry)| &entry.encoding)
+    }
+
+    /// A tensor's elements as `dtype`, in its shape; dequantised where they are in blocks.
+    ///
+    /// # Errors
+    /// [`OvisImageError::InvalidFile`] when there is no such tensor,
+    /// [`OvisImageError::UnknownDtype`] when it cannot be read as one of floats.
+    ///
+    /// # Panics
+    /// If `dtype` is not f32, f16 or bf16.
+    pub fn read(&self, name: &str, dtype: DType) -> Result<TensorData> {
+        assert!(
+            matches!(dtype, DType::F32 | DType::F16 | DType::BF16),
+            "TensorSource::read: {dtype:?}"
+        );
+        let Some((file, entry)) = self.entry(name) else {
+            return Err(OvisImageError::InvalidFile {
+                path: self.path.clone(),
+                format: "checkpoint",
+                reason: format!("it has no tensor `{name}`"),
+            });
+        };
+        if !entry.encoding.is_readable() {
+            return Err(OvisImageError::UnknownDtype {
+                path: file.path().to_owned(),
+                tensor: name.to_owned(),
+                dtype: entry.encoding.to_string(),
+            });
+        }
+        let mut buffer = HostBuffer::new(dtype, entry.shape.iter().product());
+        buffer.extend(file.data(entry), &entry.encoding);
+        Ok(buffer.into_data(entry.shape.clone()))
+    }
+
+    pub(super) fn entry(&self, name: &str) -> Option<(&WeightsFile, &TensorEntry)> {
         let file = &self.files[*self.index.get(name)?];
         file.tensors().get(name).map(|entry| (file, entry))
     }
 
     fn open_file_of(folder: &Path, name: &str) -> Result<Self> {
         let path = folder.join(name);
-        Self::from_files(&path, vec![SafetensorsFile::open(&path)?])
+        Self::from_files(&path, vec![WeightsFile::open(&path)?])
     }
 
     fn open_shards(folder: &Path, index_path: &Path) -> Result<Self> {
@@ -124,7 +164,7 @@ impl TensorSource {
             ) {
                 return Err(invalid(format!("it points outside its folder: `{shard}`")));
             }
-            files.push(SafetensorsFile::open(&folder.join(shard))?);
+            files.push(WeightsFile::open(&folder.join(shard))?);
         }
         let source = Self::from_files(folder, files)?;
         for (tensor, shard) in &index.weight_map {
@@ -138,7 +178,7 @@ impl TensorSource {
         Ok(source)
     }
 
-    fn from_files(path: &Path, files: Vec<SafetensorsFile>) -> Result<Self> {
+    fn from_files(path: &Path, files: Vec<WeightsFile>) -> Result<Self> {
         let mut index = BTreeMap::new();
         for (position, file) in files.iter().enumerate() {
             for name in file.tensors().keys() {
@@ -157,6 +197,13 @@ impl TensorSource {
             index,
         })
     }
+}
+
+/// Whether a file's name is that of weights.
+pub(super) fn is_weights_file(name: &str) -> bool {
+    WEIGHT_FILE_ENDINGS
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }
 
 /// The names of a folder's files, sorted.

@@ -8,7 +8,7 @@ use ovis_image::{Checkpoint, CheckpointPaths, OvisImageError, WeightsReport};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::support::{base_model, damaged, load};
+use crate::support::{base_model, damaged, load, request};
 use ovis_image_tests::golden::golden_folder;
 use ovis_image_tests::layouts::copy_folder;
 
@@ -606,6 +606,10 @@ fn a_tokenizer_of_another_vocabulary_is_refused() {
             .collect();
         safetensors::serialize_to_file(tensors, None, &path).unwrap();
     });
-    let error = load(folder.path().to_owned()).unwrap_err();
-    assert!(error.to_string().contains("vocab_size = 300"), "{error}");
+    // Parsed beside the weights: the first prompt says it, and each after it.
+    let pipeline = load(folder.path().to_owned()).unwrap();
+    for _ in 0..2 {
+        let error = pipeline.generate(&request()).unwrap_err();
+        assert!(error.to_string().contains("vocab_size = 300"), "{error}");
+    }
 }

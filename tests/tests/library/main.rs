@@ -4,9 +4,11 @@
 
 mod checkpoint_errors;
 mod differentiable;
+mod gguf;
 mod layouts;
 mod request_errors;
 mod requests;
 mod residency;
 mod sampling;
 mod support;
+mod tiling;

@@ -165,7 +165,8 @@ fn tensors_of_the_wrong_shape_are_refused() {
         &base(zeros([2, 256, 32])).negative_prompt_embeds(zeros([3, 256, 32])),
         "negative_prompt_embeds",
     );
-    let decoded = pipeline().decode_latents(burn::tensor::Tensor::zeros([1, 5, 8, 8], &FlexDevice));
+    let decoded =
+        pipeline().decode_latents(burn::tensor::Tensor::zeros([1, 5, 8, 8], &FlexDevice), None);
     assert!(matches!(
         decoded,
         Err(OvisImageError::ShapeMismatch {

@@ -201,7 +201,7 @@ fn the_loop_is_an_iterator_that_its_caller_owns() {
     assert_eq!(denoiser.total_steps(), 3);
     let sigmas: Vec<f32> = denoiser.by_ref().map(|step| step.sigma).collect();
     assert_eq!(sigmas.len(), 3);
-    let image = pipeline.decode_latents(denoiser.latents()).unwrap();
+    let image = pipeline.decode_latents(denoiser.latents(), None).unwrap();
     let whole = pipeline
         .generate(&request().num_inference_steps(3))
         .unwrap();

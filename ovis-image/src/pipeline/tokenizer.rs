@@ -1,0 +1,86 @@
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use crate::error::{OvisImageError, Result};
+use crate::text_encoder::PromptTokenizer;
+use crate::weights::{Checkpoint, TokenizerFile};
+
+/// A tokenizer that is parsed on a thread of its own while the weights are prepared, and waited
+/// for when first asked for: parsing the release's takes longer than mapping its weights.
+#[derive(Debug, Clone)]
+pub(super) struct PendingTokenizer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    file: TokenizerFile,
+    /// Ids of the text encoder's table.
+    vocab_size: usize,
+    parsing: Mutex<Option<JoinHandle<Result<PromptTokenizer>>>>,
+    parsed: OnceLock<PromptTokenizer>,
+}
+
+impl PendingTokenizer {
+    /// Begins to parse a checkpoint's tokenizer.
+    pub(super) fn start(checkpoint: &Checkpoint) -> Self {
+        let file = checkpoint.tokenizer.clone();
+        let vocab_size = checkpoint.text_encoder.config.vocab_size;
+        // Without a thread it is parsed when asked for.
+        let parsing = Builder::new()
+            .name("tokenizer".into())
+            .spawn({
+                let file = file.clone();
+                move || read(&file, vocab_size)
+            })
+            .ok();
+        Self {
+            shared: Arc::new(Shared {
+                file,
+                vocab_size,
+                parsing: Mutex::new(parsing),
+                parsed: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// The tokenizer, or what is wrong with its file.
+    pub(super) fn get(&self) -> Result<&PromptTokenizer> {
+        let shared = &*self.shared;
+        if let Some(parsed) = shared.parsed.get() {
+            return Ok(parsed);
+        }
+        // Held while waiting, so that a second caller finds the result. A panic of a holder leaves
+        // nothing half-done behind.
+        let mut parsing = shared
+            .parsing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(parsed) = shared.parsed.get() {
+            return Ok(parsed);
+        }
+        let tokenizer = match parsing.take().and_then(|thread| thread.join().ok()) {
+            Some(result) => result?,
+            // Asked for again after an error, which is found again.
+            None => read(&shared.file, shared.vocab_size)?,
+        };
+        Ok(shared.parsed.get_or_init(|| tokenizer))
+    }
+}
+
+fn read(file: &TokenizerFile, vocab_size: usize) -> Result<PromptTokenizer> {
+    let tokenizer = match file {
+        TokenizerFile::Path(path) => PromptTokenizer::from_file(path)?,
+        TokenizerFile::Static(bytes) => PromptTokenizer::from_bytes(bytes, file.name())?,
+    };
+    if tokenizer.vocab_size() > vocab_size {
+        return Err(OvisImageError::config(
+            "text encoder",
+            format!(
+                "vocab_size = {vocab_size}, but the tokenizer has {} ids: they do not belong together",
+                tokenizer.vocab_size()
+            ),
+        ));
+    }
+    Ok(tokenizer)
+}

@@ -1,0 +1,148 @@
+use burn::tensor::{DType, Tensor};
+use serde::Serialize;
+
+use super::AutoencoderKl;
+use crate::backend::OvisOps;
+
+/// Decoding in overlapping square tiles whose seams are blended: memory for one tile instead of
+/// the image. The result is not that of a whole decode, since normalisation and attention see one
+/// tile only; it is diffusers' `enable_tiling` with the same sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct VaeTiling {
+    /// Side of a tile, pixels.
+    pub(crate) tile: usize,
+    /// How far neighbours overlap, pixels.
+    pub(crate) overlap: usize,
+}
+
+impl VaeTiling {
+    /// Tiles of so many pixels a side that overlap by a quarter, diffusers' default.
+    pub fn new(tile: usize) -> Self {
+        Self {
+            tile,
+            overlap: tile / 4,
+        }
+    }
+
+    /// Another overlap, in pixels: less than the tile.
+    pub fn overlap(mut self, overlap: usize) -> Self {
+        self.overlap = overlap;
+        self
+    }
+}
+
+/// Tiles narrower than this, in latents, leave nothing for attention to see.
+const MIN_TILE_LATENTS: usize = 8;
+
+impl VaeTiling {
+    /// What is wrong with the sizes for a VAE that magnifies by `scale`.
+    pub(crate) fn fault(self, scale: usize) -> Option<String> {
+        let Self { tile, overlap } = self;
+        if tile < MIN_TILE_LATENTS * scale {
+            Some(format!(
+                "tiles of {tile} pixels; the least is {}",
+                MIN_TILE_LATENTS * scale
+            ))
+        } else if overlap >= tile {
+            Some(format!(
+                "an overlap of {overlap} pixels of tiles of {tile}: it must be less"
+            ))
+        } else if !tile.is_multiple_of(scale) || !overlap.is_multiple_of(scale) {
+            Some(format!(
+                "tiles of {tile} pixels that overlap by {overlap}: both must be multiples of {scale}"
+            ))
+        } else {
+            None
+        }
+    }
+}
+
+impl<B: OvisOps> AutoencoderKl<B> {
+    /// [`decode`](Self::decode) tile by tile (diffusers: `AutoencoderKL.tiled_decode`).
+    ///
+    /// # Shapes
+    /// - `latents`: `[batch, latent channels, height, width]`
+    /// - output: `[batch, 3, height * scale, width * scale]`, f32
+    ///
+    /// # Panics
+    /// On tiles that are smaller than 8 latents a side, overlap wholly, or are no multiple of the
+    /// scale.
+    pub fn decode_tiled(&self, latents: Tensor<B, 4>, tiling: VaeTiling) -> Tensor<B, 4> {
+        let scale = 1 << (self.decoder.up_blocks.len() - 1);
+        let fault = tiling.fault(scale);
+        assert!(
+            fault.is_none(),
+            "decode_tiled: {}",
+            fault.unwrap_or_default()
+        );
+        let [_, _, height, width] = latents.dims();
+        let tile = tiling.tile / scale;
+        let stride = tile - tiling.overlap / scale;
+        if height <= tile && width <= tile {
+            return self.decode(latents).cast(DType::F32);
+        }
+
+        // Blended tiles of the row above: seams run from what is seen, as in diffusers.
+        let mut above: Vec<Tensor<B, 4>> = Vec::new();
+        let mut bands = Vec::new();
+        for y in (0..height).step_by(stride) {
+            let mut row: Vec<Tensor<B, 4>> = Vec::new();
+            for (column, x) in (0..width).step_by(stride).enumerate() {
+                let part = latents.clone().narrow(2, y, tile.min(height - y)).narrow(
+                    3,
+                    x,
+                    tile.min(width - x),
+                );
+                let mut decoded = self.decode(part).cast(DType::F32);
+                if let Some(upper) = above.get(column) {
+                    decoded = blend(upper.clone(), decoded, tiling.overlap, 2);
+                }
+                if let Some(left) = row.last() {
+                    decoded = blend(left.clone(), decoded, tiling.overlap, 3);
+                }
+                row.push(decoded);
+            }
+            let limit = stride * scale;
+            let cropped = row.iter().map(|tile| crop(tile.clone(), limit)).collect();
+            bands.push(Tensor::cat(cropped, 3));
+            above = row;
+        }
+        Tensor::cat(bands, 2)
+    }
+}
+
+/// The first `limit` rows and columns.
+fn crop<B: OvisOps>(tile: Tensor<B, 4>, limit: usize) -> Tensor<B, 4> {
+    let [_, _, height, width] = tile.dims();
+    tile.narrow(2, 0, limit.min(height))
+        .narrow(3, 0, limit.min(width))
+}
+
+/// Fades from the end of `before` to the start of `after` along an axis, over at most `extent`.
+fn blend<B: OvisOps>(
+    before: Tensor<B, 4>,
+    after: Tensor<B, 4>,
+    extent: usize,
+    axis: usize,
+) -> Tensor<B, 4> {
+    let (ends, size) = (before.dims()[axis], after.dims()[axis]);
+    let extent = extent.min(ends).min(size);
+    if extent == 0 {
+        return after;
+    }
+    let mut shape = [1; 4];
+    shape[axis] = extent;
+    let weight = Tensor::<B, 1, burn::tensor::Int>::arange(0..extent as i64, &after.device())
+        .float()
+        .cast(DType::F32)
+        .div_scalar(extent as f64)
+        .reshape(shape);
+    let end = before.narrow(axis, ends - extent, extent);
+    let start = after.clone().narrow(axis, 0, extent);
+    // end + (start - end) * weight: one operand that is broadcast.
+    let seam = end.clone() + (start - end) * weight;
+    match size - extent {
+        0 => seam,
+        rest => Tensor::cat(vec![seam, after.narrow(axis, extent, rest)], axis),
+    }
+}
