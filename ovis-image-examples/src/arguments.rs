@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{ArgAction, Parser};
 use ovis_image::device::DeviceSpec;
 use ovis_image::vae::VaeTiling;
-use ovis_image::{GenerationRequest, LoadOptions, Residency, Schedule, WeightDtype};
+use ovis_image::{GenerationRequest, LoadOptions, Quantisation, Residency, Schedule, WeightDtype};
 
 use crate::dump;
 use crate::model::{Model, ModelArguments};
@@ -53,6 +53,19 @@ pub struct Arguments {
     /// and give their memory back: a third less for the release, and a little slower
     #[arg(long)]
     pub low_memory: bool,
+    /// Round the weights of the transformer's blocks when loading: q8_0 (8 bits) or q4_0 (4 bits)
+    #[arg(long, value_name = "FORMAT")]
+    pub quantize: Option<Quantisation>,
+    /// With --quantize: leave the double blocks alone, a quarter of the transformer
+    #[arg(long, requires = "quantize")]
+    pub protect_double_blocks: bool,
+    /// Widen the weights of a GGUF file once, when loading: more memory, quicker steps
+    #[arg(long)]
+    pub expand_quantized: bool,
+    /// How many of the transformer's blocks leave their weights in the checkpoint and are read at
+    /// each step, while others compute
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub stream_blocks: usize,
     /// Decode in tiles of so many pixels a side, blended where they overlap: less memory for large
     /// pictures, which come out a little different
     #[arg(long, value_name = "PIXELS")]
@@ -85,10 +98,17 @@ impl Arguments {
             true => Residency::File,
             false => Residency::Device,
         };
-        LoadOptions::new()
+        let mut options = LoadOptions::new()
             .dtype(dtype)
             .text_encoder_residency(residency)
             .modulation_residency(residency)
+            .protect_double_blocks(self.protect_double_blocks)
+            .expand_quantised(self.expand_quantized)
+            .streamed_blocks(self.stream_blocks);
+        if let Some(quantisation) = self.quantize {
+            options = options.quantisation(quantisation);
+        }
+        options
     }
 
     /// What to generate; reads the noise, if a file was given.

@@ -52,4 +52,6 @@ pub use pipeline::{
     Seeds, WeightDtype,
 };
 pub use sampling::Schedule;
-pub use weights::{Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Layout, Residency};
+pub use weights::{
+    Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Layout, Quantisation, Residency,
+};

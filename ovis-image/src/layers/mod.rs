@@ -8,11 +8,14 @@ mod conv;
 mod group_norm;
 mod linear;
 mod rms_norm;
+mod streaming;
 
 pub use conv::ConvLayer;
 pub use group_norm::GroupNormLayer;
 pub use linear::LinearLayer;
 pub use rms_norm::RmsNormLayer;
+
+pub(crate) use streaming::{Streamed, fold_blocks, stream_absent_weights};
 
 use crate::backend::OvisOps;
 use burn::module::{Param, ParamId};

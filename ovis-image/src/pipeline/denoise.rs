@@ -5,7 +5,6 @@ use crate::backend::OvisOps;
 use crate::ops::{RotaryTable, unpack_latents};
 use crate::sampling::{FlowMatchEulerScheduler, classifier_free_guidance};
 use crate::transformer::{OvisImageTransformer, StepModulation, TransformerInput};
-use crate::weights::Residency;
 
 /// The sampling loop as an iterator: each call of `next` is one step, so that the caller owns
 /// progress, previews and cancellation.
@@ -29,7 +28,8 @@ pub struct Denoiser<'a, B: Backend> {
     pub(super) completed: usize,
     /// Of the steps from `completed` rounded down to a multiple of [`MODULATED_STEPS`] on.
     pub(super) modulation: Option<StepModulation<B>>,
-    pub(super) modulation_residency: Residency,
+    /// Whether its weights are read when used, and given back.
+    pub(super) modulation_is_absent: bool,
 }
 
 /// Steps whose modulation is computed at once: enough to read its weights once for most schedules,
@@ -76,9 +76,9 @@ impl<B: OvisOps> Denoiser<'_, B> {
                 .map(|sigma| self.scheduler.model_timestep(*sigma, self.dtype))
                 .collect();
             let conditioning = self.transformer.conditioning(&timesteps);
-            match self.modulation_residency {
-                Residency::Device => self.transformer.modulation(conditioning),
-                Residency::File => self.transformer.modulation_of_copies(conditioning),
+            match self.modulation_is_absent {
+                false => self.transformer.modulation(conditioning),
+                true => self.transformer.modulation_of_copies(conditioning),
             }
         });
         let current = modulation.item(index);
@@ -89,9 +89,9 @@ impl<B: OvisOps> Denoiser<'_, B> {
     /// The guided prediction of the current step, in f32.
     fn velocity(&mut self) -> Tensor<B, 3> {
         let modulation = self.modulation();
-        let predict = |prompt_embeds: &Tensor<B, 3>| {
+        let predict = |latents: &Tensor<B, 3>, prompt_embeds: &Tensor<B, 3>| {
             let input = TransformerInput {
-                latents: self.latents.clone().cast(self.dtype),
+                latents: latents.clone().cast(self.dtype),
                 prompt_embeds: prompt_embeds.clone(),
                 timesteps: &[],
                 rope: &self.rope,
@@ -100,13 +100,30 @@ impl<B: OvisOps> Denoiser<'_, B> {
                 .forward_modulated(input, &modulation)
                 .cast(DType::F32)
         };
-        let conditional = predict(&self.prompt_embeds);
-        match &self.negative_prompt_embeds {
-            Some(negative) => {
-                classifier_free_guidance(conditional, predict(negative), self.guidance_scale)
+        let Some(negative) = &self.negative_prompt_embeds else {
+            return predict(&self.latents, &self.prompt_embeds);
+        };
+        // One pass for both where weights are read for it; else two, which take less memory.
+        let (conditional, unconditional) = match self.transformer.streamed_blocks() {
+            0 => (
+                predict(&self.latents, &self.prompt_embeds),
+                predict(&self.latents, negative),
+            ),
+            _ => {
+                let twice =
+                    |a: &Tensor<B, 3>, b: &Tensor<B, 3>| Tensor::cat(vec![a.clone(), b.clone()], 0);
+                let both = predict(
+                    &twice(&self.latents, &self.latents),
+                    &twice(&self.prompt_embeds, negative),
+                );
+                let images = both.dims()[0] / 2;
+                (
+                    both.clone().narrow(0, 0, images),
+                    both.narrow(0, images, images),
+                )
             }
-            None => conditional,
-        }
+        };
+        classifier_free_guidance(conditional, unconditional, self.guidance_scale)
     }
 }
 

@@ -6,7 +6,6 @@ use super::pretrained::OvisImagePipeline;
 use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Phase, Result};
 use crate::text_encoder::{MAX_PROMPT_TOKENS, PREFIX_TOKENS, TextEncoderInput, TokenizedPrompt};
-use crate::weights::Residency;
 
 /// Prompts as the transformer reads them.
 #[derive(Debug, Clone)]
@@ -115,15 +114,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
 
     /// The encoder's output for a prompt's tokens, `[1, tokens, hidden]`.
     fn hidden_states(&self, ids: &[u32]) -> Tensor<B, 3> {
-        // A clone of parameters that are in the file reads them for itself and gives them back.
-        let own_copy;
-        let text_encoder = match self.text_encoder_residency {
-            Residency::Device => &self.text_encoder,
-            Residency::File => {
-                own_copy = self.text_encoder.clone();
-                &own_copy
-            }
-        };
+        let text_encoder = &self.text_encoder;
         let rows = self.embedding_rows.as_ref();
         match rows.and_then(|rows| rows.gather(ids)) {
             Some(rows) => {

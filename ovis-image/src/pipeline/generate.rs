@@ -300,7 +300,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             dtype,
             completed: 0,
             modulation: None,
-            modulation_residency: self.modulation_residency,
+            modulation_is_absent: self.modulation_is_absent,
         }
     }
 

@@ -8,6 +8,7 @@ mod image;
 mod memory;
 mod options;
 mod output;
+mod placement;
 mod pretrained;
 mod progress;
 mod request;

@@ -5,7 +5,7 @@ use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{OvisImageError, Result};
-use crate::weights::Residency;
+use crate::weights::{Quantisation, Residency};
 
 /// The element type of weights and activations. Normalisation, rotation and sampling are f32
 /// whatever this says.
@@ -30,6 +30,10 @@ pub struct LoadOptions {
     pub(super) text_encoder_residency: Residency,
     pub(super) modulation_residency: Residency,
     pub(super) in_place: bool,
+    pub(super) expand_quantised: bool,
+    pub(super) quantisation: Option<Quantisation>,
+    pub(super) protect_double_blocks: bool,
+    pub(super) streamed_blocks: usize,
 }
 
 impl Default for LoadOptions {
@@ -41,6 +45,10 @@ impl Default for LoadOptions {
             text_encoder_residency: Residency::default(),
             modulation_residency: Residency::default(),
             in_place: true,
+            expand_quantised: false,
+            quantisation: None,
+            protect_double_blocks: false,
+            streamed_blocks: 0,
         }
     }
 }
@@ -93,6 +101,35 @@ impl LoadOptions {
     /// overwritten while the pipeline lives; on Unix, deleting or replacing them does no harm.
     pub fn in_place(mut self, in_place: bool) -> Self {
         self.in_place = in_place;
+        self
+    }
+
+    /// Rounds the weights of the transformer's blocks to 8 or 4 bits when they are loaded, and widens
+    /// each block's while the block before it computes. Modulation, norms, biases and embedders are
+    /// left alone.
+    pub fn quantisation(mut self, quantisation: Quantisation) -> Self {
+        self.quantisation = Some(quantisation);
+        self
+    }
+
+    /// Whether [`quantisation`](Self::quantisation) leaves the double blocks alone, a quarter of the
+    /// transformer on which its quality depends the most.
+    pub fn protect_double_blocks(mut self, protect: bool) -> Self {
+        self.protect_double_blocks = protect;
+        self
+    }
+
+    /// Whether weights that a GGUF file holds in blocks are widened once, when loaded; by default
+    /// they stay in the file and are widened for each use, which takes a fraction of the memory.
+    pub fn expand_quantised(mut self, expand: bool) -> Self {
+        self.expand_quantised = expand;
+        self
+    }
+
+    /// How many of the transformer's blocks leave their weights in the file: each of them is read
+    /// for each forward, while others compute.
+    pub fn streamed_blocks(mut self, blocks: usize) -> Self {
+        self.streamed_blocks = blocks;
         self
     }
 

@@ -7,6 +7,7 @@ use burn::tensor::backend::Backend;
 
 use super::check::Requirements;
 use super::options::{LoadOptions, WeightDtype};
+use super::placement::EMBEDDING;
 use super::tokenizer::PendingTokenizer;
 use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Phase, Result};
@@ -36,13 +37,10 @@ pub struct OvisImagePipeline<B: Backend> {
     /// The embeddings of the empty prompt, which is every request's negative one unless it says
     /// otherwise: `[1, 256, context]`.
     pub(super) empty_prompt: Arc<OnceLock<Tensor<B, 3>>>,
-    pub(super) text_encoder_residency: Residency,
-    pub(super) modulation_residency: Residency,
+    /// Whether the weights of the modulation are read when used, and given back.
+    pub(super) modulation_is_absent: bool,
     load_time: Duration,
 }
-
-/// The path of the embedding table among the text encoder's parameters.
-const EMBEDDING: &str = "embedding";
 
 impl<B: OvisOps> OvisImagePipeline<B> {
     /// Loads a checkpoint folder in any of its layouts.
@@ -104,6 +102,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             transformer,
             vae,
         } = Models::load(checkpoint, &options, device)?;
+        let modulation_is_absent = transformer.modulation_is_absent();
         let pipeline = Self {
             text_encoder,
             transformer,
@@ -115,8 +114,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
                 dtype.to_burn(),
             ),
             empty_prompt: Arc::default(),
-            text_encoder_residency: options.text_encoder_residency,
-            modulation_residency: options.modulation_residency,
+            modulation_is_absent,
             tokenizer,
             scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
             requirements: Requirements::new(checkpoint, &options, is_host::<B>(device))?,
@@ -164,14 +162,13 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         self.text_encoder = text_encoder;
         self.embedding_rows = None;
         self.empty_prompt = Arc::default();
-        self.text_encoder_residency = Residency::Device;
         self
     }
 
     /// The same pipeline with another denoiser.
     pub fn with_transformer(mut self, transformer: OvisImageTransformer<B>) -> Self {
         self.transformer = transformer;
-        self.modulation_residency = Residency::Device;
+        self.modulation_is_absent = false;
         self
     }
 
@@ -246,8 +243,8 @@ struct Models<B: Backend> {
 
 impl<B: OvisOps> Models<B> {
     fn load(checkpoint: &Checkpoint, options: &LoadOptions, device: &B::Device) -> Result<Self> {
-        let (text_encoder, transformer) = (&checkpoint.text_encoder, &checkpoint.transformer);
-        let vae = &checkpoint.vae;
+        let (encoder, vae) = (&checkpoint.text_encoder, &checkpoint.vae);
+        let transformer = &checkpoint.transformer;
         let weights = |part, source, table, dtype: WeightDtype| PartWeights {
             part,
             source,
@@ -255,40 +252,38 @@ impl<B: OvisOps> Models<B> {
             dtype: dtype.to_burn(),
             in_place: options.in_place && computes_in_place::<B>(device),
         };
+        let mut text_encoder = load_weights(
+            encoder.config.init(device),
+            weights(
+                "text encoder",
+                &encoder.source,
+                &encoder.table,
+                options.dtype,
+            ),
+            |parameter| options.text_encoder_placement(parameter),
+            device,
+        )?;
+        text_encoder.stream_absent_weights();
+        let mut denoiser = load_weights(
+            transformer.config.init(device),
+            weights(
+                "transformer",
+                &transformer.source,
+                &transformer.table,
+                options.dtype,
+            ),
+            |parameter| options.transformer_placement(&transformer.config, parameter),
+            device,
+        )?;
+        denoiser.stream_absent_weights();
         Ok(Self {
-            text_encoder: load_weights(
-                text_encoder.config.init(device),
-                weights(
-                    "text encoder",
-                    &text_encoder.source,
-                    &text_encoder.table,
-                    options.dtype,
-                ),
-                |path| match path {
-                    EMBEDDING => Residency::File,
-                    _ => options.text_encoder_residency,
-                },
-                device,
-            )?,
-            transformer: load_weights(
-                transformer.config.init(device),
-                weights(
-                    "transformer",
-                    &transformer.source,
-                    &transformer.table,
-                    options.dtype,
-                ),
-                |path| match path.contains("modulation.") {
-                    true => options.modulation_residency,
-                    false => Residency::Device,
-                },
-                device,
-            )?,
+            text_encoder,
+            transformer: denoiser,
             vae: load_weights(
                 vae.config.init(device),
                 weights("VAE", &vae.source, &vae.table, options.resolved_vae_dtype()),
                 // Text to image decodes only: the encoder is read when a picture is first encoded.
-                |path| match path.starts_with("encoder.") {
+                |parameter| match parameter.path.starts_with("encoder.") {
                     true => Residency::File,
                     false => Residency::Device,
                 },

@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use super::{TextAttention, TextFeedForward};
 use crate::backend::OvisOps;
 use crate::config::TextEncoderConfig;
-use crate::layers::RmsNormLayer;
+use crate::layers::{RmsNormLayer, Streamed};
 use crate::ops::{AttentionMask, RotaryTable};
 
 /// One pre-norm block of the text encoder.
@@ -19,6 +19,18 @@ pub struct TextBlock<B: Backend> {
     pub feed_forward_norm: RmsNormLayer<B>,
     /// SwiGLU.
     pub feed_forward: TextFeedForward<B>,
+    /// Whether its weights are read for each forward and given back after it.
+    streamed: bool,
+}
+
+impl<B: Backend> Streamed<B> for TextBlock<B> {
+    fn is_streamed(&self) -> bool {
+        self.streamed
+    }
+
+    fn set_streamed(&mut self, streamed: bool) {
+        self.streamed = streamed;
+    }
 }
 
 impl<B: OvisOps> TextBlock<B> {
@@ -30,6 +42,7 @@ impl<B: OvisOps> TextBlock<B> {
             attention: TextAttention::new(config, device),
             feed_forward_norm: RmsNormLayer::new(hidden, eps, device),
             feed_forward: TextFeedForward::new(hidden, config.intermediate_size, device),
+            streamed: false,
         }
     }
 

@@ -5,7 +5,7 @@ use burn::tensor::{Bool, Int, Tensor};
 use super::TextBlock;
 use crate::backend::OvisOps;
 use crate::config::TextEncoderConfig;
-use crate::layers::{RmsNormLayer, uniform_param};
+use crate::layers::{RmsNormLayer, fold_blocks, stream_absent_weights, uniform_param};
 use crate::ops::{AttentionMask, RotaryTable};
 
 /// The Qwen3 language model up to its final norm (transformers: `Qwen3Model`).
@@ -49,6 +49,13 @@ impl TextEncoderConfig {
     }
 }
 
+impl<B: Backend> TextEncoder<B> {
+    /// Streams the blocks that have a weight which is not there yet.
+    pub(crate) fn stream_absent_weights(&mut self) {
+        stream_absent_weights(&mut self.blocks);
+    }
+}
+
 impl<B: OvisOps> TextEncoder<B> {
     /// The last hidden state after the final norm. Rows of padding mean nothing; real rows never
     /// see them, because attention is causal and padding stands on the right.
@@ -86,10 +93,9 @@ impl<B: OvisOps> TextEncoder<B> {
         let rope =
             RotaryTable::from_positions(&positions, &[self.head_dim], self.rope_theta, &device);
 
-        let mut hidden_states = inputs_embeds;
-        for block in &self.blocks {
-            hidden_states = block.forward(hidden_states, &rope, mask.clone());
-        }
+        let hidden_states = fold_blocks(&self.blocks, inputs_embeds, |hidden_states, _, block| {
+            block.forward(hidden_states, &rope, mask.clone())
+        });
         self.final_norm.forward(hidden_states)
     }
 }

@@ -22,6 +22,8 @@ pub struct DoubleStreamBlock<B: Backend> {
     pub text_attention: StreamAttention<B>,
     /// SwiGLU of the text stream.
     pub text_feed_forward: FeedForward<B>,
+    /// Whether its weights are read for each forward and given back after it.
+    pub(super) streamed: bool,
 }
 
 /// The two streams of a double block.
@@ -65,6 +67,7 @@ impl<B: OvisOps> DoubleStreamBlock<B> {
             text_modulation: Modulation::new(hidden, 2, device),
             text_attention: StreamAttention::new(config, device),
             text_feed_forward: FeedForward::new(hidden, inner, device),
+            streamed: false,
         }
     }
 

@@ -8,6 +8,7 @@ mod feed_forward;
 mod final_layer;
 mod model;
 mod modulation;
+mod residency;
 mod self_attention;
 mod single_block;
 mod step_modulation;

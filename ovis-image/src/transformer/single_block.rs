@@ -19,6 +19,8 @@ pub struct SingleStreamBlock<B: Backend> {
     pub qk_norm: QkNorm<B>,
     /// `hidden + inner -> hidden`, columns (attention, MLP).
     pub output: LinearLayer<B>,
+    /// Whether its weights are read for each forward and given back after it.
+    pub(super) streamed: bool,
 }
 
 impl<B: OvisOps> SingleStreamBlock<B> {
@@ -30,6 +32,7 @@ impl<B: OvisOps> SingleStreamBlock<B> {
             qkv_mlp: LinearLayer::new(hidden, 3 * hidden + 2 * inner, device),
             qk_norm: QkNorm::new(config, device),
             output: LinearLayer::new(hidden + inner, hidden, device),
+            streamed: false,
         }
     }
 

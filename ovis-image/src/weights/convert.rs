@@ -2,6 +2,7 @@
 
 use burn::tensor::{DType, TensorData};
 use bytemuck::Pod;
+use bytemuck::allocation::zeroed_vec;
 use half::{bf16, f16};
 
 use super::dequantise::{self, MAX_BLOCK_ELEMENTS};
@@ -15,8 +16,15 @@ pub(super) fn is_stored_as(on_disk: &Encoding, dtype: DType) -> bool {
     )
 }
 
-/// Collects pieces of a tensor in their target dtype; one allocation of the final size.
-pub(super) enum HostBuffer {
+/// Collects pieces of a tensor in their target dtype; one allocation of the final size, whose pages
+/// are touched only once.
+pub(super) struct HostBuffer {
+    values: Values,
+    /// Elements that are there already.
+    filled: usize,
+}
+
+enum Values {
     F32(Vec<f32>),
     F16(Vec<f16>),
     BF16(Vec<bf16>),
@@ -25,28 +33,40 @@ pub(super) enum HostBuffer {
 impl HostBuffer {
     /// A buffer for `elements` of `dtype`; every dtype but the two halves is read as f32.
     pub(super) fn new(dtype: DType, elements: usize) -> Self {
-        match dtype {
-            DType::F16 => Self::F16(Vec::with_capacity(elements)),
-            DType::BF16 => Self::BF16(Vec::with_capacity(elements)),
-            _ => Self::F32(Vec::with_capacity(elements)),
+        Self {
+            values: match dtype {
+                DType::F16 => Values::F16(zeroed_vec(elements)),
+                DType::BF16 => Values::BF16(zeroed_vec(elements)),
+                _ => Values::F32(zeroed_vec(elements)),
+            },
+            filled: 0,
         }
     }
 
-    /// Appends a piece: whole blocks of a readable encoding.
+    /// Appends a piece: whole blocks of a readable encoding, as many as there is room for.
     pub(super) fn extend(&mut self, bytes: &[u8], source: &Encoding) {
-        match self {
-            Self::F32(values) => append(values, bytes, source),
-            Self::F16(values) => append(values, bytes, source),
-            Self::BF16(values) => append(values, bytes, source),
-        }
+        let from = self.filled;
+        self.filled += match &mut self.values {
+            Values::F32(values) => fill(&mut values[from..], bytes, source),
+            Values::F16(values) => fill(&mut values[from..], bytes, source),
+            Values::BF16(values) => fill(&mut values[from..], bytes, source),
+        };
     }
 
     /// The collected elements as a tensor's data.
     pub(super) fn into_data(self, shape: Vec<usize>) -> TensorData {
-        match self {
-            Self::F32(values) => TensorData::new(values, shape),
-            Self::F16(values) => TensorData::new(values, shape),
-            Self::BF16(values) => TensorData::new(values, shape),
+        match self.values {
+            Values::F32(values) => TensorData::new(values, shape),
+            Values::F16(values) => TensorData::new(values, shape),
+            Values::BF16(values) => TensorData::new(values, shape),
+        }
+    }
+
+    /// The collected elements of a buffer of f32.
+    pub(super) fn as_f32(&self) -> Option<&[f32]> {
+        match &self.values {
+            Values::F32(values) => Some(values),
+            Values::F16(_) | Values::BF16(_) => None,
         }
     }
 }
@@ -86,21 +106,20 @@ impl Element for bf16 {
 /// Elements for which a further thread is worth its start; a multiple of every block.
 const PER_THREAD: usize = 1 << 20;
 
-fn append<T: Element>(values: &mut Vec<T>, bytes: &[u8], source: &Encoding) {
+/// Fills the beginning of `output`; returns how many elements the bytes were.
+fn fill<T: Element>(output: &mut [T], bytes: &[u8], source: &Encoding) -> usize {
+    let Some(block) = source.block() else {
+        return 0;
+    };
+    let elements = (bytes.len() / block.bytes * block.elements).min(output.len());
+    let output = &mut output[..elements];
     if cfg!(target_endian = "little")
         && *source == T::STORED
         && let Ok(same) = bytemuck::try_cast_slice(bytes)
     {
-        values.extend_from_slice(same);
-        return;
+        output.copy_from_slice(&same[..elements]);
+        return elements;
     }
-    let Some(block) = source.block() else {
-        return;
-    };
-    let elements = bytes.len() / block.bytes * block.elements;
-    let filled = values.len();
-    values.resize(filled + elements, T::zeroed());
-    let output = &mut values[filled..];
 
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = threads.min(elements.div_ceil(PER_THREAD)).max(1);
@@ -121,6 +140,7 @@ fn append<T: Element>(values: &mut Vec<T>, bytes: &[u8], source: &Encoding) {
             convert(output, bytes, source);
         }
     });
+    elements
 }
 
 /// Fills `output` from as many whole blocks.

@@ -1,24 +1,23 @@
 //! Loading with every tensor accounted for. First a plan is made from shapes alone, and all that
 //! does not fit is reported at once; only then are bytes read, one tensor at a time. Parameters that
-//! stay in the file are planned like the others and read when used.
+//! are not kept on the device are planned like the others and read when used.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{AllocationProperty, Bytes, DType, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Shape, Tensor, TensorData};
 
-use super::convert::{HostBuffer, is_stored_as};
-use super::dequantise;
-use super::files::{TensorEntry, WeightsFile};
-use super::names::{NameTable, Piece};
+use super::names::NameTable;
+use super::plan::{Plan, plan};
+use super::quantise::Quantisation;
 use super::source::TensorSource;
-use crate::error::{OvisImageError, Result, WeightsReport, WrongShape};
+use crate::error::Result;
 
 /// Where a parameter is before it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Residency {
     /// On the device, from loading on.
     #[default]
@@ -26,6 +25,21 @@ pub enum Residency {
     /// In the checkpoint's file. Its first use reads it; a clone of its module made before that
     /// reads for itself alone and gives the memory back when dropped.
     File,
+    /// In the host's memory, rounded to blocks when loaded; widened as [`File`](Self::File) reads.
+    /// On the device like the others if its rows are no whole number of blocks.
+    Quantised(Quantisation),
+}
+
+/// A parameter of which a [`Residency`] is asked.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct ParameterInfo<'a> {
+    /// For example `double_blocks.0.image_attention.qkv.weight`.
+    pub path: &'a str,
+    /// Its axes.
+    pub shape: &'a [usize],
+    /// Whether the file holds it in ggml's blocks.
+    pub quantised: bool,
 }
 
 /// Where a model's weights come from and what they become.
@@ -46,7 +60,7 @@ pub struct PartWeights<'a> {
 }
 
 /// Fills a model's parameters from a checkpoint in the dtype asked for; `residency` tells of each
-/// parameter's path (`double_blocks.0.image_attention.qkv.weight`) where it shall be.
+/// parameter where it shall be.
 ///
 /// Host memory peaks at the largest tensor: each is read from the map, converted, and sent to the
 /// device before the next.
@@ -61,7 +75,7 @@ pub struct PartWeights<'a> {
 pub fn load_weights<B: Backend, M: Module<B>>(
     module: M,
     weights: PartWeights<'_>,
-    residency: impl Fn(&str) -> Residency,
+    residency: impl Fn(ParameterInfo<'_>) -> Residency,
     device: &B::Device,
 ) -> Result<M> {
     let PartWeights {
@@ -88,16 +102,6 @@ pub fn load_weights<B: Backend, M: Module<B>>(
     }))
 }
 
-/// Where each parameter's elements come from.
-type Plan = BTreeMap<String, PlannedTensor>;
-
-#[derive(Clone)]
-struct PlannedTensor {
-    shape: Vec<usize>,
-    /// Names in the source.
-    pieces: Vec<Piece<String>>,
-}
-
 /// Our parameters' paths and shapes, taken without materialising any.
 #[derive(Default)]
 struct ParameterShapes {
@@ -120,197 +124,6 @@ impl<B: Backend> ModuleVisitor<B> for ParameterShapes {
     }
 }
 
-fn plan(
-    part: &'static str,
-    source: &TensorSource,
-    table: &NameTable,
-    parameters: &BTreeMap<String, Vec<usize>>,
-) -> Result<Plan> {
-    let mut report = WeightsReport {
-        source: source.path().to_owned(),
-        part,
-        ..WeightsReport::default()
-    };
-    let mut originals: BTreeMap<String, &str> = BTreeMap::new();
-    for name in source.names() {
-        if let Some(normal) = table.normalise(name)
-            && let Some(other) = originals.insert(normal, name)
-        {
-            report
-                .unexpected
-                .push(format!("{name} (the same tensor as {other})"));
-        }
-    }
-
-    let mut used = BTreeSet::new();
-    let mut plan = Plan::new();
-    for (path, shape) in parameters {
-        let Some(pieces) = table.pieces(path) else {
-            report
-                .missing
-                .push(format!("{path} (no name for it in this layout)"));
-            continue;
-        };
-        let mut found = Vec::with_capacity(pieces.len());
-        for piece in pieces {
-            let normal = piece.name();
-            match originals.get(normal) {
-                Some(original) => {
-                    used.insert(normal.clone());
-                    found.push(piece.map(|_| (*original).to_owned()));
-                }
-                None if report.missing.contains(normal) => {}
-                None => report.missing.push(normal.clone()),
-            }
-        }
-        let complete = table.pieces(path).map_or(0, |pieces| pieces.len()) == found.len();
-        if complete {
-            if let Some(wrong) = shape_mismatch(source, &found, shape) {
-                report.wrong_shape.push(wrong);
-            }
-            plan.insert(
-                path.clone(),
-                PlannedTensor {
-                    shape: shape.clone(),
-                    pieces: found,
-                },
-            );
-        }
-    }
-    report.unexpected.extend(
-        originals
-            .iter()
-            .filter(|(normal, _)| !used.contains(*normal))
-            .map(|(_, original)| (*original).to_owned()),
-    );
-    if !report.is_clean() {
-        return Err(OvisImageError::Weights(Box::new(report)));
-    }
-    check_elements(source, &plan)?;
-    Ok(plan)
-}
-
-/// Compares the stacked pieces with the parameter; trailing axes of 1 do not count, so that a 1x1
-/// convolution can fill a linear layer.
-fn shape_mismatch(
-    source: &TensorSource,
-    pieces: &[Piece<String>],
-    expected: &[usize],
-) -> Option<WrongShape> {
-    fn trimmed(mut shape: &[usize]) -> &[usize] {
-        while let [head @ .., 1] = shape {
-            if head.is_empty() {
-                break;
-            }
-            shape = head;
-        }
-        shape
-    }
-    let names: Vec<&str> = pieces.iter().map(|piece| piece.name().as_str()).collect();
-    let wrong = |expected: Vec<usize>, tensor: String, actual: &[usize]| {
-        Some(WrongShape {
-            tensor,
-            expected,
-            actual: actual.to_vec(),
-        })
-    };
-    let columns = &trimmed(expected)[1..];
-    let mut rows = 0;
-    let mut square_rows = None;
-    for piece in pieces {
-        let actual = source.shape(piece.name())?;
-        let shape = trimmed(actual);
-        let [piece_rows, piece_columns @ ..] = shape else {
-            return wrong(expected.to_vec(), piece.name().clone(), actual);
-        };
-        let half = *piece_rows / 2;
-        let (taken, halvable) = match piece {
-            Piece::Whole(_) | Piece::Square(_) => (*piece_rows, true),
-            Piece::FirstHalf(_) | Piece::SecondHalf(_) => (half, piece_rows % 2 == 0),
-        };
-        let square = match piece {
-            Piece::Square(_) => {
-                let side =
-                    *square_rows.get_or_insert(columns.first().copied().unwrap_or(*piece_rows));
-                taken == side
-            }
-            _ => true,
-        };
-        if piece_columns != columns || !halvable || !square {
-            let mut needed = match (piece, square_rows) {
-                (Piece::Square(_), Some(side)) => vec![side],
-                (Piece::FirstHalf(_) | Piece::SecondHalf(_), _) => {
-                    vec![2 * expected[0] / pieces.len()]
-                }
-                _ if pieces.len() == 1 => vec![expected[0]],
-                _ => vec![*piece_rows],
-            };
-            needed.extend(columns);
-            return wrong(needed, piece.name().clone(), actual);
-        }
-        rows += taken;
-    }
-    if rows != expected[0] {
-        let actual = source.shape(pieces[pieces.len() - 1].name())?;
-        if pieces.len() == 1 {
-            return wrong(
-                match pieces[0] {
-                    Piece::Whole(_) | Piece::Square(_) => expected.to_vec(),
-                    _ => [&[2 * expected[0]], columns].concat(),
-                },
-                names[0].to_owned(),
-                actual,
-            );
-        }
-        return wrong(
-            expected.to_vec(),
-            names.join(" + "),
-            &[&[rows], columns].concat(),
-        );
-    }
-    None
-}
-
-/// Refuses what cannot be read as weights, and scales that are not finite: each makes a whole block
-/// of weights NaN, and the picture black.
-fn check_elements(source: &TensorSource, plan: &Plan) -> Result<()> {
-    for name in plan
-        .values()
-        .flat_map(|tensor| &tensor.pieces)
-        .map(Piece::name)
-    {
-        let Some((file, entry)) = source.entry(name) else {
-            continue;
-        };
-        if !entry.encoding.is_readable() {
-            return Err(OvisImageError::UnknownDtype {
-                path: file.path().to_owned(),
-                tensor: name.clone(),
-                dtype: entry.encoding.to_string(),
-            });
-        }
-        if let Some(block) = broken_block(file, entry) {
-            return Err(OvisImageError::InvalidFile {
-                path: file.path().to_owned(),
-                format: "GGUF",
-                reason: format!(
-                    "tensor `{name}`: the {} scale of block {block} is NaN or infinite",
-                    entry.encoding
-                ),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// The first block of a quantised tensor whose scales are not finite.
-fn broken_block(file: &WeightsFile, entry: &TensorEntry) -> Option<usize> {
-    let block = entry.encoding.block().filter(|block| block.elements > 1)?;
-    file.data(entry)
-        .chunks_exact(block.bytes)
-        .position(|bytes| !dequantise::scales_are_finite(&entry.encoding, bytes))
-}
-
 /// Fills parameters from their plan.
 struct Loader<'a, B: Backend, R> {
     path: Vec<String>,
@@ -322,59 +135,28 @@ struct Loader<'a, B: Backend, R> {
     residency: R,
 }
 
-/// The bytes of a tensor of `length` bytes that a piece takes.
-fn taken(piece: &Piece<String>, length: usize) -> Range<usize> {
-    match piece {
-        Piece::Whole(_) | Piece::Square(_) => 0..length,
-        Piece::FirstHalf(_) => 0..length / 2,
-        Piece::SecondHalf(_) => length / 2..length,
+impl<B: Backend, R> Loader<'_, B, R> {
+    /// A parameter that `read` fills when it is used.
+    fn lazy<const D: usize>(
+        &self,
+        param: &Param<Tensor<B, D>>,
+        shape: Vec<usize>,
+        read: impl Fn() -> TensorData + Send + Sync + 'static,
+    ) -> Param<Tensor<B, D>> {
+        let dtype = self.dtype;
+        Param::uninitialized(
+            param.id,
+            move |device, require_grad| {
+                Tensor::from_data(read(), (device, dtype)).set_require_grad(require_grad)
+            },
+            self.device.clone(),
+            true,
+            Shape::from(shape),
+        )
     }
 }
 
-impl PlannedTensor {
-    fn read<B: Backend, const D: usize>(
-        &self,
-        source: &TensorSource,
-        dtype: DType,
-        device: &B::Device,
-    ) -> Tensor<B, D> {
-        let mut buffer = HostBuffer::new(dtype, self.shape.iter().product());
-        for piece in &self.pieces {
-            if let Some((file, entry)) = source.entry(piece.name()) {
-                buffer.extend(
-                    &file.data(entry)[taken(piece, file.data(entry).len())],
-                    &entry.encoding,
-                );
-                file.release(entry);
-            }
-        }
-        Tensor::from_data(buffer.into_data(self.shape.clone()), (device, dtype))
-    }
-
-    /// The tensor in its file: `None` if it has several pieces or another dtype, or is not aligned.
-    fn map<B: Backend, const D: usize>(
-        &self,
-        source: &TensorSource,
-        dtype: DType,
-        device: &B::Device,
-    ) -> Option<Tensor<B, D>> {
-        let [piece] = &self.pieces[..] else {
-            return None;
-        };
-        let (file, entry) = source.entry(piece.name())?;
-        let bytes = file.shared_data(entry);
-        let bytes = bytes.slice(taken(piece, bytes.len()));
-        let aligned = bytes.as_ptr().addr().is_multiple_of(dtype.size());
-        if is_stored_as(&entry.encoding, dtype) && aligned && cfg!(target_endian = "little") {
-            let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
-            let data = TensorData::from_bytes(bytes, self.shape.clone(), dtype);
-            return Some(Tensor::from_data(data, (device, dtype)));
-        }
-        None
-    }
-}
-
-impl<B: Backend, R: Fn(&str) -> Residency> ModuleMapper<B> for Loader<'_, B, R> {
+impl<B: Backend, R: Fn(ParameterInfo<'_>) -> Residency> ModuleMapper<B> for Loader<'_, B, R> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_owned());
     }
@@ -389,33 +171,30 @@ impl<B: Backend, R: Fn(&str) -> Residency> ModuleMapper<B> for Loader<'_, B, R> 
         let Some(planned) = self.plan.get(&path) else {
             return param;
         };
-        let id = param.id;
-        match (self.residency)(&path) {
-            Residency::Device => {
-                let mapped = match self.in_place {
-                    true => planned.map(self.source, self.dtype, self.device),
-                    false => None,
-                };
-                let tensor =
-                    mapped.unwrap_or_else(|| planned.read(self.source, self.dtype, self.device));
-                param.transform_for_load(tensor, id)
-            }
+        let info = ParameterInfo {
+            path: &path,
+            shape: &planned.shape,
+            quantised: planned.is_quantised(self.source),
+        };
+        let (dtype, shape) = (self.dtype, planned.shape.clone());
+        match (self.residency)(info) {
             Residency::File => {
-                let (source, planned, dtype) =
-                    (Arc::clone(self.source), planned.clone(), self.dtype);
-                let shape = Shape::from(planned.shape.clone());
-                Param::uninitialized(
-                    id,
-                    move |device, require_grad| {
-                        planned
-                            .read::<B, D>(&source, dtype, device)
-                            .set_require_grad(require_grad)
-                    },
-                    self.device.clone(),
-                    true,
-                    shape,
-                )
+                let (source, planned) = (Arc::clone(self.source), planned.clone());
+                return self.lazy(&param, shape, move || planned.read(&source, dtype));
             }
+            Residency::Quantised(quantisation) => {
+                if let Some(quantised) = planned.quantise(self.source, quantisation) {
+                    return self.lazy(&param, shape, move || quantised.read(dtype));
+                }
+            }
+            Residency::Device => {}
         }
+        let mapped = match self.in_place {
+            true => planned.map(self.source, dtype),
+            false => None,
+        };
+        let data = mapped.unwrap_or_else(|| planned.read(self.source, dtype));
+        let id = param.id;
+        param.transform_for_load(Tensor::from_data(data, (self.device, dtype)), id)
     }
 }

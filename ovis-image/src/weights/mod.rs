@@ -10,14 +10,18 @@ mod infer;
 mod layout;
 mod load;
 mod names;
+mod plan;
+mod planned;
+mod quantise;
 mod rows;
 mod source;
 
 pub use checkpoint::{Checkpoint, EmbeddedCheckpoint};
 pub use encoding::Encoding;
 pub use layout::{CheckpointPaths, Layout, PartPaths};
-pub use load::{PartWeights, Residency, load_weights};
+pub use load::{ParameterInfo, PartWeights, Residency, load_weights};
 pub use names::{NameTable, TransformerNaming, VaeNaming};
+pub use quantise::Quantisation;
 pub use source::TensorSource;
 
 pub(crate) use checkpoint::TokenizerFile;

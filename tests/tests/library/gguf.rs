@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::weights::{Encoding, TensorSource};
-use ovis_image::{CheckpointPaths, LoadOptions, OvisImageError, OvisImagePipeline, WeightDtype};
+use ovis_image::{
+    CheckpointPaths, LoadOptions, OvisImageError, OvisImagePipeline, Quantisation, WeightDtype,
+};
 use ovis_image_tests::compare::relative_error;
 use ovis_image_tests::golden::{Case, Golden, golden_folder};
 use ovis_image_tests::tolerance::tolerance;
@@ -108,6 +110,45 @@ fn a_quantised_transformer_makes_the_image_of_its_dequantised_weights() {
             assert!(error <= allowed, "{name}: {stage} is off by {error:.1e}");
         }
     }
+}
+
+#[test]
+fn our_rounding_is_that_of_the_python_package() {
+    for (name, quantisation) in [("q8_0", Quantisation::Q8_0), ("q4_0", Quantisation::Q4_0)] {
+        let options = LoadOptions::new().quantisation(quantisation);
+        let ours =
+            OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap();
+        let theirs = with_transformer(&gguf(name).join("transformer")).unwrap();
+        let (ours, theirs) = (ours.transformer().clone(), theirs.transformer().clone());
+        for (ours, theirs) in ours.single_blocks.iter().zip(&theirs.single_blocks) {
+            let (a, b) = (&ours.qkv_mlp.weight, &theirs.qkv_mlp.weight);
+            assert_eq!(values(a.val()), values(b.val()), "{name}");
+        }
+        let (a, b) = (&ours.double_blocks[1], &theirs.double_blocks[1]);
+        let (a, b) = (
+            &a.text_feed_forward.down.weight,
+            &b.text_feed_forward.down.weight,
+        );
+        assert_eq!(values(a.val()), values(b.val()), "{name}");
+    }
+}
+
+#[test]
+fn quantised_weights_stay_in_the_file_unless_asked_otherwise() {
+    let transformer = gguf("q8_0").join("transformer");
+    let kept = with_transformer(&transformer).unwrap();
+    assert_eq!(kept.transformer().streamed_blocks(), 4);
+    let first = kept.generate(&request()).unwrap();
+    let weight = &kept.transformer().single_blocks[0].qkv_mlp.weight;
+    assert!(!weight.is_initialized());
+
+    let mut paths = CheckpointPaths::discover(base_model()).unwrap();
+    paths.transformer = transformer;
+    let options = LoadOptions::new().expand_quantised(true);
+    let expanded = OvisImagePipeline::<Flex>::from_paths(&paths, options, &FlexDevice).unwrap();
+    assert_eq!(expanded.transformer().streamed_blocks(), 0);
+    let second = expanded.generate(&request()).unwrap();
+    assert_eq!(values(first.latents), values(second.latents));
 }
 
 #[test]

@@ -5,7 +5,8 @@ use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
 use image::RgbImage;
 use ovis_image::transformer::TransformerInput;
-use ovis_image::{LoadOptions, OvisImagePipeline, Residency};
+use ovis_image::{LoadOptions, OvisImagePipeline, Quantisation, Residency};
+use ovis_image_tests::compare::relative_error;
 
 use crate::support::{base_model, pipeline, request, values};
 
@@ -119,4 +120,112 @@ fn more_steps_than_are_modulated_at_once() {
     let sigmas: Vec<f32> = (0..70).map(|i| 1.0 - i as f32 / 70.0).collect();
     let output = pipeline().generate(&request().sigmas(sigmas)).unwrap();
     assert_eq!(output.settings.num_inference_steps, 70);
+}
+
+#[test]
+fn streamed_blocks_make_the_same_image_and_keep_nothing() {
+    let request = request();
+    let expected = pipeline().generate(&request).unwrap();
+    // The base model has two double and two single blocks.
+    for blocks in [1, 3, 4, 99] {
+        let streaming = load_with(LoadOptions::new().streamed_blocks(blocks));
+        assert_eq!(streaming.transformer().streamed_blocks(), blocks.min(4));
+        for _ in 0..2 {
+            let output = streaming.generate(&request).unwrap();
+            assert_eq!(values(output.latents), values(expected.latents.clone()));
+        }
+        let kept = streaming
+            .transformer()
+            .single_blocks
+            .iter()
+            .filter(|block| block.qkv_mlp.weight.is_initialized())
+            .count();
+        assert!(kept <= 4 - blocks.min(4), "{blocks} streamed, {kept} kept");
+    }
+}
+
+#[test]
+fn guidance_in_one_pass_is_guidance_in_two() {
+    let request = request().guidance_scale(4.0);
+    let two = pipeline().generate(&request).unwrap();
+    let one = load_with(LoadOptions::new().streamed_blocks(4))
+        .generate(&request)
+        .unwrap();
+    // Sums of a batch may be taken in another order; guidance multiplies the difference.
+    let error = relative_error(&values(one.latents), &values(two.latents));
+    assert!(error < 1e-5, "{error:.1e}");
+}
+
+#[test]
+fn a_streamed_text_encoder_gives_the_same_embeddings() {
+    let streaming = in_files();
+    let prompts = ["a cat", "a much longer prompt about a dog"];
+    assert_eq!(
+        values(streaming.encode_prompts(&prompts).unwrap().embeds),
+        values(pipeline().encode_prompts(&prompts).unwrap().embeds)
+    );
+}
+
+#[test]
+fn quantisation_rounds_the_matrices_of_the_blocks_and_nothing_else() {
+    let exact = load_with(LoadOptions::new());
+    for (quantisation, allowed) in [
+        (Quantisation::Q8_0, 1.0 / 127.0),
+        (Quantisation::Q4_0, 0.15),
+    ] {
+        let options = LoadOptions::new().quantisation(quantisation);
+        for (options, protected) in [
+            (options, false),
+            (options.protect_double_blocks(true), true),
+        ] {
+            let quantised = load_with(options);
+            let (a, b) = (quantised.transformer().clone(), exact.transformer());
+            assert_eq!(a.streamed_blocks(), if protected { 2 } else { 4 });
+            let error =
+                |a: &burn::module::Param<burn::tensor::Tensor<Flex, 2>>,
+                 b: &burn::module::Param<burn::tensor::Tensor<Flex, 2>>| {
+                    relative_error(&values(a.val()), &values(b.val()))
+                };
+            // Half a level of the block's largest, against a block's root mean square.
+            let single = error(
+                &a.single_blocks[1].output.weight,
+                &b.single_blocks[1].output.weight,
+            );
+            assert!(
+                single > 0.0 && single < allowed,
+                "{quantisation}: {single:.1e}"
+            );
+            let double = error(
+                &a.double_blocks[0].image_attention.qkv.weight,
+                &b.double_blocks[0].image_attention.qkv.weight,
+            );
+            assert_eq!(double == 0.0, protected, "{double:.1e}");
+            for (a, b) in [
+                (
+                    &a.single_blocks[0].modulation.linear.weight,
+                    &b.single_blocks[0].modulation.linear.weight,
+                ),
+                (&a.text_embedder.weight, &b.text_embedder.weight),
+                (&a.final_layer.output.weight, &b.final_layer.output.weight),
+            ] {
+                assert_eq!(error(a, b), 0.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn fewer_bits_are_further_from_the_image() {
+    let request = request().guidance_scale(3.0);
+    let exact = values(pipeline().generate(&request).unwrap().latents);
+    let error = |options: LoadOptions| {
+        let output = load_with(options).generate(&request).unwrap();
+        relative_error(&values(output.latents), &exact)
+    };
+    let eight = error(LoadOptions::new().quantisation(Quantisation::Q8_0));
+    let four = error(LoadOptions::new().quantisation(Quantisation::Q4_0));
+    assert!(
+        0.0 < eight && eight < four && four < 1.0,
+        "{eight:.1e} {four:.1e}"
+    );
 }

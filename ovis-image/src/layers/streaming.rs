@@ -1,0 +1,110 @@
+//! Blocks whose weights are not kept: each is read, or dequantised, while the block before it
+//! computes, and given back after its own turn.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+/// A block that can be streamed.
+pub(crate) trait Streamed<B: Backend>: Module<B> {
+    /// Whether its weights are read for each forward and given back after it.
+    fn is_streamed(&self) -> bool;
+
+    /// Sets what [`is_streamed`](Self::is_streamed) tells.
+    fn set_streamed(&mut self, streamed: bool);
+}
+
+/// Makes those blocks streamed that have a weight which is not there yet. Not for models of random
+/// weights, whose every copy would draw its own.
+pub(crate) fn stream_absent_weights<B: Backend, M: Streamed<B>>(blocks: &mut [M]) {
+    for block in blocks {
+        let absent = Visit::<B>::of(block, Task::Look).found_absent;
+        block.set_streamed(absent);
+    }
+}
+
+/// Passes a state through all blocks in order. Of a streamed block, `run` gets a copy with its
+/// weights, which another thread made meanwhile; at most two copies are alive.
+pub(crate) fn fold_blocks<B: Backend, M: Streamed<B>, S>(
+    blocks: &[M],
+    mut state: S,
+    run: impl Fn(S, usize, &M) -> S,
+) -> S {
+    std::thread::scope(|scope| {
+        // A copy of parameters that are absent reads them for itself.
+        let read = |from: usize| {
+            let streamed = blocks[from..].iter().find(|block| block.is_streamed())?;
+            let copy = streamed.clone();
+            Some(scope.spawn(move || {
+                Visit::<B>::of(&copy, Task::Read);
+                copy
+            }))
+        };
+        let mut next = read(0);
+        for (index, block) in blocks.iter().enumerate() {
+            if !block.is_streamed() {
+                state = run(state, index, block);
+                continue;
+            }
+            // The thread is this block's: they are started in the same order.
+            let copy = match next.take().map(std::thread::ScopedJoinHandle::join) {
+                Some(Ok(copy)) => copy,
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+                None => block.clone(),
+            };
+            next = read(index + 1);
+            state = run(state, index, &copy);
+        }
+        state
+    })
+}
+
+/// What to do with each weight of a block but those of its modulation, which is computed apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Look,
+    Read,
+}
+
+struct Visit<B> {
+    task: Task,
+    found_absent: bool,
+    /// How many of the modules that were entered are a modulation or inside one.
+    within_modulation: usize,
+    backend: std::marker::PhantomData<B>,
+}
+
+impl<B: Backend> Visit<B> {
+    fn of(block: &impl Module<B>, task: Task) -> Self {
+        let mut visit = Self {
+            task,
+            found_absent: false,
+            within_modulation: 0,
+            backend: std::marker::PhantomData,
+        };
+        block.visit(&mut visit);
+        visit
+    }
+}
+
+impl<B: Backend> ModuleVisitor<B> for Visit<B> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        if self.within_modulation > 0 || name.ends_with("modulation") {
+            self.within_modulation += 1;
+        }
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.within_modulation = self.within_modulation.saturating_sub(1);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        if self.within_modulation > 0 {
+            return;
+        }
+        match self.task {
+            Task::Look => self.found_absent |= !param.is_initialized(),
+            Task::Read => drop(param.val()),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Which of the transformer's weights are there, and which are read when used.
+
+use burn::tensor::backend::Backend;
+
+use super::{DoubleStreamBlock, OvisImageTransformer, SingleStreamBlock};
+use crate::layers::{LinearLayer, Streamed, stream_absent_weights};
+
+impl<B: Backend> Streamed<B> for DoubleStreamBlock<B> {
+    fn is_streamed(&self) -> bool {
+        self.streamed
+    }
+
+    fn set_streamed(&mut self, streamed: bool) {
+        self.streamed = streamed;
+    }
+}
+
+impl<B: Backend> Streamed<B> for SingleStreamBlock<B> {
+    fn is_streamed(&self) -> bool {
+        self.streamed
+    }
+
+    fn set_streamed(&mut self, streamed: bool) {
+        self.streamed = streamed;
+    }
+}
+
+impl<B: Backend> OvisImageTransformer<B> {
+    /// Blocks whose weights are read, or dequantised, for each forward and given back after it.
+    pub fn streamed_blocks(&self) -> usize {
+        let double = self.double_blocks.iter().filter(|block| block.streamed);
+        let single = self.single_blocks.iter().filter(|block| block.streamed);
+        double.count() + single.count()
+    }
+
+    /// Whether a weight of the modulation is not there yet.
+    pub(crate) fn modulation_is_absent(&self) -> bool {
+        let double = self.double_blocks.iter().flat_map(|block| {
+            [
+                &block.image_modulation.linear,
+                &block.text_modulation.linear,
+            ]
+        });
+        let single = self
+            .single_blocks
+            .iter()
+            .map(|block| &block.modulation.linear);
+        let is_absent = |linear: &LinearLayer<B>| !linear.weight.is_initialized();
+        double
+            .chain(single)
+            .chain([&self.final_layer.modulation])
+            .any(is_absent)
+    }
+
+    /// Streams the blocks that have a weight which is not there yet.
+    pub(crate) fn stream_absent_weights(&mut self) {
+        stream_absent_weights(&mut self.double_blocks);
+        stream_absent_weights(&mut self.single_blocks);
+    }
+}
