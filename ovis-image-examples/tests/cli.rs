@@ -395,3 +395,45 @@ fn bad_latents_are_refused_by_name() {
         &["--latents", "--seed"],
     );
 }
+
+#[test]
+fn less_memory_gives_a_picture_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = {
+        succeeds(&small(&folder, &[]));
+        fs::read(folder.path().join("image.png")).unwrap()
+    };
+    let pixels = |bytes: &[u8]| image::load_from_memory(bytes).unwrap().into_rgb8();
+    for (flags, same) in [
+        (&["--stream-blocks", "3", "--low-memory"][..], true),
+        (&["--vae-tile", "64"], true),
+        (&["--quantize", "q8_0", "--protect-double-blocks"], false),
+        (&["--quantize", "q4_0"], false),
+    ] {
+        succeeds(&small(&folder, flags));
+        let picture = fs::read(folder.path().join("image.png")).unwrap();
+        let (a, b) = (pixels(&plain), pixels(&picture));
+        let largest = a
+            .as_raw()
+            .iter()
+            .zip(b.as_raw())
+            .map(|(a, b)| a.abs_diff(*b))
+            .max();
+        // A pass for both sides of guidance may round differently.
+        assert_eq!(largest.unwrap() <= 1, same, "{flags:?}: {largest:?}");
+    }
+}
+
+#[test]
+fn formats_and_tiles_that_do_not_exist_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (flags, reason) in [
+        (&["--quantize", "q3_k"][..], "q8_0"),
+        (&["--protect-double-blocks"], "--quantize"),
+        (&["--vae-tile", "10"], "vae_tiling"),
+    ] {
+        let output = small(&folder, flags);
+        assert!(!output.status.success());
+        assert!(stderr(&output).contains(reason), "{}", stderr(&output));
+    }
+}
