@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use bytesize::ByteSize;
 use clap::{ArgAction, Parser};
 use ovis_image::device::DeviceSpec;
 use ovis_image::vae::VaeTiling;
@@ -66,6 +67,10 @@ pub struct Arguments {
     /// each step, while others compute
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub stream_blocks: usize,
+    /// Weights and activations may take so much on the device, for example 8GB: what does not fit
+    /// stays in the checkpoint, and large pictures are decoded in tiles
+    #[arg(long, value_name = "SIZE")]
+    pub max_memory: Option<ByteSize>,
     /// Decode in tiles of so many pixels a side, blended where they overlap: less memory for large
     /// pictures, which come out a little different
     #[arg(long, value_name = "PIXELS")]

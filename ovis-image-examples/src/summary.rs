@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ovis_image::pipeline::{GenerationSettings, Timings};
+use ovis_image::pipeline::{GenerationSettings, MemoryEstimate, Timings};
 use serde::Serialize;
 
 /// The JSON object of `generate --json`.
@@ -16,6 +16,8 @@ pub struct Summary {
     pub settings: GenerationSettings,
     /// Where the time went.
     pub seconds: Seconds,
+    /// What is expected to be on the device, in bytes.
+    pub memory_estimate: MemoryEstimate,
     /// The most host memory that the process took; `null` where the system does not tell.
     pub peak_memory_bytes: Option<u64>,
     /// The pictures.

@@ -404,11 +404,12 @@ fn less_memory_gives_a_picture_too() {
         fs::read(folder.path().join("image.png")).unwrap()
     };
     let pixels = |bytes: &[u8]| image::load_from_memory(bytes).unwrap().into_rgb8();
-    for (flags, same) in [
-        (&["--stream-blocks", "3", "--low-memory"][..], true),
-        (&["--vae-tile", "64"], true),
-        (&["--quantize", "q8_0", "--protect-double-blocks"], false),
-        (&["--quantize", "q4_0"], false),
+    // A pass for both sides of guidance may round differently; rounded weights are others.
+    for (flags, allowed) in [
+        (&["--stream-blocks", "3", "--low-memory"][..], 0..=1),
+        (&["--vae-tile", "64"], 0..=0),
+        (&["--quantize", "q8_0", "--protect-double-blocks"], 0..=8),
+        (&["--quantize", "q4_0"], 2..=255),
     ] {
         succeeds(&small(&folder, flags));
         let picture = fs::read(folder.path().join("image.png")).unwrap();
@@ -419,8 +420,10 @@ fn less_memory_gives_a_picture_too() {
             .zip(b.as_raw())
             .map(|(a, b)| a.abs_diff(*b))
             .max();
-        // A pass for both sides of guidance may round differently.
-        assert_eq!(largest.unwrap() <= 1, same, "{flags:?}: {largest:?}");
+        assert!(
+            allowed.contains(&largest.unwrap()),
+            "{flags:?}: {largest:?}"
+        );
     }
 }
 
@@ -436,4 +439,92 @@ fn formats_and_tiles_that_do_not_exist_are_refused() {
         assert!(!output.status.success());
         assert!(stderr(&output).contains(reason), "{}", stderr(&output));
     }
+}
+
+#[test]
+fn a_limit_of_memory_is_kept_or_refused_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = small(&folder, &["--max-memory", "10MB", "--json"]);
+    let summary: Value = serde_json::from_str(&succeeds(&output)).unwrap();
+    assert!(
+        stderr(&output).contains("memory: about"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(summary["memory_estimate"]["peak"].as_u64().unwrap() <= 10_000_000);
+
+    let output = small(&folder, &["--max-memory", "100kB"]);
+    assert!(!output.status.success());
+    assert!(
+        stderr(&output).contains("MiB are needed"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[cfg(feature = "flex")]
+fn inspect(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_inspect"))
+        .args(arguments)
+        .output()
+        .expect("the command starts")
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn inspect_tells_what_a_checkpoint_holds_and_takes() {
+    let text = succeeds(&inspect(&[]));
+    for part in [
+        "text encoder",
+        "transformer",
+        "VAE",
+        "BF16",
+        "no problems",
+        "q4_0",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let json: Value = serde_json::from_str(&succeeds(&inspect(&["--json"]))).unwrap();
+    assert_eq!(json["parts"][1]["part"], "transformer");
+    assert!(json["problems"].as_array().unwrap().is_empty());
+    let peaks: Vec<u64> = json["memory"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|setting| setting["estimate"]["peak"].as_u64().unwrap())
+        .collect();
+    assert!(peaks[0] > peaks[1] && peaks[1] > peaks[2], "{peaks:?}");
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn inspect_lists_problems_and_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny");
+    let part = |name: &str| assets.join(name).display().to_string();
+    let damaged = folder.path().join("model.safetensors");
+    let original = assets.join("transformer/diffusion_pytorch_model.safetensors");
+    let bytes = fs::read(original).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let kept: Vec<(String, TensorView<'_>)> = file
+        .tensors()
+        .into_iter()
+        .filter(|(name, _)| name != "proj_out.bias")
+        .collect();
+    safetensors::serialize_to_file(kept, None, &damaged).unwrap();
+    let config = assets.join("transformer/config.json");
+    fs::copy(config, folder.path().join("config.json")).unwrap();
+    let output = inspect(&[
+        "--transformer",
+        &folder.path().display().to_string(),
+        "--vae",
+        &part("vae"),
+        "--text-encoder",
+        &part("text_encoder"),
+        "--tokenizer",
+        &part("tokenizer"),
+    ]);
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("missing     proj_out.bias"), "{text}");
 }

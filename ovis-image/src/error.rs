@@ -151,6 +151,20 @@ pub enum OvisImageError {
         available_mib: u64,
     },
 
+    /// Nothing makes the checkpoint and the request fit into the memory that they may take.
+    #[error(
+        "{limit_mib} MiB are too little: with everything in its file that can be, about \
+         {needed_mib} MiB are needed; {hint}"
+    )]
+    MemoryLimit {
+        /// The limit, in MiB.
+        limit_mib: u64,
+        /// What is needed with every saving, in MiB.
+        needed_mib: u64,
+        /// What would help.
+        hint: String,
+    },
+
     /// A tensor given by the caller has the wrong shape.
     #[error("`{argument}` has shape {actual:?}, expected {expected:?} ({meaning})")]
     ShapeMismatch {

@@ -10,13 +10,13 @@ use anyhow::Result;
 use burn::tensor::backend::Backend;
 use clap::Parser;
 use ovis_image::device::BackendVisitor;
-use ovis_image::pipeline::{GenerationSettings, Timings};
+use ovis_image::pipeline::{GenerationSettings, MemoryEstimate, MemoryPlan, Timings};
 use ovis_image::{GenerationOutput, GenerationRequest, OvisImagePipeline, OvisOps};
 use ovis_image_examples::arguments::Arguments;
 use ovis_image_examples::model::Model;
 use ovis_image_examples::progress::StepBar;
 use ovis_image_examples::summary::{Seconds, Summary};
-use ovis_image_examples::{dump, error_chain, output_file, peak_memory, png, tiny};
+use ovis_image_examples::{dump, error_chain, memory, output_file, peak_memory, png, tiny};
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
@@ -67,6 +67,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         device: device_name,
         settings: run.settings,
         seconds: Seconds::new(run.load, &run.timings, start.elapsed()),
+        memory_estimate: run.memory,
         peak_memory_bytes: peak_memory::peak_memory_bytes(),
         files: run.files,
         dump: arguments.dump.as_deref().map(shown),
@@ -95,6 +96,7 @@ struct Generate<'a> {
 /// What is left of the work without the backend's tensors.
 struct Run {
     settings: GenerationSettings,
+    memory: MemoryEstimate,
     load: Duration,
     timings: Timings,
     files: Vec<String>,
@@ -108,14 +110,22 @@ impl BackendVisitor for Generate<'_> {
         let bar = StepBar::loading();
         let dtype = self.arguments.dtype;
         let dtype = dtype.unwrap_or_else(|| self.model.default_dtype::<B>(&device));
-        let options = self.arguments.load_options(dtype);
+        let mut options = self.arguments.load_options(dtype);
+        let mut request = self.request.clone();
         let checkpoint = self.model.open()?;
-        self.request.check(&checkpoint, &options)?;
+        if let Some(limit) = self.arguments.max_memory {
+            let plan =
+                MemoryPlan::fit::<B>(&checkpoint, options, request, limit.as_u64(), &device)?;
+            say(&memory::report(&plan));
+            (options, request) = (plan.options, plan.request);
+        }
+        request.check(&checkpoint, &options)?;
+        let memory = MemoryEstimate::new::<B>(&checkpoint, &options, &request, &device)?;
         let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &device)?;
         drop(checkpoint);
         let load = start.elapsed();
 
-        let output = pipeline.generate_with(self.request, |progress| {
+        let output = pipeline.generate_with(&request, |progress| {
             bar.show(&progress);
             ControlFlow::Continue(())
         })?;
@@ -123,6 +133,7 @@ impl BackendVisitor for Generate<'_> {
         Ok(Run {
             files: self.save(&output)?,
             settings: output.settings,
+            memory,
             load,
             timings: output.timings,
         })

@@ -31,7 +31,7 @@ impl Footprint<'_> {
 
     /// A single block holds its input, the fused projection (11 times the width) and the joined
     /// output (5 times).
-    fn transformer_bytes(&self) -> u64 {
+    pub(super) fn transformer_bytes(&self) -> u64 {
         let scale = 2 * self.vae.scale_factor();
         let tokens = MAX_PROMPT_TOKENS + (self.width / scale) * (self.height / scale);
         let width = 1 + 3 + 3 * TransformerConfig::MLP_RATIO + 1;
@@ -42,7 +42,7 @@ impl Footprint<'_> {
     /// The decoder's widest layer at full size, which is the second level's upsampled output: it,
     /// its normalisation and the next output, in f32 where the norm is. Images are decoded one at a
     /// time.
-    fn vae_bytes(&self) -> u64 {
+    pub(super) fn vae_bytes(&self) -> u64 {
         let channels = self
             .vae
             .block_out_channels

@@ -6,6 +6,7 @@ mod encode;
 mod generate;
 mod image;
 mod memory;
+mod memory_plan;
 mod options;
 mod output;
 mod placement;
@@ -16,6 +17,7 @@ mod tokenizer;
 
 pub use denoise::{Denoiser, DenoisingStep};
 pub use encode::{EncodedPrompts, PromptReport};
+pub use memory_plan::{MemoryEstimate, MemoryPlan};
 pub use options::{LoadOptions, WeightDtype};
 pub use output::{GeneratedImage, GenerationOutput, GenerationSettings, Timings};
 pub use pretrained::OvisImagePipeline;

@@ -315,7 +315,7 @@ fn check_dtype<B: OvisOps>(dtype: WeightDtype, device: &B::Device) -> Result<()>
 
 /// Whether a backend computes in the machine's own memory. Burn does not tell; the names do, also
 /// inside a wrapper such as `autodiff<flex>`.
-fn is_host<B: OvisOps>(device: &B::Device) -> bool {
+pub(super) fn is_host<B: OvisOps>(device: &B::Device) -> bool {
     let name = B::name(device);
     name.contains("flex") || name.contains("ndarray")
 }

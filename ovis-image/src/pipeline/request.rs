@@ -165,6 +165,11 @@ impl GenerationRequest {
         self
     }
 
+    /// Whether images are decoded in tiles.
+    pub fn is_tiled(&self) -> bool {
+        self.vae_tiling.is_some()
+    }
+
     /// Decodes in tiles: for images whose whole decode does not fit in memory.
     pub fn vae_tiling(mut self, tiling: VaeTiling) -> Self {
         self.vae_tiling = Some(tiling);

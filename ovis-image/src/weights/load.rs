@@ -102,6 +102,66 @@ pub fn load_weights<B: Backend, M: Module<B>>(
     }))
 }
 
+/// A parameter of a model, and what its file says of it.
+#[derive(Debug, Clone)]
+pub(crate) struct PlannedParameter {
+    pub(crate) path: String,
+    shape: Vec<usize>,
+    quantised: bool,
+}
+
+impl PlannedParameter {
+    pub(crate) fn info(&self) -> ParameterInfo<'_> {
+        ParameterInfo {
+            path: &self.path,
+            shape: &self.shape,
+            quantised: self.quantised,
+        }
+    }
+
+    pub(crate) fn elements(&self) -> u64 {
+        self.shape.iter().map(|size| *size as u64).product()
+    }
+
+    /// Its bytes when it is rounded; 0 if it cannot be, and is on the device.
+    pub(crate) fn bytes_in(&self, quantisation: Quantisation) -> u64 {
+        quantisation
+            .encoding()
+            .bytes_of(&self.shape)
+            .map_or(0, |bytes| bytes as u64)
+    }
+
+    /// The block that it belongs to, for example `single_blocks.3`; `None` for a modulation's, which
+    /// is read apart, and for what is outside of blocks.
+    pub(crate) fn block(&self) -> Option<&str> {
+        let mut dots = self.path.match_indices('.').map(|(at, _)| at);
+        let (first, second) = (dots.next()?, dots.next()?);
+        let is_block = self.path[..first].ends_with("blocks") && !self.path.contains("modulation.");
+        is_block.then(|| &self.path[..second])
+    }
+}
+
+/// The parameters of a model, planned against its files: nothing of those is read but headers, and
+/// the scales of quantised tensors.
+pub(crate) fn planned_parameters<B: Backend, M: Module<B>>(
+    module: &M,
+    part: &'static str,
+    source: &TensorSource,
+    table: &NameTable,
+) -> Result<Vec<PlannedParameter>> {
+    let mut parameters = ParameterShapes::default();
+    module.visit(&mut parameters);
+    let plan = plan(part, source, table, &parameters.shapes)?;
+    Ok(plan
+        .into_iter()
+        .map(|(path, planned)| PlannedParameter {
+            path,
+            quantised: planned.is_quantised(source),
+            shape: planned.shape,
+        })
+        .collect())
+}
+
 /// Our parameters' paths and shapes, taken without materialising any.
 #[derive(Default)]
 struct ParameterShapes {

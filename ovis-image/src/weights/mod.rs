@@ -7,6 +7,7 @@ mod dequantise;
 mod encoding;
 mod files;
 mod infer;
+mod inspect;
 mod layout;
 mod load;
 mod names;
@@ -18,6 +19,7 @@ mod source;
 
 pub use checkpoint::{Checkpoint, EmbeddedCheckpoint};
 pub use encoding::Encoding;
+pub use inspect::{EncodingShare, PartInspection};
 pub use layout::{CheckpointPaths, Layout, PartPaths};
 pub use load::{ParameterInfo, PartWeights, Residency, load_weights};
 pub use names::{NameTable, TransformerNaming, VaeNaming};
@@ -25,4 +27,5 @@ pub use quantise::Quantisation;
 pub use source::TensorSource;
 
 pub(crate) use checkpoint::TokenizerFile;
+pub(crate) use load::{PlannedParameter, planned_parameters};
 pub(crate) use rows::MappedRows;

@@ -81,6 +81,13 @@ impl TensorSource {
         &self.path
     }
 
+    /// Its files with their bytes.
+    pub(super) fn files(&self) -> impl Iterator<Item = (PathBuf, u64)> {
+        self.files
+            .iter()
+            .map(|file| (file.path().to_owned(), file.length()))
+    }
+
     /// The names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.index.keys().map(String::as_str)

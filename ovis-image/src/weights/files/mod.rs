@@ -102,6 +102,11 @@ impl WeightsFile {
         &self.path
     }
 
+    /// Bytes of the whole file.
+    pub(super) fn length(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     pub(super) fn tensors(&self) -> &BTreeMap<String, TensorEntry> {
         &self.tensors
     }

@@ -1,0 +1,291 @@
+//! Fitting a checkpoint and a request into a device's memory before anything is loaded.
+
+use burn::module::Module;
+use serde::Serialize;
+
+use super::memory::Footprint;
+use super::options::{LoadOptions, WeightDtype};
+use super::pretrained::is_host;
+use super::request::GenerationRequest;
+use crate::backend::OvisOps;
+use crate::error::{OvisImageError, Result};
+use crate::vae::VaeTiling;
+use crate::weights::{
+    Checkpoint, NameTable, PlannedParameter, Residency, TensorSource, planned_parameters,
+};
+
+/// What of a checkpoint takes how much memory on its device while a request runs, in bytes. Weights
+/// are counted exactly, activations by a lower bound of their peak; what the backend's allocator
+/// and kernels take comes on top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MemoryEstimate {
+    /// Weights of the text encoder that stay on the device.
+    pub text_encoder: u64,
+    /// Weights of the transformer that stay on the device.
+    pub transformer: u64,
+    /// Weights of the VAE that stay on the device: its decoder.
+    pub vae: u64,
+    /// Weights that were rounded to blocks, in the host's memory.
+    pub quantised: u64,
+    /// How many of the transformer's blocks are read or widened for each forward.
+    pub streamed_blocks: usize,
+    /// All that is on the device while prompts are encoded.
+    pub text_encoding: u64,
+    /// All that is on the device while a step runs.
+    pub denoising: u64,
+    /// All that is on the device while an image is decoded.
+    pub vae_decoding: u64,
+    /// The largest of the three.
+    pub peak: u64,
+}
+
+/// Options and a request that fit into a limit.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MemoryPlan {
+    /// How to load the checkpoint.
+    pub options: LoadOptions,
+    /// What to ask of it.
+    pub request: GenerationRequest,
+    /// What that takes.
+    pub estimate: MemoryEstimate,
+}
+
+/// The tiles to decode in, the larger ones first.
+const TILES: [usize; 2] = [512, 256];
+
+impl MemoryPlan {
+    /// Changes options and request, as little as it takes, until their estimate is within `limit`
+    /// bytes: the text encoder stays in its file, then the modulation's weights, then as many of the
+    /// transformer's blocks as must; images are decoded in tiles.
+    ///
+    /// # Errors
+    /// [`OvisImageError::MemoryLimit`] when nothing of that is enough, with what would be;
+    /// [`OvisImageError::Weights`] when the checkpoint's tensors do not make up the models.
+    pub fn fit<B: OvisOps>(
+        checkpoint: &Checkpoint,
+        options: LoadOptions,
+        request: GenerationRequest,
+        limit: u64,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let parameters = Parameters::of::<B>(checkpoint, device)?;
+        let mut plan = Self {
+            estimate: parameters.estimate(checkpoint, &options, &request),
+            options,
+            request,
+        };
+        while plan.estimate.peak > limit {
+            if !plan.save(checkpoint, limit) {
+                return Err(OvisImageError::MemoryLimit {
+                    limit_mib: limit >> 20,
+                    needed_mib: plan.estimate.peak.div_ceil(1 << 20),
+                    hint: plan.hint(),
+                });
+            }
+            plan.estimate = parameters.estimate(checkpoint, &plan.options, &plan.request);
+        }
+        Ok(plan)
+    }
+
+    /// Takes the next step down; false when there is none left.
+    fn save(&mut self, checkpoint: &Checkpoint, limit: u64) -> bool {
+        let config = &checkpoint.transformer.config;
+        let blocks = config.num_layers + config.num_single_layers;
+        let (width, height) = (self.request.width, self.request.height);
+        let tile = self
+            .request
+            .vae_tiling
+            .map_or(usize::MAX, |tiling| tiling.tile);
+        let smaller = TILES
+            .into_iter()
+            .find(|side| *side < tile && *side < width.max(height));
+        let decoding_alone =
+            self.estimate.denoising <= limit && self.estimate.text_encoding <= limit;
+        let options = &mut self.options;
+        // What leaves the image as it is comes first, unless it costs time at each step.
+        if options.text_encoder_residency == Residency::Device {
+            options.text_encoder_residency = Residency::File;
+        } else if options.modulation_residency == Residency::Device {
+            options.modulation_residency = Residency::File;
+        } else if let Some(side) = smaller.filter(|_| decoding_alone) {
+            self.request.vae_tiling = Some(VaeTiling::new(side));
+        } else if options.streamed_blocks < blocks && self.estimate.streamed_blocks < blocks {
+            options.streamed_blocks += 1;
+        } else if let Some(side) = smaller {
+            self.request.vae_tiling = Some(VaeTiling::new(side));
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// The setting that would still help.
+    fn hint(&self) -> String {
+        let estimate = &self.estimate;
+        let dtype = self.options.dtype;
+        if dtype == WeightDtype::F32 {
+            "use bf16 or f16 (--dtype)".into()
+        } else if estimate.peak == estimate.denoising || estimate.peak == estimate.vae_decoding {
+            "make fewer images at once or smaller ones".into()
+        } else {
+            "give it more memory".into()
+        }
+    }
+}
+
+impl MemoryEstimate {
+    /// Of a checkpoint with its options and a request.
+    ///
+    /// # Errors
+    /// [`OvisImageError::Weights`] when the checkpoint's tensors do not make up the models, and the
+    /// other errors of its files.
+    pub fn new<B: OvisOps>(
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        request: &GenerationRequest,
+        device: &B::Device,
+    ) -> Result<Self> {
+        Ok(Parameters::of::<B>(checkpoint, device)?.estimate(checkpoint, options, request))
+    }
+}
+
+/// The parameters of the three models, from the headers alone.
+struct Parameters {
+    /// Whether the device computes in the host's memory.
+    on_host: bool,
+    text_encoder: Vec<PlannedParameter>,
+    transformer: Vec<PlannedParameter>,
+    vae: Vec<PlannedParameter>,
+}
+
+/// Bytes of a model by where they are.
+#[derive(Default)]
+struct Placed {
+    device: u64,
+    quantised: u64,
+    /// The largest block that is read for each forward, and how many there are.
+    largest_streamed: u64,
+    streamed: usize,
+}
+
+impl Parameters {
+    fn of<B: OvisOps>(checkpoint: &Checkpoint, device: &B::Device) -> Result<Self> {
+        fn list<B: OvisOps>(
+            module: impl Module<B>,
+            part: &'static str,
+            (source, table): (&TensorSource, &NameTable),
+        ) -> Result<Vec<PlannedParameter>> {
+            planned_parameters(&module, part, source, table)
+        }
+        let Checkpoint {
+            text_encoder,
+            transformer,
+            vae,
+            ..
+        } = checkpoint;
+        Ok(Self {
+            on_host: is_host::<B>(device),
+            text_encoder: list::<B>(
+                text_encoder.config.init::<B>(device),
+                "text encoder",
+                (&text_encoder.source, &text_encoder.table),
+            )?,
+            transformer: list::<B>(
+                transformer.config.init::<B>(device),
+                "transformer",
+                (&transformer.source, &transformer.table),
+            )?,
+            vae: list::<B>(
+                vae.config.init::<B>(device),
+                "VAE",
+                (&vae.source, &vae.table),
+            )?,
+        })
+    }
+
+    fn estimate(
+        &self,
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        request: &GenerationRequest,
+    ) -> MemoryEstimate {
+        let config = &checkpoint.transformer.config;
+        let dtype = options.dtype;
+        let text_encoder = Placed::of(&self.text_encoder, dtype, |parameter| {
+            options.text_encoder_placement(parameter.info())
+        });
+        let transformer = Placed::of(&self.transformer, dtype, |parameter| {
+            options.transformer_placement(config, parameter.info())
+        });
+        let vae = Placed::of(
+            &self.vae,
+            options.resolved_vae_dtype(),
+            |parameter| match parameter.path.starts_with("decoder.") {
+                true => Residency::Device,
+                false => Residency::File,
+            },
+        );
+        let prompts = request.prompts.len().max(1);
+        let images = prompts.saturating_mul(request.images_per_prompt);
+        // Both sides of guidance go through streamed blocks at once.
+        let both = transformer.streamed > 0 && request.guidance_scale > 1.0;
+        let footprint = Footprint {
+            transformer: config,
+            vae: &checkpoint.vae.config,
+            width: request.width,
+            height: request.height,
+            images: if both { 2 * images } else { images },
+            element_bytes: dtype.size(),
+            vae_tile: request.vae_tiling.map(|tiling| tiling.tile),
+        };
+        let quantised = text_encoder.quantised + transformer.quantised;
+        let mut resident = text_encoder.device + transformer.device + vae.device;
+        if self.on_host {
+            resident += quantised;
+        }
+        let text_encoding = resident + 2 * text_encoder.largest_streamed;
+        let denoising = resident + 2 * transformer.largest_streamed + footprint.transformer_bytes();
+        let vae_decoding = resident + footprint.vae_bytes();
+        MemoryEstimate {
+            text_encoder: text_encoder.device,
+            transformer: transformer.device,
+            vae: vae.device,
+            quantised,
+            streamed_blocks: transformer.streamed,
+            text_encoding,
+            denoising,
+            vae_decoding,
+            peak: text_encoding.max(denoising).max(vae_decoding),
+        }
+    }
+}
+
+impl Placed {
+    fn of(
+        parameters: &[PlannedParameter],
+        dtype: WeightDtype,
+        placement: impl Fn(&PlannedParameter) -> Residency,
+    ) -> Self {
+        let mut placed = Self::default();
+        let mut streamed = std::collections::BTreeMap::<&str, u64>::new();
+        for parameter in parameters {
+            let bytes = parameter.elements() * dtype.size();
+            let residency = placement(parameter);
+            if residency == Residency::Device {
+                placed.device += bytes;
+                continue;
+            }
+            if let Residency::Quantised(quantisation) = residency {
+                placed.quantised += parameter.bytes_in(quantisation);
+            }
+            if let Some(block) = parameter.block() {
+                *streamed.entry(block).or_default() += bytes;
+            }
+        }
+        placed.largest_streamed = streamed.values().max().copied().unwrap_or(0);
+        placed.streamed = streamed.len();
+        placed
+    }
+}

@@ -1,0 +1,130 @@
+//! Fitting a checkpoint and a request into so much memory.
+
+use burn::module::Module;
+use burn_flex::{Flex, FlexDevice};
+use ovis_image::pipeline::{MemoryEstimate, MemoryPlan};
+use ovis_image::vae::VaeTiling;
+use ovis_image::{
+    Checkpoint, GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline, Quantisation,
+    WeightDtype,
+};
+
+use crate::support::{base_model, request};
+
+fn fit(request: GenerationRequest, limit: u64) -> Result<MemoryPlan, OvisImageError> {
+    let checkpoint = Checkpoint::open(base_model()).unwrap();
+    MemoryPlan::fit::<Flex>(&checkpoint, LoadOptions::new(), request, limit, &FlexDevice)
+}
+
+fn estimate(options: LoadOptions, request: &GenerationRequest) -> MemoryEstimate {
+    let checkpoint = Checkpoint::open(base_model()).unwrap();
+    MemoryEstimate::new::<Flex>(&checkpoint, &options, request, &FlexDevice).unwrap()
+}
+
+#[test]
+fn every_weight_is_counted_where_it_is() {
+    let pipeline =
+        OvisImagePipeline::<Flex>::from_pretrained(base_model(), LoadOptions::new(), &FlexDevice)
+            .unwrap();
+    let all = estimate(LoadOptions::new(), &request());
+    let parameters = pipeline.transformer().num_params() as u64;
+    assert_eq!(all.transformer, 4 * parameters);
+    assert_eq!(all.vae, 4 * pipeline.vae().decoder.num_params() as u64);
+    let encoder = pipeline.text_encoder();
+    let without_table = encoder.num_params() - encoder.embedding.val().shape().num_elements();
+    assert_eq!(all.text_encoder, 4 * without_table as u64);
+    assert_eq!((all.quantised, all.streamed_blocks), (0, 0));
+
+    let half = estimate(LoadOptions::new().dtype(WeightDtype::BF16), &request());
+    assert_eq!(half.transformer, 2 * parameters);
+}
+
+#[test]
+fn rounded_blocks_take_8_or_4_bits_and_their_scales() {
+    let request = request();
+    let plain = estimate(LoadOptions::new(), &request);
+    for (quantisation, bits) in [(Quantisation::Q8_0, 8.5), (Quantisation::Q4_0, 4.5)] {
+        let rounded = estimate(LoadOptions::new().quantisation(quantisation), &request);
+        let moved = plain.transformer - rounded.transformer;
+        assert_eq!(rounded.quantised as f64, moved as f64 / 32.0 * bits);
+        assert_eq!(rounded.streamed_blocks, 4);
+    }
+}
+
+#[test]
+fn what_fits_is_left_as_it_is() {
+    let plan = fit(request(), 1 << 30).unwrap();
+    assert_eq!(plan.estimate, estimate(LoadOptions::new(), &request()));
+    assert!(!plan.request.is_tiled());
+}
+
+#[test]
+fn savings_are_made_one_after_another_until_it_fits() {
+    let all = fit(request(), 1 << 30).unwrap().estimate;
+    let mut last = all;
+    let mut least = all.peak;
+    loop {
+        let plan = match fit(request(), least - 1) {
+            Ok(plan) => plan,
+            Err(error) => {
+                assert!(
+                    matches!(error, OvisImageError::MemoryLimit { .. }),
+                    "{error}"
+                );
+                break;
+            }
+        };
+        let now = plan.estimate;
+        assert!(now.peak < least);
+        assert!(now.text_encoder <= last.text_encoder && now.transformer <= last.transformer);
+        assert!(now.streamed_blocks >= last.streamed_blocks);
+        (last, least) = (now, now.peak);
+    }
+    assert!(least < all.peak);
+    assert!(last.text_encoder < all.text_encoder, "{last:?}");
+    assert!(last.transformer < all.transformer, "{last:?}");
+}
+
+#[test]
+fn a_plan_makes_the_image_that_was_asked_for() {
+    let all = fit(request(), 1 << 30).unwrap().estimate;
+    let limit = all.peak - all.text_encoder - all.transformer / 4;
+    let plan = fit(request(), limit).unwrap();
+    assert!(plan.estimate.peak <= limit);
+    let load = |options| {
+        OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap()
+    };
+    let saving = load(plan.options);
+    assert_eq!(
+        saving.transformer().streamed_blocks(),
+        plan.estimate.streamed_blocks
+    );
+    let expected = load(LoadOptions::new()).generate(&request()).unwrap();
+    let actual = saving.generate(&plan.request).unwrap();
+    assert_eq!(actual.images[0].image, expected.images[0].image);
+}
+
+#[test]
+fn large_images_are_decoded_in_tiles_where_nothing_else_helps() {
+    let large = request().size(1024, 1024);
+    let whole = fit(large.clone(), 1 << 30).unwrap();
+    assert!(!whole.request.is_tiled());
+    let in_tiles = estimate(
+        LoadOptions::new(),
+        &large.clone().vae_tiling(VaeTiling::new(512)),
+    );
+    let limit = in_tiles.peak + (1 << 20);
+    assert!(limit < whole.estimate.peak);
+    let plan = fit(large, limit).unwrap();
+    assert!(plan.request.is_tiled());
+    assert_eq!(plan.estimate.streamed_blocks, 0);
+}
+
+#[test]
+fn too_little_is_said_with_what_would_help() {
+    let error = fit(request(), 1000).unwrap_err();
+    let OvisImageError::MemoryLimit { hint, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(hint.contains("bf16"), "{error}");
+}
