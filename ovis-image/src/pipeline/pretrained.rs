@@ -182,7 +182,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     ///
     /// # Errors
     /// [`OvisImageError::Tokenizer`], [`OvisImageError::MissingSpecialToken`], or
-    /// [`OvisImageError::Config`] when it has more ids than the text encoder.
+    /// [`OvisImageError::InvalidConfig`] when it has more ids than the text encoder.
     pub fn tokenizer(&self) -> Result<&PromptTokenizer> {
         self.tokenizer.get()
     }

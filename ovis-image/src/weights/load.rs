@@ -66,9 +66,9 @@ pub struct PartWeights<'a> {
 /// device before the next.
 ///
 /// # Errors
-/// [`OvisImageError::Weights`] listing every missing, unexpected and wrongly shaped tensor, before
-/// anything is read; [`OvisImageError::UnknownDtype`] for a weight that cannot be read as
-/// one, [`OvisImageError::InvalidFile`] for quantised ones with broken scales.
+/// [`OvisImageError::Weights`](crate::OvisImageError::Weights) listing every missing, unexpected and wrongly shaped tensor, before
+/// anything is read; [`OvisImageError::UnknownDtype`](crate::OvisImageError::UnknownDtype) for a weight that cannot be read as
+/// one, [`OvisImageError::InvalidFile`](crate::OvisImageError::InvalidFile) for quantised ones with broken scales.
 ///
 /// # Panics
 /// If `dtype` is not f32, f16 or bf16.
