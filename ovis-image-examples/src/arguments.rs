@@ -10,6 +10,7 @@ use ovis_image::vae::VaeTiling;
 use ovis_image::{GenerationRequest, LoadOptions, Quantisation, Residency, Schedule, WeightDtype};
 
 use crate::dump;
+use crate::lora::LoraArgument;
 use crate::model::{Model, ModelArguments};
 
 /// Makes pictures from a prompt with Ovis-Image.
@@ -75,6 +76,12 @@ pub struct Arguments {
     /// pictures, which come out a little different
     #[arg(long, value_name = "PIXELS")]
     pub vae_tile: Option<usize>,
+    /// A LoRA file or PEFT folder and how strongly it acts (1 if not said); can be given several times
+    #[arg(long, value_name = "FILE[:SCALE]")]
+    pub lora: Vec<LoraArgument>,
+    /// Add the LoRAs to the weights: steps cost what they cost without
+    #[arg(long, requires = "lora")]
+    pub merge_loras: bool,
     /// Where the picture goes
     #[arg(long, value_name = "FILE.png", default_value = "image.png")]
     pub output: PathBuf,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use ovis_image::pipeline::{GenerationSettings, MemoryEstimate, Timings};
 use serde::Serialize;
 
+use crate::lora::AppliedLora;
+
 /// The JSON object of `generate --json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
@@ -16,6 +18,8 @@ pub struct Summary {
     pub settings: GenerationSettings,
     /// Where the time went.
     pub seconds: Seconds,
+    /// The LoRAs and what became of their modules.
+    pub loras: Vec<AppliedLora>,
     /// What is expected to be on the device, in bytes.
     pub memory_estimate: MemoryEstimate,
     /// The most host memory that the process took; `null` where the system does not tell.

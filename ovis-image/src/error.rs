@@ -82,6 +82,50 @@ pub enum OvisImageError {
         reason: String,
     },
 
+    /// A file holds adapters that are not low-rank additions.
+    #[error(
+        "{} holds {method} (`{tensor}`), which is not supported: only LoRA is; merge it into the weights \
+         with the program that made it, or export it as LoRA", path.display()
+    )]
+    UnsupportedAdapter {
+        /// The file.
+        path: PathBuf,
+        /// The tensor that tells.
+        tensor: String,
+        /// The method's name.
+        method: &'static str,
+    },
+
+    /// No module of a LoRA is the model's.
+    #[error(
+        "none of the {modules} modules of {} belongs to this model (the first is `{example}`): it is a \
+         LoRA for another one", path.display()
+    )]
+    LoraNotApplied {
+        /// The file.
+        path: PathBuf,
+        /// Modules in the file.
+        modules: usize,
+        /// One of them.
+        example: String,
+    },
+
+    /// A LoRA's tensor does not fit the layer that its name means.
+    #[error(
+        "`{tensor}` in {} has shape {actual:?}, but this model needs {expected:?}: it is a LoRA for \
+         another model", path.display()
+    )]
+    LoraShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The shape that the model needs.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        actual: Vec<usize>,
+    },
+
     /// A configuration is inconsistent or asks for something that this model does not have.
     #[error("invalid configuration of the {part}: {reason}")]
     InvalidConfig {

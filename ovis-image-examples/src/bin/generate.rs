@@ -11,12 +11,13 @@ use burn::tensor::backend::Backend;
 use clap::Parser;
 use ovis_image::device::BackendVisitor;
 use ovis_image::pipeline::{GenerationSettings, MemoryEstimate, MemoryPlan, Timings};
-use ovis_image::{GenerationOutput, GenerationRequest, OvisImagePipeline, OvisOps};
+use ovis_image::{GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, OvisOps};
 use ovis_image_examples::arguments::Arguments;
+use ovis_image_examples::lora::AppliedLora;
 use ovis_image_examples::model::Model;
 use ovis_image_examples::progress::StepBar;
 use ovis_image_examples::summary::{Seconds, Summary};
-use ovis_image_examples::{dump, error_chain, memory, output_file, peak_memory, png, tiny};
+use ovis_image_examples::{dump, error_chain, lora, memory, output_file, peak_memory, png, tiny};
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
@@ -51,6 +52,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let model = arguments.model.resolve()?;
     let request = arguments.request(&model)?;
+    let loras = lora::open(&arguments.lora)?;
     let device = arguments.device.open()?;
     if matches!(model, Model::Tiny) {
         say(&format!("note: {}", tiny::NOTICE));
@@ -61,12 +63,14 @@ fn run(arguments: &Arguments) -> Result<()> {
         arguments,
         model: &model,
         request: &request,
+        loras: &loras,
     })?;
     let summary = Summary {
         model: model.name().to_owned(),
         device: device_name,
         settings: run.settings,
         seconds: Seconds::new(run.load, &run.timings, start.elapsed()),
+        loras: run.loras,
         memory_estimate: run.memory,
         peak_memory_bytes: peak_memory::peak_memory_bytes(),
         files: run.files,
@@ -91,11 +95,13 @@ struct Generate<'a> {
     arguments: &'a Arguments,
     model: &'a Model,
     request: &'a GenerationRequest,
+    loras: &'a [LoraFile],
 }
 
 /// What is left of the work without the backend's tensors.
 struct Run {
     settings: GenerationSettings,
+    loras: Vec<AppliedLora>,
     memory: MemoryEstimate,
     load: Duration,
     timings: Timings,
@@ -121,8 +127,15 @@ impl BackendVisitor for Generate<'_> {
         }
         request.check(&checkpoint, &options)?;
         let memory = MemoryEstimate::new::<B>(&checkpoint, &options, &request, &device)?;
-        let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &device)?;
+        let mut pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &device)?;
         drop(checkpoint);
+        let loras = lora::load(&mut pipeline, &self.arguments.lora, self.loras)?;
+        for lora in &loras {
+            say(&format!("note: {}: {}", lora.file, lora.report));
+        }
+        if self.arguments.merge_loras {
+            pipeline.merge_loras()?;
+        }
         let load = start.elapsed();
 
         let output = pipeline.generate_with(&request, |progress| {
@@ -133,6 +146,7 @@ impl BackendVisitor for Generate<'_> {
         Ok(Run {
             files: self.save(&output)?,
             settings: output.settings,
+            loras,
             memory,
             load,
             timings: output.timings,

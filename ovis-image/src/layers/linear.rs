@@ -1,7 +1,8 @@
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor, s};
 
+use super::low_rank::{LowRankAdapter, add_updates};
 use super::uniform_param;
 use crate::backend::OvisOps;
 
@@ -12,6 +13,10 @@ pub struct LinearLayer<B: Backend> {
     pub weight: Param<Tensor<B, 2>>,
     /// `[out]`.
     pub bias: Option<Param<Tensor<B, 1>>>,
+    /// Low-rank updates of it, those of one name side by side and in the order of their rows.
+    pub adapters: Vec<LowRankAdapter<B>>,
+    /// Whether the weight has the updates in it.
+    pub(crate) adapters_are_merged: bool,
 }
 
 impl<B: OvisOps> LinearLayer<B> {
@@ -27,6 +32,8 @@ impl<B: OvisOps> LinearLayer<B> {
         Self {
             weight: uniform_param([output, input], bound(input), device),
             bias: None,
+            adapters: Vec::new(),
+            adapters_are_merged: false,
         }
     }
 
@@ -45,9 +52,38 @@ impl<B: OvisOps> LinearLayer<B> {
         let rows = dims.iter().take(D - 1).product::<usize>();
 
         let bias = self.bias.as_ref().map(Param::val);
-        let output = B::linear_layer(input.reshape([rows, in_features]), weight, bias);
+        let input = input.reshape([rows, in_features]);
+        let output = match self.adapters.is_empty() || self.adapters_are_merged {
+            true => B::linear_layer(input, weight, bias),
+            false => add_updates(
+                B::linear_layer(input.clone(), weight, bias),
+                &input,
+                &self.adapters,
+            ),
+        };
         dims[D - 1] = out_features;
         output.reshape(dims)
+    }
+}
+
+impl<B: OvisOps> LinearLayer<B> {
+    /// The weight with the updates of all adapters in it, summed in f32 and rounded once.
+    ///
+    /// # Shapes
+    /// - output: `[out, in]`, in the weight's dtype
+    pub fn merged_weight(&self) -> Tensor<B, 2> {
+        let weight = self.weight.val();
+        let dtype = weight.dtype();
+        let mut merged = weight.cast(DType::F32);
+        let [_, columns] = merged.dims();
+        for adapter in self.adapters.iter().filter(|adapter| adapter.scale != 0.0) {
+            let update = adapter.up.val().cast(DType::F32);
+            let update = update.matmul(adapter.down.val().cast(DType::F32)) * adapter.strength();
+            let rows = adapter.rows();
+            let sum = merged.clone().slice(s![rows.clone(), ..]) + update;
+            merged = merged.slice_assign([rows, 0..columns], sum);
+        }
+        merged.cast(dtype)
     }
 }
 

@@ -7,12 +7,14 @@
 mod conv;
 mod group_norm;
 mod linear;
+mod low_rank;
 mod rms_norm;
 mod streaming;
 
 pub use conv::ConvLayer;
 pub use group_norm::GroupNormLayer;
 pub use linear::LinearLayer;
+pub use low_rank::LowRankAdapter;
 pub use rms_norm::RmsNormLayer;
 
 pub(crate) use streaming::{Streamed, fold_blocks, stream_absent_weights};

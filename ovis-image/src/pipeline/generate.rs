@@ -358,6 +358,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             sigmas: plan.sigmas,
             dtype: self.dtype,
             vae_dtype: self.vae_dtype,
+            loras: self.loras.clone(),
             vae_tiling: request.vae_tiling,
             backend: B::name(&self.device),
         }

@@ -5,6 +5,7 @@ mod denoise;
 mod encode;
 mod generate;
 mod image;
+mod lora;
 mod memory;
 mod memory_plan;
 mod options;
@@ -17,6 +18,7 @@ mod tokenizer;
 
 pub use denoise::{Denoiser, DenoisingStep};
 pub use encode::{EncodedPrompts, PromptReport};
+pub use lora::{ActiveLora, MergeReport};
 pub use memory_plan::{MemoryEstimate, MemoryPlan};
 pub use options::{LoadOptions, WeightDtype};
 pub use output::{GeneratedImage, GenerationOutput, GenerationSettings, Timings};

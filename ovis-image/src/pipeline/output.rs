@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use image::RgbImage;
 use serde::Serialize;
 
-use super::{EncodedPrompts, PromptReport, WeightDtype};
+use super::{ActiveLora, EncodedPrompts, PromptReport, WeightDtype};
 use crate::vae::VaeTiling;
 
 /// What a request produced.
@@ -72,6 +72,8 @@ pub struct GenerationSettings {
     pub dtype: WeightDtype,
     /// Dtype of the VAE.
     pub vae_dtype: WeightDtype,
+    /// The LoRAs on the transformer, by name.
+    pub loras: Vec<ActiveLora>,
     /// The VAE's tiles; `None` when each image was decoded whole.
     pub vae_tiling: Option<VaeTiling>,
     /// Burn's name of the backend.

@@ -6,18 +6,20 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::check::Requirements;
+use super::lora::{ActiveLora, Originals};
 use super::options::{LoadOptions, WeightDtype};
 use super::placement::EMBEDDING;
 use super::tokenizer::PendingTokenizer;
 use crate::backend::OvisOps;
+use crate::config::TransformerConfig;
 use crate::error::{OvisImageError, Phase, Result};
 use crate::sampling::FlowMatchEulerScheduler;
 use crate::text_encoder::{PromptTokenizer, TextEncoder};
 use crate::transformer::OvisImageTransformer;
 use crate::vae::AutoencoderKl;
 use crate::weights::{
-    Checkpoint, CheckpointPaths, EmbeddedCheckpoint, MappedRows, PartWeights, Residency,
-    load_weights,
+    Checkpoint, CheckpointPaths, EmbeddedCheckpoint, MappedRows, NameTable, ParameterInfo,
+    PartWeights, Residency, TensorSource, load_weights,
 };
 
 /// All of Ovis-Image on one device. Clones share their weights.
@@ -39,7 +41,45 @@ pub struct OvisImagePipeline<B: Backend> {
     pub(super) empty_prompt: Arc<OnceLock<Tensor<B, 3>>>,
     /// Whether the weights of the modulation are read when used, and given back.
     pub(super) modulation_is_absent: bool,
+    /// The LoRAs on the transformer, in the order in which they were loaded.
+    pub(super) loras: Vec<ActiveLora>,
+    /// The weights that merged ones replaced; `None` if none is merged.
+    pub(super) originals: Option<Originals<B>>,
+    /// Where the transformer's weights can be read again; `None` if it is not the checkpoint's own.
+    pub(super) transformer_files: Option<Arc<TransformerFiles>>,
     load_time: Duration,
+}
+
+/// What the transformer was loaded from.
+#[derive(Debug)]
+pub(super) struct TransformerFiles {
+    config: TransformerConfig,
+    source: Arc<TensorSource>,
+    table: NameTable,
+    dtype: WeightDtype,
+    in_place: bool,
+}
+
+impl TransformerFiles {
+    /// Reads the weights, each to where it shall be.
+    pub(super) fn load<B: OvisOps>(
+        &self,
+        device: &B::Device,
+        residency: impl Fn(ParameterInfo<'_>) -> Residency,
+    ) -> Result<OvisImageTransformer<B>> {
+        load_weights(
+            self.config.init(device),
+            PartWeights {
+                part: "transformer",
+                source: &self.source,
+                table: &self.table,
+                dtype: self.dtype.to_burn(),
+                in_place: self.in_place && computes_in_place::<B>(device),
+            },
+            residency,
+            device,
+        )
+    }
 }
 
 impl<B: OvisOps> OvisImagePipeline<B> {
@@ -97,11 +137,18 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             check_dtype::<B>(dtype, device)?;
         }
         let tokenizer = PendingTokenizer::start(checkpoint);
+        let transformer_files = TransformerFiles {
+            config: checkpoint.transformer.config.clone(),
+            source: Arc::clone(&checkpoint.transformer.source),
+            table: checkpoint.transformer.table,
+            dtype,
+            in_place: options.in_place,
+        };
         let Models {
             text_encoder,
             transformer,
             vae,
-        } = Models::load(checkpoint, &options, device)?;
+        } = Models::load(checkpoint, &transformer_files, &options, device)?;
         let modulation_is_absent = transformer.modulation_is_absent();
         let pipeline = Self {
             text_encoder,
@@ -115,6 +162,9 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             ),
             empty_prompt: Arc::default(),
             modulation_is_absent,
+            loras: Vec::new(),
+            originals: None,
+            transformer_files: Some(Arc::new(transformer_files)),
             tokenizer,
             scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
             requirements: Requirements::new(checkpoint, &options, is_host::<B>(device))?,
@@ -165,10 +215,13 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         self
     }
 
-    /// The same pipeline with another denoiser.
+    /// The same pipeline with another denoiser, and without its LoRAs.
     pub fn with_transformer(mut self, transformer: OvisImageTransformer<B>) -> Self {
         self.transformer = transformer;
         self.modulation_is_absent = false;
+        self.loras = Vec::new();
+        self.originals = None;
+        self.transformer_files = None;
         self
     }
 
@@ -242,9 +295,13 @@ struct Models<B: Backend> {
 }
 
 impl<B: OvisOps> Models<B> {
-    fn load(checkpoint: &Checkpoint, options: &LoadOptions, device: &B::Device) -> Result<Self> {
+    fn load(
+        checkpoint: &Checkpoint,
+        transformer: &TransformerFiles,
+        options: &LoadOptions,
+        device: &B::Device,
+    ) -> Result<Self> {
         let (encoder, vae) = (&checkpoint.text_encoder, &checkpoint.vae);
-        let transformer = &checkpoint.transformer;
         let weights = |part, source, table, dtype: WeightDtype| PartWeights {
             part,
             source,
@@ -264,17 +321,9 @@ impl<B: OvisOps> Models<B> {
             device,
         )?;
         text_encoder.stream_absent_weights();
-        let mut denoiser = load_weights(
-            transformer.config.init(device),
-            weights(
-                "transformer",
-                &transformer.source,
-                &transformer.table,
-                options.dtype,
-            ),
-            |parameter| options.transformer_placement(&transformer.config, parameter),
-            device,
-        )?;
+        let mut denoiser = transformer.load(device, |parameter| {
+            options.transformer_placement(&transformer.config, parameter)
+        })?;
         denoiser.stream_absent_weights();
         Ok(Self {
             text_encoder,

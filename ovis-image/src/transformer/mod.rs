@@ -6,6 +6,7 @@ mod double_block;
 mod embed;
 mod feed_forward;
 mod final_layer;
+mod linear_layers;
 mod model;
 mod modulation;
 mod residency;

@@ -28,4 +28,5 @@ pub use source::TensorSource;
 
 pub(crate) use checkpoint::TokenizerFile;
 pub(crate) use load::{PlannedParameter, planned_parameters};
+pub(crate) use names::RowShare;
 pub(crate) use rows::MappedRows;

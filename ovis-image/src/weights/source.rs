@@ -88,6 +88,11 @@ impl TensorSource {
             .map(|file| (file.path().to_owned(), file.length()))
     }
 
+    /// What its files say of themselves under a name.
+    pub(crate) fn metadata(&self, name: &str) -> Option<&str> {
+        self.files.iter().find_map(|file| file.metadata(name))
+    }
+
     /// The names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.index.keys().map(String::as_str)

@@ -3,8 +3,12 @@
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Distribution, Tensor};
 use burn_flex::{Flex, FlexDevice};
+use ovis_image::LoraFile;
 use ovis_image::config::TransformerConfig;
+use ovis_image::lora::attach_lora;
 use ovis_image::transformer::TransformerInput;
+
+use crate::support::write_tensors;
 
 type B = Autodiff<Flex>;
 
@@ -31,7 +35,19 @@ fn every_parameter_of_the_transformer_gets_a_gradient() {
         axes_dims_rope: [4, 6, 6],
     };
     let device = FlexDevice;
-    let model = config.init::<B>(&device);
+    let mut model = config.init::<B>(&device);
+    // One adapter: down and up are two parameters more.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lora.safetensors");
+    write_tensors(
+        &path,
+        [("A", [2, 32]), ("B", [32, 2])].map(|(matrix, shape)| {
+            let name = format!("single_transformer_blocks.0.attn.to_k.lora_{matrix}.weight");
+            (name, shape.to_vec(), vec![0.1; 64])
+        }),
+    );
+    let lora = LoraFile::open(&path).unwrap();
+    attach_lora(&mut model, &lora, "trained", 1.0, DType::F32, &device).unwrap();
     let random = |shape: [usize; 3]| {
         Tensor::<B, 3>::random(shape, Distribution::Normal(0.0, 1.0), (&device, DType::F32))
     };
@@ -44,6 +60,10 @@ fn every_parameter_of_the_transformer_gets_a_gradient() {
     let gradients = prediction.powi_scalar(2).mean().backward();
     let mut visitor = Gradients(&gradients, Vec::new());
     model.visit(&mut visitor);
-    assert_eq!(visitor.1.len(), 49, "the model has this many parameters");
+    assert_eq!(
+        visitor.1.len(),
+        49 + 2,
+        "the model has this many parameters"
+    );
     assert!(visitor.1.iter().all(|has| *has), "{:?}", visitor.1);
 }

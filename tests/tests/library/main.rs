@@ -6,6 +6,7 @@ mod checkpoint_errors;
 mod differentiable;
 mod gguf;
 mod layouts;
+mod lora;
 mod memory_plan;
 mod request_errors;
 mod requests;

@@ -9,6 +9,8 @@ use burn_flex::{Flex, FlexDevice};
 use ovis_image::{GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline};
 use ovis_image_tests::golden::golden_folder;
 use ovis_image_tests::layouts::copy_folder;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 
 /// The folder of the `base` case's model.
 pub(crate) fn base_model() -> PathBuf {
@@ -50,4 +52,23 @@ pub(crate) fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f3
 /// Zeros of a shape.
 pub(crate) fn zeros<const D: usize>(shape: [usize; D]) -> TensorData {
     TensorData::new(vec![0.0f32; shape.iter().product()], shape)
+}
+
+/// Writes a safetensors file of f32 tensors, given by name, shape and values.
+pub(crate) fn write_tensors(
+    path: &std::path::Path,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+) {
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .into_iter()
+        .map(|(name, shape, values)| {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+            (name, shape, bytes.collect())
+        })
+        .collect();
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap();
+        (name, view)
+    });
+    safetensors::serialize_to_file(views, None, path).unwrap();
 }

@@ -28,7 +28,12 @@ pub(super) struct WeightsFile {
     /// The whole file.
     bytes: Bytes,
     tensors: Tensors,
+    /// What a safetensors file says of itself.
+    metadata: Metadata,
 }
+
+/// Texts by name.
+type Metadata = BTreeMap<String, String>;
 
 /// Tensors by name.
 type Tensors = BTreeMap<String, TensorEntry>;
@@ -86,8 +91,8 @@ impl WeightsFile {
     }
 
     fn parse(path: PathBuf, map: Option<Arc<Mmap>>, bytes: Bytes) -> Result<Self> {
-        let tensors = match bytes.starts_with(gguf::MAGIC) {
-            true => gguf::read_header(&path, &bytes)?,
+        let (tensors, metadata) = match bytes.starts_with(gguf::MAGIC) {
+            true => (gguf::read_header(&path, &bytes)?, Metadata::new()),
             false => safetensors::read_header(&path, &bytes)?,
         };
         Ok(Self {
@@ -95,6 +100,7 @@ impl WeightsFile {
             map,
             bytes,
             tensors,
+            metadata,
         })
     }
 
@@ -105,6 +111,11 @@ impl WeightsFile {
     /// Bytes of the whole file.
     pub(super) fn length(&self) -> u64 {
         self.bytes.len() as u64
+    }
+
+    /// One of the texts that a safetensors file says of itself.
+    pub(super) fn metadata(&self, name: &str) -> Option<&str> {
+        self.metadata.get(name).map(String::as_str)
     }
 
     pub(super) fn tensors(&self) -> &BTreeMap<String, TensorEntry> {

@@ -6,19 +6,21 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use super::{TensorEntry, Tensors};
+use super::{Metadata, TensorEntry, Tensors};
 use crate::error::{OvisImageError, Result};
 use crate::weights::encoding::Encoding;
 
 const HEADER_LENGTH_BYTES: usize = 8;
 
-/// The tensors of a file.
-pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<Tensors> {
+/// The tensors of a file, and what it says of itself.
+pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata)> {
     let header_length = check_header(path, bytes)?;
     let (_, metadata) =
         SafeTensors::read_metadata(bytes).map_err(|error| invalid(path, error.to_string()))?;
     let data_start = HEADER_LENGTH_BYTES + header_length;
-    Ok(metadata
+    let texts = metadata.metadata().iter().flatten();
+    let texts = texts.map(|(name, text)| (name.clone(), text.clone()));
+    let tensors = metadata
         .tensors()
         .into_iter()
         .map(|(name, info)| {
@@ -36,7 +38,8 @@ pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<Tensors> {
             };
             (name, entry)
         })
-        .collect())
+        .collect();
+    Ok((tensors, texts.collect()))
 }
 
 pub(super) fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError {

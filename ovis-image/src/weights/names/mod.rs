@@ -2,9 +2,12 @@
 //! pieces that its tensor is made of: whole tensors or halves, stacked along the first axis. `*`
 //! stands for an index; `~` for the first index counted from the other end.
 
+mod row_shares;
 mod text_encoder;
 mod transformer;
 mod vae;
+
+pub(crate) use row_shares::RowShare;
 
 use Piece::{FirstHalf, SecondHalf, Square, Whole};
 
@@ -124,7 +127,7 @@ impl NameTable {
     }
 
     /// A key as the rows spell it, or `None` when it is to be ignored.
-    pub(super) fn normalise(&self, key: &str) -> Option<String> {
+    pub(crate) fn normalise(&self, key: &str) -> Option<String> {
         if self
             .ignored_prefixes
             .iter()

@@ -1,0 +1,99 @@
+//! LoRAs from the command line.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::Result;
+use ovis_image::{LoraFile, LoraReport, OvisImagePipeline, OvisOps};
+use serde::Serialize;
+
+/// `FILE` or `FILE:SCALE`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraArgument {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// How strongly it acts.
+    pub scale: f32,
+}
+
+/// A LoRA in the summary of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct AppliedLora {
+    /// The file or folder.
+    pub file: String,
+    /// How strongly it acts.
+    pub scale: f32,
+    /// What became of its modules.
+    #[serde(flatten)]
+    pub report: LoraReport,
+}
+
+impl FromStr for LoraArgument {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        // What is no number after the last colon is part of the path, as in `C:\\lora`.
+        let (path, scale) = match text.rsplit_once(':') {
+            Some((path, scale)) => match scale.parse() {
+                Ok(scale) => (path, scale),
+                Err(_) => (text, 1.0),
+            },
+            None => (text, 1.0),
+        };
+        Ok(Self {
+            path: path.into(),
+            scale,
+        })
+    }
+}
+
+/// Opens the files; nothing of them is read but headers.
+///
+/// # Errors
+/// Those of [`LoraFile::open`].
+pub fn open(arguments: &[LoraArgument]) -> Result<Vec<LoraFile>> {
+    let files = arguments.iter().map(|lora| LoraFile::open(&lora.path));
+    Ok(files.collect::<Result<_, _>>()?)
+}
+
+/// Puts LoRAs on a pipeline, each under its path.
+///
+/// # Errors
+/// Those of [`OvisImagePipeline::load_lora`].
+pub fn load<B: OvisOps>(
+    pipeline: &mut OvisImagePipeline<B>,
+    arguments: &[LoraArgument],
+    files: &[LoraFile],
+) -> Result<Vec<AppliedLora>> {
+    let mut applied = Vec::with_capacity(files.len());
+    for (argument, file) in arguments.iter().zip(files) {
+        let name = argument.path.display().to_string();
+        let report = pipeline.load_lora(&name, file, argument.scale)?;
+        applied.push(AppliedLora {
+            file: name,
+            scale: argument.scale,
+            report,
+        });
+    }
+    Ok(applied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_scale_is_part_of_the_path() {
+        for (text, path, scale) in [
+            ("a.safetensors", "a.safetensors", 1.0),
+            ("a.safetensors:0.7", "a.safetensors", 0.7),
+            ("a.safetensors:-1", "a.safetensors", -1.0),
+            ("C:\\a.safetensors", "C:\\a.safetensors", 1.0),
+            ("C:\\a.safetensors:2", "C:\\a.safetensors", 2.0),
+        ] {
+            let Ok(lora) = text.parse::<LoraArgument>();
+            assert_eq!((lora.path, lora.scale), (path.into(), scale));
+        }
+    }
+}

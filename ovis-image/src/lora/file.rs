@@ -1,0 +1,245 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, TensorData};
+
+use super::keys::{self, Key, Role};
+use super::peft::{CONFIG_FILE, METADATA, PeftConfig};
+use crate::error::{OvisImageError, Result};
+use crate::weights::TensorSource;
+
+/// A LoRA's file, read and checked by itself; a stranger to any model.
+#[derive(Debug)]
+pub struct LoraFile {
+    path: PathBuf,
+    source: TensorSource,
+    modules: BTreeMap<String, LoraModule>,
+}
+
+/// The two matrices of a module.
+#[derive(Debug, Clone)]
+pub(super) struct LoraModule {
+    /// The tensor `[rank, in]`.
+    pub(super) down: String,
+    /// The tensor `[out, rank]`.
+    pub(super) up: String,
+    /// What the update is multiplied by: alpha over the rank.
+    pub(super) scaling: f32,
+}
+
+/// What is found of a module while keys are read.
+#[derive(Default)]
+struct Found<'a> {
+    down: Option<&'a str>,
+    up: Option<&'a str>,
+    alpha: Option<&'a str>,
+}
+
+impl LoraFile {
+    /// Opens a safetensors file, or a folder with one (and PEFT's `adapter_config.json`), and reads
+    /// its header; matrices are read when they are attached.
+    ///
+    /// # Errors
+    /// Those of [`TensorSource::open`]; [`OvisImageError::UnsupportedAdapter`] for another method
+    /// than low-rank addition; [`OvisImageError::InvalidFile`] naming the tensor that is no part of
+    /// a LoRA, or lacks its other half, or has a shape that does not go with it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let source = TensorSource::open(path)?;
+        let config = read_config(path, &source)?;
+        let modules = read_modules(path, &source, config.as_ref())?;
+        Ok(Self {
+            path: path.to_owned(),
+            source,
+            modules,
+        })
+    }
+
+    /// The file or folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The modules that it has updates of, as it names them.
+    pub fn modules(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.modules.keys().map(String::as_str)
+    }
+
+    pub(super) fn entries(&self) -> impl ExactSizeIterator<Item = (&str, &LoraModule)> {
+        self.modules
+            .iter()
+            .map(|(name, module)| (name.as_str(), module))
+    }
+
+    /// The shape of one of its matrices.
+    pub(super) fn shape(&self, tensor: &str) -> [usize; 2] {
+        // Both are there and have two axes: `read_modules` looked.
+        match self.source.shape(tensor) {
+            Some([rows, columns]) => [*rows, *columns],
+            _ => [0, 0],
+        }
+    }
+
+    /// The elements of one of its matrices as f32.
+    pub(super) fn read(&self, tensor: &str) -> Result<TensorData> {
+        let data = self.source.read(tensor, DType::F32)?;
+        let finite = data
+            .as_slice::<f32>()
+            .is_ok_and(|values| values.iter().all(|value| value.is_finite()));
+        match finite {
+            true => Ok(data),
+            false => Err(invalid(
+                &self.path,
+                format!("tensor `{tensor}` has NaN or infinite values"),
+            )),
+        }
+    }
+}
+
+fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError {
+    OvisImageError::InvalidFile {
+        path: path.to_owned(),
+        format: "LoRA",
+        reason: reason.into(),
+    }
+}
+
+/// PEFT's configuration, from the file's metadata or from beside it.
+fn read_config(path: &Path, source: &TensorSource) -> Result<Option<PeftConfig>> {
+    let beside = path.join(CONFIG_FILE);
+    let config = match source.metadata(METADATA) {
+        Some(json) => PeftConfig::parse(path, json.as_bytes())?,
+        None if beside.is_file() => {
+            let json =
+                std::fs::read(&beside).map_err(|error| OvisImageError::io(&beside, error))?;
+            PeftConfig::parse(&beside, &json)?
+        }
+        None => None,
+    };
+    if config.as_ref().is_some_and(|config| config.use_dora) {
+        return Err(OvisImageError::UnsupportedAdapter {
+            path: path.to_owned(),
+            tensor: "use_dora in its configuration".into(),
+            method: "DoRA",
+        });
+    }
+    Ok(config)
+}
+
+fn read_modules(
+    path: &Path,
+    source: &TensorSource,
+    config: Option<&PeftConfig>,
+) -> Result<BTreeMap<String, LoraModule>> {
+    let mut found: BTreeMap<&str, Found<'_>> = BTreeMap::new();
+    for name in source.names() {
+        match keys::parse(name) {
+            Key::Lora { module, role } => {
+                let module = found.entry(module).or_default();
+                let place = match role {
+                    Role::Down => &mut module.down,
+                    Role::Up => &mut module.up,
+                    Role::Alpha => &mut module.alpha,
+                };
+                if let Some(other) = place.replace(name) {
+                    return Err(invalid(
+                        path,
+                        format!("`{other}` and `{name}` are the same matrix of one module"),
+                    ));
+                }
+            }
+            Key::Unsupported { method } => {
+                return Err(OvisImageError::UnsupportedAdapter {
+                    path: path.to_owned(),
+                    tensor: name.to_owned(),
+                    method,
+                });
+            }
+            Key::Unknown => {
+                return Err(invalid(
+                    path,
+                    format!(
+                        "tensor `{name}` is no part of a LoRA: names end in lora_A.weight and \
+                         lora_B.weight, or lora_down.weight, lora_up.weight and alpha"
+                    ),
+                ));
+            }
+        }
+    }
+    found
+        .into_iter()
+        .map(|(name, found)| {
+            let module = read_module(path, source, config, name, &found)?;
+            Ok((name.to_owned(), module))
+        })
+        .collect()
+}
+
+fn read_module(
+    path: &Path,
+    source: &TensorSource,
+    config: Option<&PeftConfig>,
+    name: &str,
+    found: &Found<'_>,
+) -> Result<LoraModule> {
+    let (down, up) = match (found.down, found.up) {
+        (Some(down), Some(up)) => (down, up),
+        (one, other) => {
+            let there = one.or(other).or(found.alpha).unwrap_or(name);
+            return Err(invalid(
+                path,
+                format!("`{there}` is alone: a module needs both of its matrices"),
+            ));
+        }
+    };
+    let shape = |tensor| source.shape(tensor).unwrap_or_default();
+    let rank = match (shape(down), shape(up)) {
+        ([rank, input], [out, same]) if rank == same && ![rank, input, out].contains(&&0) => *rank,
+        (down_shape, up_shape) => {
+            return Err(invalid(
+                path,
+                format!(
+                    "`{down}` has shape {down_shape:?} and `{up}` {up_shape:?}: not [rank, in] and [out, rank]"
+                ),
+            ));
+        }
+    };
+    let scaling = match (found.alpha, config) {
+        (Some(alpha), _) => read_number(path, source, alpha)? / rank as f64,
+        (None, Some(config)) => config.scaling(name, rank),
+        // diffusers' convention for a file that does not say.
+        (None, None) => 1.0,
+    };
+    for tensor in [down, up] {
+        check_readable(path, source, tensor)?;
+    }
+    Ok(LoraModule {
+        down: down.to_owned(),
+        up: up.to_owned(),
+        scaling: scaling as f32,
+    })
+}
+
+/// The one number of an alpha.
+fn read_number(path: &Path, source: &TensorSource, tensor: &str) -> Result<f64> {
+    check_readable(path, source, tensor)?;
+    let data = source.read(tensor, DType::F32)?;
+    match data.as_slice::<f32>() {
+        Ok([number]) if number.is_finite() => Ok(f64::from(*number)),
+        _ => Err(invalid(
+            path,
+            format!("`{tensor}` is not one finite number"),
+        )),
+    }
+}
+
+fn check_readable(path: &Path, source: &TensorSource, tensor: &str) -> Result<()> {
+    match source.encoding(tensor) {
+        Some(encoding) if !encoding.is_readable() => Err(OvisImageError::UnknownDtype {
+            path: path.to_owned(),
+            tensor: tensor.to_owned(),
+            dtype: encoding.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}

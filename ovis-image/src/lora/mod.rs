@@ -1,0 +1,44 @@
+//! LoRA files (arXiv 2106.09685) in the spellings of PEFT, diffusers, kohya and LyCORIS, on the
+//! transformer's layers. An adapter stays beside the weights, whatever those are kept as: several
+//! can be attached, scaled and taken away at any time.
+//!
+//! A file of one naming fits a checkpoint of the other: modules are found by the tables of
+//! [`weights`](crate::weights), and land on the rows that they are in our fused layers.
+
+mod attach;
+mod file;
+mod keys;
+mod peft;
+mod targets;
+
+pub use attach::{attach_lora, detach_lora, set_lora_scale};
+pub use file::LoraFile;
+
+use std::fmt;
+
+/// What became of a LoRA's modules.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct LoraReport {
+    /// Modules that are on a layer now.
+    pub applied: usize,
+    /// Modules of the file.
+    pub modules: usize,
+    /// Those that this model does not have, as the file names them; also a text encoder's.
+    pub unmatched: Vec<String>,
+    /// Bytes that the adapters take on the device.
+    pub bytes: u64,
+}
+
+impl fmt::Display for LoraReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "applied {} of {} modules", self.applied, self.modules)?;
+        if let Some(first) = self.unmatched.first() {
+            write!(f, "; not in this model: {first}")?;
+            if self.unmatched.len() > 1 {
+                write!(f, " and {} more", self.unmatched.len() - 1)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! PEFT's configuration of an adapter: it says what a file's updates are multiplied by.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::{OvisImageError, Result};
+
+/// The fields of `LoraConfig` that change what an adapter adds.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct PeftConfig {
+    lora_alpha: f64,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    pub(super) use_dora: bool,
+    /// Alphas of single modules, by ends of their names.
+    #[serde(default)]
+    alpha_pattern: BTreeMap<String, f64>,
+}
+
+/// Where diffusers keeps it in a file's own metadata.
+pub(super) const METADATA: &str = "lora_adapter_metadata";
+/// Where PEFT keeps it, beside the file.
+pub(super) const CONFIG_FILE: &str = "adapter_config.json";
+
+impl PeftConfig {
+    /// From its JSON, in which a pipeline puts the model's name before each field; `None` if it is
+    /// not about the transformer.
+    pub(super) fn parse(path: &Path, json: &[u8]) -> Result<Option<Self>> {
+        let invalid = |reason: String| OvisImageError::InvalidFile {
+            path: path.to_owned(),
+            format: "LoRA",
+            reason: format!("its PEFT configuration: {reason}"),
+        };
+        let fields: serde_json::Map<String, Value> =
+            serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
+        let fields: serde_json::Map<String, Value> = fields
+            .into_iter()
+            // `null` is the same as nothing.
+            .filter(|(_, value)| !value.is_null())
+            .filter_map(|(name, value)| {
+                let name = name.strip_prefix("transformer.").unwrap_or(&name);
+                (!name.contains('.')).then(|| (name.to_owned(), value))
+            })
+            .collect();
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        let config: Self = serde_json::from_value(Value::Object(fields))
+            .map_err(|error| invalid(error.to_string()))?;
+        let pattern = config
+            .alpha_pattern
+            .keys()
+            .find(|pattern| !is_plain(pattern));
+        match pattern {
+            Some(pattern) => Err(invalid(format!(
+                "`{pattern}` in alpha_pattern is a regular expression; only names are read"
+            ))),
+            None => Ok(Some(config)),
+        }
+    }
+
+    /// What a module's update is multiplied by: alpha over the rank, or over its root.
+    pub(super) fn scaling(&self, module: &str, rank: usize) -> f64 {
+        let is_meant = |pattern: &str| {
+            let pattern = pattern.trim_start_matches('^').trim_end_matches('$');
+            module
+                .strip_suffix(pattern)
+                .is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        };
+        let alpha = self
+            .alpha_pattern
+            .iter()
+            .find_map(|(pattern, alpha)| is_meant(pattern).then_some(*alpha))
+            .unwrap_or(self.lora_alpha);
+        match self.use_rslora {
+            true => alpha / (rank as f64).sqrt(),
+            false => alpha / rank as f64,
+        }
+    }
+}
+
+/// Whether a pattern is a name or the end of one, perhaps anchored.
+fn is_plain(pattern: &str) -> bool {
+    pattern
+        .trim_start_matches('^')
+        .trim_end_matches('$')
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> PeftConfig {
+        let path = Path::new("adapter_config.json");
+        PeftConfig::parse(path, json.as_bytes()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn alpha_is_taken_over_the_rank_or_its_root() {
+        let plain = config(r#"{"lora_alpha": 8, "r": 4}"#);
+        assert_eq!(plain.scaling("proj_out", 4), 2.0);
+        let root = config(r#"{"lora_alpha": 8, "use_rslora": true}"#);
+        assert_eq!(root.scaling("proj_out", 4), 4.0);
+    }
+
+    #[test]
+    fn a_pattern_is_the_end_of_a_name() {
+        let config = config(
+            r#"{"transformer.lora_alpha": 1, "transformer.alpha_pattern": {"attn.to_q": 6.0}}"#,
+        );
+        assert_eq!(config.scaling("transformer_blocks.0.attn.to_q", 2), 3.0);
+        assert_eq!(config.scaling("transformer_blocks.0.xattn.to_q", 2), 0.5);
+        assert_eq!(config.scaling("transformer_blocks.0.attn.to_k", 2), 0.5);
+    }
+
+    #[test]
+    fn regular_expressions_are_refused() {
+        let json = br#"{"lora_alpha": 1, "alpha_pattern": {".*to_q": 2}}"#;
+        let error = PeftConfig::parse(Path::new("x"), json).unwrap_err();
+        assert!(error.to_string().contains(".*to_q"), "{error}");
+    }
+}
