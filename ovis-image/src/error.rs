@@ -126,6 +126,18 @@ pub enum OvisImageError {
         actual: Vec<usize>,
     },
 
+    /// A checkpoint could not be had from the Hugging Face Hub.
+    #[cfg(feature = "hub")]
+    #[error("cannot get {repository} ({revision}) from the Hub: {failure}")]
+    Hub {
+        /// `owner/name`.
+        repository: String,
+        /// The branch, tag or commit.
+        revision: String,
+        /// Why not, and the way out.
+        failure: crate::hub::HubFailure,
+    },
+
     /// A configuration is inconsistent or asks for something that this model does not have.
     #[error("invalid configuration of the {part}: {reason}")]
     InvalidConfig {

@@ -36,6 +36,8 @@ pub mod config;
 mod cpu;
 pub mod device;
 pub mod error;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod layers;
 pub mod lora;
 pub mod ops;

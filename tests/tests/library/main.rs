@@ -5,6 +5,8 @@
 mod checkpoint_errors;
 mod differentiable;
 mod gguf;
+mod hub;
+mod hub_server;
 mod layouts;
 mod lora;
 mod memory_plan;

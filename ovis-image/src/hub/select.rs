@@ -1,0 +1,128 @@
+//! Which of a repository's files make up the checkpoint.
+
+use super::failure::HubFailure;
+use super::is_inside;
+
+const DIFFUSERS_INDEX: &str = "model_index.json";
+const DIFFUSERS_FOLDERS: [&str; 5] = [
+    "transformer",
+    "vae",
+    "text_encoder",
+    "tokenizer",
+    "scheduler",
+];
+const AUTHORS_TRANSFORMER: &str = "ovis_image.safetensors";
+const AUTHORS_VAE: &str = "ae.safetensors";
+const AUTHORS_TEXT_ENCODER: &str = "Ovis2.5-2B";
+/// diffusers' marks of further copies of the weights: `model.fp16.safetensors`.
+const VARIANTS: [&str; 3] = [".fp16.", ".bf16.", ".non_ema."];
+
+/// The files to download, small ones first: what is wrong shows early.
+pub(super) fn checkpoint_files(files: &[String]) -> Result<Vec<&str>, HubFailure> {
+    let has = |name: &str| files.iter().any(|file| file == name);
+    let is_needed: &dyn Fn(&str) -> bool = match () {
+        () if has(DIFFUSERS_INDEX) => &|file| {
+            file == DIFFUSERS_INDEX
+                || DIFFUSERS_FOLDERS
+                    .iter()
+                    .any(|folder| is_directly_in(file, folder))
+        },
+        () if has(AUTHORS_TRANSFORMER) => &|file| {
+            [AUTHORS_TRANSFORMER, AUTHORS_VAE].contains(&file)
+                || is_directly_in(file, AUTHORS_TEXT_ENCODER)
+        },
+        () => {
+            return Err(HubFailure::NoCheckpoint {
+                files: files.to_vec(),
+            });
+        }
+    };
+    let is_read = |file: &str| file.ends_with(".json") || file.ends_with(".safetensors");
+    let mut needed: Vec<&str> = files
+        .iter()
+        .map(String::as_str)
+        .filter(|file| is_needed(file) && is_read(file))
+        .filter(|file| !VARIANTS.iter().any(|variant| file.contains(variant)))
+        .collect();
+    if let Some(outside) = needed.iter().find(|file| !is_inside(file)) {
+        return Err(HubFailure::OutsideFolder {
+            file: (*outside).to_owned(),
+        });
+    }
+    needed.sort_by_key(|file| (file.ends_with(".safetensors"), *file));
+    Ok(needed)
+}
+
+fn is_directly_in(file: &str, folder: &str) -> bool {
+    file.split_once('/')
+        .is_some_and(|(first, rest)| first == folder && !rest.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn of_a_diffusers_repository_only_the_pipeline_is_needed() {
+        let files = files(&[
+            ".gitattributes",
+            "README.md",
+            "assets/picture.png",
+            "model_index.json",
+            "ovis_image.safetensors",
+            "scheduler/scheduler_config.json",
+            "text_encoder/model.safetensors",
+            "tokenizer/merges.txt",
+            "tokenizer/tokenizer.json",
+            "transformer/diffusion_pytorch_model.fp16.safetensors",
+            "transformer/diffusion_pytorch_model.safetensors",
+        ]);
+        assert_eq!(
+            checkpoint_files(&files).unwrap(),
+            [
+                "model_index.json",
+                "scheduler/scheduler_config.json",
+                "tokenizer/tokenizer.json",
+                "text_encoder/model.safetensors",
+                "transformer/diffusion_pytorch_model.safetensors",
+            ]
+        );
+    }
+
+    #[test]
+    fn of_the_authors_files_the_three_parts_are_needed() {
+        let files = files(&[
+            "Ovis2.5-2B/config.json",
+            "Ovis2.5-2B/model-00001-of-00002.safetensors",
+            "ae.safetensors",
+            "other.safetensors",
+            "ovis_image.safetensors",
+        ]);
+        assert_eq!(
+            checkpoint_files(&files).unwrap(),
+            [
+                "Ovis2.5-2B/config.json",
+                "Ovis2.5-2B/model-00001-of-00002.safetensors",
+                "ae.safetensors",
+                "ovis_image.safetensors",
+            ]
+        );
+    }
+
+    #[test]
+    fn names_that_leave_their_folder_are_refused() {
+        let files = files(&["model_index.json", "transformer/../../x.json"]);
+        let failure = checkpoint_files(&files).unwrap_err();
+        assert!(matches!(failure, HubFailure::OutsideFolder { .. }));
+    }
+
+    #[test]
+    fn another_repository_is_no_checkpoint() {
+        let failure = checkpoint_files(&files(&["model.onnx"])).unwrap_err();
+        assert!(failure.to_string().contains("model.onnx"), "{failure}");
+    }
+}

@@ -1,0 +1,283 @@
+//! Downloads from a server that speaks the Hub's protocol.
+
+use std::path::{Path, PathBuf};
+
+use ovis_image::OvisImageError;
+use ovis_image::hub::{HubFailure, HubRepo};
+
+use crate::hub_server::{COMMIT, Faults, HubServer, ID};
+use crate::support::{base_model, load, pipeline, request, values};
+
+const TRANSFORMER: &str = "transformer/diffusion_pytorch_model.safetensors";
+/// A port that nobody listens at.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+struct World {
+    server: HubServer,
+    cache: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let more: [(&str, &[u8]); 2] = [("README.md", b"text"), ("assets/a.png", b"picture")];
+        Self {
+            server: HubServer::start(&base_model(), &more),
+            cache: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn repo(&self) -> HubRepo {
+        HubRepo::new(ID)
+            .unwrap()
+            .endpoint(&self.server.url)
+            .cache(self.cache.path())
+            .attempts(1)
+    }
+
+    fn fails_with(&self, faults: Faults) -> HubFailure {
+        *self.server.faults.lock().unwrap() = faults;
+        failure(self.repo().download())
+    }
+
+    /// Files that are complete or partial in the cache.
+    fn blobs(&self) -> Vec<PathBuf> {
+        let blobs = self
+            .cache
+            .path()
+            .join("models--AIDC-AI--Ovis-Image-7B/blobs");
+        let entries = std::fs::read_dir(blobs).into_iter().flatten();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| path.extension().is_none_or(|end| end != "lock"))
+            .collect()
+    }
+}
+
+#[track_caller]
+fn failure(result: Result<PathBuf, OvisImageError>) -> HubFailure {
+    match result.unwrap_err() {
+        OvisImageError::Hub {
+            repository,
+            failure,
+            ..
+        } => {
+            assert_eq!(repository, ID);
+            failure
+        }
+        error => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_downloaded_checkpoint_makes_the_same_image() {
+    let world = World::new();
+    let folder = world.repo().download().unwrap();
+    let downloaded = load(folder).unwrap().generate(&request()).unwrap();
+    let local = pipeline().generate(&request()).unwrap();
+    assert_eq!(values(downloaded.latents), values(local.latents));
+}
+
+#[test]
+fn only_what_is_needed_is_downloaded_once_and_from_one_commit() {
+    let world = World::new();
+    let mut seen = Vec::new();
+    let first = world
+        .repo()
+        .download_with(|progress| {
+            if progress.received == progress.total {
+                seen.push((progress.index, progress.file.to_owned()));
+            }
+        })
+        .unwrap();
+    seen.dedup();
+    let downloads = world.server.downloads();
+    assert!(
+        downloads
+            .iter()
+            .all(|(file, _)| !file.contains("README") && !file.contains("png"))
+    );
+    assert!(downloads.iter().any(|(file, _)| file == TRANSFORMER));
+    let indices: Vec<usize> = seen.iter().map(|(index, _)| *index).collect();
+    assert_eq!(indices, (0..downloads.len()).collect::<Vec<_>>());
+
+    assert_eq!(world.repo().download().unwrap(), first);
+    assert_eq!(world.server.downloads(), downloads, "all was in the cache");
+    // The server knows files by this commit alone.
+    assert!(first.ends_with(Path::new("snapshots").join(COMMIT)));
+    let pinned = world.repo().revision(COMMIT).unwrap();
+    assert_eq!(pinned.download().unwrap(), first);
+}
+
+#[test]
+fn what_broke_off_goes_on_where_it_stopped() {
+    let world = World::new();
+    let cut = |times| Faults {
+        cut: Some((TRANSFORMER, 1000, times)),
+        ..Faults::default()
+    };
+    let failure = world.fails_with(cut(1));
+    assert!(
+        matches!(failure, HubFailure::Interrupted { .. }),
+        "{failure}"
+    );
+    let snapshot = world
+        .cache
+        .path()
+        .join(format!("models--AIDC-AI--Ovis-Image-7B/snapshots/{COMMIT}"));
+    assert!(
+        !snapshot.join(TRANSFORMER).exists(),
+        "nothing is half-written"
+    );
+
+    let folder = world.repo().download().unwrap();
+    let starts: Vec<u64> = world
+        .server
+        .downloads()
+        .into_iter()
+        .filter(|(file, _)| file == TRANSFORMER)
+        .map(|(_, from)| from)
+        .collect();
+    assert_eq!(starts, [0, 1000]);
+    assert_eq!(
+        std::fs::read(folder.join(TRANSFORMER)).unwrap(),
+        std::fs::read(base_model().join(TRANSFORMER)).unwrap()
+    );
+}
+
+#[test]
+fn a_short_interruption_is_not_noticed() {
+    let world = World::new();
+    world.server.faults.lock().unwrap().cut = Some((TRANSFORMER, 5000, 1));
+    let folder = world.repo().attempts(2).download().unwrap();
+    assert_eq!(
+        std::fs::read(folder.join(TRANSFORMER)).unwrap(),
+        std::fs::read(base_model().join(TRANSFORMER)).unwrap()
+    );
+}
+
+#[test]
+fn a_damaged_file_is_deleted() {
+    let world = World::new();
+    let failure = world.fails_with(Faults {
+        damaged: Some(TRANSFORMER),
+        ..Faults::default()
+    });
+    assert!(
+        matches!(&failure, HubFailure::Damaged { reason, .. } if reason.contains("SHA-256")),
+        "{failure}"
+    );
+    let length = std::fs::metadata(base_model().join(TRANSFORMER))
+        .unwrap()
+        .len();
+    let lengths = world
+        .blobs()
+        .into_iter()
+        .map(|path| std::fs::metadata(path).unwrap().len());
+    assert!(!lengths.collect::<Vec<_>>().contains(&length));
+
+    *world.server.faults.lock().unwrap() = Faults::default();
+    world.repo().download().unwrap();
+}
+
+#[test]
+fn a_part_as_long_as_the_file_is_downloaded_again() {
+    let world = World::new();
+    world.fails_with(Faults {
+        cut: Some((TRANSFORMER, 1000, 1)),
+        ..Faults::default()
+    });
+    let part = world
+        .blobs()
+        .into_iter()
+        .find(|path| path.to_str().unwrap().ends_with(".part"));
+    std::fs::copy(base_model().join(TRANSFORMER), part.unwrap()).unwrap();
+    let folder = world.repo().download().unwrap();
+    assert!(folder.join(TRANSFORMER).is_file());
+}
+
+#[test]
+fn what_is_in_the_cache_serves_without_a_network() {
+    let world = World::new();
+    let folder = world.repo().download().unwrap();
+    let offline = HubRepo::new(ID).unwrap().cache(world.cache.path());
+    for repo in [
+        offline.clone().endpoint(NOWHERE).offline(true),
+        offline.clone().endpoint(NOWHERE),
+    ] {
+        assert_eq!(repo.download().unwrap(), folder);
+        assert_eq!(
+            repo.clone().revision(COMMIT).unwrap().download().unwrap(),
+            folder
+        );
+        let file = repo.download_file(TRANSFORMER, |_| {}).unwrap();
+        assert_eq!(file, folder.join(TRANSFORMER));
+    }
+}
+
+#[test]
+fn without_a_network_or_a_cache_it_says_so() {
+    let empty = tempfile::tempdir().unwrap();
+    let repo = HubRepo::new(ID).unwrap().cache(empty.path()).attempts(1);
+    let unreachable = failure(repo.clone().endpoint(NOWHERE).download());
+    assert!(
+        matches!(unreachable, HubFailure::Unreachable { .. }),
+        "{unreachable}"
+    );
+    let not_cached = failure(repo.offline(true).download());
+    assert!(matches!(not_cached, HubFailure::NotCached), "{not_cached}");
+}
+
+#[test]
+fn what_the_server_refuses_is_said_with_its_status() {
+    let world = World::new();
+    for status in [401, 404] {
+        let failure = world.fails_with(Faults {
+            status: Some(status),
+            ..Faults::default()
+        });
+        assert!(
+            matches!(failure, HubFailure::Refused { status: said } if said == status),
+            "{failure}"
+        );
+    }
+}
+
+#[test]
+fn a_hostile_listing_is_refused() {
+    let world = World::new();
+    for (listing, reason) in [
+        ("{", "protocol"),
+        (r#"{"sha": "../..", "siblings": []}"#, "no commit"),
+        (
+            r#"{"sha": "0123", "siblings": [{"rfilename": "model_index.json"}, {"rfilename": "vae/../../x.json"}]}"#,
+            "outside",
+        ),
+        (
+            r#"{"sha": "0123", "siblings": [{"rfilename": "a.onnx"}]}"#,
+            "a.onnx",
+        ),
+    ] {
+        let failure = world.fails_with(Faults {
+            listing: Some(listing),
+            ..Faults::default()
+        });
+        assert!(failure.to_string().contains(reason), "{failure}");
+        assert_eq!(world.blobs(), [PathBuf::new(); 0]);
+    }
+}
+
+#[test]
+fn single_files_can_be_had() {
+    let world = World::new();
+    let path = world.repo().download_file(TRANSFORMER, |_| {}).unwrap();
+    assert_eq!(
+        std::fs::read(path).unwrap(),
+        std::fs::read(base_model().join(TRANSFORMER)).unwrap()
+    );
+    let failure = failure(world.repo().download_file("no.gguf", |_| {}));
+    assert!(
+        matches!(failure, HubFailure::NoSuchFile { .. }),
+        "{failure}"
+    );
+    assert!(world.repo().download_file("../x", |_| {}).is_err());
+}
