@@ -76,7 +76,7 @@ pub struct Arguments {
     /// pictures, which come out a little different
     #[arg(long, value_name = "PIXELS")]
     pub vae_tile: Option<usize>,
-    /// A LoRA file or PEFT folder and how strongly it acts (1 if not said); can be given several times
+    /// A LoRA file, PEFT folder or `hf:owner/name/FILE`, and how strongly it acts (1 if not said); can be given several times
     #[arg(long, value_name = "FILE[:SCALE]")]
     pub lora: Vec<LoraArgument>,
     /// Add the LoRAs to the weights: steps cost what they cost without

@@ -4,6 +4,7 @@
 pub mod arguments;
 pub mod dump;
 pub mod error_chain;
+pub mod hub;
 pub mod lora;
 pub mod memory;
 pub mod model;

@@ -8,6 +8,8 @@ use anyhow::Result;
 use ovis_image::{LoraFile, LoraReport, OvisImagePipeline, OvisOps};
 use serde::Serialize;
 
+use crate::hub::HubArguments;
+
 /// `FILE` or `FILE:SCALE`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraArgument {
@@ -48,13 +50,15 @@ impl FromStr for LoraArgument {
     }
 }
 
-/// Opens the files; nothing of them is read but headers.
+/// Opens the files, downloaded if they are the Hub's; nothing of them is read but headers.
 ///
 /// # Errors
-/// Those of [`LoraFile::open`].
-pub fn open(arguments: &[LoraArgument]) -> Result<Vec<LoraFile>> {
-    let files = arguments.iter().map(|lora| LoraFile::open(&lora.path));
-    Ok(files.collect::<Result<_, _>>()?)
+/// Those of [`LoraFile::open`] and of downloads.
+pub fn open(arguments: &[LoraArgument], hub: &HubArguments) -> Result<Vec<LoraFile>> {
+    let files = arguments
+        .iter()
+        .map(|lora| Ok(LoraFile::open(hub.file(&lora.path)?)?));
+    files.collect()
 }
 
 /// Puts LoRAs on a pipeline, each under its path.

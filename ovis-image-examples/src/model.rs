@@ -8,17 +8,20 @@ use clap::Args;
 use ovis_image::weights::PartPaths;
 use ovis_image::{Checkpoint, CheckpointPaths, WeightDtype};
 
+use crate::hub::HubArguments;
 use crate::tiny;
 
 /// The arguments that choose a model; none of them chooses the embedded one.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArguments {
-    /// Checkpoint folder: diffusers, the authors' files or ComfyUI's split files. Without it the
-    /// small untrained model in this program is used, whose picture is noise
-    #[arg(long, value_name = "DIR")]
+    /// Checkpoint folder (diffusers, the authors' files or ComfyUI's split files) or a repository of
+    /// the Hub, `owner/name[@revision]`. Without it the small untrained model in this program is
+    /// used, whose picture is noise
+    #[arg(long, value_name = "DIR or owner/name")]
     pub model: Option<PathBuf>,
-    /// Transformer, in place of the folder's: a safetensors file or a folder
+    /// Transformer, in place of the folder's: a safetensors or GGUF file or a folder; like the other
+    /// parts, also a file of the Hub, `hf:owner/name/FILE`
     #[arg(long, value_name = "PATH")]
     pub transformer: Option<PathBuf>,
     /// VAE, in place of the folder's
@@ -30,6 +33,9 @@ pub struct ModelArguments {
     /// Tokenizer, in place of the folder's: a tokenizer.json or its folder
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
+    /// How the Hub is reached.
+    #[command(flatten)]
+    pub hub: HubArguments,
 }
 
 /// A model that was chosen.
@@ -41,28 +47,36 @@ pub enum Model {
     Files {
         /// What to call it: the path that was given.
         name: String,
+        /// The folder that it is in, unless all of its parts were given.
+        folder: Option<PathBuf>,
         /// Where its parts are.
         paths: CheckpointPaths,
     },
 }
 
 impl ModelArguments {
-    /// Finds the files; nothing is read yet.
+    /// Finds the files, and downloads what is not here; nothing is read yet.
     ///
     /// # Errors
-    /// The library's for a folder that is no checkpoint, and one that names the missing arguments
-    /// when only some parts are given.
+    /// The library's for a folder that is no checkpoint and for a download that fails, and one that
+    /// names the missing arguments when only some parts are given.
     pub fn resolve(&self) -> Result<Model> {
-        let given = PartPaths {
-            transformer: self.transformer.clone(),
-            vae: self.vae.clone(),
-            text_encoder: self.text_encoder.clone(),
-            tokenizer: self.tokenizer.clone(),
+        let part = |path: &Option<PathBuf>| {
+            let path = path.as_deref();
+            path.map(|path| self.hub.file(path)).transpose()
         };
-        if let Some(folder) = &self.model {
+        let given = PartPaths {
+            transformer: part(&self.transformer)?,
+            vae: part(&self.vae)?,
+            text_encoder: part(&self.text_encoder)?,
+            tokenizer: part(&self.tokenizer)?,
+        };
+        if let Some(model) = &self.model {
+            let folder = self.hub.folder(model)?;
             return Ok(Model::Files {
-                name: folder.display().to_string(),
-                paths: CheckpointPaths::discover_with(folder, &given)?,
+                name: model.display().to_string(),
+                paths: CheckpointPaths::discover_with(&folder, &given)?,
+                folder: Some(folder),
             });
         }
         match given {
@@ -73,6 +87,7 @@ impl ModelArguments {
                 tokenizer: Some(tokenizer),
             } => Ok(Model::Files {
                 name: transformer.display().to_string(),
+                folder: None,
                 paths: CheckpointPaths {
                     transformer,
                     vae,

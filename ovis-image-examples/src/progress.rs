@@ -47,3 +47,31 @@ impl StepBar {
         self.0.reset_eta();
     }
 }
+
+const BYTES: &str = "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
+
+/// Bytes of a download or of a file that is written, and their speed. Dropping it clears the line.
+#[derive(Debug)]
+pub struct BytesBar(ProgressBar);
+
+impl BytesBar {
+    /// A bar that is empty until something comes.
+    #[allow(
+        clippy::new_without_default,
+        reason = "an empty bar is no useful value"
+    )]
+    pub fn new() -> Self {
+        let bar = ProgressBar::no_length();
+        if let Ok(style) = ProgressStyle::with_template(BYTES) {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    /// Shows what is done of it.
+    pub fn show(&self, what: impl Into<String>, done: u64, total: u64) {
+        self.0.set_message(what.into());
+        self.0.set_length(total);
+        self.0.set_position(done);
+    }
+}

@@ -52,7 +52,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let model = arguments.model.resolve()?;
     let request = arguments.request(&model)?;
-    let loras = lora::open(&arguments.lora)?;
+    let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
     let device = arguments.device.open()?;
     if matches!(model, Model::Tiny) {
         say(&format!("note: {}", tiny::NOTICE));

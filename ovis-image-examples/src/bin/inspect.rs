@@ -86,7 +86,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     };
     let report = Report {
         model: model.name().to_owned(),
-        layout: layout(&arguments.model, &model),
+        layout: layout(&model),
         parts: checkpoint.inspect(),
         problems,
         memory,
@@ -99,9 +99,12 @@ fn run(arguments: &Arguments) -> Result<bool> {
     Ok(report.problems.is_empty())
 }
 
-fn layout(arguments: &ModelArguments, model: &Model) -> Option<String> {
-    match (model, &arguments.model) {
-        (Model::Files { .. }, Some(folder)) => Some(Layout::of(folder).ok()?.to_string()),
+fn layout(model: &Model) -> Option<String> {
+    match model {
+        Model::Files {
+            folder: Some(folder),
+            ..
+        } => Some(Layout::of(folder).ok()?.to_string()),
         _ => None,
     }
 }

@@ -62,6 +62,41 @@ impl HostBuffer {
         }
     }
 
+    /// Whether all elements are numbers.
+    pub(super) fn is_finite(&self) -> bool {
+        match &self.values {
+            Values::F32(values) => values.iter().all(|value| value.is_finite()),
+            Values::F16(values) => values.iter().all(|value| value.is_finite()),
+            Values::BF16(values) => values.iter().all(|value| value.is_finite()),
+        }
+    }
+
+    /// The collected elements as they are stored.
+    pub(super) fn to_le_bytes(&self) -> Vec<u8> {
+        if cfg!(target_endian = "little") {
+            let bytes: &[u8] = match &self.values {
+                Values::F32(values) => bytemuck::cast_slice(values),
+                Values::F16(values) => bytemuck::cast_slice(values),
+                Values::BF16(values) => bytemuck::cast_slice(values),
+            };
+            return bytes.to_vec();
+        }
+        match &self.values {
+            Values::F32(values) => values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect(),
+            Values::F16(values) => values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect(),
+            Values::BF16(values) => values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect(),
+        }
+    }
+
     /// The collected elements of a buffer of f32.
     pub(super) fn as_f32(&self) -> Option<&[f32]> {
         match &self.values {

@@ -85,10 +85,7 @@ pub fn load_weights<B: Backend, M: Module<B>>(
         dtype,
         in_place,
     } = weights;
-    let mut parameters = ParameterShapes::default();
-    module.visit(&mut parameters);
-
-    let plan = plan(part, source, table, &parameters.shapes)?;
+    let plan = plan(part, source, table, &parameter_shapes(&module))?;
     tracing::debug!(part, tensors = plan.len(), path = %source.path().display(), "loading weights");
 
     Ok(module.map(&mut Loader::<B, _> {
@@ -149,9 +146,7 @@ pub(crate) fn planned_parameters<B: Backend, M: Module<B>>(
     source: &TensorSource,
     table: &NameTable,
 ) -> Result<Vec<PlannedParameter>> {
-    let mut parameters = ParameterShapes::default();
-    module.visit(&mut parameters);
-    let plan = plan(part, source, table, &parameters.shapes)?;
+    let plan = plan(part, source, table, &parameter_shapes(module))?;
     Ok(plan
         .into_iter()
         .map(|(path, planned)| PlannedParameter {
@@ -162,7 +157,15 @@ pub(crate) fn planned_parameters<B: Backend, M: Module<B>>(
         .collect())
 }
 
-/// Our parameters' paths and shapes, taken without materialising any.
+/// A model's parameters by path and shape, taken without materialising any.
+pub(super) fn parameter_shapes<B: Backend>(
+    module: &impl Module<B>,
+) -> BTreeMap<String, Vec<usize>> {
+    let mut parameters = ParameterShapes::default();
+    module.visit(&mut parameters);
+    parameters.shapes
+}
+
 #[derive(Default)]
 struct ParameterShapes {
     path: Vec<String>,

@@ -5,6 +5,7 @@ mod checkpoint;
 mod convert;
 mod dequantise;
 mod encoding;
+mod export;
 mod files;
 mod infer;
 mod inspect;
@@ -19,6 +20,7 @@ mod source;
 
 pub use checkpoint::{Checkpoint, EmbeddedCheckpoint};
 pub use encoding::Encoding;
+pub use export::{ExportOptions, ExportProgress, ExportReport};
 pub use inspect::{EncodingShare, PartInspection};
 pub use layout::{CheckpointPaths, Layout, PartPaths};
 pub use load::{ParameterInfo, PartWeights, Residency, load_weights};

@@ -31,6 +31,13 @@ impl Quantisation {
         }
     }
 
+    /// The one whose blocks these are.
+    pub(super) fn of(encoding: &Encoding) -> Option<Self> {
+        [Self::Q8_0, Self::Q4_0]
+            .into_iter()
+            .find(|quantisation| quantisation.encoding() == *encoding)
+    }
+
     /// Rounds elements, in whole blocks, to the blocks' bytes.
     pub(super) fn quantise(self, elements: &[f32]) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -4,6 +4,7 @@
 
 mod checkpoint_errors;
 mod differentiable;
+mod export;
 mod gguf;
 mod hub;
 mod hub_server;

@@ -210,6 +210,23 @@ impl NameTable {
     }
 }
 
+/// What ComfyUI's files call a tensor of the transformer that the authors' call `name`.
+pub(super) fn comfyui_name(name: &str) -> String {
+    let mut name = name.to_owned();
+    for alias in transformer::COMFYUI_ALIASES {
+        let renamed = match alias {
+            Alias::Start(theirs, ours) => name
+                .strip_prefix(ours)
+                .map(|rest| format!("{theirs}{rest}")),
+            Alias::End(theirs, ours) => name
+                .strip_suffix(ours)
+                .map(|rest| format!("{rest}{theirs}")),
+        };
+        name = renamed.unwrap_or(name);
+    }
+    name
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,6 +289,9 @@ mod tests {
             "double_blocks.0.img_attn.norm.query_norm.weight"
         );
         assert_eq!(normal("img_in.weight"), "img_in.weight");
+        for theirs in ["txt_norm.scale", "txt_in.bias", "img_in.weight"] {
+            assert_eq!(comfyui_name(&normal(theirs)), theirs);
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@
     reason = "a failed assumption of a test is a failed test"
 )]
 
+mod checkpoints;
+mod loras;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -460,71 +463,4 @@ fn a_limit_of_memory_is_kept_or_refused_before_the_work() {
         "{}",
         stderr(&output)
     );
-}
-
-#[cfg(feature = "flex")]
-fn inspect(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_inspect"))
-        .args(arguments)
-        .output()
-        .expect("the command starts")
-}
-
-#[cfg(feature = "flex")]
-#[test]
-fn inspect_tells_what_a_checkpoint_holds_and_takes() {
-    let text = succeeds(&inspect(&[]));
-    for part in [
-        "text encoder",
-        "transformer",
-        "VAE",
-        "BF16",
-        "no problems",
-        "q4_0",
-    ] {
-        assert!(text.contains(part), "{text}");
-    }
-    let json: Value = serde_json::from_str(&succeeds(&inspect(&["--json"]))).unwrap();
-    assert_eq!(json["parts"][1]["part"], "transformer");
-    assert!(json["problems"].as_array().unwrap().is_empty());
-    let peaks: Vec<u64> = json["memory"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|setting| setting["estimate"]["peak"].as_u64().unwrap())
-        .collect();
-    assert!(peaks[0] > peaks[1] && peaks[1] > peaks[2], "{peaks:?}");
-}
-
-#[cfg(feature = "flex")]
-#[test]
-fn inspect_lists_problems_and_fails() {
-    let folder = tempfile::tempdir().unwrap();
-    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny");
-    let part = |name: &str| assets.join(name).display().to_string();
-    let damaged = folder.path().join("model.safetensors");
-    let original = assets.join("transformer/diffusion_pytorch_model.safetensors");
-    let bytes = fs::read(original).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let kept: Vec<(String, TensorView<'_>)> = file
-        .tensors()
-        .into_iter()
-        .filter(|(name, _)| name != "proj_out.bias")
-        .collect();
-    safetensors::serialize_to_file(kept, None, &damaged).unwrap();
-    let config = assets.join("transformer/config.json");
-    fs::copy(config, folder.path().join("config.json")).unwrap();
-    let output = inspect(&[
-        "--transformer",
-        &folder.path().display().to_string(),
-        "--vae",
-        &part("vae"),
-        "--text-encoder",
-        &part("text_encoder"),
-        "--tokenizer",
-        &part("tokenizer"),
-    ]);
-    assert!(!output.status.success());
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("missing     proj_out.bias"), "{text}");
 }

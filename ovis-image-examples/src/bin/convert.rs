@@ -1,0 +1,107 @@
+//! A checkpoint in another layout, or with a quantised transformer for ComfyUI.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use burn_flex::{Flex, FlexDevice};
+use bytesize::ByteSize;
+use clap::{Parser, ValueEnum};
+use ovis_image::weights::ExportOptions;
+use ovis_image::{Layout, Quantisation, WeightDtype};
+use ovis_image_examples::error_chain;
+use ovis_image_examples::model::ModelArguments;
+use ovis_image_examples::progress::BytesBar;
+
+/// Writes a checkpoint in another layout.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The layout
+    #[arg(long, value_name = "LAYOUT")]
+    to: Target,
+    /// The folder to make
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// f32, f16 or bf16 for what is not quantised [default: as it is; bf16 for what leaves a GGUF file]
+    #[arg(long)]
+    dtype: Option<WeightDtype>,
+    /// With --to comfyui: the transformer as a GGUF file
+    #[arg(long)]
+    gguf: bool,
+    /// With --to comfyui: a GGUF file with the matrices of blocks rounded to q8_0 (8 bits) or q4_0
+    /// (4 bits)
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<Quantisation>,
+    /// With --quantize: leave the double blocks alone, a quarter of the transformer
+    #[arg(long, requires = "quantize")]
+    protect_double_blocks: bool,
+    #[command(flatten)]
+    model: ModelArguments,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Target {
+    /// A diffusers folder
+    Diffusers,
+    /// The authors' files
+    Authors,
+    /// ComfyUI's split files, with the tokenizer beside them
+    Comfyui,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "error: {}",
+                error_chain::one_line(&error)
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let layout = match arguments.to {
+        Target::Diffusers => Layout::Diffusers,
+        Target::Authors => Layout::Authors,
+        Target::Comfyui => Layout::ComfyUi,
+    };
+    let mut options = ExportOptions::new(layout)
+        .gguf(arguments.gguf)
+        .protect_double_blocks(arguments.protect_double_blocks);
+    if let Some(dtype) = arguments.dtype {
+        options = options.dtype(dtype.to_burn());
+    }
+    if let Some(quantisation) = arguments.quantize {
+        options = options.quantisation(quantisation);
+    }
+    let checkpoint = arguments.model.resolve()?.open()?;
+    let bar = BytesBar::new();
+    // Nothing is computed: any backend would do.
+    let report =
+        checkpoint.export_with::<Flex>(&arguments.output, &options, &FlexDevice, |progress| {
+            bar.show("writing", progress.written, progress.total);
+        })?;
+    drop(bar);
+    let mut out = std::io::stdout();
+    for (path, bytes) in &report.files {
+        let size = ByteSize::b(*bytes).display().si();
+        writeln!(out, "{}  {size}", path.display())?;
+    }
+    if report.left_out > 0 {
+        writeln!(
+            out,
+            "{} tensors that are not read were left out",
+            report.left_out
+        )?;
+    }
+    for note in &report.notes {
+        writeln!(std::io::stderr(), "note: {note}")?;
+    }
+    Ok(())
+}

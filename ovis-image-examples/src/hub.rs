@@ -1,0 +1,136 @@
+//! Models and files of the Hugging Face Hub in place of local paths.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use clap::builder::FalseyValueParser;
+
+/// What a path on the command line begins with when it is one of the Hub.
+const PREFIX: &str = "hf:";
+
+/// How the Hub is reached.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Hugging Face Hub (the token for closed repositories: HF_TOKEN)")]
+pub struct HubArguments {
+    /// Download nothing: use what the cache has
+    #[arg(long, env = "HF_HUB_OFFLINE", value_parser = FalseyValueParser::new())]
+    pub offline: bool,
+    /// Where downloads are kept [default: $HF_HOME/hub or ~/.cache/huggingface/hub]
+    #[arg(long, value_name = "DIR")]
+    pub hub_cache: Option<PathBuf>,
+    /// A mirror of the Hub
+    #[arg(long, value_name = "URL", env = "HF_ENDPOINT")]
+    pub hub_endpoint: Option<String>,
+}
+
+impl HubArguments {
+    /// The folder of a model: the path itself when it exists, or that of `owner/name[@revision]`,
+    /// downloaded.
+    ///
+    /// # Errors
+    /// The library's when the download fails.
+    pub fn folder(&self, path: &Path) -> Result<PathBuf> {
+        match repository_in(path) {
+            Some(repository) => self.download(&repository, None),
+            None => Ok(path.to_owned()),
+        }
+    }
+
+    /// A file or folder: the path itself, or the file of `hf:owner/name[@revision]/FILE`, downloaded.
+    ///
+    /// # Errors
+    /// The library's when the download fails.
+    pub fn file(&self, path: &Path) -> Result<PathBuf> {
+        let Some(reference) = path.to_str().and_then(|text| text.strip_prefix(PREFIX)) else {
+            return Ok(path.to_owned());
+        };
+        let Some((index, _)) = reference.match_indices('/').nth(1) else {
+            anyhow::bail!(
+                "`{}` names no file: it must be `{PREFIX}owner/name/FILE`",
+                path.display()
+            );
+        };
+        self.download(&reference[..index], Some(&reference[index + 1..]))
+    }
+
+    #[cfg(feature = "hub")]
+    fn download(&self, repository: &str, file: Option<&str>) -> Result<PathBuf> {
+        let mut repository = repository
+            .parse::<ovis_image::hub::HubRepo>()?
+            .offline(self.offline);
+        if let Some(cache) = &self.hub_cache {
+            repository = repository.cache(cache);
+        }
+        if let Some(endpoint) = &self.hub_endpoint {
+            repository = repository.endpoint(endpoint);
+        }
+        if let Ok(token) = std::env::var("HF_TOKEN") {
+            repository = repository.token(token);
+        }
+        let bar = crate::progress::BytesBar::new();
+        let show = |progress: ovis_image::hub::HubProgress<'_>| {
+            let (place, files) = (progress.index + 1, progress.files);
+            let what = format!("{} ({place} of {files})", progress.file);
+            bar.show(what, progress.received, progress.total);
+        };
+        Ok(match file {
+            Some(file) => repository.download_file(file, show)?,
+            None => repository.download_with(show)?,
+        })
+    }
+
+    #[cfg(not(feature = "hub"))]
+    fn download(&self, repository: &str, _file: Option<&str>) -> Result<PathBuf> {
+        anyhow::bail!(
+            "`{repository}` is not here, and this program was built without downloads: build it with \
+             `--features hub`"
+        )
+    }
+}
+
+/// `owner/name[@revision]`, unless the path is there.
+fn repository_in(path: &Path) -> Option<String> {
+    let text = path.to_str()?;
+    if let Some(repository) = text.strip_prefix(PREFIX) {
+        return Some(repository.to_owned());
+    }
+    let (owner, name) = text.split_once('/')?;
+    let local = owner.is_empty() || owner.starts_with(['.', '~']) || path.exists();
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    (!local && !name.is_empty() && !name.contains('/')).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_a_path_or_a_repository() {
+        for (path, repository) in [
+            ("AIDC-AI/Ovis-Image-7B", Some("AIDC-AI/Ovis-Image-7B")),
+            ("a/b@refs/pr/1", Some("a/b@refs/pr/1")),
+            ("hf:a/b", Some("a/b")),
+            ("./a/b", None),
+            ("/a/b", None),
+            ("~/a", None),
+            ("a", None),
+            ("a/", None),
+            ("a/b/c", None),
+        ] {
+            assert_eq!(
+                repository_in(Path::new(path)).as_deref(),
+                repository,
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_marked_as_the_hubs_is_a_local_file() {
+        let hub = HubArguments::default();
+        let path = Path::new("no/such/file.gguf");
+        assert_eq!(hub.file(path).unwrap(), path);
+        assert!(hub.file(Path::new("hf:owner/name")).is_err());
+    }
+}

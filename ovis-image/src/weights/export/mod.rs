@@ -1,0 +1,232 @@
+//! Writing a checkpoint in another layout. A tensor of the target is made of rows of the source's
+//! tensors: where both are stored alike their bytes are copied, in blocks too, and nothing is rounded.
+
+mod configs;
+mod files;
+mod folder;
+mod gguf;
+mod rows;
+mod safetensors;
+mod tensor;
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::DType;
+use burn::tensor::backend::Backend;
+use serde::Serialize;
+
+use self::files::ExportFiles;
+use self::folder::PartFolder;
+use self::rows::assemble;
+use self::tensor::OutgoingTensor;
+use super::checkpoint::{Checkpoint, Part};
+use super::layout::Layout;
+use super::load::parameter_shapes;
+use super::names::NameTable;
+use super::quantise::Quantisation;
+use crate::backend::OvisOps;
+use crate::error::{OvisImageError, Result};
+
+/// What a checkpoint is written as.
+#[derive(Debug, Clone, Copy)]
+pub struct ExportOptions {
+    layout: Layout,
+    dtype: Option<DType>,
+    gguf: bool,
+    quantisation: Option<Quantisation>,
+    protect_double_blocks: bool,
+}
+
+impl ExportOptions {
+    /// A layout with weights as they are. What the source has in blocks becomes bf16, except in a
+    /// [GGUF](Self::gguf) file, which keeps it.
+    pub fn new(layout: Layout) -> Self {
+        Self {
+            layout,
+            dtype: None,
+            gguf: false,
+            quantisation: None,
+            protect_double_blocks: false,
+        }
+    }
+
+    /// f32, f16 or bf16 for all weights that are not quantised.
+    pub fn dtype(mut self, dtype: DType) -> Self {
+        self.dtype = Some(dtype);
+        self
+    }
+
+    /// Whether the transformer becomes a GGUF file, for [`Layout::ComfyUi`]. Vectors are f32 there,
+    /// as in other programs' files.
+    pub fn gguf(mut self, gguf: bool) -> Self {
+        self.gguf = gguf;
+        self
+    }
+
+    /// A GGUF file whose blocks' matrices are rounded, those that
+    /// [`LoadOptions::quantisation`](crate::LoadOptions::quantisation) rounds.
+    pub fn quantisation(mut self, quantisation: Quantisation) -> Self {
+        self.quantisation = Some(quantisation);
+        self.gguf = true;
+        self
+    }
+
+    /// Whether [`quantisation`](Self::quantisation) leaves the double blocks alone.
+    pub fn protect_double_blocks(mut self, protect: bool) -> Self {
+        self.protect_double_blocks = protect;
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.gguf && self.layout != Layout::ComfyUi {
+            return Err(OvisImageError::argument(
+                "layout",
+                format!(
+                    "a GGUF transformer has its place among {}, not in a {}",
+                    Layout::ComfyUi,
+                    self.layout
+                ),
+            ));
+        }
+        match self.dtype {
+            None | Some(DType::F32 | DType::F16 | DType::BF16) => Ok(()),
+            Some(other) => Err(OvisImageError::argument(
+                "dtype",
+                format!("weights cannot be written as {other:?}, only as f32, f16 or bf16"),
+            )),
+        }
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ExportReport {
+    /// Files of weights with their bytes.
+    pub files: Vec<(PathBuf, u64)>,
+    /// Tensors of the source that the model does not read and that were left out, for example the
+    /// vision parts of Ovis2.5.
+    pub left_out: usize,
+    /// What other programs need and the source does not have.
+    pub notes: Vec<String>,
+}
+
+/// How far an export is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExportProgress {
+    /// Bytes of weights that are written.
+    pub written: u64,
+    /// Bytes of weights in all.
+    pub total: u64,
+}
+
+impl Checkpoint {
+    /// Writes the checkpoint into a new folder, in any layout, with configurations and tokenizer.
+    ///
+    /// One tensor at a time is in memory. The folder appears when it is complete.
+    ///
+    /// # Errors
+    /// - [`OvisImageError::InvalidArgument`] for a folder that is not empty, a GGUF transformer in
+    ///   another layout than ComfyUI's, and weights that f16 or a quantisation cannot hold;
+    /// - those of loading, for a checkpoint that is not complete;
+    /// - [`OvisImageError::Io`].
+    pub fn export<B: OvisOps>(
+        &self,
+        folder: impl AsRef<Path>,
+        options: &ExportOptions,
+        device: &B::Device,
+    ) -> Result<ExportReport> {
+        self.export_with::<B>(folder, options, device, |_| {})
+    }
+
+    /// The same with a callback, after each tensor.
+    ///
+    /// # Errors
+    /// As [`export`](Self::export).
+    pub fn export_with<B: OvisOps>(
+        &self,
+        folder: impl AsRef<Path>,
+        options: &ExportOptions,
+        device: &B::Device,
+        mut on_progress: impl FnMut(ExportProgress),
+    ) -> Result<ExportReport> {
+        options.check()?;
+        let folder = folder.as_ref();
+        let files = ExportFiles::new(options, self.vae.config.block_out_channels.len());
+        let transformer = outgoing(
+            self.transformer.config.init::<B>(device),
+            "transformer",
+            &self.transformer,
+            &files.transformer_table,
+        )?
+        .map(|tensor| files.transformer(tensor, options));
+        let vae = outgoing(
+            self.vae.config.init::<B>(device),
+            "VAE",
+            &self.vae,
+            &files.vae_table,
+        )?
+        .map(|tensor| files.vae(tensor, options));
+        let text_encoder = outgoing(
+            self.text_encoder.config.init::<B>(device),
+            "text encoder",
+            &self.text_encoder,
+            &files.text_encoder_table,
+        )?
+        .map(|tensor| files.text_encoder(tensor, options));
+        let parts: [(PathBuf, Vec<OutgoingTensor<'_>>); 3] = [
+            (files.transformer_path(options), transformer.collect()),
+            (files.vae_path(), vae.collect()),
+            (files.text_encoder_path(), text_encoder.collect()),
+        ];
+
+        let tensors = parts.iter().flat_map(|(_, tensors)| tensors);
+        let total = tensors.map(|tensor| tensor.bytes() as u64).sum();
+        let mut written = 0;
+        let mut on_written = |bytes| {
+            written += bytes;
+            on_progress(ExportProgress { written, total });
+        };
+        let part_folder = PartFolder::create(folder)?;
+        let mut report = ExportReport {
+            files: Vec::new(),
+            left_out: self.inspect().iter().map(|part| part.ignored_tensors).sum(),
+            notes: Vec::new(),
+        };
+        for (name, tensors) in &parts {
+            let path = part_folder.file(name)?;
+            match name.extension().is_some_and(|end| end == "gguf") {
+                true => gguf::write(&path, tensors, &mut on_written)?,
+                false => safetensors::write(&path, tensors, &mut on_written)?,
+            }
+            let length = std::fs::metadata(&path).map_err(|error| OvisImageError::io(&path, error));
+            report.files.push((folder.join(name), length?.len()));
+        }
+        configs::write(self, options.layout, &part_folder)?;
+        let tokenizer = part_folder.tokenizer(&self.tokenizer, files.tokenizer_folder())?;
+        if !tokenizer && options.layout == Layout::Diffusers {
+            report.notes.push(
+                "diffusers needs Qwen3's tokenizer_config.json with its chat template in tokenizer/: \
+                 the source has none"
+                    .to_owned(),
+            );
+        }
+        part_folder.complete()?;
+        Ok(report)
+    }
+}
+
+/// The tensors of a part in another naming.
+fn outgoing<'a, B: Backend, C>(
+    module: impl Module<B>,
+    part: &'static str,
+    Part { source, table, .. }: &'a Part<C>,
+    target: &NameTable,
+) -> Result<impl Iterator<Item = OutgoingTensor<'a>>> {
+    let tensors = assemble(part, source, (table, target), &parameter_shapes(&module))?;
+    Ok(tensors
+        .into_iter()
+        .map(move |tensor| OutgoingTensor::new(source, tensor)))
+}

@@ -1,0 +1,295 @@
+//! Checkpoints written in another layout, against the same model as `tests/reference/layouts.py`
+//! wrote it in each.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::DType;
+use burn_flex::{Flex, FlexDevice};
+use ovis_image::weights::{Encoding, ExportOptions, ExportReport, TensorSource};
+use ovis_image::{
+    Checkpoint, CheckpointPaths, Layout, LoadOptions, OvisImageError, OvisImagePipeline,
+    Quantisation,
+};
+use ovis_image_tests::golden::golden_folder;
+use ovis_image_tests::layouts::write_layouts;
+
+use crate::support::{base_model, request, values, write_tensors};
+
+const LAYOUTS: [(Layout, &str, [&str; 3]); 3] = [
+    (
+        Layout::Diffusers,
+        "diffusers",
+        [
+            "transformer/diffusion_pytorch_model.safetensors",
+            "vae/diffusion_pytorch_model.safetensors",
+            "text_encoder/model.safetensors",
+        ],
+    ),
+    (
+        Layout::Authors,
+        "authors",
+        [
+            "ovis_image.safetensors",
+            "ae.safetensors",
+            "Ovis2.5-2B/model.safetensors",
+        ],
+    ),
+    (
+        Layout::ComfyUi,
+        "comfyui",
+        [
+            "diffusion_models/ovis_image.safetensors",
+            "vae/ae.safetensors",
+            "text_encoders/ovis_2.5.safetensors",
+        ],
+    ),
+];
+
+fn export(
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    options: ExportOptions,
+) -> Result<ExportReport, OvisImageError> {
+    checkpoint.export::<Flex>(folder, &options, &FlexDevice)
+}
+
+fn latents(folder: &Path, options: LoadOptions) -> Vec<f32> {
+    let pipeline = OvisImagePipeline::<Flex>::from_pretrained(folder, options, &FlexDevice);
+    values(pipeline.unwrap().generate(&request()).unwrap().latents)
+}
+
+/// Every tensor of a file that the model reads: name, shape and bytes.
+fn tensors(path: &Path) -> Vec<(String, Vec<usize>, Encoding, Vec<f32>)> {
+    let source = TensorSource::open(path).unwrap();
+    let read = source.names().filter(|name| {
+        let others = ["lm_head", "visual_tokenizer", "vte", "visual."];
+        !others.iter().any(|other| name.contains(other))
+    });
+    read.map(|name| {
+        let data = source.read(name, DType::F32).unwrap();
+        (
+            name.to_owned(),
+            source.shape(name).unwrap().to_vec(),
+            source.encoding(name).unwrap().clone(),
+            data.into_vec().unwrap(),
+        )
+    })
+    .collect()
+}
+
+#[test]
+fn each_layout_becomes_each_other_tensor_by_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    write_layouts(folder.path());
+    let tokenizer = folder.path().join("authors/Ovis2.5-2B");
+    fs::copy(
+        tokenizer.join("tokenizer.json"),
+        folder.path().join("comfyui/tokenizer.json"),
+    )
+    .unwrap();
+    for (_, from, _) in LAYOUTS {
+        let checkpoint = Checkpoint::open(folder.path().join(from)).unwrap();
+        for (layout, to, files) in LAYOUTS {
+            let target = folder.path().join(format!("{from} to {to}"));
+            export(&checkpoint, &target, ExportOptions::new(layout)).unwrap();
+            for file in files {
+                let reference = file
+                    .replace("ovis_image.safetensors", "ovis_image_bf16.safetensors")
+                    .replace("authors/ovis_image_bf16", "authors/ovis_image");
+                let reference = folder.path().join(to).join(match layout {
+                    Layout::ComfyUi => &reference,
+                    _ => file,
+                });
+                let (written, expected) = (tensors(&target.join(file)), tensors(&reference));
+                let names = |all: &[(String, Vec<usize>, Encoding, Vec<f32>)]| -> Vec<String> {
+                    all.iter().map(|(name, ..)| name.clone()).collect()
+                };
+                assert_eq!(names(&written), names(&expected), "{from} to {to}: {file}");
+                for (written, expected) in written.iter().zip(&expected) {
+                    assert!(written == expected, "{from} to {to}: {}", written.0);
+                }
+            }
+            assert_eq!(
+                Checkpoint::open(&target).unwrap().transformer_config(),
+                checkpoint.transformer_config()
+            );
+        }
+    }
+}
+
+#[test]
+fn configurations_are_those_that_diffusers_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    write_layouts(folder.path());
+    let checkpoint = Checkpoint::open(folder.path().join("authors")).unwrap();
+    let target = folder.path().join("new");
+    let report = export(&checkpoint, &target, ExportOptions::new(Layout::Diffusers)).unwrap();
+    assert_eq!(report.notes, [""; 0]);
+    assert_eq!(report.left_out, 4);
+    let json = |folder: &Path, name: &str| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(folder.join(name)).unwrap()).unwrap()
+    };
+    for name in [
+        "model_index.json",
+        "transformer/config.json",
+        "vae/config.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+    ] {
+        let (written, theirs) = (
+            json(&target, name),
+            json(&folder.path().join("diffusers"), name),
+        );
+        for (key, value) in theirs.as_object().unwrap() {
+            let says_something = ![
+                "_diffusers_version",
+                "sample_size",
+                "max_position_embeddings",
+            ]
+            .contains(&key.as_str());
+            if says_something && let Some(written) = written.get(key) {
+                assert_eq!(written, value, "{name}: {key}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_quantised_file_is_what_quantising_at_load_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::open(base_model()).unwrap();
+    for (name, quantisation, protect) in [
+        ("q8", Quantisation::Q8_0, false),
+        ("q4", Quantisation::Q4_0, true),
+    ] {
+        let target = folder.path().join(name);
+        let options = ExportOptions::new(Layout::ComfyUi)
+            .quantisation(quantisation)
+            .protect_double_blocks(protect);
+        export(&checkpoint, &target, options).unwrap();
+        let at_load = LoadOptions::new()
+            .quantisation(quantisation)
+            .protect_double_blocks(protect);
+        assert_eq!(
+            latents(&target, LoadOptions::new()),
+            latents(&base_model(), at_load)
+        );
+    }
+}
+
+#[test]
+fn blocks_are_copied_and_not_rounded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut paths = CheckpointPaths::discover(base_model()).unwrap();
+    paths.transformer = golden_folder().join("gguf/q4_0/transformer");
+    let checkpoint = Checkpoint::open_paths(&paths).unwrap();
+    let shares = |checkpoint: &Checkpoint| {
+        let [_, transformer, _] = checkpoint.inspect();
+        let blocks = transformer.encodings.into_iter();
+        let blocks = blocks.filter(|share| share.encoding.starts_with('Q'));
+        let mut blocks: Vec<_> = blocks
+            .map(|share| (share.encoding, share.parameters, share.bytes))
+            .collect();
+        blocks.sort();
+        blocks
+    };
+    let (gguf, wide) = (folder.path().join("gguf"), folder.path().join("wide"));
+    export(
+        &checkpoint,
+        &gguf,
+        ExportOptions::new(Layout::ComfyUi).gguf(true),
+    )
+    .unwrap();
+    let copied = Checkpoint::open(&gguf).unwrap();
+    assert_eq!(shares(&copied), shares(&checkpoint));
+    assert!(!shares(&copied).is_empty());
+
+    let options = ExportOptions::new(Layout::Diffusers).dtype(DType::F32);
+    export(&copied, &wide, options).unwrap();
+    assert_eq!(
+        latents(&wide, LoadOptions::new()),
+        latents(&gguf, LoadOptions::new().expand_quantised(true))
+    );
+}
+
+#[test]
+fn what_cannot_be_written_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("new");
+    let checkpoint = Checkpoint::open(base_model()).unwrap();
+    let refused =
+        |checkpoint: &Checkpoint, target: &Path, options, argument: &str, text: &str| match export(
+            checkpoint, target, options,
+        )
+        .unwrap_err()
+        {
+            OvisImageError::InvalidArgument {
+                argument: named,
+                reason,
+            } => {
+                assert_eq!(named, argument);
+                assert!(reason.contains(text), "{reason}");
+            }
+            error => panic!("{error}"),
+        };
+    let layout = ExportOptions::new(Layout::Diffusers);
+    refused(&checkpoint, &target, layout.gguf(true), "layout", "ComfyUI");
+    refused(
+        &checkpoint,
+        &target,
+        layout.dtype(DType::I32),
+        "dtype",
+        "I32",
+    );
+    refused(
+        &checkpoint,
+        folder.path().parent().unwrap(),
+        layout,
+        "folder",
+        "not empty",
+    );
+    refused(&checkpoint, Path::new("/"), layout, "folder", "no name");
+
+    let damaged = with_one_value(&base_model(), folder.path(), 1e30);
+    let checkpoint = Checkpoint::open_paths(&damaged).unwrap();
+    refused(
+        &checkpoint,
+        &target,
+        layout.dtype(DType::F16),
+        "dtype",
+        "proj_out.bias",
+    );
+    let left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["damaged"]);
+}
+
+/// A model whose `proj_out.bias` is all the same.
+fn with_one_value(model: &Path, folder: &Path, value: f32) -> CheckpointPaths {
+    let mut paths = CheckpointPaths::discover(model).unwrap();
+    let source = TensorSource::open(&paths.transformer).unwrap();
+    let read: Vec<(String, Vec<usize>, Vec<f32>)> = source
+        .names()
+        .map(|name| {
+            let shape = source.shape(name).unwrap().to_vec();
+            let mut values: Vec<f32> = source.read(name, DType::F32).unwrap().into_vec().unwrap();
+            if name == "proj_out.bias" {
+                values.fill(value);
+            }
+            (name.to_owned(), shape, values)
+        })
+        .collect();
+    let damaged: PathBuf = folder.join("damaged");
+    fs::create_dir_all(&damaged).unwrap();
+    fs::copy(
+        paths.transformer.join("config.json"),
+        damaged.join("config.json"),
+    )
+    .unwrap();
+    write_tensors(&damaged.join("model.safetensors"), read);
+    paths.transformer = damaged;
+    paths
+}
