@@ -28,6 +28,10 @@ pub(crate) struct Part<C> {
     pub(crate) table: NameTable,
 }
 
+/// The name under which files of ours carry the configuration of their part, for layouts that have
+/// none: not all sizes can be told from tensors.
+pub(super) const CONFIG_METADATA: &str = "ovis_image.config";
+
 /// Where the tokenizer is read from.
 #[derive(Debug, Clone)]
 pub(crate) enum TokenizerFile {
@@ -212,7 +216,7 @@ fn transformer_part(
     (config, source): (Option<TransformerConfig>, TensorSource),
 ) -> Result<Part<TransformerConfig>> {
     let naming: TransformerNaming = infer::transformer_naming(&source)?;
-    let config = match config {
+    let config = match config.map_or_else(|| carried(&source), |config| Ok(Some(config)))? {
         Some(config) => config,
         None => infer::transformer_config(&source, naming)?,
     };
@@ -227,7 +231,7 @@ fn transformer_part(
 
 fn vae_part((config, source): (Option<VaeConfig>, TensorSource)) -> Result<Part<VaeConfig>> {
     let naming: VaeNaming = infer::vae_naming(&source)?;
-    let config = match config {
+    let config = match config.map_or_else(|| carried(&source), |config| Ok(Some(config)))? {
         Some(config) => config,
         None => infer::vae_config(&source, naming)?,
     };
@@ -243,7 +247,7 @@ fn vae_part((config, source): (Option<VaeConfig>, TensorSource)) -> Result<Part<
 fn text_encoder_part(
     (config, source): (Option<TextEncoderConfig>, TensorSource),
 ) -> Result<Part<TextEncoderConfig>> {
-    let config = match config {
+    let config = match config.map_or_else(|| carried(&source), |config| Ok(Some(config)))? {
         Some(config) => config,
         None => infer::text_encoder_config(&source)?,
     };
@@ -254,6 +258,12 @@ fn text_encoder_part(
         source: Arc::new(source),
         table,
     })
+}
+
+/// The configuration that a file carries.
+fn carried<C: DeserializeOwned>(source: &TensorSource) -> Result<Option<C>> {
+    let text = source.metadata(CONFIG_METADATA);
+    text.map(|text| parse(source.path(), text)).transpose()
 }
 
 /// The `config.json` in a part's folder; single files carry none.

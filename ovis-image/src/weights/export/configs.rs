@@ -58,6 +58,12 @@ pub(super) fn write(checkpoint: &Checkpoint, layout: Layout, folder: &PartFolder
     }
 }
 
+/// A configuration as a file of weights carries it.
+pub(super) fn carried(config: &impl Serialize) -> Result<String> {
+    serde_json::to_string(config)
+        .map_err(|error| OvisImageError::config("checkpoint", error.to_string()))
+}
+
 fn text(value: &Value) -> String {
     format!("{value:#}\n")
 }

@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use super::OutgoingFile;
 use super::tensor::OutgoingTensor;
 use crate::error::{OvisImageError, Result};
+use crate::weights::checkpoint::CONFIG_METADATA;
 use crate::weights::encoding::Encoding;
 
 const VERSION: u32 = 3;
@@ -18,12 +20,14 @@ const STRING: u32 = 8;
 /// Writes a file; `on_written` hears of each tensor's bytes.
 pub(super) fn write(
     path: &Path,
-    tensors: &[OutgoingTensor<'_>],
+    OutgoingFile {
+        tensors, config, ..
+    }: &OutgoingFile<'_>,
     on_written: &mut dyn FnMut(u64),
 ) -> Result<()> {
     let io = |error| OvisImageError::io(path, error);
     let mut file = BufWriter::new(File::create(path).map_err(io)?);
-    let header = header(tensors);
+    let header = header(tensors, config);
     file.write_all(&header).map_err(io)?;
     for tensor in tensors {
         let bytes = tensor.read()?;
@@ -38,7 +42,7 @@ fn padding(length: usize) -> Vec<u8> {
     vec![0; length.next_multiple_of(ALIGNMENT) - length]
 }
 
-fn header(tensors: &[OutgoingTensor<'_>]) -> Vec<u8> {
+fn header(tensors: &[OutgoingTensor<'_>], config: &str) -> Vec<u8> {
     let mut header = b"GGUF".to_vec();
     header.extend(VERSION.to_le_bytes());
     header.extend((tensors.len() as u64).to_le_bytes());
@@ -46,6 +50,7 @@ fn header(tensors: &[OutgoingTensor<'_>]) -> Vec<u8> {
     let texts = [
         ("general.architecture", "flux"),
         ("general.name", "Ovis-Image"),
+        (CONFIG_METADATA, config),
     ];
     let numbers = [
         ("general.alignment", ALIGNMENT as u32),

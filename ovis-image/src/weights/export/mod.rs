@@ -26,6 +26,7 @@ use super::load::parameter_shapes;
 use super::names::NameTable;
 use super::quantise::Quantisation;
 use crate::backend::OvisOps;
+use crate::config::SchedulerConfig;
 use crate::error::{OvisImageError, Result};
 
 /// What a checkpoint is written as.
@@ -176,13 +177,25 @@ impl Checkpoint {
             &files.text_encoder_table,
         )?
         .map(|tensor| files.text_encoder(tensor, options));
-        let parts: [(PathBuf, Vec<OutgoingTensor<'_>>); 3] = [
-            (files.transformer_path(options), transformer.collect()),
-            (files.vae_path(), vae.collect()),
-            (files.text_encoder_path(), text_encoder.collect()),
+        let parts = [
+            OutgoingFile {
+                name: files.transformer_path(options),
+                tensors: transformer.collect(),
+                config: configs::carried(&self.transformer.config)?,
+            },
+            OutgoingFile {
+                name: files.vae_path(),
+                tensors: vae.collect(),
+                config: configs::carried(&self.vae.config)?,
+            },
+            OutgoingFile {
+                name: files.text_encoder_path(),
+                tensors: text_encoder.collect(),
+                config: configs::carried(&self.text_encoder.config)?,
+            },
         ];
 
-        let tensors = parts.iter().flat_map(|(_, tensors)| tensors);
+        let tensors = parts.iter().flat_map(|part| &part.tensors);
         let total = tensors.map(|tensor| tensor.bytes() as u64).sum();
         let mut written = 0;
         let mut on_written = |bytes| {
@@ -195,14 +208,14 @@ impl Checkpoint {
             left_out: self.inspect().iter().map(|part| part.ignored_tensors).sum(),
             notes: Vec::new(),
         };
-        for (name, tensors) in &parts {
-            let path = part_folder.file(name)?;
-            match name.extension().is_some_and(|end| end == "gguf") {
-                true => gguf::write(&path, tensors, &mut on_written)?,
-                false => safetensors::write(&path, tensors, &mut on_written)?,
+        for part in &parts {
+            let path = part_folder.file(&part.name)?;
+            match part.name.extension().is_some_and(|end| end == "gguf") {
+                true => gguf::write(&path, part, &mut on_written)?,
+                false => safetensors::write(&path, part, &mut on_written)?,
             }
             let length = std::fs::metadata(&path).map_err(|error| OvisImageError::io(&path, error));
-            report.files.push((folder.join(name), length?.len()));
+            report.files.push((folder.join(&part.name), length?.len()));
         }
         configs::write(self, options.layout, &part_folder)?;
         let tokenizer = part_folder.tokenizer(&self.tokenizer, files.tokenizer_folder())?;
@@ -213,9 +226,25 @@ impl Checkpoint {
                     .to_owned(),
             );
         }
+        if options.layout != Layout::Diffusers && self.scheduler != SchedulerConfig::ovis_image_7b()
+        {
+            report.notes.push(format!(
+                "{} have no scheduler, and the source's is not the release's: pass its shift yourself",
+                options.layout
+            ));
+        }
         part_folder.complete()?;
         Ok(report)
     }
+}
+
+/// A file of weights that is to be written.
+struct OutgoingFile<'a> {
+    /// Within the folder.
+    name: PathBuf,
+    tensors: Vec<OutgoingTensor<'a>>,
+    /// The configuration that it carries.
+    config: String,
 }
 
 /// The tensors of a part in another naming.

@@ -6,14 +6,18 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, View};
 use safetensors::{SafeTensorError, serialize_to_file};
 
+use super::OutgoingFile;
 use super::tensor::OutgoingTensor;
 use crate::error::{OvisImageError, Result};
+use crate::weights::checkpoint::CONFIG_METADATA;
 use crate::weights::encoding::Encoding;
 
 /// Writes a file; `on_written` hears of each tensor's bytes.
 pub(super) fn write(
     path: &Path,
-    tensors: &[OutgoingTensor<'_>],
+    OutgoingFile {
+        tensors, config, ..
+    }: &OutgoingFile<'_>,
     on_written: &mut dyn FnMut(u64),
 ) -> Result<()> {
     let run = RefCell::new(Run {
@@ -24,7 +28,10 @@ pub(super) fn write(
         .iter()
         .map(|tensor| (&tensor.name, LazyView { tensor, run: &run }));
     // transformers refuses files that do not say it.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let metadata = HashMap::from([
+        ("format".to_owned(), "pt".to_owned()),
+        (CONFIG_METADATA.to_owned(), config.clone()),
+    ]);
     let result = serialize_to_file(views, Some(metadata), path);
     if let Some(failure) = run.into_inner().failure {
         return Err(failure);

@@ -1,10 +1,10 @@
-//! The header of a GGUF file (ggml's `docs/gguf.md`, versions 2 and 3). Only what tensors need is
-//! kept: names, shapes, types, places.
+//! The header of a GGUF file (ggml's `docs/gguf.md`, versions 2 and 3). What tensors need is kept
+//! (names, shapes, types, places) and texts.
 
 use std::collections::btree_map::Entry;
 use std::path::Path;
 
-use super::{TensorEntry, Tensors};
+use super::{Metadata, TensorEntry, Tensors};
 use crate::error::{OvisImageError, Result};
 use crate::weights::encoding::Encoding;
 
@@ -23,8 +23,8 @@ const U32: u32 = 4;
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
-/// The tensors of a file.
-pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<Tensors> {
+/// The tensors of a file, and what it says of itself.
+pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata)> {
     Header { path, bytes, at: 0 }.read()
 }
 
@@ -45,7 +45,7 @@ struct TensorInfo {
 }
 
 impl<'a> Header<'a> {
-    fn read(mut self) -> Result<Tensors> {
+    fn read(mut self) -> Result<(Tensors, Metadata)> {
         self.take(MAGIC.len(), "the magic")?;
         let version = self.u32("the version")?;
         if VERSIONS.contains(&version.swap_bytes()) {
@@ -57,11 +57,18 @@ impl<'a> Header<'a> {
         let tensors = self.length("the number of tensors")?;
         let pairs = self.length("the number of metadata pairs")?;
         let mut alignment = DEFAULT_ALIGNMENT;
+        let mut metadata = Metadata::new();
         for _ in 0..pairs {
             let key = self.string("a metadata key")?;
             let kind = self.u32("the type of a metadata value")?;
             if key == ALIGNMENT_KEY && kind == U32 {
                 alignment = self.u32("the alignment")? as usize;
+            } else if kind == STRING {
+                let text = self.string("a metadata value")?;
+                // Texts in other encodings are of no use here.
+                if let (Ok(key), Ok(text)) = (std::str::from_utf8(key), std::str::from_utf8(text)) {
+                    metadata.insert(key.to_owned(), text.to_owned());
+                }
             } else {
                 self.skip_value(kind, MAX_NESTING)?;
             }
@@ -88,7 +95,7 @@ impl<'a> Header<'a> {
                 }
             };
         }
-        Ok(entries)
+        Ok((entries, metadata))
     }
 
     fn tensor_info(&mut self) -> Result<TensorInfo> {

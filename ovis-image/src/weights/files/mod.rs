@@ -28,7 +28,7 @@ pub(super) struct WeightsFile {
     /// The whole file.
     bytes: Bytes,
     tensors: Tensors,
-    /// What a safetensors file says of itself.
+    /// What the file says of itself.
     metadata: Metadata,
 }
 
@@ -92,7 +92,7 @@ impl WeightsFile {
 
     fn parse(path: PathBuf, map: Option<Arc<Mmap>>, bytes: Bytes) -> Result<Self> {
         let (tensors, metadata) = match bytes.starts_with(gguf::MAGIC) {
-            true => (gguf::read_header(&path, &bytes)?, Metadata::new()),
+            true => gguf::read_header(&path, &bytes)?,
             false => safetensors::read_header(&path, &bytes)?,
         };
         Ok(Self {
@@ -113,7 +113,7 @@ impl WeightsFile {
         self.bytes.len() as u64
     }
 
-    /// One of the texts that a safetensors file says of itself.
+    /// One of the texts that the file says of itself.
     pub(super) fn metadata(&self, name: &str) -> Option<&str> {
         self.metadata.get(name).map(String::as_str)
     }
