@@ -92,7 +92,8 @@ fn each_layout_becomes_each_other_tensor_by_tensor() {
         let checkpoint = Checkpoint::open(folder.path().join(from)).unwrap();
         for (layout, to, files) in LAYOUTS {
             let target = folder.path().join(format!("{from} to {to}"));
-            export(&checkpoint, &target, ExportOptions::new(layout)).unwrap();
+            let report = export(&checkpoint, &target, ExportOptions::new(layout)).unwrap();
+            assert!(!report.notes.iter().any(|note| note.contains("scheduler")));
             for file in files {
                 let reference = file
                     .replace("ovis_image.safetensors", "ovis_image_bf16.safetensors")

@@ -226,8 +226,7 @@ impl Checkpoint {
                     .to_owned(),
             );
         }
-        if options.layout != Layout::Diffusers && self.scheduler != SchedulerConfig::ovis_image_7b()
-        {
+        if options.layout != Layout::Diffusers && !is_the_releases(&self.scheduler) {
             report.notes.push(format!(
                 "{} have no scheduler, and the source's is not the release's: pass its shift yourself",
                 options.layout
@@ -236,6 +235,19 @@ impl Checkpoint {
         part_folder.complete()?;
         Ok(report)
     }
+}
+
+/// Whether a scheduler is the one that layouts without one stand for.
+fn is_the_releases(scheduler: &SchedulerConfig) -> bool {
+    // `false` says what saying nothing does.
+    let unset = |flag: Option<bool>| flag.filter(|set| *set);
+    let spelled_alike = SchedulerConfig {
+        use_karras_sigmas: unset(scheduler.use_karras_sigmas),
+        use_exponential_sigmas: unset(scheduler.use_exponential_sigmas),
+        use_beta_sigmas: unset(scheduler.use_beta_sigmas),
+        ..scheduler.clone()
+    };
+    spelled_alike == SchedulerConfig::ovis_image_7b()
 }
 
 /// A file of weights that is to be written.
