@@ -9,8 +9,10 @@
 
 mod checkpoint;
 mod choices;
+mod corpus;
 mod gguf;
 mod harness;
+mod large;
 mod lora;
 mod safetensors;
 mod shards;
