@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 
 use super::keys::{self, Key, Role};
-use super::peft::{CONFIG_FILE, METADATA, PeftConfig};
+use super::peft::{CONFIG_FILE, MAX_CONFIG_BYTES, METADATA, PeftConfig};
 use crate::error::{OvisImageError, Result};
 use crate::weights::TensorSource;
 
@@ -110,8 +112,14 @@ fn read_config(path: &Path, source: &TensorSource) -> Result<Option<PeftConfig>>
     let config = match source.metadata(METADATA) {
         Some(json) => PeftConfig::parse(path, json.as_bytes())?,
         None if beside.is_file() => {
-            let json =
-                std::fs::read(&beside).map_err(|error| OvisImageError::io(&beside, error))?;
+            let mut json = Vec::new();
+            // A byte more, by which it is known to be too long.
+            File::open(&beside)
+                .and_then(|file| {
+                    file.take(MAX_CONFIG_BYTES as u64 + 1)
+                        .read_to_end(&mut json)
+                })
+                .map_err(|error| OvisImageError::io(&beside, error))?;
             PeftConfig::parse(&beside, &json)?
         }
         None => None,
@@ -210,13 +218,20 @@ fn read_module(
         // diffusers' convention for a file that does not say.
         (None, None) => 1.0,
     };
+    let scaling = scaling as f32;
+    if !scaling.is_finite() {
+        return Err(invalid(
+            path,
+            format!("the alpha of module `{name}` is too large"),
+        ));
+    }
     for tensor in [down, up] {
         check_readable(path, source, tensor)?;
     }
     Ok(LoraModule {
         down: down.to_owned(),
         up: up.to_owned(),
-        scaling: scaling as f32,
+        scaling,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::{iter, mem};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,7 +17,7 @@ pub(super) struct PeftConfig {
     use_rslora: bool,
     #[serde(default)]
     pub(super) use_dora: bool,
-    /// Alphas of single modules, by ends of their names.
+    /// Alphas of single modules, by ends of their names; anchors are taken off.
     #[serde(default)]
     alpha_pattern: BTreeMap<String, f64>,
 }
@@ -25,6 +26,8 @@ pub(super) struct PeftConfig {
 pub(super) const METADATA: &str = "lora_adapter_metadata";
 /// Where PEFT keeps it, beside the file.
 pub(super) const CONFIG_FILE: &str = "adapter_config.json";
+/// PEFT writes a kilobyte, and some for patterns. JSON takes a hundred times its size when parsed.
+pub(super) const MAX_CONFIG_BYTES: usize = 1 << 20;
 
 impl PeftConfig {
     /// From its JSON, in which a pipeline puts the model's name before each field; `None` if it is
@@ -35,6 +38,11 @@ impl PeftConfig {
             format: "LoRA",
             reason: format!("its PEFT configuration: {reason}"),
         };
+        if json.len() > MAX_CONFIG_BYTES {
+            return Err(invalid(format!(
+                "it is longer than {MAX_CONFIG_BYTES} bytes"
+            )));
+        }
         let fields: serde_json::Map<String, Value> =
             serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
         let fields: serde_json::Map<String, Value> = fields
@@ -49,7 +57,7 @@ impl PeftConfig {
         if fields.is_empty() {
             return Ok(None);
         }
-        let config: Self = serde_json::from_value(Value::Object(fields))
+        let mut config: Self = serde_json::from_value(Value::Object(fields))
             .map_err(|error| invalid(error.to_string()))?;
         let pattern = config
             .alpha_pattern
@@ -59,22 +67,23 @@ impl PeftConfig {
             Some(pattern) => Err(invalid(format!(
                 "`{pattern}` in alpha_pattern is a regular expression; only names are read"
             ))),
-            None => Ok(Some(config)),
+            None => {
+                config.alpha_pattern = mem::take(&mut config.alpha_pattern)
+                    .into_iter()
+                    .map(|(pattern, alpha)| (bare(&pattern).to_owned(), alpha))
+                    .collect();
+                Ok(Some(config))
+            }
         }
     }
 
     /// What a module's update is multiplied by: alpha over the rank, or over its root.
     pub(super) fn scaling(&self, module: &str, rank: usize) -> f64 {
-        let is_meant = |pattern: &str| {
-            let pattern = pattern.trim_start_matches('^').trim_end_matches('$');
-            module
-                .strip_suffix(pattern)
-                .is_some_and(|before| before.is_empty() || before.ends_with('.'))
-        };
-        let alpha = self
-            .alpha_pattern
-            .iter()
-            .find_map(|(pattern, alpha)| is_meant(pattern).then_some(*alpha))
+        // Ends of the name are looked up, the longest first: there may be as many patterns as modules.
+        let ends = module.match_indices('.').map(|(dot, _)| &module[dot + 1..]);
+        let alpha = iter::once(module)
+            .chain(ends)
+            .find_map(|end| self.alpha_pattern.get(end).copied())
             .unwrap_or(self.lora_alpha);
         match self.use_rslora {
             true => alpha / (rank as f64).sqrt(),
@@ -83,11 +92,14 @@ impl PeftConfig {
     }
 }
 
+/// A pattern without its anchors.
+fn bare(pattern: &str) -> &str {
+    pattern.trim_start_matches('^').trim_end_matches('$')
+}
+
 /// Whether a pattern is a name or the end of one, perhaps anchored.
 fn is_plain(pattern: &str) -> bool {
-    pattern
-        .trim_start_matches('^')
-        .trim_end_matches('$')
+    bare(pattern)
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
 }
@@ -117,6 +129,17 @@ mod tests {
         assert_eq!(config.scaling("transformer_blocks.0.attn.to_q", 2), 3.0);
         assert_eq!(config.scaling("transformer_blocks.0.xattn.to_q", 2), 0.5);
         assert_eq!(config.scaling("transformer_blocks.0.attn.to_k", 2), 0.5);
+    }
+
+    #[test]
+    fn of_several_patterns_the_longest_counts() {
+        let config = self::config(
+            r#"{"lora_alpha": 1, "alpha_pattern": {"to_q": 2, "^1.attn.to_q$": 3, "attn.to_q": 4}}"#,
+        );
+        assert_eq!(config.scaling("0.attn.to_q", 1), 4.0);
+        assert_eq!(config.scaling("1.attn.to_q", 1), 3.0);
+        assert_eq!(config.scaling("to_q", 1), 2.0);
+        assert_eq!(config.scaling("", 1), 1.0);
     }
 
     #[test]

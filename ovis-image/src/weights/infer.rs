@@ -2,7 +2,7 @@
 
 use super::names::{NameTable, TransformerNaming, VaeNaming};
 use super::source::TensorSource;
-use crate::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
+use crate::config::{MAX_DEPTH, TextEncoderConfig, TransformerConfig, VaeConfig};
 use crate::error::{OvisImageError, Result};
 
 /// A source seen through a table: normalised keys and their shapes.
@@ -38,9 +38,10 @@ impl<'a> Shapes<'a> {
             })
     }
 
-    /// How many consecutive indices follow a prefix.
+    /// How many consecutive indices follow a prefix; no further than a configuration may go, as
+    /// each is looked for among all keys.
     fn count(&self, prefix: &str) -> usize {
-        (0..)
+        (0..=MAX_DEPTH)
             .take_while(|index| {
                 let start = format!("{prefix}{index}.");
                 self.keys.iter().any(|(name, _)| name.starts_with(&start))

@@ -36,7 +36,7 @@ pub(super) fn plan(
         }
     }
 
-    let mut used = BTreeSet::new();
+    let (mut used, mut lacking) = (BTreeSet::new(), BTreeSet::new());
     let mut plan = Plan::new();
     for (path, shape) in parameters {
         let Some(pieces) = table.pieces(path) else {
@@ -53,8 +53,12 @@ pub(super) fn plan(
                     used.insert(normal.clone());
                     found.push(piece.map(|_| (*original).to_owned()));
                 }
-                None if report.missing.contains(normal) => {}
-                None => report.missing.push(normal.clone()),
+                None => {
+                    // A piece may be needed in several places.
+                    if lacking.insert(normal.clone()) {
+                        report.missing.push(normal.clone());
+                    }
+                }
             }
         }
         let complete = table.pieces(path).map_or(0, |pieces| pieces.len()) == found.len();
@@ -109,7 +113,7 @@ fn shape_mismatch(
         })
     };
     let columns = &trimmed(expected)[1..];
-    let mut rows = 0;
+    let mut rows = 0usize;
     let mut square_rows = None;
     for piece in pieces {
         let actual = source.shape(piece.name())?;
@@ -142,7 +146,8 @@ fn shape_mismatch(
             needed.extend(columns);
             return wrong(needed, piece.name().clone(), actual);
         }
-        rows += taken;
+        // A tensor of a type without a reader may claim any size.
+        rows = rows.saturating_add(taken);
     }
     if rows != expected[0] {
         let actual = source.shape(pieces[pieces.len() - 1].name())?;

@@ -156,6 +156,9 @@ impl TensorSource {
             format: "shard index",
             reason,
         };
+        if !index_path.is_file() {
+            return Err(invalid("it is no file".into()));
+        }
         let text =
             std::fs::read(index_path).map_err(|error| OvisImageError::io(index_path, error))?;
         let index: ShardIndex =

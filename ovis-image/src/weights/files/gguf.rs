@@ -61,7 +61,10 @@ impl<'a> Header<'a> {
         for _ in 0..pairs {
             let key = self.string("a metadata key")?;
             let kind = self.u32("the type of a metadata value")?;
-            if key == ALIGNMENT_KEY && kind == U32 {
+            if key == ALIGNMENT_KEY {
+                if kind != U32 {
+                    return Err(self.invalid("its general.alignment is not a u32"));
+                }
                 alignment = self.u32("the alignment")? as usize;
             } else if kind == STRING {
                 let text = self.string("a metadata value")?;
@@ -95,7 +98,27 @@ impl<'a> Header<'a> {
                 }
             };
         }
+        self.check_overlaps(&entries)?;
         Ok((entries, metadata))
+    }
+
+    /// Without this a small file could claim a model of any size, each tensor being the whole of it.
+    fn check_overlaps(&self, entries: &Tensors) -> Result<()> {
+        let mut places: Vec<_> = entries
+            .iter()
+            .filter(|(_, entry)| !entry.range.is_empty())
+            .map(|(name, entry)| (entry.range.start, entry.range.end, name))
+            .collect();
+        places.sort_unstable();
+        for pair in places.windows(2) {
+            let [(_, end, name), (begin, _, next)] = pair else {
+                continue;
+            };
+            if end > begin {
+                return Err(self.invalid(format!("tensors `{name}` and `{next}` overlap")));
+            }
+        }
+        Ok(())
     }
 
     fn tensor_info(&mut self) -> Result<TensorInfo> {

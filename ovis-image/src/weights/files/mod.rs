@@ -59,19 +59,22 @@ impl AsRef<[u8]> for MapOwner {
 impl WeightsFile {
     /// Maps a file and checks its header. GGUF files are known by their first bytes.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| match error.kind() {
+        // Asked before opening, which waits where the other end of a pipe is not there.
+        let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => OvisImageError::NotFound {
                 path: path.to_owned(),
                 hint: "a safetensors or GGUF file was expected here".into(),
             },
             _ => OvisImageError::io(path, error),
         })?;
-        let metadata = file
-            .metadata()
-            .map_err(|error| OvisImageError::io(path, error))?;
         if !metadata.is_file() {
-            return Err(safetensors::invalid(path, "it is a folder"));
+            let reason = match metadata.is_dir() {
+                true => "it is a folder",
+                false => "it is a device or a pipe",
+            };
+            return Err(safetensors::invalid(path, reason));
         }
+        let file = File::open(path).map_err(|error| OvisImageError::io(path, error))?;
         // An empty file cannot be mapped.
         if metadata.len() == 0 {
             return Err(safetensors::invalid(path, "it is empty (truncated?)"));

@@ -1,45 +1,48 @@
-//! The header of a safetensors file. It is checked here before the safetensors crate parses it,
-//! because that crate's errors do not name the tensor at fault.
+//! The header of a safetensors file. It is read here and not by the safetensors crate, whose errors
+//! do not name the tensor at fault, and which takes memory for whatever else a header holds.
 
+use std::collections::btree_map::Entry;
+use std::fmt;
 use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors};
-use serde_json::Value;
+use safetensors::Dtype;
+use serde::Deserialize;
+use serde::de::value::{Error as ValueError, StrDeserializer};
+use serde::de::{Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
 
 use super::{Metadata, TensorEntry, Tensors};
 use crate::error::{OvisImageError, Result};
 use crate::weights::encoding::Encoding;
 
 const HEADER_LENGTH_BYTES: usize = 8;
+/// The format's own limit.
+const MAX_HEADER_BYTES: usize = 100_000_000;
+const METADATA: &str = "__metadata__";
 
 /// The tensors of a file, and what it says of itself.
 pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata)> {
-    let header_length = check_header(path, bytes)?;
-    let (_, metadata) =
-        SafeTensors::read_metadata(bytes).map_err(|error| invalid(path, error.to_string()))?;
-    let data_start = HEADER_LENGTH_BYTES + header_length;
-    let texts = metadata.metadata().iter().flatten();
-    let texts = texts.map(|(name, text)| (name.clone(), text.clone()));
-    let tensors = metadata
-        .tensors()
-        .into_iter()
-        .map(|(name, info)| {
-            // Within bounds: `check_header` compared every range with the file's length.
-            let (begin, end) = info.data_offsets;
-            let entry = TensorEntry {
-                encoding: match info.dtype {
-                    Dtype::F32 => Encoding::F32,
-                    Dtype::F16 => Encoding::F16,
-                    Dtype::BF16 => Encoding::BF16,
-                    other => Encoding::Other(format!("{other:?}")),
-                },
-                shape: info.shape.clone(),
-                range: data_start + begin..data_start + end,
-            };
-            (name, entry)
-        })
-        .collect();
-    Ok((tensors, texts.collect()))
+    let (header, data) = split(path, bytes)?;
+    let header: Header = serde_json::from_slice(header).map_err(|error| {
+        let reason = match error.is_data() {
+            true => format!("its header: {error}"),
+            false => format!("its header is not JSON: {error}"),
+        };
+        invalid(path, reason)
+    })?;
+    let data_start = bytes.len() - data.len();
+    let mut tensors = Tensors::new();
+    for (name, claim) in header.tensors {
+        let entry = check_claim(path, &name, claim, data_start, data.len())?;
+        match tensors.entry(name) {
+            Entry::Vacant(vacant) => vacant.insert(entry),
+            Entry::Occupied(there) => {
+                let reason = format!("tensor `{}` is there twice", there.key());
+                return Err(invalid(path, reason));
+            }
+        };
+    }
+    check_places(path, &tensors, data_start, bytes.len())?;
+    Ok((tensors, header.metadata.unwrap_or_default()))
 }
 
 pub(super) fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError {
@@ -50,9 +53,8 @@ pub(super) fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError 
     }
 }
 
-/// Checks what the header claims against the file, naming the tensor at fault; returns the
-/// header's length.
-fn check_header(path: &Path, bytes: &[u8]) -> Result<usize> {
+/// The header and the data.
+fn split<'a>(path: &Path, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8])> {
     let Some((length, rest)) = bytes.split_first_chunk::<HEADER_LENGTH_BYTES>() else {
         return Err(invalid(
             path,
@@ -60,10 +62,10 @@ fn check_header(path: &Path, bytes: &[u8]) -> Result<usize> {
         ));
     };
     let length = u64::from_le_bytes(*length);
-    let Some(length) = usize::try_from(length)
+    let parts = usize::try_from(length)
         .ok()
-        .filter(|length| *length <= rest.len())
-    else {
+        .and_then(|length| rest.split_at_checked(length));
+    let Some((header, data)) = parts else {
         return Err(invalid(
             path,
             format!(
@@ -72,42 +74,92 @@ fn check_header(path: &Path, bytes: &[u8]) -> Result<usize> {
             ),
         ));
     };
-    let (header, data) = rest.split_at(length);
-    let header: serde_json::Map<String, Value> = serde_json::from_slice(header)
-        .map_err(|error| invalid(path, format!("its header is not JSON: {error}")))?;
-
-    for (name, entry) in header.iter().filter(|(name, _)| *name != "__metadata__") {
-        check_entry(path, name, entry, data.len())?;
+    if header.len() > MAX_HEADER_BYTES {
+        return Err(invalid(
+            path,
+            format!("its header has {length} bytes, more than the format's {MAX_HEADER_BYTES}"),
+        ));
     }
-    Ok(length)
+    Ok((header, data))
 }
 
-fn check_entry(path: &Path, name: &str, entry: &Value, data_length: usize) -> Result<()> {
+/// A header as it stands in the file, in its order: a name may be there twice.
+struct Header {
+    tensors: Vec<(String, Claim)>,
+    metadata: Option<Metadata>,
+}
+
+/// What a header says of a tensor. Other fields are skipped, at no cost of memory.
+#[derive(Deserialize)]
+#[serde(expecting = "a dtype, a shape and data_offsets")]
+struct Claim {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: [usize; 2],
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("tensors by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut tensors = Vec::new();
+        let mut metadata = None;
+        while let Some(name) = map.next_key::<String>()? {
+            if name == METADATA {
+                let texts: Option<Metadata> = map
+                    .next_value()
+                    .map_err(|error| A::Error::custom(format!("`{METADATA}`: {error}")))?;
+                if metadata.replace(texts).is_some() {
+                    return Err(A::Error::custom(format!("`{METADATA}` is there twice")));
+                }
+                continue;
+            }
+            let claim = map
+                .next_value()
+                .map_err(|error| A::Error::custom(format!("tensor `{name}`: {error}")))?;
+            tensors.push((name, claim));
+        }
+        Ok(Header {
+            tensors,
+            metadata: metadata.flatten(),
+        })
+    }
+}
+
+/// Compares what is claimed of a tensor with the file, by itself.
+fn check_claim(
+    path: &Path,
+    name: &str,
+    claim: Claim,
+    data_start: usize,
+    data_length: usize,
+) -> Result<TensorEntry> {
     let lies = |reason: String| Err(invalid(path, format!("tensor `{name}`: {reason}")));
 
-    let dtype = entry
-        .get("dtype")
-        .and_then(Value::as_str)
-        .unwrap_or("(none)");
-    let Ok(known) = serde_json::from_value::<Dtype>(Value::from(dtype)) else {
+    let Claim {
+        dtype,
+        shape,
+        data_offsets: [begin, end],
+    } = claim;
+    let text: StrDeserializer<'_, ValueError> = dtype.as_str().into_deserializer();
+    let Ok(known) = Dtype::deserialize(text) else {
         return Err(OvisImageError::UnknownDtype {
             path: path.to_owned(),
             tensor: name.to_owned(),
-            dtype: dtype.to_owned(),
+            dtype,
         });
-    };
-    let numbers = |key: &str| -> Option<Vec<usize>> {
-        let array = entry.get(key)?.as_array()?;
-        array
-            .iter()
-            .map(|n| n.as_u64().and_then(|n| usize::try_from(n).ok()))
-            .collect()
-    };
-    let (Some(shape), Some(offsets)) = (numbers("shape"), numbers("data_offsets")) else {
-        return lies("its shape or data_offsets are not lists of whole numbers".into());
-    };
-    let [begin, end] = offsets[..] else {
-        return lies("data_offsets does not have two numbers".into());
     };
     if begin > end || end > data_length {
         return lies(format!(
@@ -117,10 +169,55 @@ fn check_entry(path: &Path, name: &str, entry: &Value, data_length: usize) -> Re
     let bits = shape
         .iter()
         .try_fold(known.bitsize(), |bits, size| bits.checked_mul(*size));
-    if bits.map(|bits| bits.div_ceil(8)) != Some(end - begin) {
+    // Elements of less than a byte fill whole bytes together.
+    if bits != (end - begin).checked_mul(8) {
         return lies(format!(
             "shape {shape:?} of {dtype} does not fill the {} bytes that it claims",
             end - begin
+        ));
+    }
+    Ok(TensorEntry {
+        encoding: match known {
+            Dtype::F32 => Encoding::F32,
+            Dtype::F16 => Encoding::F16,
+            Dtype::BF16 => Encoding::BF16,
+            other => Encoding::Other(format!("{other:?}")),
+        },
+        shape,
+        // Within bounds: the data ends where the file does.
+        range: data_start + begin..data_start + end,
+    })
+}
+
+/// The format has no holes: tensors follow one another from the beginning of the data to its end.
+fn check_places(path: &Path, tensors: &Tensors, start: usize, end: usize) -> Result<()> {
+    let mut places: Vec<_> = tensors
+        .iter()
+        .map(|(name, entry)| (entry.range.start, entry.range.end, name))
+        .collect();
+    places.sort_unstable();
+    let mut filled = start;
+    for (begin, end, name) in places {
+        if begin != filled {
+            return Err(invalid(
+                path,
+                format!(
+                    "tensor `{name}` begins at byte {} of the data, but those before it end at {}",
+                    begin - start,
+                    filled - start
+                ),
+            ));
+        }
+        filled = end;
+    }
+    if filled != end {
+        return Err(invalid(
+            path,
+            format!(
+                "its tensors are {} of the {} bytes of data",
+                filled - start,
+                end - start
+            ),
         ));
     }
     Ok(())

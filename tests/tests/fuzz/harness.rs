@@ -1,0 +1,141 @@
+//! Runs targets, and watches what a reader takes.
+
+use std::alloc::System;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use burn::tensor::DType;
+use ovis_image::weights::TensorSource;
+use ovis_image::{OvisImageError, Result};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tempfile::TempDir;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Runs a target: under `cargo bolero` on what its engine makes, under `cargo test` on the bytes of
+/// so many seeds.
+#[macro_export]
+macro_rules! fuzz {
+    ($target:expr, seeds: $seeds:expr) => {
+        if cfg!(fuzzing) {
+            let target = $target;
+            bolero::check!().for_each(move |bytes: &[u8]| target(bytes));
+        } else {
+            $crate::harness::for_seeds($seeds, $target);
+        }
+    };
+}
+
+/// Runs a target on fixed pseudo-random bytes, and says which seed it failed at.
+pub(crate) fn for_seeds(seeds: u64, target: impl Fn(&[u8])) {
+    for seed in 0..seeds {
+        let _alone = alone();
+        let bytes = bytes_of(seed);
+        let run = std::panic::AssertUnwindSafe(|| target(&bytes));
+        if let Err(panic) = std::panic::catch_unwind(run) {
+            eprintln!("at seed {seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// SplitMix64's.
+fn bytes_of(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0xd134_2543_de82_ef95);
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    (0..128).flat_map(|_| next().to_le_bytes()).collect()
+}
+
+/// More than any of these files should take, on a busy machine too.
+pub(crate) const LONG: Duration = Duration::from_secs(10);
+
+/// One case runs at a time: all allocations of the process are counted.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A folder for the files of one case.
+pub(crate) struct Scratch {
+    folder: TempDir,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+/// Runs a reader on files of so many bytes, and fails if it takes too long or too much.
+pub(crate) fn watched<T>(file_bytes: usize, read: impl FnOnce() -> T) -> T {
+    /// Two bytes of JSON can be a `Value` of 32 in a vector and another in a buffer, and a name is
+    /// kept three times.
+    const OF_EACH_BYTE: usize = 64;
+    const ANYWAY: usize = 64 << 10;
+
+    let (region, start) = (Region::new(ALLOCATOR), Instant::now());
+    let read = read();
+    let (allocated, taken) = (region.change().bytes_allocated, start.elapsed());
+    assert!(
+        allocated <= OF_EACH_BYTE * file_bytes + ANYWAY,
+        "{allocated} bytes allocated for {file_bytes} bytes of files"
+    );
+    assert!(taken < LONG, "{taken:?} for {file_bytes} bytes of files");
+    read
+}
+
+/// Opens a file or folder and reads every tensor that can be.
+pub(crate) fn read_all(path: &Path, file_bytes: usize) -> Result<()> {
+    watched(file_bytes, || {
+        let source = TensorSource::open(path)?;
+        for name in source.names() {
+            let shape = source.shape(name).unwrap();
+            match source.read(name, DType::F32) {
+                Ok(data) => assert_eq!(&data.shape[..], shape),
+                Err(OvisImageError::UnknownDtype { tensor, .. }) => assert_eq!(tensor, name),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Fails unless an error says which of the files in a folder is at fault, and how.
+pub(crate) fn is_typed(error: &OvisImageError, folder: &Path) {
+    let named = match error {
+        OvisImageError::InvalidFile { path, reason, .. } => {
+            assert!(!reason.is_empty());
+            path
+        }
+        OvisImageError::UnknownDtype { path, .. }
+        | OvisImageError::NotFound { path, .. }
+        | OvisImageError::UnknownNaming { path, .. }
+        | OvisImageError::UnsupportedAdapter { path, .. }
+        | OvisImageError::LoraNotApplied { path, .. }
+        | OvisImageError::LoraShape { path, .. }
+        | OvisImageError::Io { path, .. } => path,
+        OvisImageError::Weights(report) => &report.source,
+        OvisImageError::InvalidConfig { .. } => return,
+        other => panic!("not an error of a file: {other}"),
+    };
+    assert!(named.starts_with(folder), "{error}");
+}

@@ -1,0 +1,18 @@
+//! Hostile files: whatever their bytes are, a reader gives what they hold or a typed error. No panic,
+//! no hang, and no more memory than the file's size accounts for.
+//!
+//! Each target builds files from a string of bytes, so that the same test is a few thousand files of
+//! fixed seeds under `cargo test`, and a search led by coverage under `cargo bolero`; see
+//! `tests/corpus/README.md`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod checkpoint;
+mod choices;
+mod corpus;
+mod gguf;
+mod harness;
+mod large;
+mod lora;
+mod safetensors;
+mod shards;
