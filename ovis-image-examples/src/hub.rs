@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
@@ -17,7 +17,7 @@ pub struct HubArguments {
     #[arg(long, env = "HF_HUB_OFFLINE", value_parser = FalseyValueParser::new())]
     pub offline: bool,
     /// Where downloads are kept [default: $HF_HOME/hub or ~/.cache/huggingface/hub]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "HF_HUB_CACHE")]
     pub hub_cache: Option<PathBuf>,
     /// A mirror of the Hub
     #[arg(long, value_name = "URL", env = "HF_ENDPOINT")]
@@ -32,7 +32,12 @@ impl HubArguments {
     /// The library's when the download fails.
     pub fn folder(&self, path: &Path) -> Result<PathBuf> {
         match repository_in(path) {
-            Some(repository) => self.download(&repository, None),
+            Some(repository) => self.download(&repository, None).with_context(|| {
+                format!(
+                    "`{}` is no folder here, so the Hub was asked",
+                    path.display()
+                )
+            }),
             None => Ok(path.to_owned()),
         }
     }
@@ -54,6 +59,24 @@ impl HubArguments {
         self.download(&reference[..index], Some(&reference[index + 1..]))
     }
 
+    /// A LoRA's file; for one of PEFT's with the configuration that the repository has beside it.
+    ///
+    /// # Errors
+    /// As [`file`](Self::file).
+    pub fn lora(&self, path: &Path) -> Result<PathBuf> {
+        let file = self.file(path)?;
+        let is_peft = path
+            .file_name()
+            .is_some_and(|name| name == "adapter_model.safetensors");
+        if is_peft
+            && let Err(error) = self.file(&path.with_file_name("adapter_config.json"))
+            && !is_absent(&error)
+        {
+            return Err(error);
+        }
+        Ok(file)
+    }
+
     #[cfg(feature = "hub")]
     fn download(&self, repository: &str, file: Option<&str>) -> Result<PathBuf> {
         let mut repository = repository
@@ -65,7 +88,10 @@ impl HubArguments {
         if let Some(endpoint) = &self.hub_endpoint {
             repository = repository.endpoint(endpoint);
         }
-        if let Ok(token) = std::env::var("HF_TOKEN") {
+        if let Some(token) = std::env::var("HF_TOKEN")
+            .ok()
+            .filter(|token| !token.is_empty())
+        {
             repository = repository.token(token);
         }
         let bar = crate::progress::BytesBar::new();
@@ -87,6 +113,25 @@ impl HubArguments {
              `--features hub`"
         )
     }
+}
+
+/// Whether a repository simply lacks a file.
+#[cfg(feature = "hub")]
+fn is_absent(error: &anyhow::Error) -> bool {
+    use ovis_image::OvisImageError::Hub;
+    use ovis_image::hub::HubFailure::{NoSuchFile, NotCached};
+    matches!(
+        error.downcast_ref(),
+        Some(Hub {
+            failure: NoSuchFile { .. } | NotCached,
+            ..
+        })
+    )
+}
+
+#[cfg(not(feature = "hub"))]
+fn is_absent(_error: &anyhow::Error) -> bool {
+    false
 }
 
 /// `owner/name[@revision]`, unless the path is there.

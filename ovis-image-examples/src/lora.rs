@@ -57,7 +57,7 @@ impl FromStr for LoraArgument {
 pub fn open(arguments: &[LoraArgument], hub: &HubArguments) -> Result<Vec<LoraFile>> {
     let files = arguments
         .iter()
-        .map(|lora| Ok(LoraFile::open(hub.file(&lora.path)?)?));
+        .map(|lora| Ok(LoraFile::open(hub.lora(&lora.path)?)?));
     files.collect()
 }
 

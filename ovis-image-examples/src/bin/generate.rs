@@ -120,8 +120,9 @@ impl BackendVisitor for Generate<'_> {
         let mut request = self.request.clone();
         let checkpoint = self.model.open()?;
         if let Some(limit) = self.arguments.max_memory {
-            let plan =
-                MemoryPlan::fit::<B>(&checkpoint, options, request, limit.as_u64(), &device)?;
+            let loras: u64 = self.loras.iter().map(LoraFile::bytes).sum();
+            let limit = limit.as_u64().saturating_sub(loras);
+            let plan = MemoryPlan::fit::<B>(&checkpoint, options, request, limit, &device)?;
             say(&memory::report(&plan));
             (options, request) = (plan.options, plan.request);
         }

@@ -60,8 +60,8 @@ pub enum HubFailure {
 
     /// The repository is no checkpoint that is known.
     #[error(
-        "it is neither a diffusers checkpoint nor the authors' files; single files can be had by \
-         `owner/name/FILE`: {}",
+        "it is neither a diffusers checkpoint nor the authors' files; single files can be had with \
+         `download_file`, on the command line as `hf:owner/name/FILE`: {}",
         some_of(files)
     )]
     NoCheckpoint {

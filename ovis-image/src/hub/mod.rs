@@ -263,7 +263,8 @@ impl HubRepo {
         if by_commit.is_dir() {
             return Some(by_commit);
         }
-        let folder = by_commit.parent()?.parent()?;
+        let any = cache.pointer_path("any");
+        let folder = any.parent()?.parent()?;
         let commit = std::fs::read_to_string(folder.join("refs").join(&self.revision)).ok()?;
         let snapshot = cache.pointer_path(commit.trim());
         snapshot.is_dir().then_some(snapshot)
@@ -297,15 +298,18 @@ impl HubRepo {
         file: &str,
         mut on_progress: impl FnMut(u64, u64),
     ) -> Result<PathBuf> {
-        if let Some(path) = self.cache_of(commit).get(file) {
+        let cache = self.cache_of(commit);
+        // Where Python's programs look, too.
+        let path = cache.pointer_path(commit).join(file);
+        if path.exists() && !verify::is_unchecked(&path) {
             return Ok(path);
         }
         let (api, repo) = self.api(commit)?;
-        let cache = self.cache_of(commit);
         let mut attempt = 1;
         let mut wait = FIRST_WAIT;
         loop {
-            let failure = match fetch_once(&api, &repo, &cache, file, &mut on_progress) {
+            let fetched = fetch_once((&api, &repo), (&cache, commit), file, &mut on_progress);
+            let failure = match fetched {
                 Ok(path) => return Ok(path),
                 Err(failure) => failure,
             };
@@ -391,32 +395,76 @@ fn is_inside(file: &str) -> bool {
 
 /// One attempt; what was received stays for the next.
 fn fetch_once(
-    api: &Api,
-    repo: &ApiRepo,
-    cache: &CacheRepo,
+    (api, repo): (&Api, &ApiRepo),
+    (cache, commit): (&CacheRepo, &str),
     file: &str,
     on_progress: &mut impl FnMut(u64, u64),
 ) -> Result<PathBuf, HubFailure> {
     let metadata = api
         .metadata(&repo.url(file))
         .map_err(HubFailure::from_api)?;
+    // Both become parts of paths.
+    let is_tag = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
+    if !is_tag(metadata.etag()) || metadata.commit_hash() != commit {
+        return Err(HubFailure::Protocol {
+            reason: format!(
+                "`{file}` has the tag `{}` and is of commit `{}`",
+                metadata.etag(),
+                metadata.commit_hash()
+            ),
+        });
+    }
+    let size = metadata.size() as u64;
+    let blob = cache.blob_path(metadata.etag());
+    let path = cache.pointer_path(commit).join(file);
+    if std::fs::metadata(&blob).is_ok_and(|blob| blob.len() == size) {
+        // Of another commit, or of a run that was killed before it could compare.
+        if verify::is_unchecked(&blob) {
+            verify::check(&blob, size, metadata.etag())?;
+        }
+        link(&blob, &path, file).map_err(HubFailure::Io)?;
+        return Ok(path);
+    }
+    verify::mark_unchecked(&blob).map_err(HubFailure::Io)?;
     // A part as long as the file cannot be gone on with.
-    let part = cache
-        .blob_path(metadata.etag())
-        .with_extension(PART_EXTENSION);
-    if std::fs::metadata(&part).is_ok_and(|part| part.len() >= metadata.size() as u64) {
+    let part = blob.with_extension(PART_EXTENSION);
+    if std::fs::metadata(&part).is_ok_and(|part| part.len() >= size) {
         std::fs::remove_file(&part).map_err(HubFailure::Io)?;
     }
     let watch = Watch {
         on_progress,
         received: 0,
-        total: metadata.size() as u64,
+        total: size,
     };
     let path = repo
         .download_with_progress(file, watch)
         .map_err(HubFailure::from_api)?;
-    verify::check(&path, metadata.size() as u64, metadata.etag())?;
+    verify::check(&path, size, metadata.etag())?;
     Ok(path)
+}
+
+/// Puts a file of the cache where its commit has it.
+fn link(blob: &Path, path: &Path, file: &str) -> std::io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    #[cfg(unix)]
+    {
+        // snapshots/COMMIT/FILE to blobs/TAG, relative, so that the cache can be moved.
+        let depth = 1 + Path::new(file).components().count();
+        let mut target: PathBuf = std::iter::repeat_n("..", depth).collect();
+        target.push("blobs");
+        target.extend(blob.file_name());
+        std::os::unix::fs::symlink(target, path)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        std::fs::hard_link(blob, path)
+    }
 }
 
 /// Counts what comes in.

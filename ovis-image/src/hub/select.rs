@@ -15,7 +15,7 @@ const AUTHORS_TRANSFORMER: &str = "ovis_image.safetensors";
 const AUTHORS_VAE: &str = "ae.safetensors";
 const AUTHORS_TEXT_ENCODER: &str = "Ovis2.5-2B";
 /// diffusers' marks of further copies of the weights: `model.fp16.safetensors`.
-const VARIANTS: [&str; 3] = [".fp16.", ".bf16.", ".non_ema."];
+const VARIANTS: [&str; 5] = [".fp16.", ".fp16-", ".bf16.", ".bf16-", ".non_ema."];
 
 /// The files to download, small ones first: what is wrong shows early.
 pub(super) fn checkpoint_files(files: &[String]) -> Result<Vec<&str>, HubFailure> {
@@ -37,7 +37,12 @@ pub(super) fn checkpoint_files(files: &[String]) -> Result<Vec<&str>, HubFailure
             });
         }
     };
-    let is_read = |file: &str| file.ends_with(".json") || file.ends_with(".safetensors");
+    // Chat templates are for diffusers, after a conversion.
+    let is_read = |file: &str| {
+        [".json", ".jinja", ".safetensors"]
+            .iter()
+            .any(|ending| file.ends_with(ending))
+    };
     let mut needed: Vec<&str> = files
         .iter()
         .map(String::as_str)

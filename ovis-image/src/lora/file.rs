@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, TensorData};
 
 use super::keys::{self, Key, Role};
-use super::peft::{CONFIG_FILE, MAX_CONFIG_BYTES, METADATA, PeftConfig};
+use super::peft::{CONFIG_FILE, MAX_CONFIG_BYTES, METADATA, PEFT_FILE, PeftConfig};
 use crate::error::{OvisImageError, Result};
 use crate::weights::TensorSource;
 
@@ -38,8 +38,9 @@ struct Found<'a> {
 }
 
 impl LoraFile {
-    /// Opens a safetensors file, or a folder with one (and PEFT's `adapter_config.json`), and reads
-    /// its header; matrices are read when they are attached.
+    /// Opens a safetensors file, or a folder with one, and reads its header; matrices are read when
+    /// they are attached. PEFT's `adapter_config.json` is read from the folder, and from beside an
+    /// `adapter_model.safetensors`.
     ///
     /// # Errors
     /// Those of [`TensorSource::open`]; [`OvisImageError::UnsupportedAdapter`] for another method
@@ -60,6 +61,22 @@ impl LoraFile {
     /// The file or folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Bytes of its matrices in f32, the most that they take when attached.
+    pub fn bytes(&self) -> u64 {
+        let tensors = self
+            .modules
+            .values()
+            .flat_map(|module| [&module.down, &module.up]);
+        let shapes = tensors.filter_map(|tensor| self.source.shape(tensor));
+        shapes
+            .map(|shape| {
+                shape
+                    .iter()
+                    .fold(4u64, |bytes, size| bytes.saturating_mul(*size as u64))
+            })
+            .fold(0, u64::saturating_add)
     }
 
     /// The modules that it has updates of, as it names them.
@@ -108,7 +125,12 @@ fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError {
 
 /// PEFT's configuration, from the file's metadata or from beside it.
 fn read_config(path: &Path, source: &TensorSource) -> Result<Option<PeftConfig>> {
-    let beside = path.join(CONFIG_FILE);
+    let beside = match path.file_name().and_then(|name| name.to_str()) {
+        _ if path.is_dir() => path.join(CONFIG_FILE),
+        // PEFT's own name for the file: beside another, the configuration may be another's.
+        Some(name) if name.starts_with(PEFT_FILE) => path.with_file_name(CONFIG_FILE),
+        _ => PathBuf::new(),
+    };
     let config = match source.metadata(METADATA) {
         Some(json) => PeftConfig::parse(path, json.as_bytes())?,
         None if beside.is_file() => {

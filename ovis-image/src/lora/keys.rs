@@ -34,7 +34,7 @@ const ROLES: [(&str, Role); 7] = [
 ];
 
 /// Parts of names that tell of another method.
-const METHODS: [(&str, &str); 12] = [
+const METHODS: [(&str, &str); 11] = [
     (".lokr_", "LoKr"),
     (".hada_", "LoHa"),
     (".dora_scale", "DoRA"),
@@ -46,8 +46,9 @@ const METHODS: [(&str, &str); 12] = [
     (".lora_A.bias", "LoRA with biases"),
     (".lora_B.bias", "LoRA with biases"),
     (".w_norm", "trained norms"),
-    (".diff", "full differences"),
 ];
+/// Endings that do: `.diffusion_model.` is part of honest names.
+const FULL_DIFFERENCES: [&str; 2] = [".diff", ".diff_b"];
 
 /// What programs put before a module's name.
 const PREFIXES: [&str; 8] = [
@@ -65,6 +66,11 @@ const PREFIXES: [&str; 8] = [
 pub(super) fn parse(key: &str) -> Key<'_> {
     if let Some((_, method)) = METHODS.iter().find(|(part, _)| key.contains(part)) {
         return Key::Unsupported { method };
+    }
+    if FULL_DIFFERENCES.iter().any(|ending| key.ends_with(ending)) {
+        return Key::Unsupported {
+            method: "full differences",
+        };
     }
     let lora = |module, role| Key::Lora {
         module: bare_module(module),
@@ -109,7 +115,13 @@ mod tests {
     #[test]
     fn every_spelling_of_a_module_is_the_same() {
         const DOTTED: &str = "transformer_blocks.0.attn.to_out.0";
-        for prefix in ["", "transformer.", "base_model.model.", "diffusion_model."] {
+        for prefix in [
+            "",
+            "transformer.",
+            "base_model.model.",
+            "diffusion_model.",
+            "model.diffusion_model.",
+        ] {
             for (down, up) in [
                 ("lora_A.weight", "lora_B.weight"),
                 ("lora_down.weight", "lora_up.weight"),

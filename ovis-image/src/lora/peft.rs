@@ -26,6 +26,8 @@ pub(super) struct PeftConfig {
 pub(super) const METADATA: &str = "lora_adapter_metadata";
 /// Where PEFT keeps it, beside the file.
 pub(super) const CONFIG_FILE: &str = "adapter_config.json";
+/// How PEFT begins the name of the file itself.
+pub(super) const PEFT_FILE: &str = "adapter_model.";
 /// PEFT writes a kilobyte, and some for patterns. JSON takes a hundred times its size when parsed.
 pub(super) const MAX_CONFIG_BYTES: usize = 1 << 20;
 
@@ -56,6 +58,15 @@ impl PeftConfig {
             .collect();
         if fields.is_empty() {
             return Ok(None);
+        }
+        if let Some(kind) = fields.get("peft_type").and_then(Value::as_str)
+            && kind != "LORA"
+        {
+            return Err(OvisImageError::UnsupportedAdapter {
+                path: path.to_owned(),
+                tensor: "peft_type in its configuration".into(),
+                method: method(kind),
+            });
         }
         let mut config: Self = serde_json::from_value(Value::Object(fields))
             .map_err(|error| invalid(error.to_string()))?;
@@ -89,6 +100,18 @@ impl PeftConfig {
             true => alpha / (rank as f64).sqrt(),
             false => alpha / rank as f64,
         }
+    }
+}
+
+/// What PEFT's name of a method stands for.
+fn method(kind: &str) -> &'static str {
+    match kind {
+        "LOKR" => "LoKr",
+        "LOHA" => "LoHa",
+        "ADALORA" => "AdaLoRA",
+        "OFT" => "OFT",
+        "BOFT" => "BOFT",
+        _ => "another method of PEFT",
     }
 }
 
@@ -140,6 +163,15 @@ mod tests {
         assert_eq!(config.scaling("1.attn.to_q", 1), 3.0);
         assert_eq!(config.scaling("to_q", 1), 2.0);
         assert_eq!(config.scaling("", 1), 1.0);
+    }
+
+    #[test]
+    fn other_methods_are_refused_by_name() {
+        let error = PeftConfig::parse(Path::new("a"), br#"{"peft_type": "LOKR", "r": 4}"#);
+        assert!(matches!(
+            error.unwrap_err(),
+            OvisImageError::UnsupportedAdapter { method: "LoKr", .. }
+        ));
     }
 
     #[test]

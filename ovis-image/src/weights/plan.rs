@@ -188,7 +188,11 @@ fn check_elements(source: &TensorSource, plan: &Plan) -> Result<()> {
                 dtype: entry.encoding.to_string(),
             });
         }
-        if let Some(block) = broken_block(file, entry) {
+        let broken = broken_block(file, entry);
+        if entry.encoding.is_quantised() {
+            file.release(entry);
+        }
+        if let Some(block) = broken {
             return Err(OvisImageError::InvalidFile {
                 path: file.path().to_owned(),
                 format: "GGUF",

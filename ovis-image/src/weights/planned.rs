@@ -76,7 +76,8 @@ impl PlannedTensor {
         None
     }
 
-    /// The tensor rounded to blocks; `None` if its rows are no whole number of them.
+    /// The tensor rounded to blocks; `None` if its rows are no whole number of them, or its values too
+    /// large for their scales.
     pub(super) fn quantise(
         &self,
         source: &TensorSource,
@@ -88,7 +89,7 @@ impl PlannedTensor {
         Some(QuantisedTensor {
             shape: self.shape.clone(),
             encoding,
-            blocks: quantisation.quantise(elements.as_f32()?).into(),
+            blocks: quantisation.quantise(elements.as_f32()?)?.into(),
         })
     }
 }

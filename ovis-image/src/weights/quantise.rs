@@ -6,6 +6,7 @@ use std::str::FromStr;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
+use super::dequantise;
 use super::encoding::Encoding;
 use crate::error::{OvisImageError, Result};
 
@@ -38,8 +39,8 @@ impl Quantisation {
             .find(|quantisation| quantisation.encoding() == *encoding)
     }
 
-    /// Rounds elements, in whole blocks, to the blocks' bytes.
-    pub(super) fn quantise(self, elements: &[f32]) -> Vec<u8> {
+    /// Rounds elements, in whole blocks, to the blocks' bytes; `None` if a scale is beyond f16.
+    pub(super) fn quantise(self, elements: &[f32]) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         for block in elements.chunks_exact(BLOCK) {
             match self {
@@ -47,7 +48,12 @@ impl Quantisation {
                 Self::Q4_0 => q4_0(block, &mut bytes),
             }
         }
+        let encoding = self.encoding();
+        let block = encoding.block()?.bytes;
         bytes
+            .chunks_exact(block)
+            .all(|block| dequantise::scales_are_finite(&encoding, block))
+            .then_some(bytes)
     }
 }
 

@@ -48,7 +48,10 @@ impl World {
         let entries = std::fs::read_dir(blobs).into_iter().flatten();
         let paths = entries.map(|entry| entry.unwrap().path());
         paths
-            .filter(|path| path.extension().is_none_or(|end| end != "lock"))
+            .filter(|path| {
+                let end = path.extension();
+                end.is_none_or(|end| end != "lock" && end != "unchecked")
+            })
             .collect()
     }
 }
@@ -177,6 +180,52 @@ fn a_damaged_file_is_deleted() {
 
     *world.server.faults.lock().unwrap() = Faults::default();
     world.repo().download().unwrap();
+}
+
+#[test]
+fn what_other_programs_or_commits_left_in_the_cache_is_used() {
+    let world = World::new();
+    let folder = world.repo().download().unwrap();
+    let downloads = world.server.downloads();
+    let repository = folder.ancestors().nth(2).unwrap();
+    // Python's programs write down branches only.
+    std::fs::remove_file(repository.join("refs").join(COMMIT)).unwrap();
+    world.repo().download().unwrap();
+    // Another commit has the same contents under another name.
+    std::fs::remove_dir_all(&folder).unwrap();
+    world.repo().download().unwrap();
+    assert_eq!(world.server.downloads(), downloads);
+    assert_eq!(
+        std::fs::read(folder.join(TRANSFORMER)).unwrap(),
+        std::fs::read(base_model().join(TRANSFORMER)).unwrap()
+    );
+}
+
+#[test]
+fn what_was_never_compared_is_before_it_is_used() {
+    let world = World::new();
+    let folder = world.repo().download().unwrap();
+    // As a run leaves it that is killed between the last byte and the comparison.
+    let blob = folder.join(TRANSFORMER).canonicalize().unwrap();
+    let mut bytes = std::fs::read(&blob).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    std::fs::write(blob.with_extension("unchecked"), "").unwrap();
+    let failure = failure(world.repo().download());
+    assert!(matches!(failure, HubFailure::Damaged { .. }), "{failure}");
+    world.repo().download().unwrap();
+    assert!(!blob.with_extension("unchecked").exists());
+}
+
+#[test]
+fn tags_that_are_paths_are_refused() {
+    let world = World::new();
+    let failure = world.fails_with(Faults {
+        tag: Some("../../../x"),
+        ..Faults::default()
+    });
+    assert!(matches!(failure, HubFailure::Protocol { .. }), "{failure}");
+    assert_eq!(world.blobs(), Vec::<PathBuf>::new());
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub(crate) struct Faults {
     pub(crate) damaged: Option<&'static str>,
     /// A status for every request.
     pub(crate) status: Option<u16>,
+    /// A tag in place of each file's hash.
+    pub(crate) tag: Option<&'static str>,
     /// An answer in place of the list of files.
     pub(crate) listing: Option<&'static str>,
 }
@@ -140,6 +142,7 @@ fn answer(
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
+        let hash = faulty.tag.unwrap_or(&hash);
         return write!(
             stream,
             "HTTP/1.1 302 Found\r\nLocation: {url}/cdn/{file}\r\nX-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{hash}\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

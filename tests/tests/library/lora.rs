@@ -71,6 +71,15 @@ fn several_loras_add_up_with_their_ranks_alphas_and_scales() {
 }
 
 #[test]
+fn pefts_configuration_is_found_beside_its_file_too() {
+    let (mut folder, mut file) = (pipeline(), pipeline());
+    folder.load_lora("a", &lora("attention"), 1.0).unwrap();
+    file.load_lora("a", &lora("attention/adapter_model.safetensors"), 1.0)
+        .unwrap();
+    assert_eq!(latents(&folder), latents(&file));
+}
+
+#[test]
 fn kohyas_names_mean_the_same() {
     let (mut peft, mut kohya) = (pipeline(), pipeline());
     peft.load_lora("all", &lora("all"), 1.0).unwrap();

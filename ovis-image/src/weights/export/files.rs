@@ -38,7 +38,7 @@ impl ExportFiles {
             Layout::Diffusers | Layout::Authors => tensor,
             Layout::ComfyUi => tensor.rename(comfyui_name),
         };
-        match options.gguf {
+        match options.is_gguf() {
             true => tensor.in_gguf(options),
             false => tensor.in_safetensors(options),
         }
@@ -74,7 +74,7 @@ impl ExportFiles {
     }
 
     pub(super) fn transformer_path(&self, options: &ExportOptions) -> PathBuf {
-        match (self.layout, options.gguf, options.quantisation) {
+        match (self.layout, options.is_gguf(), options.quantisation) {
             (Layout::Diffusers, ..) => "transformer/diffusion_pytorch_model.safetensors".into(),
             (Layout::Authors, ..) => "ovis_image.safetensors".into(),
             (Layout::ComfyUi, false, _) => "diffusion_models/ovis_image.safetensors".into(),

@@ -1,6 +1,7 @@
 //! A folder that appears when it is complete.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{OvisImageError, Result};
@@ -13,6 +14,8 @@ pub(super) struct PartFolder {
     target: PathBuf,
 }
 
+/// Folders of killed processes that are passed over.
+const MAX_PARTS: usize = 1000;
 /// What can lie beside a `tokenizer.json` and belongs to it.
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const TOKENIZER_FILES: [&str; 7] = [
@@ -42,12 +45,27 @@ impl PartFolder {
                 return Err(unusable("it exists and is not empty".to_owned()));
             }
         }
-        let part = target.with_file_name(format!(".{name}.{}.part", std::process::id()));
-        fs::create_dir_all(&part).map_err(|error| OvisImageError::io(&part, error))?;
-        Ok(Self {
-            part,
-            target: target.to_owned(),
-        })
+        let io = |path: &Path, error| OvisImageError::io(path, error);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(|error| io(parent, error))?;
+        }
+        // A new one always: another may be left of a process that was killed, or in use.
+        let mut number = 0;
+        loop {
+            let part = target.with_file_name(format!(".{name}.{number}.part"));
+            match fs::create_dir(&part) {
+                Ok(()) => {
+                    return Ok(Self {
+                        part,
+                        target: target.to_owned(),
+                    });
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && number < MAX_PARTS => {
+                    number += 1;
+                }
+                Err(error) => return Err(io(&part, error)),
+            }
+        }
     }
 
     /// The path of a file, in a folder that is there.

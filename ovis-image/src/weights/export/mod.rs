@@ -69,7 +69,6 @@ impl ExportOptions {
     /// [`LoadOptions::quantisation`](crate::LoadOptions::quantisation) rounds.
     pub fn quantisation(mut self, quantisation: Quantisation) -> Self {
         self.quantisation = Some(quantisation);
-        self.gguf = true;
         self
     }
 
@@ -79,8 +78,12 @@ impl ExportOptions {
         self
     }
 
+    fn is_gguf(&self) -> bool {
+        self.gguf || self.quantisation.is_some()
+    }
+
     fn check(&self) -> Result<()> {
-        if self.gguf && self.layout != Layout::ComfyUi {
+        if self.is_gguf() && self.layout != Layout::ComfyUi {
             return Err(OvisImageError::argument(
                 "layout",
                 format!(

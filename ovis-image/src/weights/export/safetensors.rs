@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, View};
@@ -32,18 +33,25 @@ pub(super) fn write(
         ("format".to_owned(), "pt".to_owned()),
         (CONFIG_METADATA.to_owned(), config.clone()),
     ]);
+    let io = |error| OvisImageError::io(path, error);
+    // The crate's file is its owner's alone; this one is as files are here.
+    let permissions = File::create(path)
+        .and_then(|file| file.metadata())
+        .map_err(io)?
+        .permissions();
     let result = serialize_to_file(views, Some(metadata), path);
     if let Some(failure) = run.into_inner().failure {
         return Err(failure);
     }
     result.map_err(|error| match error {
-        SafeTensorError::IoError(error) => OvisImageError::io(path, error),
+        SafeTensorError::IoError(error) => io(error),
         other => OvisImageError::InvalidFile {
             path: path.to_owned(),
             format: "safetensors",
             reason: other.to_string(),
         },
-    })
+    })?;
+    std::fs::set_permissions(path, permissions).map_err(io)
 }
 
 struct Run<'a> {

@@ -121,19 +121,20 @@ impl<'a> OutgoingTensor<'a> {
             buffer.extend(bytes, encoding);
         }
         self.release();
-        if !buffer.is_finite() {
-            return Err(OvisImageError::argument(
+        let bytes = match (Quantisation::of(&self.encoding), buffer.as_f32()) {
+            _ if !buffer.is_finite() => None,
+            (Some(quantisation), Some(elements)) => quantisation.quantise(elements),
+            _ => Some(buffer.to_le_bytes()),
+        };
+        bytes.ok_or_else(|| {
+            OvisImageError::argument(
                 "dtype",
                 format!(
                     "tensor `{}` has values that {} cannot hold: take bf16 or f32",
                     self.name, self.encoding
                 ),
-            ));
-        }
-        match (Quantisation::of(&self.encoding), buffer.as_f32()) {
-            (Some(quantisation), Some(elements)) => Ok(quantisation.quantise(elements)),
-            _ => Ok(buffer.to_le_bytes()),
-        }
+            )
+        })
     }
 
     fn piece(&self, rows: &SourceRows) -> Result<(&Encoding, &[u8])> {
