@@ -69,8 +69,14 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new() -> Self {
+        // In memory where there is such a folder: a disk would be most of the time.
+        let memory = Path::new("/dev/shm");
+        let folder = match memory.is_dir() {
+            true => tempfile::tempdir_in(memory),
+            false => tempfile::tempdir(),
+        };
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: folder.unwrap(),
         }
     }
 

@@ -5,7 +5,7 @@
 //! fixed seeds under `cargo test`, and a search led by coverage under `cargo bolero`; see
 //! `tests/corpus/README.md`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod checkpoint;
 mod choices;
