@@ -10,7 +10,7 @@ use ovis_image_tests::golden::golden_folder;
 
 use crate::choices::Choices;
 use crate::fuzz;
-use crate::harness::{LONG, Scratch, is_typed};
+use crate::harness::{LONG, Scratch, alone, is_typed};
 
 /// A type without a reader: its tensors may claim any size, as they have no bytes.
 const I8: u32 = 24;
@@ -101,6 +101,7 @@ fn built_files() {
 
 #[test]
 fn rows_whose_sum_overflows_are_of_the_wrong_shape() {
+    let _alone = alone();
     let mut paths = CheckpointPaths::discover(golden_folder().join("base/model")).unwrap();
     let source = TensorSource::open(&paths.transformer).unwrap();
     let block = "single_transformer_blocks.0.";

@@ -14,8 +14,8 @@ use tempfile::TempDir;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Runs a target: under `cargo bolero` on what its engine makes, under `cargo test` on the bytes of
-/// so many seeds.
+/// Runs a target: in a search on what the engine makes, under `cargo test` on the bytes of so many
+/// seeds.
 #[macro_export]
 macro_rules! fuzz {
     ($target:expr, seeds: $seeds:expr) => {
