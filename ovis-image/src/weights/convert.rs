@@ -156,8 +156,11 @@ fn fill<T: Element>(output: &mut [T], bytes: &[u8], source: &Encoding) -> usize 
         return elements;
     }
 
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = threads.min(elements.div_ceil(PER_THREAD)).max(1);
+    let threads = match elements.div_ceil(PER_THREAD) {
+        // The system takes longer to say how many there are than a small tensor takes.
+        0 | 1 => 1,
+        shares => std::thread::available_parallelism().map_or(1, |all| shares.min(all.get())),
+    };
     // Whole blocks for each.
     let share = elements
         .div_ceil(threads)

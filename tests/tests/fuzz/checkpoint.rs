@@ -5,21 +5,37 @@ use std::time::Instant;
 
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::weights::TensorSource;
-use ovis_image::{Checkpoint, CheckpointPaths};
+use ovis_image::{Checkpoint, CheckpointPaths, OvisImageError};
 use ovis_image_tests::golden::golden_folder;
 
 use crate::choices::Choices;
 use crate::fuzz;
-use crate::harness::{LONG, Scratch, is_typed};
+use crate::harness::{LONG, Scratch, alone, is_typed};
 
 /// A type without a reader: its tensors may claim any size, as they have no bytes.
 const I8: u32 = 24;
 const PREFIXES: [&str; 4] = ["", "model.diffusion_model.", "model.", "vae."];
 
-/// A GGUF file with a part's names and shapes, in which any may be wrong or missing.
-fn built(original: &TensorSource, choices: &mut Choices<'_>) -> Vec<u8> {
-    let mut infos = Vec::new();
-    let mut count = 0u64;
+/// A GGUF file of tensors without a reader, by name and shape.
+fn written(tensors: &[(String, Vec<u64>)]) -> Vec<u8> {
+    let mut file = b"GGUF\x03\0\0\0".to_vec();
+    file.extend((tensors.len() as u64).to_le_bytes());
+    file.extend(0u64.to_le_bytes());
+    for (name, shape) in tensors {
+        file.extend((name.len() as u64).to_le_bytes());
+        file.extend(name.as_bytes());
+        file.extend((shape.len() as u32).to_le_bytes());
+        file.extend(shape.iter().rev().flat_map(|size| size.to_le_bytes()));
+        file.extend(I8.to_le_bytes());
+        file.extend(0u64.to_le_bytes());
+    }
+    file.resize(file.len().next_multiple_of(32), 0);
+    file
+}
+
+/// A part's names and shapes, of which any may be wrong or missing.
+fn built(original: &TensorSource, choices: &mut Choices<'_>) -> Vec<(String, Vec<u64>)> {
+    let mut tensors = Vec::new();
     for name in original.names() {
         let mut shape: Vec<u64> = original
             .shape(name)
@@ -37,20 +53,9 @@ fn built(original: &TensorSource, choices: &mut Choices<'_>) -> Vec<u8> {
                 _ => drop(shape.pop()),
             }
         }
-        infos.extend((name.len() as u64).to_le_bytes());
-        infos.extend(name.as_bytes());
-        infos.extend((shape.len() as u32).to_le_bytes());
-        infos.extend(shape.iter().rev().flat_map(|size| size.to_le_bytes()));
-        infos.extend(I8.to_le_bytes());
-        infos.extend(0u64.to_le_bytes());
-        count += 1;
+        tensors.push((name, shape));
     }
-    let mut file = b"GGUF\x03\0\0\0".to_vec();
-    file.extend(count.to_le_bytes());
-    file.extend(0u64.to_le_bytes());
-    file.extend(infos);
-    file.resize(file.len().next_multiple_of(32), 0);
-    file
+    tensors
 }
 
 #[test]
@@ -64,7 +69,7 @@ fn built_files() {
             let mut choices = Choices::new(bytes);
             let scratch = Scratch::new();
             let part = choices.below(3);
-            let file = built(&sources[part], &mut choices);
+            let file = written(&built(&sources[part], &mut choices));
             let mut path = scratch.write("model.gguf", &file);
             if choices.below(2) == 0 {
                 let mut config = configs[part].clone();
@@ -92,4 +97,42 @@ fn built_files() {
         },
         seeds: 400
     );
+}
+
+#[test]
+fn rows_whose_sum_overflows_are_of_the_wrong_shape() {
+    let _alone = alone();
+    let mut paths = CheckpointPaths::discover(golden_folder().join("base/model")).unwrap();
+    let source = TensorSource::open(&paths.transformer).unwrap();
+    let block = "single_transformer_blocks.0.";
+    let quarter = 1 << 62;
+    let tensors: Vec<(String, Vec<u64>)> = source
+        .names()
+        .map(|name| {
+            let shape = source.shape(name).unwrap();
+            let shape: Vec<u64> = shape.iter().map(|size| *size as u64).collect();
+            let shape = match name.strip_prefix(block) {
+                Some("attn.to_q.bias" | "attn.to_k.bias" | "attn.to_v.bias") => vec![quarter],
+                // To what the four should be together.
+                Some("proj_mlp.bias") => vec![quarter + 3 * 32 + 256],
+                _ => shape,
+            };
+            (name.to_owned(), shape)
+        })
+        .collect();
+    let scratch = Scratch::new();
+    let config = paths.transformer.join("config.json");
+    scratch.write("config.json", &std::fs::read(config).unwrap());
+    scratch.write("model.gguf", &written(&tensors));
+    paths.transformer = scratch.path().to_owned();
+    let checkpoint = Checkpoint::open_paths(&paths).unwrap();
+    match &checkpoint.problems::<Flex>(&FlexDevice)[..] {
+        [OvisImageError::Weights(report)] => {
+            let [wrong] = &report.wrong_shape[..] else {
+                panic!("{report}")
+            };
+            assert!(wrong.tensor.contains("attn.to_q.bias"), "{report}");
+        }
+        problems => panic!("{problems:?}"),
+    }
 }

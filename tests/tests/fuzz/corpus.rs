@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use ovis_image::weights::TensorSource;
 use ovis_image::{OvisImageError, Result};
 
-use crate::harness::{alone, is_typed, read_all};
+use crate::harness::{Scratch, alone, is_typed, read_all};
 use crate::lora::open_and_attach;
 
 type Reader = fn(&Path, usize) -> Result<()>;
@@ -236,4 +237,26 @@ fn lora() {
             ("value-nan", Some("NaN or infinite")),
         ],
     );
+}
+
+/// To open a pipe is to wait for its other end.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let _alone = alone();
+    let scratch = Scratch::new();
+    for name in [
+        "model.safetensors",
+        "model.gguf",
+        "model.safetensors.index.json",
+    ] {
+        let pipe = scratch.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for path in [&pipe, scratch.path()] {
+            let error = TensorSource::open(path).unwrap_err();
+            is_typed(&error, scratch.path());
+        }
+        std::fs::remove_file(pipe).unwrap();
+    }
 }

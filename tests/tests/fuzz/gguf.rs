@@ -84,7 +84,7 @@ fn built(choices: &mut Choices<'_>) -> Vec<u8> {
         }
         u32_to(&mut file, choices.number(kind.into()) as u32);
         u64_to(&mut file, choices.number(data));
-        data = (data + length).next_multiple_of(alignment.into());
+        data = (data + length).next_multiple_of(alignment);
     }
     let header = file.len();
     let start = header.next_multiple_of(alignment as usize);

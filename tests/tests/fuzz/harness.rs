@@ -14,8 +14,8 @@ use tempfile::TempDir;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Runs a target: under `cargo bolero` on what its engine makes, under `cargo test` on the bytes of
-/// so many seeds.
+/// Runs a target: in a search on what the engine makes, under `cargo test` on the bytes of so many
+/// seeds.
 #[macro_export]
 macro_rules! fuzz {
     ($target:expr, seeds: $seeds:expr) => {
@@ -69,8 +69,14 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new() -> Self {
+        // In memory where there is such a folder: a disk would be most of the time.
+        let memory = Path::new("/dev/shm");
+        let folder = match memory.is_dir() {
+            true => tempfile::tempdir_in(memory),
+            false => tempfile::tempdir(),
+        };
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: folder.unwrap(),
         }
     }
 

@@ -2,10 +2,10 @@
 //! no hang, and no more memory than the file's size accounts for.
 //!
 //! Each target builds files from a string of bytes, so that the same test is a few thousand files of
-//! fixed seeds under `cargo test`, and a search led by coverage under `cargo bolero`; see
-//! `tests/corpus/README.md`.
+//! fixed seeds under `cargo test`, and a search led by coverage under `tests/corpus/search`; see the
+//! README there.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod checkpoint;
 mod choices;
