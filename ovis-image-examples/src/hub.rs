@@ -50,7 +50,12 @@ impl HubArguments {
         let Some(reference) = path.to_str().and_then(|text| text.strip_prefix(PREFIX)) else {
             return Ok(path.to_owned());
         };
-        let Some((index, _)) = reference.match_indices('/').nth(1) else {
+        // A revision such as `refs/pr/1` has slashes of its own.
+        let name_ends = match reference.contains("@refs/") {
+            true => 4,
+            false => 2,
+        };
+        let Some((index, _)) = reference.match_indices('/').nth(name_ends - 1) else {
             anyhow::bail!(
                 "`{}` names no file: it must be `{PREFIX}owner/name/FILE`",
                 path.display()
@@ -176,6 +181,8 @@ mod tests {
         let hub = HubArguments::default();
         let path = Path::new("no/such/file.gguf");
         assert_eq!(hub.file(path).unwrap(), path);
-        assert!(hub.file(Path::new("hf:owner/name")).is_err());
+        for no_file in ["hf:owner/name", "hf:owner/name@refs/pr/1"] {
+            assert!(hub.file(Path::new(no_file)).is_err());
+        }
     }
 }

@@ -43,6 +43,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = new_temporary(folder_of(path))?;
         file.write_all(bytes)?;
+        file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())
     };

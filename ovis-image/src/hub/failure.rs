@@ -51,6 +51,13 @@ pub enum HubFailure {
     #[error("it is not in the cache: download it once without the offline mode")]
     NotCached,
 
+    /// Only a part of it is in the cache, and nothing may be downloaded.
+    #[error("the cache has a part of it only ({reason}): download it without the offline mode")]
+    PartlyCached {
+        /// What is missing.
+        reason: String,
+    },
+
     /// The repository has no such file.
     #[error("it has no file `{file}`")]
     NoSuchFile {

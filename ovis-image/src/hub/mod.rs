@@ -240,8 +240,12 @@ impl HubRepo {
     fn cached_checkpoint(&self) -> Result<PathBuf> {
         let folder = self.snapshot();
         let folder = folder.ok_or_else(|| self.error(HubFailure::NotCached))?;
-        CheckpointPaths::discover(&folder)?;
-        Ok(folder)
+        match CheckpointPaths::discover(&folder) {
+            Ok(_) => Ok(folder),
+            Err(error) => Err(self.error(HubFailure::PartlyCached {
+                reason: error.to_string(),
+            })),
+        }
     }
 
     /// What is cached, when the server cannot be reached; else the error.

@@ -71,22 +71,34 @@ impl MemoryPlan {
         device: &B::Device,
     ) -> Result<Self> {
         let parameters = Parameters::of::<B>(checkpoint, device)?;
+        let plan = Self::squeezed(&parameters, checkpoint, options, request, limit);
+        if plan.estimate.peak <= limit {
+            return Ok(plan);
+        }
+        Err(OvisImageError::MemoryLimit {
+            limit_mib: limit >> 20,
+            needed_mib: plan.estimate.peak.div_ceil(1 << 20),
+            hint: plan.hint(&parameters, checkpoint, limit),
+        })
+    }
+
+    /// As much saved as it takes, or all that can be.
+    fn squeezed(
+        parameters: &Parameters,
+        checkpoint: &Checkpoint,
+        options: LoadOptions,
+        request: GenerationRequest,
+        limit: u64,
+    ) -> Self {
         let mut plan = Self {
             estimate: parameters.estimate(checkpoint, &options, &request),
             options,
             request,
         };
-        while plan.estimate.peak > limit {
-            if !plan.save(checkpoint, limit) {
-                return Err(OvisImageError::MemoryLimit {
-                    limit_mib: limit >> 20,
-                    needed_mib: plan.estimate.peak.div_ceil(1 << 20),
-                    hint: plan.hint(),
-                });
-            }
+        while plan.estimate.peak > limit && plan.save(checkpoint, limit) {
             plan.estimate = parameters.estimate(checkpoint, &plan.options, &plan.request);
         }
-        Ok(plan)
+        plan
     }
 
     /// Takes the next step down; false when there is none left.
@@ -121,17 +133,66 @@ impl MemoryPlan {
         true
     }
 
-    /// The setting that would still help.
-    fn hint(&self) -> String {
-        let estimate = &self.estimate;
+    /// The setting that would still help, found by trying: another dtype, fewer images, smaller
+    /// ones, then all of them.
+    fn hint(&self, parameters: &Parameters, checkpoint: &Checkpoint, limit: u64) -> String {
+        let peak_with = |dtype: WeightDtype, images: usize, (width, height): (usize, usize)| {
+            let options = self.options.dtype(dtype);
+            let request = self.request.clone().images_per_prompt(images);
+            let request = request.size(width, height);
+            Self::squeezed(parameters, checkpoint, options, request, limit)
+                .estimate
+                .peak
+        };
+        let GenerationRequest {
+            width,
+            height,
+            images_per_prompt: images,
+            ..
+        } = self.request;
         let dtype = self.options.dtype;
-        if dtype == WeightDtype::F32 {
-            "use bf16 or f16 (--dtype)".into()
-        } else if estimate.peak == estimate.denoising || estimate.peak == estimate.vae_decoding {
-            "make fewer images at once or smaller ones".into()
-        } else {
-            "give it more memory".into()
+        let half = match dtype {
+            WeightDtype::F32 => WeightDtype::BF16,
+            other => other,
+        };
+        let multiple = 2 * checkpoint.vae.config.scale_factor();
+        let part =
+            |side: usize, eighths: usize| (side * eighths / 8 / multiple * multiple).max(multiple);
+        let sizes = (1..8)
+            .rev()
+            .map(|eighths| (part(width, eighths), part(height, eighths)));
+        let candidates = [(half, images, (width, height)), (half, 1, (width, height))];
+        let smaller = sizes.map(|size| (half, 1, size));
+        let mut least = self.estimate.peak;
+        for (dtype, images, size) in candidates.into_iter().chain(smaller) {
+            let peak = peak_with(dtype, images, size);
+            least = least.min(peak);
+            if peak <= limit {
+                return self.difference(dtype, images, size);
+            }
         }
+        format!(
+            "nothing that can be set does: {} MiB would do, for one image of {}x{}",
+            least.div_ceil(1 << 20),
+            part(width, 1),
+            part(height, 1)
+        )
+    }
+
+    /// What to set otherwise.
+    fn difference(&self, dtype: WeightDtype, images: usize, size: (usize, usize)) -> String {
+        let mut changes = Vec::new();
+        if dtype != self.options.dtype {
+            changes.push(format!("{dtype} (--dtype {dtype})"));
+        }
+        if images != self.request.images_per_prompt {
+            changes.push("one image at a time".to_owned());
+        }
+        let (width, height) = size;
+        if (width, height) != (self.request.width, self.request.height) {
+            changes.push(format!("{width}x{height} pixels"));
+        }
+        format!("it fits with {}", changes.join(", "))
     }
 }
 

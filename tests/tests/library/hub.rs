@@ -264,6 +264,18 @@ fn what_is_in_the_cache_serves_without_a_network() {
 }
 
 #[test]
+fn a_part_of_a_checkpoint_in_the_cache_is_no_checkpoint() {
+    let world = World::new();
+    let folder = world.repo().download().unwrap();
+    std::fs::remove_dir_all(folder.join("vae")).unwrap();
+    let failure = failure(world.repo().offline(true).download());
+    assert!(
+        matches!(&failure, HubFailure::PartlyCached { reason } if reason.contains("vae")),
+        "{failure}"
+    );
+}
+
+#[test]
 fn without_a_network_or_a_cache_it_says_so() {
     let empty = tempfile::tempdir().unwrap();
     let repo = HubRepo::new(ID).unwrap().cache(empty.path()).attempts(1);

@@ -121,10 +121,36 @@ fn large_images_are_decoded_in_tiles_where_nothing_else_helps() {
 }
 
 #[test]
-fn too_little_is_said_with_what_would_help() {
+fn too_little_is_said_with_a_setting_that_does() {
+    let all = fit(request(), 1 << 30).unwrap().estimate;
+    let least = (1..)
+        .map(|eighths| all.peak * eighths / 64)
+        .find(|limit| fit(request(), *limit).is_ok())
+        .unwrap();
+    let hint = |limit| match fit(request(), limit).unwrap_err() {
+        OvisImageError::MemoryLimit { hint, .. } => hint,
+        error => panic!("{error}"),
+    };
+    let bf16 = hint(least * 3 / 4);
+    assert_eq!(bf16, "it fits with bf16 (--dtype bf16)");
+    let checkpoint = Checkpoint::open(base_model()).unwrap();
+    let options = LoadOptions::new().dtype(WeightDtype::BF16);
+    MemoryPlan::fit::<Flex>(&checkpoint, options, request(), least * 3 / 4, &FlexDevice).unwrap();
+
+    let several = request().size(256, 256).images_per_prompt(8);
+    let one = fit(several.clone().images_per_prompt(1), 1 << 40).unwrap();
+    let half = LoadOptions::new().dtype(WeightDtype::BF16);
+    let limit = estimate(half, &one.request).peak;
+    let error =
+        MemoryPlan::fit::<Flex>(&checkpoint, half, several, limit, &FlexDevice).unwrap_err();
+    assert!(error.to_string().contains("one image at a time"), "{error}");
+}
+
+#[test]
+fn what_no_setting_makes_fit_is_said_with_what_is_needed() {
     let error = fit(request(), 1000).unwrap_err();
     let OvisImageError::MemoryLimit { hint, .. } = &error else {
         panic!("{error}");
     };
-    assert!(hint.contains("bf16"), "{error}");
+    assert!(hint.contains("MiB would do"), "{error}");
 }

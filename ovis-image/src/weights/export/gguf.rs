@@ -35,7 +35,9 @@ pub(super) fn write(
         file.write_all(&padding(bytes.len())).map_err(io)?;
         on_written(bytes.len() as u64);
     }
-    file.flush().map_err(io)
+    file.flush()
+        .and_then(|()| file.get_ref().sync_all())
+        .map_err(io)
 }
 
 fn padding(length: usize) -> Vec<u8> {

@@ -51,7 +51,10 @@ pub(super) fn write(
             reason: other.to_string(),
         },
     })?;
-    std::fs::set_permissions(path, permissions).map_err(io)
+    let written = File::open(path).and_then(|file| file.sync_all());
+    written
+        .and_then(|()| std::fs::set_permissions(path, permissions))
+        .map_err(io)
 }
 
 struct Run<'a> {
