@@ -19,7 +19,7 @@
 //!
 //! # Reading order
 //! 1. [`pipeline`]: loading, requests, the sampling loop, results.
-//! 2. [`sampling`]: sigmas, the Euler step, guidance, noise.
+//! 2. [`sampling`]: sigmas, samplers, guidance, noise. [`step_cache`]: steps cut short.
 //! 3. [`transformer`], [`text_encoder`], [`vae`]: the models; strangers to one another.
 //! 4. [`weights`]: layouts, name tables, strict loading. [`lora`]: adapters on the transformer.
 //! 5. [`layers`], [`ops`]: what the models are made of. [`config`] and [`error`] are the ground.
@@ -43,6 +43,7 @@ pub mod lora;
 pub mod ops;
 pub mod pipeline;
 pub mod sampling;
+pub mod step_cache;
 pub mod text_encoder;
 pub mod transformer;
 pub mod vae;
@@ -53,9 +54,10 @@ pub use error::{OvisImageError, Phase, Result, WeightsReport};
 pub use lora::{LoraFile, LoraReport};
 pub use pipeline::{
     GeneratedImage, GenerationOutput, GenerationRequest, LoadOptions, OvisImagePipeline, Progress,
-    Seeds, WeightDtype,
+    Seeds, SourceImage, WeightDtype,
 };
-pub use sampling::Schedule;
+pub use sampling::{GuidanceMethod, SamplerKind, Schedule, SigmaSpacing};
+pub use step_cache::StepCacheKind;
 pub use weights::{
     Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Layout, Quantisation, Residency,
 };

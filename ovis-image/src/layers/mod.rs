@@ -17,7 +17,7 @@ pub use linear::LinearLayer;
 pub use low_rank::LowRankAdapter;
 pub use rms_norm::RmsNormLayer;
 
-pub(crate) use streaming::{Streamed, fold_blocks, stream_absent_weights};
+pub(crate) use streaming::{Streamed, fold_blocks, fold_some_blocks, stream_absent_weights};
 
 use crate::backend::OvisOps;
 use burn::module::{Param, ParamId};

@@ -27,13 +27,25 @@ pub(crate) fn stream_absent_weights<B: Backend, M: Streamed<B>>(blocks: &mut [M]
 /// weights, which another thread made meanwhile; at most two copies are alive.
 pub(crate) fn fold_blocks<B: Backend, M: Streamed<B>, S>(
     blocks: &[M],
+    state: S,
+    run: impl Fn(S, usize, &M) -> S,
+) -> S {
+    fold_some_blocks(blocks, |_| true, state, run)
+}
+
+/// The same with only those blocks whose index is wanted; the others are not read either.
+pub(crate) fn fold_some_blocks<B: Backend, M: Streamed<B>, S>(
+    blocks: &[M],
+    wanted: impl Fn(usize) -> bool,
     mut state: S,
     run: impl Fn(S, usize, &M) -> S,
 ) -> S {
     std::thread::scope(|scope| {
         // A copy of parameters that are absent reads them for itself.
         let read = |from: usize| {
-            let streamed = blocks[from..].iter().find(|block| block.is_streamed())?;
+            let mut rest = blocks.iter().enumerate().skip(from);
+            let (_, streamed) =
+                rest.find(|(index, block)| wanted(*index) && block.is_streamed())?;
             let copy = streamed.clone();
             Some(scope.spawn(move || {
                 Visit::<B>::of(&copy, Task::Read);
@@ -42,6 +54,9 @@ pub(crate) fn fold_blocks<B: Backend, M: Streamed<B>, S>(
         };
         let mut next = read(0);
         for (index, block) in blocks.iter().enumerate() {
+            if !wanted(index) {
+                continue;
+            }
             if !block.is_streamed() {
                 state = run(state, index, block);
                 continue;

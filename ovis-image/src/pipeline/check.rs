@@ -5,9 +5,10 @@ use super::encode::checked_data;
 use super::memory::{Footprint, MAX_SIDE};
 use super::options::{LoadOptions, WeightDtype};
 use super::request::{GenerationRequest, Seeds};
+use super::source_image::steps_left_out;
 use crate::config::{TransformerConfig, VaeConfig};
 use crate::error::{OvisImageError, Result};
-use crate::sampling::FlowMatchEulerScheduler;
+use crate::sampling::{FlowMatchEulerScheduler, SigmaSpacing};
 use crate::vae::VaeTiling;
 use crate::weights::Checkpoint;
 
@@ -36,6 +37,9 @@ pub(super) struct Plan {
     pub(super) grid: [usize; 2],
     /// Of the latents, `[images, channels, height, width]`.
     pub(super) latents_shape: [usize; 4],
+    /// Steps as asked for.
+    pub(super) steps: usize,
+    /// Of the steps that are taken, and the final 0.
     pub(super) sigmas: Vec<f32>,
     pub(super) guided: bool,
 }
@@ -80,28 +84,44 @@ impl Requirements {
         let tile = request.vae_tiling.map(|tiling| tiling.tile);
         self.check_size(request.width, request.height, images, tile)?;
         self.check_tiling(request.vae_tiling)?;
-        if !request.guidance_scale.is_finite() {
-            return Err(OvisImageError::argument(
-                "guidance_scale",
-                format!("{} is not a number", request.guidance_scale),
-            ));
+        let blocks = &self.transformer;
+        let guidance = &request.guidance;
+        guidance.validate(blocks.num_layers, blocks.num_single_layers)?;
+        request.sampler.validate()?;
+        if let Some(cache) = request.step_cache {
+            cache.validate()?;
         }
-        let guided = request.guidance_scale > 1.0;
+        if let Some(source) = &request.source {
+            source.validate()?;
+        }
+        let guided = guidance.uses_negative_prompt();
         check_negative_prompts(request, prompts, guided)?;
 
         let scale = self.size_multiple();
         let grid = [request.height / scale, request.width / scale];
         let image_tokens = grid[0] * grid[1];
-        let sigmas = match &request.sigmas {
+        let (schedule, spacing) = (request.schedule, request.sigma_spacing);
+        let mut sigmas = match &request.sigmas {
+            Some(_) if spacing != SigmaSpacing::Linear => {
+                return Err(OvisImageError::argument(
+                    "sigma_spacing",
+                    format!("own sigmas are spread as they are: leave `{spacing}` out"),
+                ));
+            }
             Some(sigmas) => self
                 .scheduler
-                .custom_sigmas(request.schedule, sigmas, image_tokens)?,
-            None => self.scheduler.sigmas(
-                request.schedule,
+                .custom_sigmas(schedule, sigmas, image_tokens)?,
+            None => self.scheduler.spaced_sigmas(
+                schedule,
+                spacing,
                 request.num_inference_steps,
                 image_tokens,
             )?,
         };
+        let steps = sigmas.len() - 1;
+        if let Some(source) = &request.source {
+            sigmas.drain(..steps_left_out(steps, source.settings().strength));
+        }
         let latents_shape = [images, self.vae.latent_channels, 2 * grid[0], 2 * grid[1]];
         if let Some(latents) = &request.latents {
             checked_data("latents", LATENT_AXES, latents, &latents_shape)?;
@@ -111,6 +131,7 @@ impl Requirements {
             images,
             grid,
             latents_shape,
+            steps,
             sigmas,
             guided,
         })

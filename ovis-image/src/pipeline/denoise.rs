@@ -1,40 +1,49 @@
-use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor};
+use std::time::{Duration, Instant};
 
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::guided_model::{BranchCaches, GuidedModel, StepCacheReport};
+use super::profile::{DenoisingProfile, Part};
 use crate::backend::OvisOps;
-use crate::ops::{RotaryTable, unpack_latents};
-use crate::sampling::{FlowMatchEulerScheduler, classifier_free_guidance};
-use crate::transformer::{OvisImageTransformer, StepModulation, TransformerInput};
+use crate::ops::unpack_latents;
+use crate::sampling::sampler::{Sampler, SamplerStep};
+use crate::sampling::{FlowMatchEulerScheduler, NoiseGenerator};
 
 /// The sampling loop as an iterator: each call of `next` is one step, so that the caller owns
 /// progress, previews and cancellation.
 #[derive(Debug)]
-pub struct Denoiser<'a, B: Backend> {
-    pub(super) transformer: &'a OvisImageTransformer<B>,
-    pub(super) scheduler: &'a FlowMatchEulerScheduler,
-    /// Steps + 1 of them.
-    pub(super) sigmas: Vec<f32>,
-    pub(super) guidance_scale: f32,
-    /// `[images, 256, context]`.
-    pub(super) prompt_embeds: Tensor<B, 3>,
-    /// The same of the negative prompts; `None` without guidance.
-    pub(super) negative_prompt_embeds: Option<Tensor<B, 3>>,
-    pub(super) rope: RotaryTable<B>,
+pub struct Denoiser<'a, B: OvisOps> {
+    pub(super) model: GuidedModel<'a, B>,
+    pub(super) sampler: Box<dyn Sampler<B>>,
+    pub(super) noise: FreshNoise,
+    /// What stays as it is, where only a part is repainted.
+    pub(super) kept: Option<KeptPart<B>>,
     /// Patch rows and columns.
     pub(super) grid: [usize; 2],
     /// Packed, `[images, tokens, channels]`, always f32: the steps are small against bf16's.
     pub(super) latents: Tensor<B, 3>,
-    pub(super) dtype: DType,
     pub(super) completed: usize,
-    /// Of the steps from `completed` rounded down to a multiple of [`MODULATED_STEPS`] on.
-    pub(super) modulation: Option<StepModulation<B>>,
-    /// Whether its weights are read when used, and given back.
-    pub(super) modulation_is_absent: bool,
+    pub(super) started: Instant,
 }
 
-/// Steps whose modulation is computed at once: enough to read its weights once for most schedules,
-/// few enough that it stays small (at 7B, 2 MB a step in f32).
-const MODULATED_STEPS: usize = 64;
+/// The generators of the images' noise, which samplers that add some go on drawing from.
+#[derive(Debug, Clone)]
+pub(super) struct FreshNoise {
+    /// One for all images, or one each.
+    pub(super) generators: Vec<NoiseGenerator>,
+}
+
+/// The part of a picture that is not repainted, packed `[images, tokens, channels]`, f32.
+#[derive(Debug, Clone)]
+pub(super) struct KeptPart<B: Backend> {
+    /// The picture's latents.
+    pub(super) source: Tensor<B, 3>,
+    /// The noise that the loop began with.
+    pub(super) noise: Tensor<B, 3>,
+    /// 1 where it is repainted, 0 where it is kept.
+    pub(super) mask: Tensor<B, 3>,
+}
 
 /// A finished step.
 #[derive(Debug, Clone)]
@@ -47,6 +56,8 @@ pub struct DenoisingStep<B: Backend> {
     pub sigma: f32,
     /// The sigma that it ended at.
     pub sigma_next: f32,
+    /// Since the loop began.
+    pub elapsed: Duration,
     before: Tensor<B, 3>,
     after: Tensor<B, 3>,
     velocity: Tensor<B, 3>,
@@ -56,7 +67,7 @@ pub struct DenoisingStep<B: Backend> {
 impl<B: OvisOps> Denoiser<'_, B> {
     /// Steps in all.
     pub fn total_steps(&self) -> usize {
-        self.sigmas.len().saturating_sub(1)
+        self.model.sigmas.len().saturating_sub(1)
     }
 
     /// The latents as they are now, `[images, channels, height, width]`, f32.
@@ -64,66 +75,52 @@ impl<B: OvisOps> Denoiser<'_, B> {
         unpack_latents(self.latents.clone(), self.grid)
     }
 
-    /// The current step's modulation.
-    fn modulation(&mut self) -> StepModulation<B> {
-        let index = self.completed % MODULATED_STEPS;
-        let known = self.modulation.take().filter(|_| index > 0);
-        let modulation = known.unwrap_or_else(|| {
-            let first = self.completed - index;
-            let last = (first + MODULATED_STEPS).min(self.total_steps());
-            let timesteps: Vec<f32> = self.sigmas[first..last]
-                .iter()
-                .map(|sigma| self.scheduler.model_timestep(*sigma, self.dtype))
-                .collect();
-            let conditioning = self.transformer.conditioning(&timesteps);
-            match self.modulation_is_absent {
-                false => self.transformer.modulation(conditioning),
-                true => self.transformer.modulation_of_copies(conditioning),
-            }
-        });
-        let current = modulation.item(index);
-        self.modulation = Some(modulation);
-        current
+    /// A sampler of one's own in place of the request's; for before the first step.
+    pub fn with_sampler(mut self, sampler: impl Sampler<B> + 'static) -> Self {
+        self.sampler = Box::new(sampler);
+        self
     }
 
-    /// The guided prediction of the current step, in f32.
-    fn velocity(&mut self) -> Tensor<B, 3> {
-        let modulation = self.modulation();
-        let predict = |latents: &Tensor<B, 3>, prompt_embeds: &Tensor<B, 3>| {
-            let input = TransformerInput {
-                latents: latents.clone().cast(self.dtype),
-                prompt_embeds: prompt_embeds.clone(),
-                timesteps: &[],
-                rope: &self.rope,
-            };
-            self.transformer
-                .forward_modulated(input, &modulation)
-                .cast(DType::F32)
-        };
-        let Some(negative) = &self.negative_prompt_embeds else {
-            return predict(&self.latents, &self.prompt_embeds);
-        };
-        // One pass for both where weights are read for it; else two, which take less memory.
-        let (conditional, unconditional) = match self.transformer.streamed_blocks() {
-            0 => (
-                predict(&self.latents, &self.prompt_embeds),
-                predict(&self.latents, negative),
-            ),
-            _ => {
-                let twice =
-                    |a: &Tensor<B, 3>, b: &Tensor<B, 3>| Tensor::cat(vec![a.clone(), b.clone()], 0);
-                let both = predict(
-                    &twice(&self.latents, &self.latents),
-                    &twice(&self.prompt_embeds, negative),
-                );
-                let images = both.dims()[0] / 2;
-                (
-                    both.clone().narrow(0, 0, images),
-                    both.narrow(0, images, images),
-                )
-            }
-        };
-        classifier_free_guidance(conditional, unconditional, self.guidance_scale)
+    /// Guidance of one's own in place of the request's; for before the first step. The negative prompt's
+    /// prediction can be had when the request's guidance scale is above 1.
+    pub fn with_guidance(mut self, guidance: impl crate::sampling::Guidance<B> + 'static) -> Self {
+        self.model.guidance = Box::new(guidance);
+        self
+    }
+
+    /// What the step cache saved so far; `None` without one.
+    pub fn step_cache_report(&self) -> Option<StepCacheReport> {
+        self.model.caches.as_ref().map(BranchCaches::report)
+    }
+
+    /// Where the time went so far; `None` if the request did not ask for it.
+    pub fn profile(&self) -> Option<DenoisingProfile> {
+        let profiler = self.model.profiler.as_ref();
+        profiler.map(super::profile::Profiler::profile)
+    }
+}
+
+impl FreshNoise {
+    /// Packed noise as one `torch.randn` per generator gives it.
+    fn draw<B: Backend>(&mut self, like: &Tensor<B, 3>) -> Tensor<B, 3> {
+        let [images, tokens, channels] = like.dims();
+        let count = images * tokens * channels / self.generators.len().max(1);
+        let values: Vec<f32> = self
+            .generators
+            .iter_mut()
+            .flat_map(|generator| generator.randn(count))
+            .collect();
+        let data = burn::tensor::TensorData::new(values, [images, tokens, channels]);
+        Tensor::from_data(data, (&like.device(), burn::tensor::DType::F32))
+    }
+}
+
+impl<B: Backend> KeptPart<B> {
+    /// The latents with the kept part as the picture is at this sigma.
+    fn restore(&self, latents: Tensor<B, 3>, sigma: f32) -> Tensor<B, 3> {
+        let kept =
+            FlowMatchEulerScheduler::add_noise(self.source.clone(), self.noise.clone(), sigma);
+        latents * self.mask.clone() + kept * (self.mask.clone().neg() + 1.0)
     }
 }
 
@@ -131,20 +128,46 @@ impl<B: OvisOps> Iterator for Denoiser<'_, B> {
     type Item = DenoisingStep<B>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let sigma = *self.sigmas.get(self.completed)?;
-        let sigma_next = *self.sigmas.get(self.completed + 1)?;
-        let velocity = self.velocity();
+        let index = self.completed;
+        let total = self.total_steps();
+        let sigmas = self.model.sigmas.clone();
+        let (sigma, sigma_next) = (*sigmas.get(index)?, *sigmas.get(index + 1)?);
+        let _span = tracing::debug_span!("denoising_step", step = index + 1, total).entered();
+        let Self {
+            model,
+            sampler,
+            noise,
+            ..
+        } = self;
+        if let Some(profiler) = &model.profiler {
+            profiler.restart();
+        }
         let before = self.latents.clone();
-        self.latents =
-            FlowMatchEulerScheduler::step(before.clone(), velocity.clone(), sigma, sigma_next);
+        let velocity = model.velocity(&before, sigma, index);
+        let mut step = SamplerStep {
+            index,
+            sigmas: &sigmas,
+            velocity: velocity.clone(),
+            model: &mut |latents, sigma| model.velocity(&latents, sigma, index),
+            noise: &mut || noise.draw(&before),
+        };
+        let mut after = sampler.step(&mut step, before.clone());
+        if let Some(kept) = &self.kept {
+            after = kept.restore(after, sigma_next);
+        }
+        if let Some(profiler) = &self.model.profiler {
+            profiler.mark(Part::Sampler);
+        }
+        self.latents = after.clone();
         self.completed += 1;
         Some(DenoisingStep {
             completed: self.completed,
-            total: self.total_steps(),
+            total,
             sigma,
             sigma_next,
+            elapsed: self.started.elapsed(),
             before,
-            after: self.latents.clone(),
+            after,
             velocity,
             grid: self.grid,
         })
@@ -171,5 +194,12 @@ impl<B: OvisOps> DenoisingStep<B> {
     /// The guided prediction `noise - clean`, same shape.
     pub fn velocity(&self) -> Tensor<B, 4> {
         unpack_latents(self.velocity.clone(), self.grid)
+    }
+
+    /// How long the other steps will take if they take as long as those before.
+    pub fn remaining(&self) -> Duration {
+        let left = self.total.saturating_sub(self.completed);
+        self.elapsed
+            .mul_f64(left as f64 / self.completed.max(1) as f64)
     }
 }

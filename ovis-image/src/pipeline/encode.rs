@@ -1,6 +1,6 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor, TensorData};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::pretrained::OvisImagePipeline;
 use crate::backend::OvisOps;
@@ -17,7 +17,7 @@ pub struct EncodedPrompts<B: Backend> {
 }
 
 /// What the tokenizer made of a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromptReport {
     /// Tokens that were used, the template's included.
     pub tokens: usize,

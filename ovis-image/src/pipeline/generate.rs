@@ -2,23 +2,59 @@ use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 use image::RgbImage;
 
 use super::check::{LATENT_AXES, Plan};
-use super::denoise::Denoiser;
+use super::denoise::{Denoiser, FreshNoise, KeptPart};
 use super::encode::EncodedPrompts;
+use super::guided_model::{BranchCaches, GuidedModel};
 use super::image::{from_rgb, to_rgb};
 use super::output::{GeneratedImage, GenerationOutput, GenerationSettings, Timings};
-use super::pretrained::OvisImagePipeline;
+use super::pretrained::{OvisImagePipeline, download};
+use super::profile::Profiler;
 use super::progress::Progress;
 use super::request::{GenerationRequest, Seeds};
+use super::source_image::{SourceImage, mask_of_latents, restore_kept_pixels};
 use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Phase, Result};
 use crate::ops::{pack_latents, round_to_dtype};
-use crate::sampling::NoiseGenerator;
+use crate::sampling::{FlowMatchEulerScheduler, NoiseGenerator};
 use crate::text_encoder::MAX_PROMPT_TOKENS;
+use crate::transformer::SkippedBlocks;
 use crate::vae::VaeTiling;
+
+/// What a run begins with.
+struct StartLatents<B: Backend> {
+    /// `[images, channels, height, width]`, f32.
+    noise: Tensor<B, 4>,
+    /// The noise, or a picture's latents with as much of it as the first sigma says.
+    latents: Tensor<B, 4>,
+    fresh_noise: FreshNoise,
+    kept: Option<KeptPart<B>>,
+}
+
+/// Beyond these the model was not trained (arXiv 2511.22982), and text garbles.
+const ASPECT_RATIOS: std::ops::RangeInclusive<f64> = 0.25..=4.0;
+const MOST_PIXELS: usize = 1_500_000;
+
+fn warn_of_untrained_sizes(width: usize, height: usize) {
+    let aspect_ratio = width as f64 / height as f64;
+    if !ASPECT_RATIOS.contains(&aspect_ratio) {
+        tracing::warn!(
+            aspect_ratio,
+            "the model was trained on sides of 1 to 4 at most"
+        );
+    }
+    if width * height > MOST_PIXELS {
+        tracing::warn!(
+            width,
+            height,
+            "this is more than the 1.5 megapixels up to which text comes out well"
+        );
+    }
+}
 
 impl<B: OvisOps> OvisImagePipeline<B> {
     /// Generates the images of a request.
@@ -118,8 +154,8 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     pub fn denoiser(&self, request: &GenerationRequest) -> Result<Denoiser<'_, B>> {
         let plan = self.requirements.plan(request)?;
         let (prompts, negative) = self.encode(request, &plan)?;
-        let latents = self.initial_latents(request, &plan)?;
-        Ok(self.denoiser_from(request, &plan, &prompts, negative.as_ref(), latents))
+        let start = self.start(request, &plan)?;
+        Ok(self.denoiser_from(request, &plan, &prompts, negative.as_ref(), start))
     }
 
     fn run<Break, F>(
@@ -132,6 +168,9 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     {
         let start = Instant::now();
         let plan = self.requirements.plan(request)?;
+        let (width, height) = (request.width, request.height);
+        let _span = tracing::info_span!("generate", width, height, images = plan.images).entered();
+        warn_of_untrained_sizes(width, height);
         let total_steps = plan.sigmas.len() - 1;
         let mut report = |progress: Progress<'_, B>, completed_steps: usize| match &mut on_progress
         {
@@ -153,21 +192,28 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             },
             0,
         )?;
-        let (encoded_prompts, encoded_negative_prompts) = self.encode(request, &plan)?;
+        let (encoded_prompts, encoded_negative_prompts) =
+            tracing::info_span!("text_encoding").in_scope(|| self.encode(request, &plan))?;
         let text_encoding = start.elapsed();
 
+        let start_latents =
+            tracing::info_span!("image_encoding").in_scope(|| self.start(request, &plan))?;
+        let initial_latents = start_latents.noise.clone();
+        let image_encoding = start.elapsed() - text_encoding;
+
         let denoising_start = Instant::now();
-        let initial_latents = self.initial_latents(request, &plan)?;
         let mut denoiser = self.denoiser_from(
             request,
             &plan,
             &encoded_prompts,
             encoded_negative_prompts.as_ref(),
-            initial_latents.clone(),
+            start_latents,
         );
-        for step in denoiser.by_ref() {
-            self.finish_step(&mut report, &step)?;
-        }
+        tracing::info_span!("denoising", steps = total_steps).in_scope(|| {
+            let steps = denoiser.by_ref();
+            steps.try_for_each(|step| self.finish_step(&mut report, &step))
+        })?;
+        let (profile, step_cache) = (denoiser.profile(), denoiser.step_cache_report());
         let latents = denoiser.latents();
         self.check_finite(latents.clone(), Phase::Denoising)?;
         let denoising = denoising_start.elapsed();
@@ -179,8 +225,9 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             },
             total_steps,
         )?;
-        let image_tensor = self.decode_latents(latents.clone(), request.vae_tiling)?;
-        let pixels = self.download(image_tensor.clone(), Phase::Vae)?;
+        let image_tensor = tracing::info_span!("vae_decoding")
+            .in_scope(|| self.decode_latents(latents.clone(), request.vae_tiling))?;
+        let pixels = download(image_tensor.clone(), Phase::Vae)?;
         let images = self.pictures(request, &plan, &pixels);
         let vae_decoding = decoding_start.elapsed();
 
@@ -194,10 +241,13 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             encoded_negative_prompts,
             timings: Timings {
                 text_encoding,
+                image_encoding,
                 denoising,
                 vae_decoding,
                 total: start.elapsed(),
             },
+            profile,
+            step_cache,
         })
     }
 }
@@ -243,27 +293,75 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         Ok((prompts, negative))
     }
 
-    /// The noise that the loop starts from, f32, rounded as torch rounds it to the model's dtype.
-    fn initial_latents(&self, request: &GenerationRequest, plan: &Plan) -> Result<Tensor<B, 4>> {
-        if let Some(latents) = &request.latents {
-            let latents = self.given_tensor("latents", LATENT_AXES, latents, plan.latents_shape)?;
-            return Ok(latents.cast(self.dtype.to_burn()).cast(DType::F32));
-        }
-        let per_image: usize = plan.latents_shape[1..].iter().product();
-        let mut noise = match &request.seeds {
-            Seeds::Shared(seed) => NoiseGenerator::from_seed(*seed).randn(plan.images * per_image),
+    /// The noise, and what the loop begins with.
+    fn start(&self, request: &GenerationRequest, plan: &Plan) -> Result<StartLatents<B>> {
+        let (noise, fresh_noise) = self.initial_noise(request, plan)?;
+        let Some(source) = &request.source else {
+            return Ok(StartLatents {
+                latents: noise.clone(),
+                noise,
+                fresh_noise,
+                kept: None,
+            });
+        };
+        let (width, height) = (request.width, request.height);
+        let encoded = self.encode_image(&source.fitted(width, height))?;
+        let encoded = encoded.repeat_dim(0, plan.images);
+        let sigma = plan.sigmas.first().copied().unwrap_or(0.0);
+        let scale = self.requirements.vae.scale_factor();
+        let mask = source.fitted_mask(width, height).map(|mask| {
+            let cells = mask_of_latents(&mask, width, scale);
+            let [_, _, rows, columns] = plan.latents_shape;
+            let data = TensorData::new(cells, [1, 1, rows, columns]);
+            Tensor::<B, 4>::from_data(data, (&self.device, DType::F32)).expand(plan.latents_shape)
+        });
+        Ok(StartLatents {
+            latents: FlowMatchEulerScheduler::add_noise(encoded.clone(), noise.clone(), sigma),
+            kept: mask.map(|mask| KeptPart {
+                source: pack_latents(encoded),
+                noise: pack_latents(noise.clone()),
+                mask: pack_latents(mask),
+            }),
+            noise,
+            fresh_noise,
+        })
+    }
+
+    /// The noise of the images, f32, rounded as torch rounds it to the model's dtype, and the generators
+    /// that drew it.
+    fn initial_noise(
+        &self,
+        request: &GenerationRequest,
+        plan: &Plan,
+    ) -> Result<(Tensor<B, 4>, FreshNoise)> {
+        let mut generators: Vec<NoiseGenerator> = match &request.seeds {
+            Seeds::Shared(seed) => vec![NoiseGenerator::from_seed(*seed)],
+            Seeds::PerImage(seeds) if seeds.is_empty() => vec![NoiseGenerator::from_seed(0)],
             Seeds::PerImage(seeds) => seeds
                 .iter()
-                .flat_map(|seed| NoiseGenerator::from_seed(*seed).randn(per_image))
+                .map(|seed| NoiseGenerator::from_seed(*seed))
                 .collect(),
         };
+        if let Some(latents) = &request.latents {
+            let latents = self.given_tensor("latents", LATENT_AXES, latents, plan.latents_shape)?;
+            let latents = latents.cast(self.dtype.to_burn()).cast(DType::F32);
+            // As many values as images are drawn later, which own noise need not come with seeds for.
+            if generators.len() != plan.images {
+                generators.truncate(1);
+            }
+            return Ok((latents, FreshNoise { generators }));
+        }
+        let count = plan.latents_shape.iter().product::<usize>() / generators.len();
+        let mut noise: Vec<f32> = generators
+            .iter_mut()
+            .flat_map(|generator| generator.randn(count))
+            .collect();
         for value in &mut noise {
             *value = round_to_dtype(*value, self.dtype.to_burn());
         }
-        Ok(Tensor::from_data(
-            TensorData::new(noise, plan.latents_shape),
-            (&self.device, DType::F32),
-        ))
+        let data = TensorData::new(noise, plan.latents_shape);
+        let noise = Tensor::from_data(data, (&self.device, DType::F32));
+        Ok((noise, FreshNoise { generators }))
     }
 
     fn denoiser_from(
@@ -272,7 +370,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         plan: &Plan,
         prompts: &EncodedPrompts<B>,
         negative: Option<&EncodedPrompts<B>>,
-        latents: Tensor<B, 4>,
+        start: StartLatents<B>,
     ) -> Denoiser<'_, B> {
         let dtype = self.dtype.to_burn();
         // One row per image: [prompt 0, prompt 0, .., prompt 1, ..]; one negative serves all.
@@ -285,22 +383,35 @@ impl<B: OvisOps> OvisImagePipeline<B> {
                 .reshape([plan.images, tokens, context])
                 .cast(dtype)
         };
+        let skip_layers = request.guidance.skip_layers.as_ref();
         Denoiser {
-            transformer: &self.transformer,
-            scheduler: &self.scheduler,
-            sigmas: plan.sigmas.clone(),
-            guidance_scale: request.guidance_scale,
-            prompt_embeds: per_image(&prompts.embeds),
-            negative_prompt_embeds: negative.map(|negative| per_image(&negative.embeds)),
-            rope: self
-                .transformer
-                .rope(MAX_PROMPT_TOKENS, plan.grid, &self.device),
+            model: GuidedModel {
+                transformer: &self.transformer,
+                scheduler: &self.scheduler,
+                sigmas: plan.sigmas.clone(),
+                guidance: request.guidance.build(),
+                prompt_embeds: per_image(&prompts.embeds),
+                negative_prompt_embeds: negative.map(|negative| per_image(&negative.embeds)),
+                skipped: skip_layers.map_or_else(SkippedBlocks::default, |skip| SkippedBlocks {
+                    double_blocks: skip.double_blocks.clone(),
+                    single_blocks: skip.single_blocks.clone(),
+                }),
+                caches: request.step_cache.map(BranchCaches::new),
+                rope: self
+                    .transformer
+                    .rope(MAX_PROMPT_TOKENS, plan.grid, &self.device),
+                dtype,
+                modulation: None,
+                modulation_is_absent: self.modulation_is_absent,
+                profiler: request.is_profiled.then(|| Profiler::new(&self.device)),
+            },
+            sampler: request.sampler.build(),
+            noise: start.fresh_noise,
+            kept: start.kept,
             grid: plan.grid,
-            latents: pack_latents(latents),
-            dtype,
+            latents: pack_latents(start.latents),
             completed: 0,
-            modulation: None,
-            modulation_is_absent: self.modulation_is_absent,
+            started: Instant::now(),
         }
     }
 
@@ -310,11 +421,24 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         plan: &Plan,
         pixels: &[f32],
     ) -> Vec<GeneratedImage> {
+        let (width, height) = (request.width, request.height);
+        let source = request.source.as_ref();
+        let kept = source.and_then(|source| {
+            let mask = source.fitted_mask(width, height)?;
+            Some((source.fitted(width, height), mask))
+        });
+        let picture = |planes: &[f32]| {
+            let mut picture = to_rgb(planes, width, height);
+            if let Some((source, mask)) = &kept {
+                restore_kept_pixels(&mut picture, source, mask);
+            }
+            picture
+        };
         pixels
-            .chunks_exact(3 * request.width * request.height)
+            .chunks_exact(3 * width * height)
             .enumerate()
             .map(|(index, planes)| GeneratedImage {
-                image: to_rgb(planes, request.width, request.height),
+                image: picture(planes),
                 seed: request
                     .latents
                     .is_none()
@@ -347,10 +471,19 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             prompt_reports: prompts.reports(),
             width: request.width,
             height: request.height,
-            num_inference_steps: plan.sigmas.len() - 1,
-            guidance_scale: request.guidance_scale,
+            num_inference_steps: plan.steps,
+            guidance_scale: request.guidance.scale,
+            guidance_method: request.guidance.method,
+            guidance_interval: request.guidance.interval,
+            skip_layers: request.guidance.skip_layers.clone(),
+            sampler: request.sampler,
+            sigma_spacing: request.sigma_spacing,
+            step_cache: request.step_cache,
+            source: request.source.as_ref().map(SourceImage::settings),
             images_per_prompt: request.images_per_prompt,
+            is_seed_shared: matches!(request.seeds, Seeds::Shared(_)) && !seeds.is_empty(),
             seeds,
+            custom_sigmas: request.sigmas.clone(),
             schedule: request
                 .schedule
                 .resolve(self.scheduler.config())

@@ -291,7 +291,7 @@ impl Parameters {
         let prompts = request.prompts.len().max(1);
         let images = prompts.saturating_mul(request.images_per_prompt);
         // Both sides of guidance go through streamed blocks at once.
-        let both = transformer.streamed > 0 && request.guidance_scale > 1.0;
+        let both = transformer.streamed > 0 && request.guidance.uses_negative_prompt();
         let footprint = Footprint {
             transformer: config,
             vae: &checkpoint.vae.config,

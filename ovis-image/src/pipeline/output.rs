@@ -3,9 +3,15 @@ use std::time::Duration;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use image::RgbImage;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{ActiveLora, EncodedPrompts, PromptReport, WeightDtype};
+use super::{
+    ActiveLora, DenoisingProfile, EncodedPrompts, PromptReport, SourceSettings, StepCacheReport,
+    WeightDtype,
+};
+use crate::sampling::guidance::{GuidanceInterval, SkipLayerGuidance};
+use crate::sampling::{GuidanceMethod, SamplerKind, SigmaSpacing};
+use crate::step_cache::StepCacheKind;
 use crate::vae::VaeTiling;
 
 /// What a request produced.
@@ -28,6 +34,10 @@ pub struct GenerationOutput<B: Backend> {
     pub settings: GenerationSettings,
     /// Where the time went.
     pub timings: Timings,
+    /// Where the steps' time went; `None` if it was not asked for.
+    pub profile: Option<DenoisingProfile>,
+    /// What the step cache saved; `None` without one.
+    pub step_cache: Option<StepCacheReport>,
 }
 
 /// One picture.
@@ -43,7 +53,7 @@ pub struct GeneratedImage {
 }
 
 /// The settings of a request after defaults and `auto` values were filled in.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GenerationSettings {
     /// Prompts; empty when embeddings were given.
@@ -56,18 +66,45 @@ pub struct GenerationSettings {
     pub width: usize,
     /// Height in pixels.
     pub height: usize,
-    /// Denoising steps.
+    /// Denoising steps as asked for; with a source image, the last of them were taken.
     pub num_inference_steps: usize,
     /// Guidance as given.
     pub guidance_scale: f32,
+    /// How it guides.
+    #[serde(default)]
+    pub guidance_method: GuidanceMethod,
+    /// In which steps it guides.
+    #[serde(default = "all_steps")]
+    pub guidance_interval: GuidanceInterval,
+    /// Blocks that were led away from.
+    #[serde(default)]
+    pub skip_layers: Option<SkipLayerGuidance>,
+    /// How predictions moved the latents.
+    #[serde(default)]
+    pub sampler: SamplerKind,
+    /// How steps were spread.
+    #[serde(default)]
+    pub sigma_spacing: SigmaSpacing,
+    /// What left out parts of steps.
+    #[serde(default)]
+    pub step_cache: Option<StepCacheKind>,
+    /// How a source image was used.
+    #[serde(default)]
+    pub source: Option<SourceSettings>,
     /// Images of each prompt.
     pub images_per_prompt: usize,
     /// The seed of each image; empty for own latents.
     pub seeds: Vec<u64>,
+    /// Whether one generator drew the noise of all images, one after another.
+    #[serde(default)]
+    pub is_seed_shared: bool,
     /// The schedule's name, for example `dynamic`.
     pub schedule: String,
-    /// The sigmas, steps + 1 of them.
+    /// The sigmas of the steps that were taken, one more than those.
     pub sigmas: Vec<f32>,
+    /// Own sigmas, before the schedule bent them.
+    #[serde(default)]
+    pub custom_sigmas: Option<Vec<f32>>,
     /// Dtype of the text encoder and the transformer.
     pub dtype: WeightDtype,
     /// Dtype of the VAE.
@@ -80,12 +117,18 @@ pub struct GenerationSettings {
     pub backend: String,
 }
 
+fn all_steps() -> GuidanceInterval {
+    GuidanceInterval::ALL
+}
+
 /// Seconds of each phase, as `Duration`s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Timings {
     /// Prompts to embeddings.
     pub text_encoding: Duration,
+    /// The source image to latents.
+    pub image_encoding: Duration,
     /// The sampling loop.
     pub denoising: Duration,
     /// Latents to pixels.

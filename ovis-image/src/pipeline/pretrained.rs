@@ -258,33 +258,32 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         })
     }
 
-    /// Downloads a tensor as f32.
-    pub(super) fn download<const D: usize>(
-        &self,
-        tensor: Tensor<B, D>,
-        phase: Phase,
-    ) -> Result<Vec<f32>> {
-        let backend = |reason: String| OvisImageError::Backend { phase, reason };
-        tensor
-            .try_into_data()
-            .map_err(|error| backend(error.to_string()))?
-            .convert::<f32>()
-            .into_vec::<f32>()
-            .map_err(|error| backend(format!("{error:?}")))
-    }
-
     /// Downloads a tensor and refuses NaN and infinity, naming the phase.
     pub(super) fn check_finite<const D: usize>(
         &self,
         tensor: Tensor<B, D>,
         phase: Phase,
     ) -> Result<Vec<f32>> {
-        let values = self.download(tensor, phase)?;
+        let values = download(tensor, phase)?;
         match values.iter().filter(|value| !value.is_finite()).count() {
             0 => Ok(values),
             count => Err(OvisImageError::NonFinite { phase, count }),
         }
     }
+}
+
+/// Downloads a tensor as f32.
+pub(super) fn download<B: Backend, const D: usize>(
+    tensor: Tensor<B, D>,
+    phase: Phase,
+) -> Result<Vec<f32>> {
+    let backend = |reason: String| OvisImageError::Backend { phase, reason };
+    tensor
+        .try_into_data()
+        .map_err(|error| backend(error.to_string()))?
+        .convert::<f32>()
+        .into_vec::<f32>()
+        .map_err(|error| backend(format!("{error:?}")))
 }
 
 /// The three models of a pipeline.

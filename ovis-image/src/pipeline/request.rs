@@ -1,6 +1,11 @@
 use burn::tensor::TensorData;
 
-use crate::sampling::Schedule;
+use super::output::GenerationSettings;
+use super::source_image::SourceImage;
+use crate::error::Result;
+use crate::sampling::guidance::{GuidanceInterval, GuidanceSettings, SkipLayerGuidance};
+use crate::sampling::{GuidanceMethod, SamplerKind, Schedule, SigmaSpacing};
+use crate::step_cache::StepCacheKind;
 use crate::vae::VaeTiling;
 
 /// What to generate. Everything but the prompt has a default: the release's 1024x1024, 50 steps,
@@ -22,7 +27,12 @@ pub struct GenerationRequest {
     pub(super) width: usize,
     pub(super) height: usize,
     pub(super) num_inference_steps: usize,
-    pub(super) guidance_scale: f32,
+    pub(super) guidance: GuidanceSettings,
+    pub(super) sampler: SamplerKind,
+    pub(super) sigma_spacing: SigmaSpacing,
+    pub(super) step_cache: Option<StepCacheKind>,
+    pub(super) source: Option<SourceImage>,
+    pub(super) is_profiled: bool,
     pub(super) images_per_prompt: usize,
     pub(super) seeds: Seeds,
     pub(super) schedule: Schedule,
@@ -69,7 +79,12 @@ impl GenerationRequest {
             width: 1024,
             height: 1024,
             num_inference_steps: 50,
-            guidance_scale: 5.0,
+            guidance: GuidanceSettings::new(5.0),
+            sampler: SamplerKind::default(),
+            sigma_spacing: SigmaSpacing::default(),
+            step_cache: None,
+            source: None,
+            is_profiled: false,
             images_per_prompt: 1,
             seeds: Seeds::Shared(DEFAULT_SEED),
             schedule: Schedule::Checkpoint,
@@ -79,6 +94,40 @@ impl GenerationRequest {
             negative_prompt_embeds: None,
             vae_tiling: None,
         }
+    }
+
+    /// The request that a result's settings describe, to make it again. What they cannot hold must be
+    /// given again: a [source image](Self::source_image), own [`latents`](Self::latents) and embeddings.
+    ///
+    /// # Errors
+    /// [`OvisImageError::InvalidArgument`](crate::OvisImageError::InvalidArgument) for a schedule that
+    /// is not known.
+    pub fn from_settings(settings: &GenerationSettings) -> Result<Self> {
+        let mut request = Self::with_prompts(settings.prompts.iter().cloned());
+        if !settings.negative_prompts.is_empty() {
+            request.negative_prompts = settings.negative_prompts.clone();
+        }
+        request.width = settings.width;
+        request.height = settings.height;
+        request.num_inference_steps = settings.num_inference_steps;
+        request.guidance = GuidanceSettings {
+            scale: settings.guidance_scale,
+            method: settings.guidance_method,
+            interval: settings.guidance_interval,
+            skip_layers: settings.skip_layers.clone(),
+        };
+        request.sampler = settings.sampler;
+        request.sigma_spacing = settings.sigma_spacing;
+        request.step_cache = settings.step_cache;
+        request.images_per_prompt = settings.images_per_prompt;
+        request.seeds = match settings.seeds.first() {
+            Some(seed) if settings.is_seed_shared => Seeds::Shared(*seed),
+            _ => Seeds::PerImage(settings.seeds.clone()),
+        };
+        request.schedule = settings.schedule.parse()?;
+        request.sigmas = settings.custom_sigmas.clone();
+        request.vae_tiling = settings.vae_tiling;
+        Ok(request)
     }
 
     /// A request from embeddings made elsewhere: `[prompts, 256, context]`, any float.
@@ -123,7 +172,56 @@ impl GenerationRequest {
     /// `unconditional + scale * (conditional - unconditional)`; at 1 and below the second pass is
     /// skipped.
     pub fn guidance_scale(mut self, scale: f32) -> Self {
-        self.guidance_scale = scale;
+        self.guidance.scale = scale;
+        self
+    }
+
+    /// How the two predictions become one; classifier-free guidance by default.
+    pub fn guidance_method(mut self, method: GuidanceMethod) -> Self {
+        self.guidance.method = method;
+        self
+    }
+
+    /// Guides in a part of the steps only, from 0 to 1: the others make one prediction.
+    pub fn guidance_interval(mut self, start: f64, stop: f64) -> Self {
+        self.guidance.interval = GuidanceInterval { start, stop };
+        self
+    }
+
+    /// Leads away from what the model predicts with blocks left out, which takes a further prediction in
+    /// some steps. Off by default.
+    pub fn skip_layers(mut self, skip_layers: SkipLayerGuidance) -> Self {
+        self.guidance.skip_layers = Some(skip_layers);
+        self
+    }
+
+    /// How predictions move the latents; Euler by default.
+    pub fn sampler(mut self, sampler: SamplerKind) -> Self {
+        self.sampler = sampler;
+        self
+    }
+
+    /// How steps are spread between noise and image; evenly by default.
+    pub fn sigma_spacing(mut self, spacing: SigmaSpacing) -> Self {
+        self.sigma_spacing = spacing;
+        self
+    }
+
+    /// Leaves out most of the transformer in steps that change little. Off by default: images differ.
+    pub fn step_cache(mut self, cache: StepCacheKind) -> Self {
+        self.step_cache = Some(cache);
+        self
+    }
+
+    /// A picture to start from, whole or behind a mask. With several images, all start from it.
+    pub fn source_image(mut self, source: SourceImage) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Measures what the steps' time goes to, which costs a little itself.
+    pub fn profile(mut self, profile: bool) -> Self {
+        self.is_profiled = profile;
         self
     }
 

@@ -1,12 +1,18 @@
 //! The flow-matching sampler (arXiv 2209.03003, 2403.03206), the same for inference and training:
-//! sigmas, the Euler step, guidance, and the noise that a torch seed stands for.
+//! sigmas, samplers, guidance, and the noise that a torch seed stands for.
 
-mod euler;
-mod guidance;
+pub mod guidance;
 mod noise;
+mod position;
+pub mod sampler;
+mod scheduler;
 mod sigmas;
+mod spacing;
 
-pub use euler::FlowMatchEulerScheduler;
-pub use guidance::classifier_free_guidance;
+pub use guidance::{Guidance, GuidanceMethod, classifier_free_guidance};
 pub use noise::NoiseGenerator;
+pub use position::StepPosition;
+pub use sampler::{Sampler, SamplerKind};
+pub use scheduler::FlowMatchEulerScheduler;
 pub use sigmas::{MAX_INFERENCE_STEPS, Schedule, linear_sigmas};
+pub use spacing::SigmaSpacing;

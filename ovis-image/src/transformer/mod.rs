@@ -12,6 +12,7 @@ mod modulation;
 mod residency;
 mod self_attention;
 mod single_block;
+mod staged;
 mod step_modulation;
 
 pub use double_block::{DoubleModulation, DoubleStreamBlock, JointHiddenStates};
@@ -22,4 +23,5 @@ pub use model::{OvisImageTransformer, TransformerInput};
 pub use modulation::{Modulation, ModulationParams};
 pub use self_attention::{QkNorm, StreamAttention};
 pub use single_block::SingleStreamBlock;
+pub use staged::{SkippedBlocks, Stage, StageObserver, StagedForward};
 pub use step_modulation::StepModulation;

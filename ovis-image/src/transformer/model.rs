@@ -3,12 +3,12 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{
-    DoubleStreamBlock, FinalLayer, JointHiddenStates, SingleStreamBlock, StepModulation,
+    DoubleStreamBlock, FinalLayer, SingleStreamBlock, StagedForward, StepModulation,
     TimestepEmbedder,
 };
 use crate::backend::OvisOps;
 use crate::config::TransformerConfig;
-use crate::layers::{LinearLayer, RmsNormLayer, fold_blocks};
+use crate::layers::{LinearLayer, RmsNormLayer};
 use crate::ops::{RotaryTable, timestep_embedding};
 
 /// The denoiser (diffusers: `OvisImageTransformer2DModel`): it predicts `noise - clean`.
@@ -148,25 +148,6 @@ impl<B: OvisOps> OvisImageTransformer<B> {
         input: TransformerInput<'_, B>,
         modulation: &StepModulation<B>,
     ) -> Tensor<B, 3> {
-        let streams = JointHiddenStates {
-            image: self.image_embedder.forward(input.latents),
-            text: self
-                .text_embedder
-                .forward(self.text_norm.forward(input.prompt_embeds)),
-        };
-        let modulated = &modulation.double_blocks;
-        let streams = fold_blocks(&self.double_blocks, streams, |streams, index, block| {
-            block.forward_modulated(streams, &modulated[index], input.rope)
-        });
-
-        let (text_tokens, image_tokens) = (streams.text.dims()[1], streams.image.dims()[1]);
-        let joint = Tensor::cat(vec![streams.text, streams.image], 1);
-        let modulated = &modulation.single_blocks;
-        let joint = fold_blocks(&self.single_blocks, joint, |joint, index, block| {
-            block.forward_modulated(joint, &modulated[index], input.rope)
-        });
-        let image = joint.narrow(1, text_tokens, image_tokens);
-        self.final_layer
-            .forward_modulated(image, &modulation.final_layer)
+        StagedForward::new(self, &input, modulation).run()
     }
 }

@@ -1,5 +1,5 @@
 use burn::tensor::{DType, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::AutoencoderKl;
 use crate::backend::OvisOps;
@@ -7,7 +7,7 @@ use crate::backend::OvisOps;
 /// Decoding in overlapping square tiles whose seams are blended: memory for one tile instead of
 /// the image. The result is not that of a whole decode, since normalisation and attention see one
 /// tile only; it is diffusers' `enable_tiling` with the same sizes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VaeTiling {
     /// Side of a tile, pixels.
     pub(crate) tile: usize,

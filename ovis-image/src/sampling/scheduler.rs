@@ -1,8 +1,8 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
-use super::Schedule;
-use super::sigmas::{MAX_INFERENCE_STEPS, linear_sigmas, validate_sigmas};
+use super::sigmas::{MAX_INFERENCE_STEPS, validate_sigmas};
+use super::{Schedule, SigmaSpacing};
 use crate::config::SchedulerConfig;
 use crate::error::{OvisImageError, Result};
 use crate::ops::round_to_dtype;
@@ -39,13 +39,34 @@ impl FlowMatchEulerScheduler {
         steps: usize,
         image_tokens: usize,
     ) -> Result<Vec<f32>> {
-        if steps == 0 || steps > MAX_INFERENCE_STEPS {
+        self.spaced_sigmas(schedule, SigmaSpacing::Linear, steps, image_tokens)
+    }
+
+    /// The same, spread otherwise than evenly.
+    ///
+    /// # Errors
+    /// As [`sigmas`](Self::sigmas); also for more steps than the spacing has sigmas for.
+    pub fn spaced_sigmas(
+        &self,
+        schedule: Schedule,
+        spacing: SigmaSpacing,
+        steps: usize,
+        image_tokens: usize,
+    ) -> Result<Vec<f32>> {
+        let train_timesteps = self.config.num_train_timesteps;
+        let most = match spacing {
+            SigmaSpacing::Simple => train_timesteps.min(MAX_INFERENCE_STEPS),
+            _ => MAX_INFERENCE_STEPS,
+        };
+        if steps == 0 || steps > most {
             return Err(OvisImageError::argument(
                 "num_inference_steps",
-                format!("{steps} is not between 1 and {MAX_INFERENCE_STEPS}"),
+                format!("{steps} is not between 1 and {most}"),
             ));
         }
-        self.shifted(schedule, &linear_sigmas(steps), image_tokens)
+        let unbent = spacing.unbent(steps, train_timesteps);
+        let bent = self.shifted(schedule, &unbent, image_tokens)?;
+        Ok(with_final_zero(spacing.between_ends(bent)))
     }
 
     /// The same from a caller's own sigmas, which the schedule bends as diffusers does; use
@@ -60,11 +81,15 @@ impl FlowMatchEulerScheduler {
         image_tokens: usize,
     ) -> Result<Vec<f32>> {
         validate_sigmas(sigmas)?;
-        self.shifted(schedule, sigmas, image_tokens)
+        Ok(with_final_zero(self.shifted(
+            schedule,
+            sigmas,
+            image_tokens,
+        )?))
     }
 
     fn shifted(&self, schedule: Schedule, sigmas: &[f32], image_tokens: usize) -> Result<Vec<f32>> {
-        let mut sigmas = schedule.apply(sigmas, &self.config, image_tokens)?;
+        let sigmas = schedule.apply(sigmas, &self.config, image_tokens)?;
         if let Some(bad) = sigmas
             .iter()
             .find(|sigma| !(**sigma > 0.0 && **sigma <= 1.0 + 1e-6))
@@ -74,7 +99,6 @@ impl FlowMatchEulerScheduler {
                 format!("{schedule} bends a sigma to {bad}, which is not in (0, 1]"),
             ));
         }
-        sigmas.push(0.0);
         Ok(sigmas)
     }
 
@@ -102,6 +126,18 @@ impl FlowMatchEulerScheduler {
         latents + velocity * (sigma_next - sigma)
     }
 
+    /// Clean latents on their way to noise: `(1 - sigma) x_0 + sigma noise`; exact at both ends.
+    ///
+    /// # Shapes
+    /// - `clean`, `noise` and output: the same, any
+    pub fn add_noise<B: Backend, const D: usize>(
+        clean: Tensor<B, D>,
+        noise: Tensor<B, D>,
+        sigma: f32,
+    ) -> Tensor<B, D> {
+        clean * (1.0 - sigma) + noise * sigma
+    }
+
     /// The clean latents that a prediction implies: `x - sigma * velocity`.
     ///
     /// # Shapes
@@ -113,6 +149,11 @@ impl FlowMatchEulerScheduler {
     ) -> Tensor<B, D> {
         latents - velocity * sigma
     }
+}
+
+fn with_final_zero(mut sigmas: Vec<f32>) -> Vec<f32> {
+    sigmas.push(0.0);
+    sigmas
 }
 
 #[cfg(test)]

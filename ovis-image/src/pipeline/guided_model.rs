@@ -1,0 +1,234 @@
+//! The transformer with guidance, step caches and the modulation of the run's sigmas: latents and a
+//! sigma to the velocity that the sampler follows.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+use serde::Serialize;
+
+use super::profile::{Part, Profiler};
+use crate::backend::OvisOps;
+use crate::ops::RotaryTable;
+use crate::sampling::guidance::{Guidance, Passes, Predictions};
+use crate::sampling::{FlowMatchEulerScheduler, StepPosition};
+use crate::step_cache::{StepCache, StepCacheKind};
+use crate::transformer::{
+    OvisImageTransformer, SkippedBlocks, StagedForward, StepModulation, TransformerInput,
+};
+
+#[derive(Debug)]
+pub(super) struct GuidedModel<'a, B: OvisOps> {
+    pub(super) transformer: &'a OvisImageTransformer<B>,
+    pub(super) scheduler: &'a FlowMatchEulerScheduler,
+    /// Steps + 1 of them.
+    pub(super) sigmas: Vec<f32>,
+    pub(super) guidance: Box<dyn Guidance<B>>,
+    /// `[images, 256, context]`.
+    pub(super) prompt_embeds: Tensor<B, 3>,
+    /// The same of the negative prompts; `None` without guidance.
+    pub(super) negative_prompt_embeds: Option<Tensor<B, 3>>,
+    /// What the perturbed branch leaves out.
+    pub(super) skipped: SkippedBlocks,
+    pub(super) caches: Option<BranchCaches<B>>,
+    pub(super) rope: RotaryTable<B>,
+    pub(super) dtype: DType,
+    pub(super) modulation: Option<ModulatedSteps<B>>,
+    /// Whether its weights are read when used, and given back.
+    pub(super) modulation_is_absent: bool,
+    pub(super) profiler: Option<Profiler<B>>,
+}
+
+/// Steps whose modulation is computed at once: enough to read its weights once for most schedules,
+/// few enough that it stays small (at 7B, 2 MB a step in f32).
+const MODULATED_STEPS: usize = 64;
+
+/// The modulation of up to [`MODULATED_STEPS`] sigmas.
+#[derive(Debug)]
+pub(super) struct ModulatedSteps<B: Backend> {
+    first: usize,
+    modulation: StepModulation<B>,
+}
+
+/// A step cache for each branch of guidance.
+#[derive(Debug)]
+pub(super) struct BranchCaches<B: OvisOps> {
+    caches: [Box<dyn StepCache<B>>; 3],
+    report: StepCacheReport,
+}
+
+/// What a step cache saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct StepCacheReport {
+    /// Predictions that ran all blocks.
+    pub computed: usize,
+    /// Predictions that did not.
+    pub skipped: usize,
+}
+
+/// Which prediction.
+#[derive(Debug, Clone, Copy)]
+enum Branch {
+    Conditional,
+    Unconditional,
+    Perturbed,
+}
+
+impl<B: OvisOps> BranchCaches<B> {
+    pub(super) fn new(kind: StepCacheKind) -> Self {
+        Self {
+            caches: [kind.build(), kind.build(), kind.build()],
+            report: StepCacheReport::default(),
+        }
+    }
+
+    pub(super) fn report(&self) -> StepCacheReport {
+        self.report
+    }
+}
+
+impl<B: OvisOps> GuidedModel<'_, B> {
+    /// The guided prediction for latents at a sigma, in f32. `index` is the step that asks.
+    pub(super) fn velocity(
+        &mut self,
+        latents: &Tensor<B, 3>,
+        sigma: f32,
+        index: usize,
+    ) -> Tensor<B, 3> {
+        let step = StepPosition {
+            index,
+            total: self.sigmas.len() - 1,
+        };
+        let passes = self.guidance.passes(step);
+        if !passes.conditional {
+            return latents.zeros_like();
+        }
+        let modulation = self.modulation_at(sigma, index);
+        self.mark(Part::Modulation);
+        let predictions = self.predictions(latents, &modulation, passes, step);
+        let velocity = self.guidance.combine(step, predictions);
+        self.mark(Part::Guidance);
+        velocity
+    }
+
+    fn predictions(
+        &mut self,
+        latents: &Tensor<B, 3>,
+        modulation: &StepModulation<B>,
+        passes: Passes,
+        step: StepPosition,
+    ) -> Predictions<B> {
+        let negative = self.negative_prompt_embeds.clone();
+        let negative = negative.filter(|_| passes.unconditional);
+        // One pass for both where weights are read for it; else two, which take less memory, and of
+        // which each can be cached.
+        let at_once = self.transformer.streamed_blocks() > 0 && self.caches.is_none();
+        let (conditional, unconditional) = match negative {
+            Some(negative) if at_once => {
+                let both = self.predict(
+                    Tensor::cat(vec![latents.clone(), latents.clone()], 0),
+                    Tensor::cat(vec![self.prompt_embeds.clone(), negative], 0),
+                    modulation,
+                    Branch::Conditional,
+                    step,
+                );
+                let images = both.dims()[0] / 2;
+                let half = |from| both.clone().narrow(0, from, images);
+                (half(0), Some(half(images)))
+            }
+            negative => {
+                let prompt_embeds = self.prompt_embeds.clone();
+                let mut predict = |embeds, branch| {
+                    self.predict(latents.clone(), embeds, modulation, branch, step)
+                };
+                let conditional = predict(prompt_embeds, Branch::Conditional);
+                let negative = negative.map(|embeds| predict(embeds, Branch::Unconditional));
+                (conditional, negative)
+            }
+        };
+        let perturbed = passes.perturbed.then(|| {
+            let embeds = self.prompt_embeds.clone();
+            self.predict(latents.clone(), embeds, modulation, Branch::Perturbed, step)
+        });
+        Predictions {
+            conditional,
+            unconditional,
+            perturbed,
+        }
+    }
+
+    fn predict(
+        &mut self,
+        latents: Tensor<B, 3>,
+        prompt_embeds: Tensor<B, 3>,
+        modulation: &StepModulation<B>,
+        branch: Branch,
+        step: StepPosition,
+    ) -> Tensor<B, 3> {
+        let input = TransformerInput {
+            latents: latents.cast(self.dtype),
+            prompt_embeds,
+            timesteps: &[],
+            rope: &self.rope,
+        };
+        let observer = self.profiler.as_ref();
+        if let Some(profiler) = observer {
+            profiler.count_forward();
+        }
+        let skipped = matches!(branch, Branch::Perturbed).then_some(&self.skipped);
+        let forward = StagedForward::new(self.transformer, &input, modulation)
+            .skipping(skipped)
+            .observed(observer.map(|profiler| profiler as _));
+        let prediction = match &mut self.caches {
+            None => forward.run(),
+            Some(BranchCaches { caches, report }) => {
+                let cached = caches[branch as usize].predict(forward, step);
+                match cached.is_computed {
+                    true => report.computed += 1,
+                    false => report.skipped += 1,
+                }
+                cached.prediction
+            }
+        };
+        prediction.cast(DType::F32)
+    }
+
+    /// The modulation of a sigma: of the run's own, many at once; of another, which some samplers
+    /// ask for, that one.
+    fn modulation_at(&mut self, sigma: f32, index: usize) -> StepModulation<B> {
+        let steps = self.sigmas.len() - 1;
+        let mut near = (index..steps).take(2);
+        let Some(index) = near.find(|index| self.sigmas[*index] == sigma) else {
+            return self.modulation_of(&[sigma]);
+        };
+        let first = index - index % MODULATED_STEPS;
+        let known = self.modulation.take().filter(|known| known.first == first);
+        let known = known.unwrap_or_else(|| {
+            let end = (first + MODULATED_STEPS).min(steps);
+            ModulatedSteps {
+                first,
+                modulation: self.modulation_of(&self.sigmas[first..end]),
+            }
+        });
+        let current = known.modulation.item(index - first);
+        self.modulation = Some(known);
+        current
+    }
+
+    fn modulation_of(&self, sigmas: &[f32]) -> StepModulation<B> {
+        let timesteps: Vec<f32> = sigmas
+            .iter()
+            .map(|sigma| self.scheduler.model_timestep(*sigma, self.dtype))
+            .collect();
+        let conditioning = self.transformer.conditioning(&timesteps);
+        match self.modulation_is_absent {
+            false => self.transformer.modulation(conditioning),
+            true => self.transformer.modulation_of_copies(conditioning),
+        }
+    }
+
+    fn mark(&self, part: Part) {
+        if let Some(profiler) = &self.profiler {
+            profiler.mark(part);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::{Guidance, Passes, Predictions, classifier_free_guidance};
+use crate::sampling::StepPosition;
+
+/// CFG-Zero* (arXiv 2503.18886): the negative prompt's prediction is scaled to be as near as it can be to
+/// the prompt's, and the first steps stand still (diffusers: `ClassifierFreeZeroStarGuidance`).
+#[derive(Debug, Clone, Copy)]
+pub struct ZeroStar {
+    /// How far beyond the prompt's prediction.
+    pub scale: f32,
+    /// Steps whose velocity is zero; no prediction is made for them.
+    pub zero_init_steps: usize,
+}
+
+/// Keeps the division by a prediction that is all zeros finite, as diffusers does.
+const EPSILON: f64 = 1e-8;
+
+impl<B: Backend> Guidance<B> for ZeroStar {
+    fn passes(&self, step: StepPosition) -> Passes {
+        Passes {
+            conditional: step.index >= self.zero_init_steps,
+            ..Passes::BOTH
+        }
+    }
+
+    fn combine(&mut self, _step: StepPosition, predictions: Predictions<B>) -> Tensor<B, 3> {
+        let conditional = predictions.conditional;
+        let Some(unconditional) = predictions.unconditional else {
+            return conditional;
+        };
+        let over_image = |tensor: Tensor<B, 3>| tensor.sum_dim(2).sum_dim(1);
+        let shared = over_image(conditional.clone() * unconditional.clone());
+        let square = over_image(unconditional.clone() * unconditional.clone());
+        let unconditional = unconditional * (shared / (square + EPSILON));
+        classifier_free_guidance(conditional, unconditional, self.scale)
+    }
+}

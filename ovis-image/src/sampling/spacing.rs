@@ -1,0 +1,157 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use statrs::function::beta::inv_beta_reg;
+
+use crate::error::{OvisImageError, Result};
+
+/// How the steps are spread between noise and image. [`Schedule`](super::Schedule) bends the evenly
+/// spread ones; the others are laid between the first and the last sigma that it gives, as in
+/// diffusers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SigmaSpacing {
+    /// Evenly: what the model is used with.
+    #[default]
+    Linear,
+    /// Evenly in the seventh root (arXiv 2206.00364): most steps near the image.
+    Karras,
+    /// Evenly in the logarithm.
+    Exponential,
+    /// At the quantiles of the distribution Beta(0.6, 0.6) (arXiv 2407.12173): most steps at both ends.
+    Beta,
+    /// Every n-th of the training's 1000 timesteps, as ComfyUI counts them.
+    Simple,
+}
+
+/// Of Karras' schedule.
+const RHO: f64 = 7.0;
+/// Both parameters of the beta distribution.
+const BETA: f64 = 0.6;
+
+impl SigmaSpacing {
+    /// What [`FromStr`] reads.
+    pub const NAMES: &str = "linear, karras, exponential, beta, simple";
+
+    /// Whether the sigmas between the first and the last are replaced after they were bent.
+    fn is_laid_after_bending(self) -> bool {
+        !matches!(self, Self::Linear | Self::Simple)
+    }
+
+    /// The sigmas before they are bent: falling from 1, without the final 0.
+    pub(super) fn unbent(self, steps: usize, train_timesteps: usize) -> Vec<f32> {
+        match self {
+            Self::Simple => {
+                let stride = train_timesteps as f64 / steps as f64;
+                (0..steps)
+                    .map(|step| {
+                        let timestep = train_timesteps - (step as f64 * stride) as usize;
+                        (timestep as f64 / train_timesteps as f64) as f32
+                    })
+                    .collect()
+            }
+            _ => super::linear_sigmas(steps),
+        }
+    }
+
+    /// The sigmas between the ends of bent ones.
+    pub(super) fn between_ends(self, bent: Vec<f32>) -> Vec<f32> {
+        let (Some(first), Some(last)) = (bent.first(), bent.last()) else {
+            return bent;
+        };
+        if !self.is_laid_after_bending() || bent.len() == 1 {
+            return bent;
+        }
+        let (max, min) = (f64::from(*first), f64::from(*last));
+        let at = |part: f64| match self {
+            Self::Karras => {
+                let (max, min) = (max.powf(1.0 / RHO), min.powf(1.0 / RHO));
+                (max + part * (min - max)).powf(RHO)
+            }
+            Self::Exponential => (max.ln() + part * (min.ln() - max.ln())).exp(),
+            Self::Beta => min + inv_beta_reg(BETA, BETA, 1.0 - part) * (max - min),
+            Self::Linear | Self::Simple => max + part * (min - max),
+        };
+        let count = bent.len();
+        (0..count)
+            .map(|index| match index {
+                0 => *first,
+                _ if index + 1 == count => *last,
+                _ => at(index as f64 / (count - 1) as f64) as f32,
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for SigmaSpacing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Linear => "linear",
+            Self::Karras => "karras",
+            Self::Exponential => "exponential",
+            Self::Beta => "beta",
+            Self::Simple => "simple",
+        })
+    }
+}
+
+impl FromStr for SigmaSpacing {
+    type Err = OvisImageError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "linear" => Self::Linear,
+            "karras" => Self::Karras,
+            "exponential" => Self::Exponential,
+            "beta" => Self::Beta,
+            "simple" => Self::Simple,
+            _ => {
+                return Err(OvisImageError::argument(
+                    "sigma_spacing",
+                    format!("`{text}` is not one of {}", Self::NAMES),
+                ));
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SchedulerConfig;
+    use crate::sampling::{FlowMatchEulerScheduler, Schedule};
+    use proptest::prelude::*;
+
+    const ALL: [SigmaSpacing; 5] = [
+        SigmaSpacing::Linear,
+        SigmaSpacing::Karras,
+        SigmaSpacing::Exponential,
+        SigmaSpacing::Beta,
+        SigmaSpacing::Simple,
+    ];
+
+    proptest! {
+        #[test]
+        fn every_spacing_falls_from_one_to_zero(index in 0usize..5, steps in 1usize..1000, tokens in 1usize..8192) {
+            let scheduler = FlowMatchEulerScheduler::new(SchedulerConfig::ovis_image_7b()).unwrap();
+            let sigmas = scheduler.spaced_sigmas(Schedule::Dynamic, ALL[index], steps, tokens).unwrap();
+            prop_assert_eq!(sigmas.len(), steps + 1);
+            prop_assert!((sigmas[0] - 1.0).abs() < 1e-6);
+            prop_assert_eq!(sigmas[steps], 0.0);
+            prop_assert!(sigmas.windows(2).all(|pair| pair[1] < pair[0]));
+        }
+    }
+
+    #[test]
+    fn a_spacing_reads_what_it_writes() {
+        for spacing in ALL {
+            assert_eq!(
+                spacing.to_string().parse::<SigmaSpacing>().unwrap(),
+                spacing
+            );
+        }
+        assert!("cosine".parse::<SigmaSpacing>().is_err());
+    }
+}

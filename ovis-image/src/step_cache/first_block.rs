@@ -1,0 +1,58 @@
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::{CachedPrediction, StepCache, relative_change};
+use crate::backend::OvisOps;
+use crate::sampling::StepPosition;
+use crate::transformer::StagedForward;
+
+/// Runs the first block always; when what it adds has hardly changed since the last full step, adds what
+/// the others added then (ParaAttention's first-block cache; diffusers: `apply_first_block_cache`).
+#[derive(Debug, Clone)]
+pub struct FirstBlockCache<B: Backend> {
+    threshold: f32,
+    last: Option<Residuals<B>>,
+}
+
+/// What blocks added to the image stream at the last full step, `[batch, image tokens, hidden]`.
+#[derive(Debug, Clone)]
+struct Residuals<B: Backend> {
+    first_block: Tensor<B, 3>,
+    other_blocks: Tensor<B, 3>,
+}
+
+impl<B: Backend> FirstBlockCache<B> {
+    /// One that reuses up to so much relative change.
+    pub fn new(threshold: f32) -> Self {
+        Self {
+            threshold,
+            last: None,
+        }
+    }
+}
+
+impl<B: OvisOps> StepCache<B> for FirstBlockCache<B> {
+    fn predict(
+        &mut self,
+        forward: StagedForward<'_, B>,
+        _step: StepPosition,
+    ) -> CachedPrediction<B> {
+        let streams = forward.embed();
+        let before = streams.image.clone();
+        let streams = forward.first_block(streams);
+        let after = streams.image.clone();
+        let first_block = after.clone() - before;
+        if let Some(last) = &self.last
+            && relative_change(&first_block, &last.first_block) <= self.threshold
+        {
+            let image = after + last.other_blocks.clone();
+            return CachedPrediction::reused(forward.finish(image));
+        }
+        let image = forward.other_blocks(streams);
+        self.last = Some(Residuals {
+            first_block,
+            other_blocks: image.clone() - after,
+        });
+        CachedPrediction::computed(forward.finish(image))
+    }
+}

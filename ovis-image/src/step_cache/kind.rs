@@ -1,0 +1,184 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{FirstBlockCache, StepCache, TaylorCache, TeaCache};
+use crate::backend::OvisOps;
+use crate::error::{OvisImageError, Result};
+
+/// A step cache by name.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
+pub enum StepCacheKind {
+    /// [`FirstBlockCache`].
+    FirstBlock {
+        /// The largest relative change that is passed over.
+        threshold: f32,
+    },
+    /// [`TeaCache`].
+    Tea {
+        /// The change at which all blocks are run again.
+        threshold: f32,
+    },
+    /// [`TaylorCache`].
+    Taylor {
+        /// Every how many steps all blocks are run.
+        interval: usize,
+        /// The highest derivative in use.
+        order: usize,
+        /// Steps at the beginning that are all run.
+        warmup: usize,
+    },
+}
+
+const MAX_INTERVAL: usize = 1000;
+const MAX_ORDER: usize = 4;
+
+impl StepCacheKind {
+    /// What [`FromStr`] reads.
+    pub const NAMES: &str = "first-block:THRESHOLD, tea:THRESHOLD, taylor:INTERVAL, taylor:INTERVAL:ORDER, taylor:INTERVAL:ORDER:WARMUP";
+
+    /// A cache for one branch of one run.
+    pub fn build<B: OvisOps>(self) -> Box<dyn StepCache<B>> {
+        match self {
+            Self::FirstBlock { threshold } => Box::new(FirstBlockCache::new(threshold)),
+            Self::Tea { threshold } => Box::new(TeaCache::new(threshold)),
+            Self::Taylor {
+                interval,
+                order,
+                warmup,
+            } => Box::new(TaylorCache::new(interval, order, warmup)),
+        }
+    }
+
+    /// # Errors
+    /// [`OvisImageError::InvalidArgument`] for numbers that make no cache.
+    pub(crate) fn validate(self) -> Result<()> {
+        let reason = match self {
+            Self::FirstBlock { threshold } | Self::Tea { threshold }
+                if !(threshold.is_finite() && threshold >= 0.0) =>
+            {
+                format!("the threshold {threshold} is not a number from 0 on")
+            }
+            Self::Taylor {
+                interval, order, ..
+            } if !(1..=MAX_INTERVAL).contains(&interval) || order > MAX_ORDER => format!(
+                "the interval {interval} must be 1 to {MAX_INTERVAL}, the order {order} at most {MAX_ORDER}"
+            ),
+            _ => return Ok(()),
+        };
+        Err(OvisImageError::argument("step_cache", reason))
+    }
+}
+
+impl fmt::Display for StepCacheKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstBlock { threshold } => write!(f, "first-block:{threshold}"),
+            Self::Tea { threshold } => write!(f, "tea:{threshold}"),
+            Self::Taylor {
+                interval,
+                order,
+                warmup,
+            } => write!(f, "taylor:{interval}:{order}:{warmup}"),
+        }
+    }
+}
+
+impl FromStr for StepCacheKind {
+    type Err = OvisImageError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = || {
+            OvisImageError::argument(
+                "step_cache",
+                format!("`{text}` is not one of {}", Self::NAMES),
+            )
+        };
+        let (name, numbers) = text.split_once(':').ok_or_else(unknown)?;
+        let threshold = || numbers.parse::<f32>().map_err(|_| unknown());
+        let kind = match name {
+            "first-block" => Self::FirstBlock {
+                threshold: threshold()?,
+            },
+            "tea" => Self::Tea {
+                threshold: threshold()?,
+            },
+            "taylor" => {
+                let numbers: Vec<usize> = numbers
+                    .split(':')
+                    .map(|number| number.parse().map_err(|_| unknown()))
+                    .collect::<Result<_>>()?;
+                match numbers[..] {
+                    [interval] => Self::taylor(interval, 1, 3),
+                    [interval, order] => Self::taylor(interval, order, 3),
+                    [interval, order, warmup] => Self::taylor(interval, order, warmup),
+                    _ => return Err(unknown()),
+                }
+            }
+            _ => return Err(unknown()),
+        };
+        kind.validate()?;
+        Ok(kind)
+    }
+}
+
+impl StepCacheKind {
+    fn taylor(interval: usize, order: usize, warmup: usize) -> Self {
+        Self::Taylor {
+            interval,
+            order,
+            warmup,
+        }
+    }
+}
+
+impl From<StepCacheKind> for String {
+    fn from(kind: StepCacheKind) -> Self {
+        kind.to_string()
+    }
+}
+
+impl TryFrom<String> for StepCacheKind {
+    type Error = OvisImageError;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_reads_what_it_writes() {
+        for kind in [
+            StepCacheKind::FirstBlock { threshold: 0.1 },
+            StepCacheKind::Tea { threshold: 0.25 },
+            StepCacheKind::taylor(3, 2, 4),
+        ] {
+            assert_eq!(kind.to_string().parse::<StepCacheKind>().unwrap(), kind);
+        }
+    }
+
+    #[test]
+    fn unknown_caches_are_refused() {
+        for bad in [
+            "",
+            "tea",
+            "tea:",
+            "tea:-1",
+            "tea:NaN",
+            "first-block:x",
+            "taylor:0",
+            "taylor:3:9",
+            "taylor:1:1:1:1",
+            "easy:1",
+        ] {
+            assert!(bad.parse::<StepCacheKind>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+
+use super::{CachedPrediction, StepCache};
+use crate::backend::OvisOps;
+use crate::sampling::StepPosition;
+use crate::transformer::StagedForward;
+
+/// Runs the transformer at every n-th step and forecasts its predictions between by a Taylor polynomial
+/// of divided differences (TaylorSeer, arXiv 2503.06923; diffusers: `apply_taylorseer_cache` with
+/// `use_lite_mode`). Nothing of the transformer runs at a forecast step.
+#[derive(Debug, Clone)]
+pub struct TaylorCache<B: Backend> {
+    interval: usize,
+    order: usize,
+    warmup: usize,
+    /// Predictions made so far.
+    made: usize,
+    last_computed: usize,
+    /// Derivatives of the prediction in steps, the lowest first; f32.
+    factors: Vec<Tensor<B, 3>>,
+}
+
+impl<B: Backend> TaylorCache<B> {
+    /// One that computes the first `warmup` predictions and then every `interval`-th, and forecasts with
+    /// derivatives up to `order`.
+    pub fn new(interval: usize, order: usize, warmup: usize) -> Self {
+        Self {
+            interval: interval.max(1),
+            order,
+            warmup,
+            made: 0,
+            last_computed: 0,
+            factors: Vec::new(),
+        }
+    }
+
+    fn is_computed_at(&self, index: usize) -> bool {
+        // As diffusers counts: the first after the warm-up is a forecast.
+        index < self.warmup
+            || self.factors.is_empty()
+            || (index as i64 - self.warmup as i64 - 1).rem_euclid(self.interval as i64) == 0
+    }
+
+    fn update(&mut self, prediction: Tensor<B, 3>, index: usize) {
+        let steps = (index - self.last_computed).max(1) as f64;
+        let known = std::mem::take(&mut self.factors);
+        self.factors.push(prediction);
+        for before in known.into_iter().take(self.order) {
+            if let Some(lower) = self.factors.last() {
+                let derivative = (lower.clone() - before) / steps;
+                self.factors.push(derivative);
+            }
+        }
+        self.last_computed = index;
+    }
+
+    /// `None` before the first update.
+    fn forecast(&self, index: usize) -> Option<Tensor<B, 3>> {
+        let ahead = (index - self.last_computed) as f64;
+        let mut terms = self.factors.iter().enumerate();
+        let (_, first) = terms.next()?;
+        let mut weight = 1.0;
+        Some(terms.fold(first.clone(), |sum, (order, factor)| {
+            weight *= ahead / order as f64;
+            sum + factor.clone() * weight
+        }))
+    }
+}
+
+impl<B: OvisOps> StepCache<B> for TaylorCache<B> {
+    fn predict(
+        &mut self,
+        forward: StagedForward<'_, B>,
+        _step: StepPosition,
+    ) -> CachedPrediction<B> {
+        let index = self.made;
+        self.made += 1;
+        if !self.is_computed_at(index)
+            && let Some(forecast) = self.forecast(index)
+        {
+            return CachedPrediction::reused(forecast);
+        }
+        let prediction = forward.run();
+        self.update(prediction.clone().cast(DType::F32), index);
+        CachedPrediction::computed(prediction)
+    }
+}

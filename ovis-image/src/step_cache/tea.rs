@@ -1,0 +1,58 @@
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::{CachedPrediction, StepCache, relative_change};
+use crate::backend::OvisOps;
+use crate::sampling::StepPosition;
+use crate::transformer::StagedForward;
+
+/// Adds up how much the first block's modulated input changes from step to step; until that reaches a
+/// threshold, all blocks are replaced by what they added at the last full step (TeaCache, arXiv
+/// 2411.19108). The change is taken as it is: the polynomials that TeaCache fits to a model have not been
+/// fitted to this one. The first and the last step are always full.
+#[derive(Debug, Clone)]
+pub struct TeaCache<B: Backend> {
+    threshold: f32,
+    changed: f32,
+    last_input: Option<Tensor<B, 3>>,
+    /// What all blocks added at the last full step, `[batch, image tokens, hidden]`.
+    added: Option<Tensor<B, 3>>,
+}
+
+impl<B: Backend> TeaCache<B> {
+    /// One that reuses until so much relative change has come together.
+    pub fn new(threshold: f32) -> Self {
+        Self {
+            threshold,
+            changed: 0.0,
+            last_input: None,
+            added: None,
+        }
+    }
+}
+
+impl<B: OvisOps> StepCache<B> for TeaCache<B> {
+    fn predict(
+        &mut self,
+        forward: StagedForward<'_, B>,
+        step: StepPosition,
+    ) -> CachedPrediction<B> {
+        let streams = forward.embed();
+        let before = streams.image.clone();
+        let input = forward.modulated_input(before.clone());
+        if let Some(last) = self.last_input.replace(input.clone()) {
+            self.changed += relative_change(&input, &last);
+        }
+        match &self.added {
+            Some(added) if self.changed < self.threshold && !step.is_last() => {
+                CachedPrediction::reused(forward.finish(before + added.clone()))
+            }
+            _ => {
+                let image = forward.all_blocks(streams);
+                self.added = Some(image.clone() - before);
+                self.changed = 0.0;
+                CachedPrediction::computed(forward.finish(image))
+            }
+        }
+    }
+}

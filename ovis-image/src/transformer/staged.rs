@@ -1,0 +1,196 @@
+use std::fmt;
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::{JointHiddenStates, OvisImageTransformer, StepModulation, TransformerInput};
+use crate::backend::OvisOps;
+use crate::layers::fold_some_blocks;
+
+/// One forward in parts, for callers that leave some out. [`run`](Self::run) is the plain forward.
+#[derive(Clone, Copy)]
+pub struct StagedForward<'a, B: Backend> {
+    transformer: &'a OvisImageTransformer<B>,
+    input: &'a TransformerInput<'a, B>,
+    modulation: &'a StepModulation<B>,
+    skipped: Option<&'a SkippedBlocks>,
+    observer: Option<&'a dyn StageObserver>,
+}
+
+/// Blocks that a forward leaves out, by their indices.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SkippedBlocks {
+    /// Of the double blocks.
+    pub double_blocks: Vec<usize>,
+    /// Of the single blocks.
+    pub single_blocks: Vec<usize>,
+}
+
+/// What a forward consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Latents and text to hidden states.
+    Embedding,
+    /// The double blocks, or some of them.
+    DoubleBlocks,
+    /// The single blocks.
+    SingleBlocks,
+    /// Hidden states to the prediction.
+    FinalLayer,
+}
+
+/// Hears of each stage that was asked for. Devices may still be at work on it.
+pub trait StageObserver {
+    /// A stage was asked for.
+    fn finished(&self, stage: Stage);
+}
+
+impl<'a, B: OvisOps> StagedForward<'a, B> {
+    /// Of all blocks.
+    ///
+    /// # Shapes
+    /// As [`OvisImageTransformer::forward_modulated`].
+    pub fn new(
+        transformer: &'a OvisImageTransformer<B>,
+        input: &'a TransformerInput<'a, B>,
+        modulation: &'a StepModulation<B>,
+    ) -> Self {
+        Self {
+            transformer,
+            input,
+            modulation,
+            skipped: None,
+            observer: None,
+        }
+    }
+
+    /// Without some of the blocks.
+    pub fn skipping(mut self, skipped: Option<&'a SkippedBlocks>) -> Self {
+        self.skipped = skipped;
+        self
+    }
+
+    /// With somebody who hears of each stage.
+    pub fn observed(mut self, observer: Option<&'a dyn StageObserver>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// All of it: `[batch, image tokens, channels]`.
+    pub fn run(&self) -> Tensor<B, 3> {
+        self.finish(self.all_blocks(self.embed()))
+    }
+
+    /// Latents and text as the first block reads them.
+    pub fn embed(&self) -> JointHiddenStates<B> {
+        let TransformerInput {
+            latents,
+            prompt_embeds,
+            ..
+        } = self.input.clone();
+        let transformer = self.transformer;
+        let streams = JointHiddenStates {
+            image: transformer.image_embedder.forward(latents),
+            text: transformer
+                .text_embedder
+                .forward(transformer.text_norm.forward(prompt_embeds)),
+        };
+        self.report(Stage::Embedding);
+        streams
+    }
+
+    /// What the first block attends to: its modulated norm of the image stream.
+    ///
+    /// # Shapes
+    /// - `image` and output: `[batch, image tokens, hidden]`
+    pub fn modulated_input(&self, image: Tensor<B, 3>) -> Tensor<B, 3> {
+        match self.modulation.double_blocks.first() {
+            Some(modulation) => modulation.image[0].normalise(image),
+            None => image,
+        }
+    }
+
+    /// The first block alone.
+    pub fn first_block(&self, streams: JointHiddenStates<B>) -> JointHiddenStates<B> {
+        self.double_blocks(streams, 0..self.first_blocks())
+    }
+
+    /// All blocks but the first: the image stream, `[batch, image tokens, hidden]`.
+    pub fn other_blocks(&self, streams: JointHiddenStates<B>) -> Tensor<B, 3> {
+        let blocks = self.first_blocks()..self.transformer.double_blocks.len();
+        self.single_blocks(self.double_blocks(streams, blocks))
+    }
+
+    /// All blocks: the image stream, `[batch, image tokens, hidden]`.
+    pub fn all_blocks(&self, streams: JointHiddenStates<B>) -> Tensor<B, 3> {
+        let blocks = 0..self.transformer.double_blocks.len();
+        self.single_blocks(self.double_blocks(streams, blocks))
+    }
+
+    /// The prediction of the last block's image stream, `[batch, image tokens, channels]`.
+    pub fn finish(&self, image: Tensor<B, 3>) -> Tensor<B, 3> {
+        let final_layer = &self.transformer.final_layer;
+        let prediction = final_layer.forward_modulated(image, &self.modulation.final_layer);
+        self.report(Stage::FinalLayer);
+        prediction
+    }
+
+    fn first_blocks(&self) -> usize {
+        self.transformer.double_blocks.len().min(1)
+    }
+
+    fn double_blocks(
+        &self,
+        streams: JointHiddenStates<B>,
+        blocks: Range<usize>,
+    ) -> JointHiddenStates<B> {
+        if blocks.is_empty() {
+            return streams;
+        }
+        let (modulated, rope) = (&self.modulation.double_blocks, self.input.rope);
+        let skipped = self.skipped.map(|skipped| &skipped.double_blocks);
+        let streams = fold_some_blocks(
+            &self.transformer.double_blocks,
+            |index| blocks.contains(&index) && !is_in(skipped, index),
+            streams,
+            |streams, index, block| block.forward_modulated(streams, &modulated[index], rope),
+        );
+        self.report(Stage::DoubleBlocks);
+        streams
+    }
+
+    fn single_blocks(&self, streams: JointHiddenStates<B>) -> Tensor<B, 3> {
+        let (modulated, rope) = (&self.modulation.single_blocks, self.input.rope);
+        let skipped = self.skipped.map(|skipped| &skipped.single_blocks);
+        let (text_tokens, image_tokens) = (streams.text.dims()[1], streams.image.dims()[1]);
+        let joint = Tensor::cat(vec![streams.text, streams.image], 1);
+        let joint = fold_some_blocks(
+            &self.transformer.single_blocks,
+            |index| !is_in(skipped, index),
+            joint,
+            |joint, index, block| block.forward_modulated(joint, &modulated[index], rope),
+        );
+        self.report(Stage::SingleBlocks);
+        joint.narrow(1, text_tokens, image_tokens)
+    }
+
+    fn report(&self, stage: Stage) {
+        if let Some(observer) = self.observer {
+            observer.finished(stage);
+        }
+    }
+}
+
+fn is_in(blocks: Option<&Vec<usize>>, index: usize) -> bool {
+    blocks.is_some_and(|blocks| blocks.contains(&index))
+}
+
+impl<B: Backend> fmt::Debug for StagedForward<'_, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StagedForward")
+            .field("skipped", &self.skipped)
+            .finish_non_exhaustive()
+    }
+}
