@@ -2,33 +2,33 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bytesize::ByteSize;
 use clap::{ArgAction, Parser};
 use ovis_image::device::DeviceSpec;
 use ovis_image::vae::VaeTiling;
-use ovis_image::{GenerationRequest, LoadOptions, Quantisation, Residency, Schedule, WeightDtype};
+use ovis_image::{GenerationRequest, LoadOptions, Quantisation, Residency, WeightDtype};
 
 use crate::dump;
 use crate::lora::LoraArgument;
 use crate::model::{Model, ModelArguments};
+use crate::record::{Inputs, Record};
+use crate::sampling::SamplingArguments;
+use crate::source_image::SourceArguments;
 
 /// Makes pictures from a prompt with Ovis-Image.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// What the picture shows
-    #[arg(long, value_name = "TEXT")]
-    pub prompt: String,
+    /// What the picture shows; can be given several times
+    #[arg(long, value_name = "TEXT", required_unless_present = "from_image")]
+    pub prompt: Vec<String>,
     /// What it should not show; unused at a guidance scale of 1 and below
     #[arg(long, value_name = "TEXT")]
     pub negative_prompt: Option<String>,
     /// Denoising steps [default: 50; 20 for the embedded model]
     #[arg(long)]
     pub steps: Option<usize>,
-    /// How strongly the prompt is followed; at 1 and below guidance is off [default: 5]
-    #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
-    pub guidance_scale: Option<f32>,
     /// Width in pixels, a multiple of 16 [default: 1024; 256 for the embedded model]
     #[arg(long)]
     pub width: Option<usize>,
@@ -38,13 +38,15 @@ pub struct Arguments {
     /// Seed of the initial noise, the same as in Python [default: 42]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Pictures, made at once: image-0.png, image-1.png, …
-    #[arg(long, value_name = "COUNT", default_value_t = 1)]
-    pub num_images: usize,
-    /// Spacing of the noise levels: checkpoint, dynamic, unshifted, shift:N, mu:N, comfyui,
-    /// stable-diffusion.cpp
-    #[arg(long, default_value_t)]
-    pub schedule: Schedule,
+    /// A seed for each picture, for example 1,2,3: each is what its seed gives alone
+    #[arg(long, value_delimiter = ',', conflicts_with = "seed")]
+    pub seeds: Vec<u64>,
+    /// Pictures of each prompt, made at once: image-0.png, image-1.png, … [default: 1]
+    #[arg(long, value_name = "COUNT")]
+    pub num_images: Option<usize>,
+    /// Make a picture of this program again; other arguments change what they say
+    #[arg(long, value_name = "FILE.png")]
+    pub from_image: Option<PathBuf>,
     /// `auto`, `flex`, `ndarray`, `wgpu[:N]`, `vulkan[:N]`, `metal[:N]`, `cuda[:N]` or `rocm[:N]`
     #[arg(long, default_value_t)]
     pub device: DeviceSpec,
@@ -87,8 +89,14 @@ pub struct Arguments {
     pub output: PathBuf,
     /// Initial noise in place of a seed's: the tensor `latents`, [images, channels, height / 8,
     /// width / 8]
-    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "seed")]
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with_all = ["seed", "seeds"])]
     pub latents: Option<PathBuf>,
+    /// After each step, write what the picture is going to be
+    #[arg(long, value_name = "FILE.png")]
+    pub preview: Option<PathBuf>,
+    /// Say where the time goes, by phase and kind of block
+    #[arg(long)]
+    pub profile: bool,
     /// Write the tensors between prompt and picture
     #[arg(long, value_name = "FILE.safetensors")]
     pub dump: Option<PathBuf>,
@@ -98,6 +106,12 @@ pub struct Arguments {
     /// More messages on stderr; twice for still more
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
+    /// How noise becomes a picture.
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
+    /// What to start from.
+    #[command(flatten)]
+    pub source: SourceArguments,
     /// Which model.
     #[command(flatten)]
     pub model: ModelArguments,
@@ -123,25 +137,126 @@ impl Arguments {
         options
     }
 
-    /// What to generate; reads the noise, if a file was given.
+    /// Fills in what a picture that shall be made again says, where nothing else was said.
     ///
     /// # Errors
-    /// Those of [`dump::read_latents`].
-    pub fn request(&self, model: &Model) -> Result<GenerationRequest> {
+    /// For a picture whose record names what this program does not know.
+    pub fn filled_from(mut self, record: &Record) -> Result<Self> {
+        let Inputs {
+            model,
+            transformer,
+            vae,
+            text_encoder,
+            tokenizer,
+            loras,
+            merge_loras,
+            quantize,
+            protect_double_blocks,
+            init_image,
+            mask,
+            latents,
+        } = record.inputs.clone();
+        let own = &mut self.model;
+        if !own.is_given() {
+            own.model = model;
+            own.transformer = transformer;
+            own.vae = vae;
+            own.text_encoder = text_encoder;
+            own.tokenizer = tokenizer;
+        }
+        if self.lora.is_empty() {
+            let read = |text: &String| text.parse();
+            let Ok(loras) = loras.iter().map(read).collect();
+            self.lora = loras;
+            self.merge_loras |= merge_loras;
+        }
+        if let (None, Some(name)) = (self.quantize, quantize) {
+            self.quantize = Some(name.parse()?);
+            self.protect_double_blocks |= protect_double_blocks;
+        }
+        if self.source.init_image.is_none() {
+            self.source.init_image = init_image;
+            self.source.mask = self.source.mask.take().or(mask);
+        }
+        let other_noise = self.seed.is_some() || !self.seeds.is_empty();
+        if self.latents.is_none() && !other_noise {
+            self.latents = latents;
+        }
+        self.dtype = self.dtype.or(Some(record.settings.dtype));
+        Ok(self)
+    }
+
+    /// The files that decide what the pictures look like.
+    pub fn inputs(&self) -> Inputs {
+        Inputs {
+            model: self.model.model.clone(),
+            transformer: self.model.transformer.clone(),
+            vae: self.model.vae.clone(),
+            text_encoder: self.model.text_encoder.clone(),
+            tokenizer: self.model.tokenizer.clone(),
+            loras: self.lora.iter().map(ToString::to_string).collect(),
+            merge_loras: self.merge_loras,
+            quantize: self.quantize.map(|quantisation| quantisation.to_string()),
+            protect_double_blocks: self.protect_double_blocks,
+            init_image: self.source.init_image.clone(),
+            mask: self.source.mask.clone(),
+            latents: self.latents.clone(),
+        }
+    }
+
+    /// What to generate: what is asked for, else what the picture that is made again says, else what
+    /// suits the model. Reads the noise and the picture to start from, if files were given.
+    ///
+    /// # Errors
+    /// Those of [`dump::read_latents`], [`SourceArguments::read`] and [`Record::request`]; for seeds that
+    /// are not as many as the pictures.
+    pub fn request(&self, model: &Model, record: Option<&Record>) -> Result<RequestedImages> {
         let (side, steps) = model.default_size_and_steps();
-        let mut request = GenerationRequest::new(&self.prompt)
-            .size(self.width.unwrap_or(side), self.height.unwrap_or(side))
-            .num_inference_steps(self.steps.unwrap_or(steps))
-            .images_per_prompt(self.num_images)
-            .schedule(self.schedule);
+        let before = record.and_then(|record| record.settings.source);
+        let source = self.source.read(before)?;
+        let (mut request, mut only) = match record {
+            Some(record) => {
+                let (request, index) = record.request()?;
+                (request, Some(index))
+            }
+            None => {
+                let size = source
+                    .as_ref()
+                    .map(|source| source.size_in_multiples_of(16));
+                let (width, height) = size.unwrap_or((side, side));
+                let request = GenerationRequest::with_prompts(self.prompt.iter().cloned());
+                (request.size(width, height).num_inference_steps(steps), None)
+            }
+        };
+        if record.is_some() && !self.prompt.is_empty() {
+            request = request.prompts(self.prompt.iter().cloned());
+            only = None;
+        }
+        let (width, height) = request.dimensions();
+        request = request.size(self.width.unwrap_or(width), self.height.unwrap_or(height));
+        if let Some(steps) = self.steps {
+            request = request.num_inference_steps(steps);
+        }
         if let Some(prompt) = &self.negative_prompt {
             request = request.negative_prompt(prompt);
         }
-        if let Some(scale) = self.guidance_scale {
-            request = request.guidance_scale(scale);
-        }
         if let Some(seed) = self.seed {
             request = request.seed(seed);
+        }
+        if !self.seeds.is_empty() {
+            request = request.seed_per_image(self.seeds.iter().copied());
+            let prompts = request.num_prompts().max(1);
+            ensure!(
+                self.seeds.len().is_multiple_of(prompts),
+                "{} seeds are not the same number for each of {prompts} prompts",
+                self.seeds.len()
+            );
+            request = request.images_per_prompt(self.seeds.len() / prompts);
+            only = None;
+        }
+        if let Some(images) = self.num_images {
+            request = request.images_per_prompt(images);
+            only = None;
         }
         if let Some(tile) = self.vae_tile {
             request = request.vae_tiling(VaeTiling::new(tile));
@@ -149,6 +264,29 @@ impl Arguments {
         if let Some(path) = &self.latents {
             request = request.latents(dump::read_latents(path)?);
         }
-        Ok(request)
+        if let Some(source) = source {
+            request = request.source_image(source);
+        }
+        request = self.sampling.apply(request).profile(self.profile);
+        Ok(RequestedImages { request, only })
+    }
+}
+
+/// A request and which of its pictures are wanted.
+#[derive(Debug, Clone)]
+pub struct RequestedImages {
+    /// What to generate.
+    pub request: GenerationRequest,
+    /// The one picture that is wanted; all when `None`.
+    pub only: Option<usize>,
+}
+
+impl RequestedImages {
+    /// How many pictures are written.
+    pub fn count(&self) -> usize {
+        match self.only {
+            Some(_) => 1,
+            None => self.request.num_images(),
+        }
     }
 }

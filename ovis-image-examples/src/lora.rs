@@ -1,6 +1,7 @@
 //! LoRAs from the command line.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -47,6 +48,12 @@ impl FromStr for LoraArgument {
             path: path.into(),
             scale,
         })
+    }
+}
+
+impl fmt::Display for LoraArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.path.display(), self.scale)
     }
 }
 

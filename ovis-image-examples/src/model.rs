@@ -55,6 +55,18 @@ pub enum Model {
 }
 
 impl ModelArguments {
+    /// Whether any of them was given.
+    pub fn is_given(&self) -> bool {
+        let parts = [
+            &self.model,
+            &self.transformer,
+            &self.vae,
+            &self.text_encoder,
+            &self.tokenizer,
+        ];
+        parts.into_iter().any(Option::is_some)
+    }
+
     /// Finds the files, and downloads what is not here; nothing is read yet.
     ///
     /// # Errors

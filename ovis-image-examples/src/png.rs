@@ -1,8 +1,16 @@
 //! Pictures with their settings inside.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use image::RgbImage;
 use ovis_image::pipeline::GenerationSettings;
+use ovis_image::{SamplerKind, SigmaSpacing};
+
+use crate::record::Record;
 
 /// Where other programs look for settings, in the form that AUTOMATIC1111's web UI began.
 pub const PARAMETERS_KEYWORD: &str = "parameters";
@@ -10,23 +18,10 @@ pub const PARAMETERS_KEYWORD: &str = "parameters";
 /// Where this program's settings are, as JSON.
 pub const SETTINGS_KEYWORD: &str = "ovis-image";
 
-/// What a picture's metadata says.
-#[derive(Debug, Clone, Copy)]
-pub struct Metadata<'a> {
-    /// The settings of the run.
-    pub settings: &'a GenerationSettings,
-    /// What the model is called.
-    pub model: &'a str,
-    /// Which picture of the run it is.
-    pub index: usize,
-    /// How many there are.
-    pub count: usize,
-}
-
-impl Metadata<'_> {
+impl Record {
     /// Prompt, negative prompt, and the settings in one line.
     pub fn parameters(&self) -> String {
-        let settings = self.settings;
+        let settings = &self.settings;
         let prompt_index = self.index / settings.images_per_prompt.max(1);
         let mut text = settings
             .prompts
@@ -43,15 +38,18 @@ impl Metadata<'_> {
 
         let mut fields = vec![
             ("Steps", settings.num_inference_steps.to_string()),
-            ("Sampler", "Euler".to_owned()),
-            ("Schedule type", settings.schedule.clone()),
+            ("Sampler", sampler_name(settings.sampler)),
+            ("Schedule type", schedule_name(settings)),
             ("CFG scale", settings.guidance_scale.to_string()),
         ];
         if let Some(seed) = settings.seeds.get(self.index) {
             fields.push(("Seed", seed.to_string()));
         }
         fields.push(("Size", format!("{}x{}", settings.width, settings.height)));
-        fields.push(("Model", self.model.to_owned()));
+        fields.push(("Model", self.model.clone()));
+        if let Some(source) = settings.source {
+            fields.push(("Denoising strength", source.strength.to_string()));
+        }
         if self.count > 1 {
             // The noise of a shared seed depends on the place in the batch.
             fields.push(("Batch size", self.count.to_string()));
@@ -73,14 +71,14 @@ impl Metadata<'_> {
 ///
 /// # Errors
 /// Those of the encoder.
-pub fn encode(image: &RgbImage, metadata: &Metadata<'_>) -> Result<Vec<u8>> {
+pub fn encode(image: &RgbImage, record: &Record) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
-    let settings = serde_json::to_string(metadata.settings)?;
+    let settings = serde_json::to_string(record)?;
     for (keyword, text) in [
-        (PARAMETERS_KEYWORD, metadata.parameters()),
+        (PARAMETERS_KEYWORD, record.parameters()),
         (SETTINGS_KEYWORD, settings),
     ] {
         // As Pillow chooses: the plain chunk, which more programs read, holds Latin-1 only.
@@ -94,6 +92,56 @@ pub fn encode(image: &RgbImage, metadata: &Metadata<'_>) -> Result<Vec<u8>> {
     writer.write_image_data(image.as_raw())?;
     writer.finish()?;
     Ok(bytes)
+}
+
+/// The texts of a PNG file by keyword.
+///
+/// # Errors
+/// One that names the file.
+pub fn texts(path: &Path) -> Result<BTreeMap<String, String>> {
+    let read = || -> Result<BTreeMap<String, String>> {
+        let file = BufReader::new(File::open(path)?);
+        let mut reader = png::Decoder::new_with_limits(file, LIMITS).read_info()?;
+        // Texts may stand after the pixels.
+        reader.finish()?;
+        let info = reader.info();
+        let mut texts = BTreeMap::new();
+        for chunk in &info.uncompressed_latin1_text {
+            texts.insert(chunk.keyword.clone(), chunk.text.clone());
+        }
+        for chunk in &info.compressed_latin1_text {
+            texts.insert(chunk.keyword.clone(), chunk.get_text()?);
+        }
+        for chunk in &info.utf8_text {
+            texts.insert(chunk.keyword.clone(), chunk.get_text()?);
+        }
+        Ok(texts)
+    };
+    read().with_context(|| format!("cannot read {} as a PNG", path.display()))
+}
+
+/// Larger texts are nobody's settings.
+const LIMITS: png::Limits = png::Limits { bytes: 64 << 20 };
+
+/// As AUTOMATIC1111's web UI writes it, where it has it.
+fn sampler_name(sampler: SamplerKind) -> String {
+    match sampler {
+        SamplerKind::Euler => "Euler".to_owned(),
+        SamplerKind::Heun => "Heun".to_owned(),
+        SamplerKind::DpmSolver2M => "DPM++ 2M".to_owned(),
+        SamplerKind::UniPc => "UniPC".to_owned(),
+        SamplerKind::Lcm => "LCM".to_owned(),
+        SamplerKind::EulerAncestral { eta: 1.0 } => "Euler a".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Bending, and spacing where it is not the plain one.
+fn schedule_name(settings: &GenerationSettings) -> String {
+    match settings.sigma_spacing {
+        SigmaSpacing::Linear => settings.schedule.clone(),
+        spacing => format!("{} {spacing}", settings.schedule),
+    }
 }
 
 /// A value that holds a separator stands in quotes.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ovis_image::pipeline::{GenerationSettings, MemoryEstimate, Timings};
+use ovis_image::pipeline::{
+    DenoisingProfile, GenerationSettings, MemoryEstimate, StepCacheReport, Timings,
+};
 use serde::Serialize;
 
 use crate::lora::AppliedLora;
@@ -20,6 +22,10 @@ pub struct Summary {
     pub seconds: Seconds,
     /// The LoRAs and what became of their modules.
     pub loras: Vec<AppliedLora>,
+    /// Where the steps' time went; `null` without `--profile`.
+    pub profile: Option<DenoisingProfile>,
+    /// What the step cache saved; `null` without one.
+    pub step_cache: Option<StepCacheReport>,
     /// What is expected to be on the device, in bytes.
     pub memory_estimate: MemoryEstimate,
     /// The most host memory that the process took; `null` where the system does not tell.
@@ -37,6 +43,8 @@ pub struct Seconds {
     pub load: f64,
     /// Prompts to embeddings.
     pub text_encoding: f64,
+    /// The picture to start from to latents.
+    pub image_encoding: f64,
     /// The sampling loop.
     pub denoising: f64,
     /// Latents to pixels.
@@ -51,6 +59,7 @@ impl Seconds {
         Self {
             load: load.as_secs_f64(),
             text_encoding: timings.text_encoding.as_secs_f64(),
+            image_encoding: timings.image_encoding.as_secs_f64(),
             denoising: timings.denoising.as_secs_f64(),
             vae_decoding: timings.vae_decoding.as_secs_f64(),
             total: total.as_secs_f64(),

@@ -10,14 +10,20 @@ use anyhow::Result;
 use burn::tensor::backend::Backend;
 use clap::Parser;
 use ovis_image::device::BackendVisitor;
-use ovis_image::pipeline::{GenerationSettings, MemoryEstimate, MemoryPlan, Timings};
-use ovis_image::{GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, OvisOps};
-use ovis_image_examples::arguments::Arguments;
+use ovis_image::pipeline::{
+    DenoisingProfile, GenerationSettings, MemoryEstimate, MemoryPlan, StepCacheReport, Timings,
+};
+use ovis_image::{GenerationOutput, LoraFile, OvisImagePipeline, OvisOps, Progress};
+use ovis_image_examples::arguments::{Arguments, RequestedImages};
 use ovis_image_examples::lora::AppliedLora;
 use ovis_image_examples::model::Model;
+use ovis_image_examples::preview::PreviewFile;
 use ovis_image_examples::progress::StepBar;
+use ovis_image_examples::record::Record;
 use ovis_image_examples::summary::{Seconds, Summary};
-use ovis_image_examples::{dump, error_chain, lora, memory, output_file, peak_memory, png, tiny};
+use ovis_image_examples::{
+    dump, error_chain, lora, memory, output_file, peak_memory, png, profile, tiny,
+};
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
@@ -29,7 +35,7 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
-    match run(&arguments) {
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("error: {}", error_chain::one_line(&error)));
@@ -38,20 +44,35 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+/// As many names are looked at before the work.
+const MOST_FILES: usize = 4096;
+
+fn run(arguments: Arguments) -> Result<()> {
     let start = Instant::now();
     start_log(arguments.verbose);
 
     // All that can be wrong is looked at before weights are read, which can take minutes.
-    for index in 0..arguments.num_images {
-        let path = output_file::numbered(&arguments.output, index, arguments.num_images);
-        output_file::check(&path, "png")?;
+    let record = arguments
+        .from_image
+        .as_deref()
+        .map(Record::read)
+        .transpose()?;
+    let arguments = match &record {
+        Some(record) => &arguments.filled_from(record)?,
+        None => &arguments,
+    };
+    let model = arguments.model.resolve()?;
+    let requested = arguments.request(&model, record.as_ref())?;
+    // An absurd number is refused by the request's own check.
+    let count = requested.count().min(MOST_FILES);
+    for path in [&arguments.output].into_iter().chain(&arguments.preview) {
+        for index in 0..count {
+            output_file::check(&output_file::numbered(path, index, count), "png")?;
+        }
     }
     if let Some(path) = &arguments.dump {
         output_file::check(path, "safetensors")?;
     }
-    let model = arguments.model.resolve()?;
-    let request = arguments.request(&model)?;
     let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
     let device = arguments.device.open()?;
     if matches!(model, Model::Tiny) {
@@ -62,7 +83,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let run = device.visit(Generate {
         arguments,
         model: &model,
-        request: &request,
+        requested: &requested,
         loras: &loras,
     })?;
     let summary = Summary {
@@ -71,6 +92,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         settings: run.settings,
         seconds: Seconds::new(run.load, &run.timings, start.elapsed()),
         loras: run.loras,
+        profile: run.profile,
+        step_cache: run.step_cache,
         memory_estimate: run.memory,
         peak_memory_bytes: peak_memory::peak_memory_bytes(),
         files: run.files,
@@ -94,7 +117,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 struct Generate<'a> {
     arguments: &'a Arguments,
     model: &'a Model,
-    request: &'a GenerationRequest,
+    requested: &'a RequestedImages,
     loras: &'a [LoraFile],
 }
 
@@ -105,6 +128,8 @@ struct Run {
     memory: MemoryEstimate,
     load: Duration,
     timings: Timings,
+    profile: Option<DenoisingProfile>,
+    step_cache: Option<StepCacheReport>,
     files: Vec<String>,
 }
 
@@ -117,7 +142,7 @@ impl BackendVisitor for Generate<'_> {
         let dtype = self.arguments.dtype;
         let dtype = dtype.unwrap_or_else(|| self.model.default_dtype::<B>(&device));
         let mut options = self.arguments.load_options(dtype);
-        let mut request = self.request.clone();
+        let mut request = self.requested.request.clone();
         let checkpoint = self.model.open()?;
         if let Some(limit) = self.arguments.max_memory {
             let loras: u64 = self.loras.iter().map(LoraFile::bytes).sum();
@@ -139,13 +164,34 @@ impl BackendVisitor for Generate<'_> {
         }
         let load = start.elapsed();
 
+        let preview = match &self.arguments.preview {
+            Some(path) => Some(PreviewFile::new(path, pipeline.preview_decoder()?)),
+            None => None,
+        };
+        let mut preview_error = None;
         let output = pipeline.generate_with(&request, |progress| {
             bar.show(&progress);
+            if let (Some(preview), Progress::Denoising(step)) = (&preview, &progress)
+                && let Err(error) = preview.write(step)
+            {
+                preview_error = Some(error);
+                return ControlFlow::Break(());
+            }
             ControlFlow::Continue(())
-        })?;
+        });
         drop(bar);
+        if let Some(error) = preview_error {
+            return Err(error.context("the preview"));
+        }
+        let output = output?;
+        if self.arguments.profile {
+            let (profile, cache) = (output.profile.as_ref(), output.step_cache.as_ref());
+            say(&profile::report(&output.timings, profile, cache));
+        }
         Ok(Run {
             files: self.save(&output)?,
+            profile: output.profile,
+            step_cache: output.step_cache,
             settings: output.settings,
             loras,
             memory,
@@ -157,17 +203,23 @@ impl BackendVisitor for Generate<'_> {
 
 impl Generate<'_> {
     fn save<B: Backend>(&self, output: &GenerationOutput<B>) -> Result<Vec<String>> {
+        let only = self.requested.only;
         let count = output.images.len();
         let mut files = Vec::with_capacity(count);
         for (index, generated) in output.images.iter().enumerate() {
-            let metadata = png::Metadata {
-                settings: &output.settings,
-                model: self.model.name(),
+            let record = Record {
+                settings: output.settings.clone(),
+                model: self.model.name().to_owned(),
                 index,
                 count,
+                inputs: self.arguments.inputs(),
             };
-            let path = output_file::numbered(&self.arguments.output, index, count);
-            output_file::write_whole(&path, &png::encode(&generated.image, &metadata)?)?;
+            let path = match only {
+                Some(only) if only != index => continue,
+                Some(_) => self.arguments.output.clone(),
+                None => output_file::numbered(&self.arguments.output, index, count),
+            };
+            output_file::write_whole(&path, &png::encode(&generated.image, &record)?)?;
             files.push(shown(&path));
         }
         if let Some(path) = &self.arguments.dump {

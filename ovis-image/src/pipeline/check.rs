@@ -192,11 +192,7 @@ impl Requirements {
 
 /// How many prompts and images, and whether there are seeds for them.
 fn batch(request: &GenerationRequest) -> Result<(usize, usize)> {
-    let prompts = match &request.prompt_embeds {
-        Some(embeds) => embeds.shape.first().copied().unwrap_or(0),
-        None => request.prompts.len(),
-    };
-    let images = prompts.saturating_mul(request.images_per_prompt);
+    let (prompts, images) = (request.num_prompts(), request.num_images());
     if images == 0 || images > MAX_IMAGES {
         let argument = if prompts == 0 {
             "prompts"

@@ -137,6 +137,12 @@ impl GenerationRequest {
         request
     }
 
+    /// Other prompts, everything else alike.
+    pub fn prompts(mut self, prompts: impl IntoIterator<Item = String>) -> Self {
+        self.prompts = prompts.into_iter().collect();
+        self
+    }
+
     /// What the image should not show; the empty text by default. Unused at a guidance of 1 and
     /// below.
     pub fn negative_prompt(mut self, prompt: impl Into<String>) -> Self {
@@ -261,6 +267,24 @@ impl GenerationRequest {
     pub fn latents(mut self, latents: TensorData) -> Self {
         self.latents = Some(latents);
         self
+    }
+
+    /// Width and height in pixels.
+    pub fn dimensions(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
+    /// How many prompts.
+    pub fn num_prompts(&self) -> usize {
+        match &self.prompt_embeds {
+            Some(embeds) => embeds.shape.first().copied().unwrap_or(0),
+            None => self.prompts.len(),
+        }
+    }
+
+    /// How many images will be made.
+    pub fn num_images(&self) -> usize {
+        self.num_prompts().saturating_mul(self.images_per_prompt)
     }
 
     /// Whether images are decoded in tiles.

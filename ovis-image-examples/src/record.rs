@@ -1,0 +1,104 @@
+//! How a picture was made, as it stands in the picture, to make it again.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ovis_image::GenerationRequest;
+use ovis_image::pipeline::GenerationSettings;
+use serde::{Deserialize, Serialize};
+
+use crate::png::{self, SETTINGS_KEYWORD};
+
+/// Settings and files of one picture.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// What the library was asked.
+    #[serde(flatten)]
+    pub settings: GenerationSettings,
+    /// What the model is called.
+    #[serde(default)]
+    pub model: String,
+    /// Which picture of the run it is.
+    #[serde(default)]
+    pub index: usize,
+    /// How many there were.
+    #[serde(default)]
+    pub count: usize,
+    /// What was read.
+    #[serde(default)]
+    pub inputs: Inputs,
+}
+
+/// The arguments that decide what a picture looks like and are not in the settings.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inputs {
+    /// `--model`.
+    pub model: Option<PathBuf>,
+    /// `--transformer`.
+    pub transformer: Option<PathBuf>,
+    /// `--vae`.
+    pub vae: Option<PathBuf>,
+    /// `--text-encoder`.
+    pub text_encoder: Option<PathBuf>,
+    /// `--tokenizer`.
+    pub tokenizer: Option<PathBuf>,
+    /// Each `--lora`.
+    pub loras: Vec<String>,
+    /// `--merge-loras`.
+    pub merge_loras: bool,
+    /// `--quantize`.
+    pub quantize: Option<String>,
+    /// `--protect-double-blocks`.
+    pub protect_double_blocks: bool,
+    /// `--init-image`.
+    pub init_image: Option<PathBuf>,
+    /// `--mask`.
+    pub mask: Option<PathBuf>,
+    /// `--latents`.
+    pub latents: Option<PathBuf>,
+}
+
+impl Record {
+    /// Reads it from a picture of this program.
+    ///
+    /// # Errors
+    /// For files that are no PNG or have no such text, with the path.
+    pub fn read(path: &Path) -> Result<Self> {
+        let texts = png::texts(path)?;
+        let Some(text) = texts.get(SETTINGS_KEYWORD) else {
+            bail!(
+                "{} does not say how it was made: it has no text `{SETTINGS_KEYWORD}`",
+                path.display()
+            );
+        };
+        serde_json::from_str(text)
+            .with_context(|| format!("the text `{SETTINGS_KEYWORD}` of {}", path.display()))
+    }
+
+    /// The picture's request, and which of its images it is.
+    ///
+    /// # Errors
+    /// Those of [`GenerationRequest::from_settings`].
+    pub fn request(&self) -> Result<(GenerationRequest, usize)> {
+        let mut settings = self.settings.clone();
+        // The noise of a shared seed was drawn for all pictures, one after another.
+        if settings.is_seed_shared && self.count > 1 {
+            return Ok((GenerationRequest::from_settings(&settings)?, self.index));
+        }
+        let prompt = self.index / settings.images_per_prompt.max(1);
+        let alone = |texts: &mut Vec<String>| {
+            if texts.len() > 1 && prompt < texts.len() {
+                texts.swap(0, prompt);
+                texts.truncate(1);
+            }
+        };
+        alone(&mut settings.prompts);
+        alone(&mut settings.negative_prompts);
+        settings.images_per_prompt = 1;
+        if let Some(seed) = settings.seeds.get(self.index).copied() {
+            settings.seeds = vec![seed];
+        }
+        Ok((GenerationRequest::from_settings(&settings)?, 0))
+    }
+}

@@ -1,0 +1,149 @@
+//! The arguments that say how noise becomes a picture.
+
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use ovis_image::sampling::guidance::SkipLayerGuidance;
+use ovis_image::{
+    GenerationRequest, GuidanceMethod, SamplerKind, Schedule, SigmaSpacing, StepCacheKind,
+};
+
+/// Sampler, sigmas, guidance and step cache; what is not given is left as the request has it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArguments {
+    /// How predictions move the latents: euler (the default), heun, dpmpp-2m, unipc, lcm,
+    /// euler-ancestral[:ETA]
+    #[arg(long, value_name = "NAME")]
+    pub sampler: Option<SamplerKind>,
+    /// Bending of the noise levels: checkpoint (the default), dynamic, unshifted, shift:N, mu:N,
+    /// comfyui, stable-diffusion.cpp
+    #[arg(long, value_name = "NAME")]
+    pub schedule: Option<Schedule>,
+    /// Spacing of the noise levels: linear (the default), karras, exponential, beta, simple
+    #[arg(long, value_name = "NAME")]
+    pub sigmas: Option<SigmaSpacing>,
+    /// How strongly the prompt is followed; at 1 and below guidance is off [default: 5]
+    #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
+    pub guidance_scale: Option<f32>,
+    /// How the two predictions become one: cfg (the default), zero-star[:STEPS],
+    /// apg[:ETA[:MOMENTUM[:NORM]]]
+    #[arg(long, value_name = "NAME")]
+    pub guidance: Option<GuidanceMethod>,
+    /// Guide in a part of the steps only, for example 0.1..0.8: the others take half as long
+    #[arg(long, value_name = "START..STOP")]
+    pub guidance_interval: Option<Interval>,
+    /// Lead away from what the model predicts without these blocks, for example double:3,single:12
+    #[arg(long, value_name = "BLOCKS")]
+    pub skip_layers: Option<Blocks>,
+    /// With --skip-layers: how far [default: 2.8]
+    #[arg(long, value_name = "SCALE", requires = "skip_layers")]
+    pub skip_layers_scale: Option<f32>,
+    /// With --skip-layers: in which steps [default: 0.01..0.2]
+    #[arg(long, value_name = "START..STOP", requires = "skip_layers")]
+    pub skip_layers_interval: Option<Interval>,
+    /// Leave out most of the transformer where little changes: first-block:THRESHOLD, tea:THRESHOLD,
+    /// taylor:INTERVAL[:ORDER[:WARMUP]]
+    #[arg(long, value_name = "NAME")]
+    pub step_cache: Option<StepCacheKind>,
+}
+
+/// `START..STOP`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval(pub f64, pub f64);
+
+/// Blocks by kind and number.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Blocks {
+    /// Double blocks.
+    pub double: Vec<usize>,
+    /// Single blocks.
+    pub single: Vec<usize>,
+}
+
+impl SamplingArguments {
+    /// The request with what was given.
+    pub fn apply(&self, mut request: GenerationRequest) -> GenerationRequest {
+        if let Some(sampler) = self.sampler {
+            request = request.sampler(sampler);
+        }
+        if let Some(schedule) = self.schedule {
+            request = request.schedule(schedule);
+        }
+        if let Some(spacing) = self.sigmas {
+            request = request.sigma_spacing(spacing);
+        }
+        if let Some(scale) = self.guidance_scale {
+            request = request.guidance_scale(scale);
+        }
+        if let Some(method) = self.guidance {
+            request = request.guidance_method(method);
+        }
+        if let Some(Interval(start, stop)) = self.guidance_interval {
+            request = request.guidance_interval(start, stop);
+        }
+        if let Some(Blocks { double, single }) = self.skip_layers.clone() {
+            let mut skip_layers = SkipLayerGuidance::new(double, single);
+            if let Some(scale) = self.skip_layers_scale {
+                skip_layers = skip_layers.scale(scale);
+            }
+            if let Some(Interval(start, stop)) = self.skip_layers_interval {
+                skip_layers = skip_layers.interval(start, stop);
+            }
+            request = request.skip_layers(skip_layers);
+        }
+        if let Some(cache) = self.step_cache {
+            request = request.step_cache(cache);
+        }
+        request
+    }
+}
+
+impl FromStr for Interval {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bounds = text.split_once("..").and_then(|(start, stop)| {
+            Some(Self(start.trim().parse().ok()?, stop.trim().parse().ok()?))
+        });
+        bounds.with_context(|| format!("`{text}` is not START..STOP"))
+    }
+}
+
+impl FromStr for Blocks {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut blocks = Self::default();
+        for name in text.split(',') {
+            let (kind, index) = name.trim().split_once(':').unwrap_or_default();
+            let list = match kind {
+                "double" => &mut blocks.double,
+                "single" => &mut blocks.single,
+                _ => bail!("`{name}` is neither double:N nor single:N"),
+            };
+            let index = index.parse();
+            list.push(index.with_context(|| format!("`{name}` names no block"))?);
+        }
+        Ok(blocks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_and_blocks_are_read() {
+        assert_eq!("0.1..0.8".parse::<Interval>().unwrap(), Interval(0.1, 0.8));
+        let blocks = "double:1,single:12, single:3".parse::<Blocks>().unwrap();
+        assert_eq!((blocks.double, blocks.single), (vec![1], vec![12, 3]));
+        for bad in ["", "0.1", "a..b", ".."] {
+            assert!(bad.parse::<Interval>().is_err(), "{bad}");
+        }
+        for bad in ["", "1", "double:", "triple:1", "single:-1", "double:1,"] {
+            assert!(bad.parse::<Blocks>().is_err(), "{bad}");
+        }
+    }
+}

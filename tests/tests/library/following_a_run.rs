@@ -1,0 +1,159 @@
+//! Progress, previews, cancelling, and making an image again.
+
+use std::ops::ControlFlow;
+
+use image::imageops::{self, FilterType};
+use image::{Rgb, RgbImage};
+use ovis_image::pipeline::GenerationSettings;
+use ovis_image::sampling::guidance::SkipLayerGuidance;
+use ovis_image::vae::VaeTiling;
+use ovis_image::{
+    GenerationRequest, GuidanceMethod, OvisImageError, Progress, SamplerKind, Schedule,
+    SigmaSpacing, StepCacheKind,
+};
+
+use crate::support::{pipeline, request};
+
+#[test]
+fn a_preview_is_nearer_to_the_picture_than_its_mean_colour() {
+    let pipeline = pipeline();
+    let decoder = pipeline.preview_decoder().unwrap();
+    // Nothing like the pictures that the map was fitted to.
+    let picture = RgbImage::from_fn(128, 128, |x, y| {
+        Rgb([x as u8 * 2, y as u8 * 2, (x + y) as u8])
+    });
+    let latents = pipeline.encode_image(&picture).unwrap();
+    let [_, _, height, width] = latents.dims();
+    let preview = decoder.pictures(latents).unwrap().remove(0);
+    assert_eq!(preview.dimensions(), (width as u32, height as u32));
+    let small = imageops::resize(&picture, width as u32, height as u32, FilterType::Triangle);
+    let error = |of: &dyn Fn(usize) -> f32| {
+        let values = small.as_raw().iter().enumerate();
+        values
+            .map(|(at, value)| (of(at) - f32::from(*value)).powi(2))
+            .sum::<f32>()
+    };
+    let count = small.as_raw().len() / 3;
+    let mean = |at: usize| {
+        let colour = small.pixels().map(|pixel| f32::from(pixel[at % 3]));
+        colour.sum::<f32>() / count as f32
+    };
+    let by_preview = error(&|at| f32::from(preview.as_raw()[at]));
+    let by_mean = error(&mean);
+    // The VAE is random, and little of what it keeps is linear in the colours.
+    assert!(by_preview < 0.95 * by_mean, "{by_preview} and {by_mean}");
+}
+
+#[test]
+fn each_step_has_a_preview_of_each_image_and_an_estimate_of_the_time_left() {
+    let pipeline = pipeline();
+    let decoder = pipeline.preview_decoder().unwrap();
+    let request = request().size(32, 16).images_per_prompt(2);
+    for step in pipeline.denoiser(&request).unwrap() {
+        let pictures = step.preview(&decoder).unwrap();
+        assert_eq!(pictures.len(), 2);
+        assert_eq!(pictures[0].width(), 2 * pictures[0].height());
+        assert_eq!(step.remaining().is_zero(), step.completed == step.total);
+    }
+}
+
+#[test]
+fn latents_of_another_model_have_no_preview() {
+    let decoder = pipeline().preview_decoder().unwrap();
+    let latents =
+        burn::tensor::Tensor::<burn_flex::Flex, 4>::zeros([1, 3, 2, 2], &burn_flex::FlexDevice);
+    let error = decoder.pictures(latents).unwrap_err();
+    assert!(
+        matches!(error, OvisImageError::ShapeMismatch { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_cancelled_run_leaves_the_pipeline_as_it_was() {
+    let pipeline = pipeline();
+    let request = request()
+        .num_inference_steps(4)
+        .guidance_scale(3.0)
+        .sampler(SamplerKind::DpmSolver2M)
+        .step_cache(StepCacheKind::FirstBlock { threshold: 0.1 });
+    let before = pipeline.generate(&request).unwrap();
+    let cancelled = pipeline.generate_with(&request, |progress| match progress {
+        Progress::Denoising(step) if step.completed == 2 => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    assert!(matches!(
+        cancelled,
+        Err(OvisImageError::Cancelled {
+            completed_steps: 2,
+            total_steps: 4
+        })
+    ));
+    let after = pipeline.generate(&request).unwrap();
+    assert_eq!(before.images[0].image, after.images[0].image);
+}
+
+#[test]
+fn a_profile_adds_up_to_the_denoising() {
+    let plain = request().num_inference_steps(3).guidance_scale(3.0);
+    let output = pipeline().generate(&plain.clone().profile(true)).unwrap();
+    let profile = output.profile.unwrap();
+    let parts = [
+        profile.modulation,
+        profile.embedding,
+        profile.double_blocks,
+        profile.single_blocks,
+        profile.final_layer,
+        profile.guidance,
+        profile.sampler,
+    ];
+    assert!(parts.iter().all(|part| !part.is_zero()), "{profile:?}");
+    assert!(parts.iter().sum::<std::time::Duration>() <= output.timings.denoising);
+    assert_eq!(profile.forwards, 6);
+    let unmeasured = pipeline().generate(&plain).unwrap();
+    assert!(unmeasured.profile.is_none());
+    assert_eq!(unmeasured.images[0].image, output.images[0].image);
+}
+
+fn requests() -> Vec<GenerationRequest> {
+    let base = || request().num_inference_steps(4).guidance_scale(3.0);
+    vec![
+        base(),
+        base()
+            .negative_prompt("blurry")
+            .seed(9)
+            .images_per_prompt(2),
+        base()
+            .prompts(["a".to_owned(), "b".to_owned()])
+            .negative_prompts(["c".to_owned(), "d".to_owned()])
+            .seed_per_image([u64::MAX, 8]),
+        base()
+            .sampler(SamplerKind::EulerAncestral { eta: 0.3 })
+            .schedule(Schedule::FixedShift(2.5))
+            .sigma_spacing(SigmaSpacing::Karras),
+        base()
+            .guidance_method(GuidanceMethod::APG)
+            .guidance_interval(0.25, 0.9)
+            .skip_layers(SkipLayerGuidance::new([1], [0]).interval(0.0, 0.7)),
+        base().step_cache(StepCacheKind::Tea { threshold: 0.3 }),
+        base().sigmas([0.9, 0.5, 0.2]).schedule(Schedule::Unshifted),
+        base().size(64, 64).vae_tiling(VaeTiling::new(32)),
+        base().guidance_scale(1.0),
+    ]
+}
+
+#[test]
+fn settings_read_back_from_json_make_the_image_again() {
+    for request in requests() {
+        let output = pipeline().generate(&request).unwrap();
+        let json = serde_json::to_string(&output.settings).unwrap();
+        let settings: GenerationSettings = serde_json::from_str(&json).unwrap();
+        assert_eq!(settings, output.settings);
+        let again = GenerationRequest::from_settings(&settings).unwrap();
+        let again = pipeline().generate(&again).unwrap();
+        assert_eq!(again.settings, output.settings);
+        for (image, expected) in again.images.iter().zip(&output.images) {
+            assert_eq!(image.image, expected.image, "{json}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Step caches in the pipeline: what is left out, and that nothing is when it need not be.
+
+use ovis_image::sampling::guidance::SkipLayerGuidance;
+use ovis_image::{GenerationRequest, OvisImageError, StepCacheKind};
+
+use crate::support::{pipeline, request, values};
+
+fn guided() -> GenerationRequest {
+    request().num_inference_steps(10).guidance_scale(4.0)
+}
+
+/// The final latents, predictions computed and predictions skipped.
+fn run(request: GenerationRequest) -> (Vec<f32>, usize, usize) {
+    let output = pipeline().generate(&request).unwrap();
+    let report = output.step_cache.unwrap();
+    (values(output.latents), report.computed, report.skipped)
+}
+
+fn taylor(interval: usize, order: usize, warmup: usize) -> StepCacheKind {
+    StepCacheKind::Taylor {
+        interval,
+        order,
+        warmup,
+    }
+}
+
+#[test]
+fn a_cache_that_may_skip_nothing_gives_the_same_bits() {
+    let plain = pipeline().generate(&guided()).unwrap();
+    assert!(plain.step_cache.is_none());
+    let plain = values(plain.latents);
+    for cache in [
+        StepCacheKind::FirstBlock { threshold: 0.0 },
+        StepCacheKind::Tea { threshold: 0.0 },
+        taylor(1, 1, 0),
+    ] {
+        assert_eq!(
+            run(guided().step_cache(cache)),
+            (plain.clone(), 20, 0),
+            "{cache}"
+        );
+    }
+}
+
+#[test]
+fn each_branch_of_guidance_has_its_own_state() {
+    // Everything is near enough: each branch computes its first step, TeaCache its last as well.
+    for (cache, of_each) in [
+        (StepCacheKind::FirstBlock { threshold: 1e9 }, 1),
+        (StepCacheKind::Tea { threshold: 1e9 }, 2),
+        (taylor(100, 1, 1), 2),
+    ] {
+        let (_, computed, skipped) = run(guided().step_cache(cache));
+        assert_eq!(
+            (computed, skipped),
+            (2 * of_each, 20 - 2 * of_each),
+            "{cache}"
+        );
+        let unguided = guided().guidance_scale(1.0).step_cache(cache);
+        let (_, computed, skipped) = run(unguided);
+        assert_eq!((computed, skipped), (of_each, 10 - of_each), "{cache}");
+    }
+    let skip = SkipLayerGuidance::new([1], []).interval(0.0, 1.0);
+    let cache = StepCacheKind::FirstBlock { threshold: 1e9 };
+    let (_, computed, _) = run(guided().skip_layers(skip).step_cache(cache));
+    assert_eq!(computed, 3);
+}
+
+#[test]
+fn a_higher_threshold_skips_no_less() {
+    let skipped = |cache| run(guided().step_cache(cache)).2;
+    for of in [
+        |threshold| StepCacheKind::FirstBlock { threshold },
+        |threshold| StepCacheKind::Tea { threshold },
+    ] {
+        let counts: Vec<usize> = [0.0, 0.01, 0.1, 0.5, 10.0].map(|at| skipped(of(at))).into();
+        assert!(counts.is_sorted(), "{counts:?}");
+        assert!(counts[0] < counts[4], "{counts:?}");
+    }
+}
+
+#[test]
+fn forecasts_of_more_steps_are_further_from_the_image() {
+    let plain = values(pipeline().generate(&guided()).unwrap().latents);
+    let distance = |cache| {
+        let latents = run(guided().step_cache(cache)).0;
+        let squares = latents.iter().zip(&plain).map(|(a, b)| (a - b).powi(2));
+        squares.sum::<f32>()
+    };
+    assert!(distance(taylor(2, 1, 3)) > 0.0);
+    assert!(distance(taylor(2, 1, 3)) < distance(taylor(7, 1, 3)));
+}
+
+#[test]
+fn a_cache_serves_streamed_blocks_and_guidance_of_any_kind() {
+    use burn_flex::{Flex, FlexDevice};
+    use ovis_image::{LoadOptions, OvisImagePipeline};
+    let options = LoadOptions::new().streamed_blocks(100);
+    let folder = crate::support::base_model();
+    let streamed =
+        OvisImagePipeline::<Flex>::from_pretrained(folder, options, &FlexDevice).unwrap();
+    let request = guided().step_cache(StepCacheKind::FirstBlock { threshold: 0.05 });
+    let here = pipeline().generate(&request).unwrap();
+    let there = streamed.generate(&request).unwrap();
+    assert_eq!(here.step_cache, there.step_cache);
+    assert_eq!(values(here.latents), values(there.latents));
+}
+
+#[test]
+fn numbers_that_make_no_cache_are_refused_before_the_work() {
+    for cache in [
+        StepCacheKind::FirstBlock { threshold: -1.0 },
+        StepCacheKind::Tea {
+            threshold: f32::NAN,
+        },
+        taylor(0, 1, 1),
+        taylor(2, 99, 1),
+    ] {
+        let error = pipeline()
+            .generate(&guided().step_cache(cache))
+            .unwrap_err();
+        assert!(
+            matches!(
+                error,
+                OvisImageError::InvalidArgument {
+                    argument: "step_cache",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+}
