@@ -10,6 +10,7 @@ use ovis_image::vae::VaeTiling;
 use ovis_image::{GenerationRequest, LoadOptions, Quantisation, Residency, WeightDtype};
 
 use crate::dump;
+use crate::grid::GridAxis;
 use crate::lora::LoraArgument;
 use crate::model::{Model, ModelArguments};
 use crate::record::{Inputs, Record};
@@ -44,6 +45,10 @@ pub struct Arguments {
     /// Pictures of each prompt, made at once: image-0.png, image-1.png, … [default: 1]
     #[arg(long, value_name = "COUNT")]
     pub num_images: Option<usize>,
+    /// Pictures side by side in one file with captions, for example seed=1,2,3; a second one goes down:
+    /// seed, guidance-scale, steps, sampler, schedule, sigmas, guidance, step-cache, prompt
+    #[arg(long, value_name = "SETTING=VALUES", conflicts_with_all = ["num_images", "seeds", "dump", "preview", "from_image"])]
+    pub grid: Vec<GridAxis>,
     /// Make a picture of this program again; other arguments change what they say
     #[arg(long, value_name = "FILE.png")]
     pub from_image: Option<PathBuf>,

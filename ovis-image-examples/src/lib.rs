@@ -4,12 +4,14 @@
 pub mod arguments;
 pub mod dump;
 pub mod error_chain;
+pub mod grid;
 pub mod hub;
 pub mod lora;
 pub mod memory;
 pub mod model;
 pub mod output_file;
 pub mod peak_memory;
+pub mod plot;
 pub mod png;
 pub mod preview;
 pub mod profile;

@@ -67,25 +67,40 @@ impl Record {
     }
 }
 
-/// The bytes of a PNG file.
+/// The bytes of a PNG file that says how it was made.
 ///
 /// # Errors
 /// Those of the encoder.
 pub fn encode(image: &RgbImage, record: &Record) -> Result<Vec<u8>> {
+    let settings = serde_json::to_string(record)?;
+    encode_with(
+        image,
+        &[
+            (PARAMETERS_KEYWORD, record.parameters()),
+            (SETTINGS_KEYWORD, settings),
+        ],
+    )
+}
+
+/// The bytes of a PNG file that was not made by one run.
+///
+/// # Errors
+/// Those of the encoder.
+pub fn encode_without_record(image: &RgbImage) -> Result<Vec<u8>> {
+    encode_with(image, &[])
+}
+
+fn encode_with(image: &RgbImage, texts: &[(&str, String)]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
-    let settings = serde_json::to_string(record)?;
-    for (keyword, text) in [
-        (PARAMETERS_KEYWORD, record.parameters()),
-        (SETTINGS_KEYWORD, settings),
-    ] {
+    for (keyword, text) in texts {
         // As Pillow chooses: the plain chunk, which more programs read, holds Latin-1 only.
         if text.chars().all(|c| u32::from(c) < 0x100) {
-            encoder.add_text_chunk(keyword.to_owned(), text)?;
+            encoder.add_text_chunk((*keyword).to_owned(), text.clone())?;
         } else {
-            encoder.add_itxt_chunk(keyword.to_owned(), text)?;
+            encoder.add_itxt_chunk((*keyword).to_owned(), text.clone())?;
         }
     }
     let mut writer = encoder.write_header()?;

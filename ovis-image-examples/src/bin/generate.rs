@@ -13,14 +13,17 @@ use ovis_image::device::BackendVisitor;
 use ovis_image::pipeline::{
     DenoisingProfile, GenerationSettings, MemoryEstimate, MemoryPlan, StepCacheReport, Timings,
 };
-use ovis_image::{GenerationOutput, LoraFile, OvisImagePipeline, OvisOps, Progress};
+use ovis_image::{
+    GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, OvisOps, Progress,
+};
 use ovis_image_examples::arguments::{Arguments, RequestedImages};
+use ovis_image_examples::grid::{self, GridRequests};
 use ovis_image_examples::lora::AppliedLora;
 use ovis_image_examples::model::Model;
 use ovis_image_examples::preview::PreviewFile;
 use ovis_image_examples::progress::StepBar;
 use ovis_image_examples::record::Record;
-use ovis_image_examples::summary::{Seconds, Summary};
+use ovis_image_examples::summary::{self, Seconds, Summary};
 use ovis_image_examples::{
     dump, error_chain, lora, memory, output_file, peak_memory, png, profile, tiny,
 };
@@ -52,6 +55,12 @@ fn run(arguments: Arguments) -> Result<()> {
     start_log(arguments.verbose);
 
     // All that can be wrong is looked at before weights are read, which can take minutes.
+    for path in [&arguments.output].into_iter().chain(&arguments.preview) {
+        output_file::check(path, "png")?;
+    }
+    if let Some(path) = &arguments.dump {
+        output_file::check(path, "safetensors")?;
+    }
     let record = arguments
         .from_image
         .as_deref()
@@ -70,8 +79,8 @@ fn run(arguments: Arguments) -> Result<()> {
             output_file::check(&output_file::numbered(path, index, count), "png")?;
         }
     }
-    if let Some(path) = &arguments.dump {
-        output_file::check(path, "safetensors")?;
+    if !arguments.grid.is_empty() {
+        GridRequests::new(&requested.request, &arguments.grid)?;
     }
     let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
     let device = arguments.device.open()?;
@@ -123,7 +132,8 @@ struct Generate<'a> {
 
 /// What is left of the work without the backend's tensors.
 struct Run {
-    settings: GenerationSettings,
+    /// Of the last picture, where there is a grid; of all, where not.
+    settings: Option<GenerationSettings>,
     loras: Vec<AppliedLora>,
     memory: MemoryEstimate,
     load: Duration,
@@ -151,7 +161,17 @@ impl BackendVisitor for Generate<'_> {
             say(&memory::report(&plan));
             (options, request) = (plan.options, plan.request);
         }
-        request.check(&checkpoint, &options)?;
+        let grid = match &self.arguments.grid[..] {
+            [] => None,
+            axes => Some(GridRequests::new(&request, axes)?),
+        };
+        let requests = match &grid {
+            Some(grid) => &grid.requests[..],
+            None => std::slice::from_ref(&request),
+        };
+        for request in requests {
+            request.check(&checkpoint, &options)?;
+        }
         let memory = MemoryEstimate::new::<B>(&checkpoint, &options, &request, &device)?;
         let mut pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &device)?;
         drop(checkpoint);
@@ -168,10 +188,54 @@ impl BackendVisitor for Generate<'_> {
             Some(path) => Some(PreviewFile::new(path, pipeline.preview_decoder()?)),
             None => None,
         };
+        let mut run = Run {
+            settings: None,
+            loras,
+            memory,
+            load,
+            timings: Timings::default(),
+            profile: None,
+            step_cache: None,
+            files: Vec::new(),
+        };
+        let mut cells = Vec::new();
+        for request in requests {
+            let output = self.generate(&pipeline, request, &bar, preview.as_ref())?;
+            summary::add(&mut run.timings, &output.timings);
+            (run.profile, run.step_cache) = (output.profile, output.step_cache);
+            match &grid {
+                Some(_) => cells.extend(output.images.into_iter().map(|image| image.image)),
+                None => run.files = self.save(&output)?,
+            }
+            run.settings = Some(output.settings);
+        }
+        drop(bar);
+        if let Some(grid) = &grid {
+            let sheet = grid::render(&grid.rows, &grid.columns, &cells)?;
+            let path = &self.arguments.output;
+            output_file::write_whole(path, &png::encode_without_record(&sheet)?)?;
+            run.files.push(shown(path));
+        }
+        if self.arguments.profile {
+            let (profile, cache) = (run.profile.as_ref(), run.step_cache.as_ref());
+            say(&profile::report(&run.timings, profile, cache));
+        }
+        Ok(run)
+    }
+}
+
+impl Generate<'_> {
+    fn generate<B: OvisOps>(
+        &self,
+        pipeline: &OvisImagePipeline<B>,
+        request: &GenerationRequest,
+        bar: &StepBar,
+        preview: Option<&PreviewFile>,
+    ) -> Result<GenerationOutput<B>> {
         let mut preview_error = None;
-        let output = pipeline.generate_with(&request, |progress| {
+        let output = pipeline.generate_with(request, |progress| {
             bar.show(&progress);
-            if let (Some(preview), Progress::Denoising(step)) = (&preview, &progress)
+            if let (Some(preview), Progress::Denoising(step)) = (preview, &progress)
                 && let Err(error) = preview.write(step)
             {
                 preview_error = Some(error);
@@ -179,29 +243,12 @@ impl BackendVisitor for Generate<'_> {
             }
             ControlFlow::Continue(())
         });
-        drop(bar);
-        if let Some(error) = preview_error {
-            return Err(error.context("the preview"));
+        match preview_error {
+            Some(error) => Err(error.context("the preview")),
+            None => Ok(output?),
         }
-        let output = output?;
-        if self.arguments.profile {
-            let (profile, cache) = (output.profile.as_ref(), output.step_cache.as_ref());
-            say(&profile::report(&output.timings, profile, cache));
-        }
-        Ok(Run {
-            files: self.save(&output)?,
-            profile: output.profile,
-            step_cache: output.step_cache,
-            settings: output.settings,
-            loras,
-            memory,
-            load,
-            timings: output.timings,
-        })
     }
-}
 
-impl Generate<'_> {
     fn save<B: Backend>(&self, output: &GenerationOutput<B>) -> Result<Vec<String>> {
         let only = self.requested.only;
         let count = output.images.len();

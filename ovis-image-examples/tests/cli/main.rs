@@ -9,6 +9,7 @@
 )]
 
 mod checkpoints;
+mod generating;
 mod loras;
 
 use std::collections::HashMap;

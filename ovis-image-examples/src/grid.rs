@@ -1,0 +1,396 @@
+//! Pictures side by side with captions: one setting across, another down.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+use embedded_graphics::mono_font::{MonoFont, MonoTextStyle, iso_8859_1};
+use embedded_graphics::pixelcolor::Gray8;
+use embedded_graphics::prelude::*;
+use embedded_graphics::text::{Baseline, Text};
+use image::{GrayImage, Luma, Rgb, RgbImage, imageops};
+use ovis_image::GenerationRequest;
+
+/// A setting and the values that it takes in turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GridAxis {
+    /// Which.
+    pub setting: GridSetting,
+    /// Its values as they were written.
+    pub values: Vec<String>,
+}
+
+/// A setting that pictures can be compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GridSetting {
+    /// `--seed`.
+    Seed,
+    /// `--guidance-scale`.
+    GuidanceScale,
+    /// `--steps`.
+    Steps,
+    /// `--sampler`.
+    Sampler,
+    /// `--schedule`.
+    Schedule,
+    /// `--sigmas`.
+    Sigmas,
+    /// `--guidance`.
+    Guidance,
+    /// `--step-cache`; `none` is one.
+    StepCache,
+    /// `--prompt`; it cannot hold commas.
+    Prompt,
+}
+
+const SETTINGS: [(&str, GridSetting); 9] = [
+    ("seed", GridSetting::Seed),
+    ("guidance-scale", GridSetting::GuidanceScale),
+    ("steps", GridSetting::Steps),
+    ("sampler", GridSetting::Sampler),
+    ("schedule", GridSetting::Schedule),
+    ("sigmas", GridSetting::Sigmas),
+    ("guidance", GridSetting::Guidance),
+    ("step-cache", GridSetting::StepCache),
+    ("prompt", GridSetting::Prompt),
+];
+const MOST_VALUES: usize = 64;
+
+impl GridSetting {
+    /// The request with this setting at a value.
+    ///
+    /// # Errors
+    /// For what is no value of it.
+    pub fn apply(self, request: GenerationRequest, value: &str) -> Result<GenerationRequest> {
+        let number = || format!("`{value}` is no {self}");
+        Ok(match self {
+            Self::Seed => request.seed(value.parse().with_context(number)?),
+            Self::GuidanceScale => request.guidance_scale(value.parse().with_context(number)?),
+            Self::Steps => request.num_inference_steps(value.parse().with_context(number)?),
+            Self::Sampler => request.sampler(value.parse()?),
+            Self::Schedule => request.schedule(value.parse()?),
+            Self::Sigmas => request.sigma_spacing(value.parse()?),
+            Self::Guidance => request.guidance_method(value.parse()?),
+            Self::StepCache if value == "none" => request,
+            Self::StepCache => request.step_cache(value.parse()?),
+            Self::Prompt => request.prompts([value.to_owned()]),
+        })
+    }
+}
+
+impl GridAxis {
+    /// What stands beside a value's pictures.
+    pub fn caption(&self, value: &str) -> String {
+        match self.setting {
+            GridSetting::Prompt => value.to_owned(),
+            setting => format!("{setting} {value}"),
+        }
+    }
+
+    fn captions(&self) -> Vec<String> {
+        self.values
+            .iter()
+            .map(|value| self.caption(value))
+            .collect()
+    }
+}
+
+/// The requests of a grid, row by row, and its captions.
+#[derive(Debug, Clone)]
+pub struct GridRequests {
+    /// One for each picture.
+    pub requests: Vec<GenerationRequest>,
+    /// Left of the rows; one empty caption if there is one axis.
+    pub rows: Vec<String>,
+    /// Above the columns.
+    pub columns: Vec<String>,
+}
+
+impl GridRequests {
+    /// Of a request with one axis (across) or two (across, down).
+    ///
+    /// # Errors
+    /// For another number of axes, for values that their setting does not have, and for a request of
+    /// several pictures.
+    pub fn new(base: &GenerationRequest, axes: &[GridAxis]) -> Result<Self> {
+        let (across, down) = match axes {
+            [across] => (across, None),
+            [across, down] => (across, Some(down)),
+            _ => bail!("a grid has one or two settings, not {}", axes.len()),
+        };
+        ensure!(
+            down.is_none_or(|down| down.setting != across.setting),
+            "both settings of the grid are {}",
+            across.setting
+        );
+        ensure!(
+            base.num_images() == 1,
+            "a grid has one picture for each value: leave --num-images and --seeds out"
+        );
+        let mut requests = Vec::new();
+        for row in down.map_or(vec![None], |down| down.values.iter().map(Some).collect()) {
+            for value in &across.values {
+                let mut request = across.setting.apply(base.clone(), value)?;
+                if let (Some(down), Some(value)) = (down, row) {
+                    request = down.setting.apply(request, value)?;
+                }
+                requests.push(request);
+            }
+        }
+        Ok(Self {
+            requests,
+            rows: down.map_or(vec![String::new()], GridAxis::captions),
+            columns: across.captions(),
+        })
+    }
+}
+
+impl FromStr for GridAxis {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, values) = text.split_once('=').unwrap_or((text, ""));
+        let Some((_, setting)) = SETTINGS.iter().find(|(known, _)| *known == name) else {
+            let names = SETTINGS.map(|(name, _)| name).join(", ");
+            bail!("`{name}` is not one of {names}");
+        };
+        let values: Vec<String> = values
+            .split(',')
+            .map(|value| value.trim().to_owned())
+            .collect();
+        ensure!(
+            values.iter().all(|value| !value.is_empty()) && values.len() <= MOST_VALUES,
+            "`{text}` is not {name}=VALUE,VALUE,… with 1 to {MOST_VALUES} values"
+        );
+        Ok(Self {
+            setting: *setting,
+            values,
+        })
+    }
+}
+
+impl fmt::Display for GridSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = SETTINGS.iter().find(|(_, setting)| setting == self);
+        f.write_str(name.map_or("", |(name, _)| name))
+    }
+}
+
+const FONT: MonoFont<'_> = iso_8859_1::FONT_7X13;
+const BACKGROUND: Rgb<u8> = Rgb([255; 3]);
+/// Around pictures and captions, in the font's pixels.
+const MARGIN: u32 = 4;
+/// The captions' pixels for each of the font's: larger for larger pictures.
+const PICTURE_FOR_SCALE_1: u32 = 384;
+
+/// Pictures of one size, row by row, with captions above the columns and, where a row has one, left of it.
+///
+/// # Errors
+/// When there are not as many pictures as rows times columns, or they differ in size.
+pub fn render(rows: &[String], columns: &[String], cells: &[RgbImage]) -> Result<RgbImage> {
+    let Some(first) = cells.first() else {
+        bail!("a grid of no pictures");
+    };
+    let (width, height) = first.dimensions();
+    ensure!(
+        cells.len() == rows.len() * columns.len(),
+        "{} pictures for {} rows and {} columns",
+        cells.len(),
+        rows.len(),
+        columns.len()
+    );
+    ensure!(
+        cells
+            .iter()
+            .all(|cell| cell.dimensions() == (width, height)),
+        "the grid's pictures are not all of one size"
+    );
+    let scale = (width.min(height) / PICTURE_FOR_SCALE_1).max(1);
+    let margin = MARGIN * scale;
+    let line = FONT.character_size.height * scale;
+    let captions = rows.iter().map(|row| text_width(row) * scale);
+    let left = match captions.max().unwrap_or(0).min(width) {
+        0 => margin,
+        captions => captions + 2 * margin,
+    };
+    let top = line + 2 * margin;
+    let (across, down) = (width + margin, height + margin);
+    let mut sheet = RgbImage::from_pixel(
+        left + columns.len() as u32 * across,
+        top + rows.len() as u32 * down,
+        BACKGROUND,
+    );
+    for (index, cell) in cells.iter().enumerate() {
+        let (row, column) = (index / columns.len(), index % columns.len());
+        let x = left + column as u32 * across;
+        let y = top + row as u32 * down;
+        imageops::replace(&mut sheet, cell, x.into(), y.into());
+    }
+    for (column, caption) in columns.iter().enumerate() {
+        let x = left + column as u32 * across;
+        write(&mut sheet, caption, [x, margin], width, scale);
+    }
+    for (row, caption) in rows.iter().enumerate() {
+        let y = top + row as u32 * down + (height.saturating_sub(line)) / 2;
+        write(
+            &mut sheet,
+            caption,
+            [margin, y],
+            left.saturating_sub(2 * margin),
+            scale,
+        );
+    }
+    Ok(sheet)
+}
+
+fn text_width(text: &str) -> u32 {
+    let advance = FONT.character_size.width + FONT.character_spacing;
+    advance * text.chars().count() as u32
+}
+
+/// Writes a caption, shortened to a width.
+fn write(sheet: &mut RgbImage, caption: &str, [x, y]: [u32; 2], width: u32, scale: u32) {
+    let fits = (width / scale / text_width("x")) as usize;
+    let mut caption = caption.to_owned();
+    if caption.chars().count() > fits {
+        caption = caption.chars().take(fits.saturating_sub(2)).collect();
+        caption += "..";
+    }
+    if fits == 0 || caption.is_empty() {
+        return;
+    }
+    let mut ink = Ink(GrayImage::new(
+        text_width(&caption),
+        FONT.character_size.height,
+    ));
+    let style = MonoTextStyle::new(&FONT, Gray8::WHITE);
+    // Infallible: the target's error type has no values.
+    let Ok(_) = Text::with_baseline(&caption, Point::zero(), style, Baseline::Top).draw(&mut ink);
+    for (at_x, at_y, pixel) in ink.0.enumerate_pixels() {
+        if pixel.0[0] == 0 {
+            continue;
+        }
+        for (dx, dy) in (0..scale * scale).map(|i| (i % scale, i / scale)) {
+            let (x, y) = (x + at_x * scale + dx, y + at_y * scale + dy);
+            if let Some(pixel) = sheet.get_pixel_mut_checked(x, y) {
+                *pixel = Rgb([0; 3]);
+            }
+        }
+    }
+}
+
+/// Where `embedded-graphics` draws.
+struct Ink(GrayImage);
+
+impl OriginDimensions for Ink {
+    fn size(&self) -> Size {
+        Size::new(self.0.width(), self.0.height())
+    }
+}
+
+impl DrawTarget for Ink {
+    type Color = Gray8;
+    type Error = std::convert::Infallible;
+
+    fn draw_iter<I: IntoIterator<Item = Pixel<Gray8>>>(
+        &mut self,
+        pixels: I,
+    ) -> Result<(), Self::Error> {
+        for Pixel(at, colour) in pixels {
+            if let (Ok(x), Ok(y)) = (u32::try_from(at.x), u32::try_from(at.y))
+                && let Some(pixel) = self.0.get_pixel_mut_checked(x, y)
+            {
+                *pixel = Luma([colour.luma()]);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(level: u8) -> RgbImage {
+        RgbImage::from_pixel(64, 48, Rgb([level; 3]))
+    }
+
+    fn captions<const N: usize>(texts: [&str; N]) -> Vec<String> {
+        texts.map(str::to_owned).into()
+    }
+
+    #[test]
+    fn pictures_stand_unaltered_in_rows_and_columns() {
+        let cells: Vec<RgbImage> = (1..=6).map(|index| cell(40 * index)).collect();
+        let sheet = render(&captions(["a", "b"]), &captions(["1", "2", "3"]), &cells).unwrap();
+        let count = |level: u8| sheet.pixels().filter(|pixel| pixel.0 == [level; 3]).count();
+        for index in 1..=6 {
+            assert_eq!(count(40 * index), 64 * 48);
+        }
+        // 80 stands right of 40, 160 below it.
+        let at = |level: u8| {
+            let mut pixels = sheet.enumerate_pixels();
+            pixels
+                .find(|(_, _, pixel)| pixel.0 == [level; 3])
+                .map(|(x, y, _)| (x, y))
+                .unwrap()
+        };
+        assert!(at(80).0 > at(40).0 + 63 && at(80).1 == at(40).1);
+        assert!(at(160).1 > at(40).1 + 47 && at(160).0 == at(40).0);
+    }
+
+    #[test]
+    fn captions_are_drawn_and_shortened() {
+        let ink = |columns: &[String]| {
+            let sheet = render(&captions([""]), columns, &[cell(200)]).unwrap();
+            (
+                sheet.dimensions(),
+                sheet.pixels().filter(|pixel| pixel.0 == [0; 3]).count(),
+            )
+        };
+        let (size, drawn) = ink(&captions(["seed 1"]));
+        assert!(drawn > 10);
+        assert_eq!(ink(&captions([""])), (size, 0));
+        let (long_size, drawn) = ink(&captions(["a caption that is far too long for a picture"]));
+        assert!(long_size == size && drawn > 10);
+        // A letter that the font lacks is drawn as something.
+        assert!(ink(&captions(["猫"])).1 > 0);
+    }
+
+    #[test]
+    fn pictures_that_make_no_grid_are_refused() {
+        let (one, two) = (captions([""]), captions(["1", "2"]));
+        assert!(render(&one, &two, &[]).is_err());
+        assert!(render(&one, &two, &[cell(1)]).is_err());
+        assert!(render(&one, &two, &[cell(1), RgbImage::new(3, 3)]).is_err());
+    }
+
+    #[test]
+    fn axes_are_read_and_bad_ones_refused() {
+        let axis: GridAxis = "guidance-scale=1,3.5".parse().unwrap();
+        assert_eq!(axis.setting, GridSetting::GuidanceScale);
+        assert_eq!(axis.captions(), ["guidance-scale 1", "guidance-scale 3.5"]);
+        for bad in ["", "seed", "seed=", "seed=1,,2", "size=1"] {
+            assert!(bad.parse::<GridAxis>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_combination_is_a_request() {
+        let base = GenerationRequest::new("a cat");
+        let axis = |text: &str| text.parse::<GridAxis>().unwrap();
+        let grid = GridRequests::new(&base, &[axis("seed=1,2,3"), axis("steps=4,5")]).unwrap();
+        assert_eq!(grid.requests.len(), 6);
+        assert_eq!((grid.rows.len(), grid.columns.len()), (2, 3));
+        for bad in [
+            vec![axis("seed=x")],
+            vec![axis("sampler=x")],
+            vec![axis("seed=1"), axis("seed=2")],
+            vec![axis("seed=1"), axis("steps=2"), axis("sigmas=beta")],
+        ] {
+            assert!(GridRequests::new(&base, &bad).is_err(), "{bad:?}");
+        }
+        let several = base.images_per_prompt(2);
+        assert!(GridRequests::new(&several, &[axis("seed=1")]).is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! What one can ask of a generation: each flag does something, and says what is wrong with it.
+
+use std::fs;
+
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{generate, names, read_png, refuses, small, stderr, succeeds};
+
+fn pixels(folder: &TempDir, name: &str) -> Vec<u8> {
+    read_png(&folder.path().join(name)).0
+}
+
+fn summary(folder: &TempDir, arguments: &[&str]) -> Value {
+    let arguments = [arguments, &["--json"]].concat();
+    serde_json::from_str(&succeeds(&small(folder, &arguments))).unwrap()
+}
+
+#[test]
+fn sampling_flags_are_in_the_settings_and_change_the_picture() {
+    let folder = TempDir::new().unwrap();
+    summary(&folder, &["--steps", "4"]);
+    let plain = pixels(&folder, "image.png");
+    for (flag, value, setting) in [
+        ("--sampler", "heun", "sampler"),
+        ("--sampler", "euler-ancestral:0.5", "sampler"),
+        ("--sigmas", "karras", "sigma_spacing"),
+        ("--guidance", "zero-star:2", "guidance_method"),
+        ("--step-cache", "taylor:2:1:1", "step_cache"),
+    ] {
+        let summary = summary(&folder, &["--steps", "4", flag, value]);
+        assert_eq!(summary["settings"][setting], value);
+        assert!(pixels(&folder, "image.png") != plain, "{flag} {value}");
+    }
+    let cached = summary(&folder, &["--steps", "4", "--step-cache", "taylor:2:1:1"]);
+    assert!(cached["step_cache"]["skipped"].as_u64().unwrap() > 0);
+    let within = summary(&folder, &["--steps", "4", "--guidance-interval", "0.5..1", "--profile"]);
+    assert_eq!(within["profile"]["forwards"], 6);
+    let skipping = ["--skip-layers", "double:1,single:2", "--skip-layers-interval", "0..1"];
+    let skipping = summary(&folder, &[&["--steps", "4", "--profile"], &skipping[..]].concat());
+    assert_eq!(skipping["profile"]["forwards"], 11);
+}
+
+#[test]
+fn what_cannot_be_sampled_is_refused_before_the_model_is_loaded() {
+    for (arguments, text) in [
+        (["--guidance-interval", "0.9..0.1"], "guidance_interval"),
+        (["--skip-layers", "double:99"], "double block 99"),
+        (["--guidance-scale", "NaN"], "guidance_scale"),
+    ] {
+        refuses(&arguments, &[text]);
+    }
+    let folder = TempDir::new().unwrap();
+    for arguments in [
+        ["--sampler", "ddim"],
+        ["--sigmas", "x"],
+        ["--step-cache", "tea"],
+        ["--guidance", "apg:x"],
+        ["--grid", "size=1"],
+    ] {
+        let output = small(&folder, &arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(names(&folder).is_empty());
+    }
+}
+
+#[test]
+fn a_picture_can_be_made_again_from_itself() {
+    let folder = TempDir::new().unwrap();
+    let cases: [&[&str]; 4] = [
+        &["--seed", "5", "--sampler", "unipc", "--sigmas", "beta", "--guidance", "apg"],
+        &["--dtype", "bf16", "--quantize", "q8_0", "--negative-prompt", "blurry"],
+        &["--num-images", "3", "--seed", "9"],
+        &["--prompt", "a dog", "--prompt", "a, \"cat\": 猫", "--seeds", "1,2,3,4"],
+    ];
+    for arguments in cases {
+        succeeds(&small(&folder, arguments));
+        for name in names(&folder) {
+            let again = ["--from-image", &name, "--output", "again.png", "--device", super::DEVICE];
+            succeeds(&generate(&folder, &again));
+            assert!(pixels(&folder, &name) == pixels(&folder, "again.png"), "{name} {arguments:?}");
+            fs::remove_file(folder.path().join("again.png")).unwrap();
+            fs::remove_file(folder.path().join(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn arguments_change_what_a_picture_says_and_files_without_a_record_are_refused() {
+    let folder = TempDir::new().unwrap();
+    succeeds(&small(&folder, &["--seed", "5", "--sampler", "heun"]));
+    let again = ["--from-image", "image.png", "--output", "b.png", "--seed", "6", "--json"];
+    let again = generate(&folder, &[&again[..], &["--device", super::DEVICE]].concat());
+    let again: Value = serde_json::from_str(&succeeds(&again)).unwrap();
+    assert_eq!(again["settings"]["sampler"], "heun");
+    assert_eq!(again["settings"]["seeds"], serde_json::json!([6]));
+    let empty = TempDir::new().unwrap();
+    RgbImage::new(16, 16).save(empty.path().join("plain.png")).unwrap();
+    fs::write(empty.path().join("text.png"), "no picture").unwrap();
+    for (name, text) in [
+        ("plain.png", "does not say how it was made"),
+        ("text.png", "cannot read text.png as a PNG"),
+        ("none.png", "cannot read none.png"),
+    ] {
+        let output = generate(&empty, &["--from-image", name]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(text), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_picture_starts_from_another_and_keeps_what_the_mask_keeps() {
+    let folder = TempDir::new().unwrap();
+    let picture = RgbImage::from_fn(64, 48, |x, y| Rgb([x as u8 * 3, y as u8 * 4, 90]));
+    picture.save(folder.path().join("start.png")).unwrap();
+    let mask = GrayImage::from_fn(64, 48, |x, _| Luma([if x < 32 { 0 } else { 255 }]));
+    mask.save(folder.path().join("mask.png")).unwrap();
+    let base = ["--prompt", "a cat", "--steps", "4", "--device", super::DEVICE, "--json"];
+    let run = |more: &[&str]| -> Value {
+        let output = generate(&folder, &[&base[..], &["--init-image", "start.png"], more].concat());
+        serde_json::from_str(&succeeds(&output)).unwrap()
+    };
+    let whole = run(&["--strength", "0.5"]);
+    // The picture's own size, without --width and --height.
+    assert_eq!((&whole["settings"]["width"], &whole["settings"]["height"]), (&64.into(), &48.into()));
+    assert_eq!(whole["settings"]["sigmas"].as_array().unwrap().len(), 3);
+    run(&["--mask", "mask.png", "--strength", "0.9"]);
+    let result = pixels(&folder, "image.png");
+    for (row, original) in result.chunks(3 * 64).zip(picture.as_raw().chunks(3 * 64)) {
+        assert_eq!(row[..3 * 32], original[..3 * 32]);
+        assert_ne!(row[3 * 32..], original[3 * 32..]);
+    }
+    let again = ["--from-image", "image.png", "--output", "again.png", "--device", super::DEVICE];
+    succeeds(&generate(&folder, &again));
+    assert!(result == pixels(&folder, "again.png"));
+}
+
+#[test]
+fn sources_that_cannot_be_used_are_refused() {
+    refuses(&["--init-image", "none.png"], &["none.png"]);
+    refuses(&["--strength", "0.5"], &[]);
+}
+
+#[test]
+fn previews_are_written_and_the_profile_is_said() {
+    let folder = TempDir::new().unwrap();
+    let output = small(&folder, &["--preview", "soon.png", "--profile"]);
+    succeeds(&output);
+    assert_eq!(names(&folder), ["image.png", "soon.png"]);
+    // 64 pixels are 8 latents, each four pixels of the preview.
+    assert_eq!(pixels(&folder, "soon.png").len(), 3 * 32 * 32);
+    let said = stderr(&output);
+    for part in ["text encoding", "double blocks", "single blocks", "VAE decoding", "4 forwards"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn a_grid_holds_a_picture_for_each_combination() {
+    let folder = TempDir::new().unwrap();
+    succeeds(&small(&folder, &["--seed", "2"]));
+    let alone = pixels(&folder, "image.png");
+    let grid = ["--grid", "seed=1,2,3", "--grid", "sampler=euler,heun", "--output", "grid.png"];
+    succeeds(&small(&folder, &grid));
+    let sheet = image::open(folder.path().join("grid.png")).unwrap().to_rgb8();
+    assert!(sheet.width() > 3 * 64 && sheet.height() > 2 * 64);
+    // The picture of seed 2 with Euler stands in it as it is.
+    let first_row: Vec<u8> = alone[..3 * 64].to_vec();
+    let found = sheet.rows().any(|row| {
+        let row: Vec<u8> = row.flat_map(|pixel| pixel.0).collect();
+        row.windows(3 * 64).any(|part| part == first_row)
+    });
+    assert!(found);
+    refuses(&["--grid", "seed=x"], &["`x` is no seed"]);
+}
+
+#[test]
+fn sizes_beyond_the_training_are_warned_of() {
+    let folder = TempDir::new().unwrap();
+    let narrow = small(&folder, &["--width", "320", "--steps", "1", "--guidance-scale", "1"]);
+    succeeds(&narrow);
+    assert!(stderr(&narrow).contains("sides of 1 to 4"), "{}", stderr(&narrow));
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn the_schedule_and_the_latents_are_plotted() {
+    let folder = TempDir::new().unwrap();
+    let plot = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_plot_schedule"))
+            .current_dir(&folder)
+            .args(["--steps", "3", "--side", "32"])
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    succeeds(&plot(&["--sigmas", "karras"]));
+    let svg = fs::read_to_string(folder.path().join("schedule.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("Noise level"));
+    let refused = plot(&["--output", "plot.png"]);
+    assert!(!refused.status.success());
+}
