@@ -28,6 +28,7 @@ for block in (OvisImageTransformerBlock, OvisImageSingleTransformerBlock):
         model_class=block, metadata=TransformerBlockMetadata(return_hidden_states_index=1, return_encoder_hidden_states_index=0)
     )
 PROMPT, SIZE, SEED = "a cat on a red mat", 32, 42
+TIMESTEP = 0.6  # of the forwards with blocks left out
 
 
 def load(root):
@@ -66,8 +67,20 @@ def skip_layers(root):
                 blocks[index].forward = lambda hidden_states, encoder_hidden_states, **_: (encoder_hidden_states, hidden_states)
         cases.append({"name": name, "double": double, "single": single})
         tensors[name] = run(pipe, 1, 1.0)[0]
+        # One forward at another timestep, on latents of its own.
+        embeds, _, text_ids, _ = pipe.encode_prompt(
+            prompt=PROMPT, negative_prompt="", do_classifier_free_guidance=False, device="cpu", num_images_per_prompt=1
+        )
+        side = SIZE // pipe.vae_scale_factor // 2
+        packed = torch.randn(1, side * side, model.config.in_channels, generator=torch.Generator().manual_seed(SEED))
+        ids = pipe._prepare_latent_image_ids(1, side, side, "cpu", torch.float32)
+        tensors |= {"latents": packed, "prompt_embeds": embeds}
+        tensors[f"{name}.sample"] = model(
+            hidden_states=packed, timestep=torch.tensor([TIMESTEP]), encoder_hidden_states=embeds, txt_ids=text_ids, img_ids=ids,
+            return_dict=False,
+        )[0]
     save_file(tensors, f"{root}/skip_layers.safetensors")
-    write_json({"prompt": PROMPT, "size": SIZE, "seed": SEED, "cases": cases}, f"{root}/skip_layers.json")
+    write_json({"prompt": PROMPT, "size": SIZE, "seed": SEED, "timestep": TIMESTEP, "cases": cases}, f"{root}/skip_layers.json")
 
 
 @torch.no_grad()
@@ -88,8 +101,7 @@ def caches(root):
 
             def recorded(self, residual):
                 before = self.state_manager.get_state().head_block_residual
-                if before is not None:
-                    changes.append(((residual - before).abs().mean() / before.abs().mean()).item())
+                changes.append(None if before is None else ((residual - before).abs().mean() / before.abs().mean()).item())
                 decisions.append(decide(self, residual))
                 return decisions[-1]
 
@@ -110,11 +122,18 @@ def caches(root):
         if name.startswith("first"):
             FBCHeadBlockHook._should_compute_remaining_blocks = decide
             threshold = config.threshold
-            assert all(abs(c - threshold) > 0.02 * threshold for c in changes), (name, changes)
+            assert all(abs(c - threshold) > 0.02 * threshold for c in changes if c is not None), (name, changes)
         else:
             TaylorSeerCacheHook._measure_should_compute = measure
         assert len(decisions) == 2 * steps, (name, len(decisions))
-        cases.append({"cache": name, "computed": sum(decisions), "skipped": len(decisions) - sum(decisions)})
+        branches = {"conditional": slice(0, None, 2), "unconditional": slice(1, None, 2)}
+        case = {"cache": name, "computed": sum(decisions), "skipped": len(decisions) - sum(decisions)}
+        case["in_full"] = {b: decisions[s] for b, s in branches.items()}
+        if changes:  # of the first block's residual, relative
+            case["changes"] = {b: changes[s] for b, s in branches.items()}
+        cases.append(case)
+    tensors["sigmas"] = pipe.scheduler.sigmas.clone()
+    tensors["latents_in"] = torch.randn(tensors[name][:1].shape, generator=torch.Generator().manual_seed(SEED))
     save_file(tensors, f"{root}/caches.safetensors")
     write_json({"prompt": PROMPT, "size": SIZE, "seed": SEED, "steps": steps, "guidance_scale": guidance, "cases": cases}, f"{root}/caches.json")
 
@@ -134,7 +153,7 @@ def image_to_image(root):
     clean = (vae.encode(pixels).latent_dist.mode() - vae.config.shift_factor) * vae.config.scaling_factor
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(SEED))
     pack = lambda t: pipe._pack_latents(t, *t.shape)  # noqa: E731
-    tensors, cases = {"picture": source, "latents": clean}, []
+    tensors, cases = {"picture": source, "latents": clean, "noise": noise}, []
     # A square of cells that are repainted.
     mask = torch.zeros_like(clean[:, :1])
     mask[:, :, 4:12, 4:] = 1.0
@@ -170,13 +189,19 @@ def image_to_image(root):
                 packed = (1 - m) * pack(kept) + m * packed
             after.append(unpacked(pipe, packed)[0].clone())
         tensors[f"{name}.latents_out"] = torch.stack(after)
-        cases.append({"name": name, "strength": strength, "masked": masked, "steps_taken": int(taken)})
+        cases.append(
+            {
+                "name": name,
+                "strength": strength,
+                "masked": masked,
+                "steps_taken": int(taken),
+                "timesteps": timesteps.tolist(),
+                "sigmas": pipe.scheduler.sigmas[-1 - len(timesteps) :].tolist(),
+            }
+        )
     save_file({k: v.contiguous() for k, v in tensors.items()}, f"{root}/image_to_image.safetensors")
     info = {"prompt": PROMPT, "size": SIZE, "seed": SEED, "steps": steps, "guidance_scale": guidance, "cases": cases}
     write_json(info, f"{root}/image_to_image.json")
 
 
-def make(root):
-    skip_layers(root)
-    caches(root)
-    image_to_image(root)
+GOLDENS = {"skip_layers": skip_layers, "caches": caches, "image_to_image": image_to_image}
