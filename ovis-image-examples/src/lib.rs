@@ -9,6 +9,7 @@ pub mod lora;
 pub mod memory;
 pub mod model;
 pub mod output_file;
+pub mod parameters;
 pub mod peak_memory;
 pub mod png;
 pub mod preview;
