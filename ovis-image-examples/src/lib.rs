@@ -10,6 +10,7 @@ pub mod lora;
 pub mod memory;
 pub mod model;
 pub mod output_file;
+pub mod parameters;
 pub mod peak_memory;
 pub mod plot;
 pub mod png;
