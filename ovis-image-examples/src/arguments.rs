@@ -13,6 +13,8 @@ use crate::dump;
 use crate::grid::GridAxis;
 use crate::lora::LoraArgument;
 use crate::model::{Model, ModelArguments};
+use crate::parameters::Parameters;
+use crate::png;
 use crate::record::{Inputs, Record};
 use crate::sampling::SamplingArguments;
 use crate::source_image::SourceArguments;
@@ -49,7 +51,8 @@ pub struct Arguments {
     /// seed, guidance-scale, steps, sampler, schedule, sigmas, guidance, step-cache, prompt
     #[arg(long, value_name = "SETTING=VALUES", conflicts_with_all = ["num_images", "seeds", "dump", "preview", "from_image"])]
     pub grid: Vec<GridAxis>,
-    /// Make a picture of this program again; other arguments change what they say
+    /// Make a picture of this program again, or as another program's says in its `parameters`; other
+    /// arguments change what they say
     #[arg(long, value_name = "FILE.png")]
     pub from_image: Option<PathBuf>,
     /// `auto`, `flex`, `ndarray`, `wgpu[:N]`, `vulkan[:N]`, `metal[:N]`, `cuda[:N]` or `rocm[:N]`
@@ -188,6 +191,46 @@ impl Arguments {
             self.latents = latents;
         }
         self.dtype = self.dtype.or(Some(record.settings.dtype));
+        Ok(self)
+    }
+
+    /// The same from what a picture of another program says, as far as it is known here. Such a picture
+    /// comes out alike at best: programs differ in noise and schedules.
+    ///
+    /// # Errors
+    /// For a sampler that this program does not have.
+    pub fn filled_from_parameters(mut self, said: &Parameters) -> Result<Self> {
+        if self.prompt.is_empty() {
+            self.prompt = vec![said.prompt.clone()];
+        }
+        self.negative_prompt = self
+            .negative_prompt
+            .or_else(|| said.negative_prompt.clone());
+        self.steps = self.steps.or(said.steps);
+        self.width = self.width.or(said.width);
+        self.height = self.height.or(said.height);
+        if self.seeds.is_empty() && self.latents.is_none() {
+            self.seed = self.seed.or(said.seed);
+        }
+        let sampling = &mut self.sampling;
+        sampling.guidance_scale = sampling.guidance_scale.or(said.guidance_scale);
+        if let (None, Some(name)) = (sampling.sampler, &said.sampler) {
+            let known = png::sampler_of_name(name);
+            ensure!(
+                known.is_some(),
+                "the picture was made with the sampler `{name}`, which is not here: give another with --sampler"
+            );
+            sampling.sampler = known;
+        }
+        let schedule = said
+            .schedule_type
+            .as_deref()
+            .unwrap_or_default()
+            .to_lowercase();
+        for word in schedule.split(' ') {
+            sampling.sigmas = sampling.sigmas.or(word.parse().ok());
+            sampling.schedule = sampling.schedule.or(word.parse().ok());
+        }
         Ok(self)
     }
 

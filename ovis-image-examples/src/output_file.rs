@@ -1,6 +1,7 @@
 //! Files that are written whole or not at all, and checked before the work for them starts.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -40,10 +41,22 @@ pub fn check(path: &Path, extension: &str) -> Result<()> {
 /// # Errors
 /// Those of the file system, with the path.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    write(path, bytes, |file| file.sync_all())
+}
+
+/// The same without waiting for the disk: for files that are soon written again.
+///
+/// # Errors
+/// Those of the file system, with the path.
+pub fn write_passing(path: &Path, bytes: &[u8]) -> Result<()> {
+    write(path, bytes, |_| Ok(()))
+}
+
+fn write(path: &Path, bytes: &[u8], sync: impl Fn(&File) -> std::io::Result<()>) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = new_temporary(folder_of(path))?;
         file.write_all(bytes)?;
-        file.as_file().sync_all()?;
+        sync(file.as_file())?;
         file.persist(path)?;
         Ok(())
     };

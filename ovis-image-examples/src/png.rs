@@ -1,11 +1,6 @@
 //! Pictures with their settings inside.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use image::RgbImage;
 use ovis_image::pipeline::GenerationSettings;
 use ovis_image::{SamplerKind, SigmaSpacing};
@@ -109,46 +104,32 @@ fn encode_with(image: &RgbImage, texts: &[(&str, String)]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The texts of a PNG file by keyword.
-///
-/// # Errors
-/// One that names the file.
-pub fn texts(path: &Path) -> Result<BTreeMap<String, String>> {
-    let read = || -> Result<BTreeMap<String, String>> {
-        let file = BufReader::new(File::open(path)?);
-        let mut reader = png::Decoder::new_with_limits(file, LIMITS).read_info()?;
-        // Texts may stand after the pixels.
-        reader.finish()?;
-        let info = reader.info();
-        let mut texts = BTreeMap::new();
-        for chunk in &info.uncompressed_latin1_text {
-            texts.insert(chunk.keyword.clone(), chunk.text.clone());
-        }
-        for chunk in &info.compressed_latin1_text {
-            texts.insert(chunk.keyword.clone(), chunk.get_text()?);
-        }
-        for chunk in &info.utf8_text {
-            texts.insert(chunk.keyword.clone(), chunk.get_text()?);
-        }
-        Ok(texts)
-    };
-    read().with_context(|| format!("cannot read {} as a PNG", path.display()))
+/// Samplers as AUTOMATIC1111's web UI calls them, where it has them, and as stable-diffusion.cpp does.
+const SAMPLERS: [(&str, &str, SamplerKind); 6] = [
+    ("Euler", "euler", SamplerKind::Euler),
+    ("Heun", "heun", SamplerKind::Heun),
+    ("DPM++ 2M", "dpm++2m", SamplerKind::DpmSolver2M),
+    ("UniPC", "unipc", SamplerKind::UniPc),
+    ("LCM", "lcm", SamplerKind::Lcm),
+    (
+        "Euler a",
+        "euler_a",
+        SamplerKind::EulerAncestral { eta: 1.0 },
+    ),
+];
+
+fn sampler_name(sampler: SamplerKind) -> String {
+    let known = SAMPLERS.iter().find(|(.., kind)| *kind == sampler);
+    known.map_or_else(|| sampler.to_string(), |(name, ..)| (*name).to_owned())
 }
 
-/// Larger texts are nobody's settings.
-const LIMITS: png::Limits = png::Limits { bytes: 64 << 20 };
-
-/// As AUTOMATIC1111's web UI writes it, where it has it.
-fn sampler_name(sampler: SamplerKind) -> String {
-    match sampler {
-        SamplerKind::Euler => "Euler".to_owned(),
-        SamplerKind::Heun => "Heun".to_owned(),
-        SamplerKind::DpmSolver2M => "DPM++ 2M".to_owned(),
-        SamplerKind::UniPc => "UniPC".to_owned(),
-        SamplerKind::Lcm => "LCM".to_owned(),
-        SamplerKind::EulerAncestral { eta: 1.0 } => "Euler a".to_owned(),
-        other => other.to_string(),
-    }
+/// The sampler that a program calls so; stable-diffusion.cpp adds the schedule.
+pub fn sampler_of_name(name: &str) -> Option<SamplerKind> {
+    let first = name.split(' ').next().unwrap_or_default();
+    let known = SAMPLERS
+        .iter()
+        .find(|(a1111, sd_cpp, _)| *a1111 == name || *sd_cpp == first);
+    known.map(|(.., kind)| *kind).or_else(|| name.parse().ok())
 }
 
 /// Bending, and spacing where it is not the plain one.
@@ -165,5 +146,24 @@ fn quoted(value: String) -> String {
         serde_json::Value::from(value).to_string()
     } else {
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_samplers_are_read_as_this_and_other_programs_write_them() {
+        for (_, _, kind) in SAMPLERS {
+            assert_eq!(sampler_of_name(&sampler_name(kind)), Some(kind));
+        }
+        let other = SamplerKind::EulerAncestral { eta: 0.5 };
+        assert_eq!(sampler_of_name(&sampler_name(other)), Some(other));
+        assert_eq!(
+            sampler_of_name("euler_a karras"),
+            sampler_of_name("Euler a")
+        );
+        assert_eq!(sampler_of_name("DPM fast"), None);
     }
 }

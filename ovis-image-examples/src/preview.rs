@@ -40,7 +40,7 @@ impl PreviewFile {
             let mut bytes = std::io::Cursor::new(Vec::new());
             picture.write_to(&mut bytes, image::ImageFormat::Png)?;
             let path = output_file::numbered(&self.path, index, pictures.len());
-            output_file::write_whole(&path, bytes.get_ref())?;
+            output_file::write_passing(&path, bytes.get_ref())?;
         }
         Ok(())
     }

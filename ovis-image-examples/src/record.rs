@@ -7,7 +7,8 @@ use ovis_image::GenerationRequest;
 use ovis_image::pipeline::GenerationSettings;
 use serde::{Deserialize, Serialize};
 
-use crate::png::{self, SETTINGS_KEYWORD};
+use crate::parameters::{Parameters, read_text_chunks};
+use crate::png::{PARAMETERS_KEYWORD, SETTINGS_KEYWORD};
 
 /// Settings and files of one picture.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,23 +60,39 @@ pub struct Inputs {
     pub latents: Option<PathBuf>,
 }
 
-impl Record {
-    /// Reads it from a picture of this program.
+/// What a picture says about how it was made.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// All of it: it is this program's.
+    Record(Box<Record>),
+    /// What other programs say in the form of AUTOMATIC1111's web UI.
+    Parameters(Box<Parameters>),
+}
+
+impl Origin {
+    /// Reads it from a picture.
     ///
     /// # Errors
-    /// For files that are no PNG or have no such text, with the path.
+    /// For files that are no PNG or have neither text, with the path.
     pub fn read(path: &Path) -> Result<Self> {
-        let texts = png::texts(path)?;
-        let Some(text) = texts.get(SETTINGS_KEYWORD) else {
-            bail!(
-                "{} does not say how it was made: it has no text `{SETTINGS_KEYWORD}`",
+        let texts = read_text_chunks(path)?;
+        if let Some(text) = texts.get(SETTINGS_KEYWORD) {
+            let record = serde_json::from_str(text);
+            return Ok(Self::Record(record.with_context(|| {
+                format!("the text `{SETTINGS_KEYWORD}` of {}", path.display())
+            })?));
+        }
+        match texts.get(PARAMETERS_KEYWORD) {
+            Some(text) => Ok(Self::Parameters(Box::new(Parameters::parse(text)))),
+            None => bail!(
+                "{} does not say how it was made: it has neither a text `{SETTINGS_KEYWORD}` nor `{PARAMETERS_KEYWORD}`",
                 path.display()
-            );
-        };
-        serde_json::from_str(text)
-            .with_context(|| format!("the text `{SETTINGS_KEYWORD}` of {}", path.display()))
+            ),
+        }
     }
+}
 
+impl Record {
     /// The picture's request, and which of its images it is.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use ovis_image_examples::lora::AppliedLora;
 use ovis_image_examples::model::Model;
 use ovis_image_examples::preview::PreviewFile;
 use ovis_image_examples::progress::StepBar;
-use ovis_image_examples::record::Record;
+use ovis_image_examples::record::{Origin, Record};
 use ovis_image_examples::summary::{self, Seconds, Summary};
 use ovis_image_examples::{
     dump, error_chain, lora, memory, output_file, peak_memory, png, profile, tiny,
@@ -61,15 +61,14 @@ fn run(arguments: Arguments) -> Result<()> {
     if let Some(path) = &arguments.dump {
         output_file::check(path, "safetensors")?;
     }
-    let record = arguments
-        .from_image
-        .as_deref()
-        .map(Record::read)
-        .transpose()?;
-    let arguments = match &record {
-        Some(record) => &arguments.filled_from(record)?,
-        None => &arguments,
+    let (arguments, record) = match arguments.from_image.as_deref().map(Origin::read) {
+        None => (arguments, None),
+        Some(origin) => match origin? {
+            Origin::Record(record) => (arguments.filled_from(&record)?, Some(*record)),
+            Origin::Parameters(said) => (arguments.filled_from_parameters(&said)?, None),
+        },
     };
+    let arguments = &arguments;
     let model = arguments.model.resolve()?;
     let requested = arguments.request(&model, record.as_ref())?;
     // An absurd number is refused by the request's own check.

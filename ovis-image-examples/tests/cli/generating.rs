@@ -35,10 +35,21 @@ fn sampling_flags_are_in_the_settings_and_change_the_picture() {
     }
     let cached = summary(&folder, &["--steps", "4", "--step-cache", "taylor:2:1:1"]);
     assert!(cached["step_cache"]["skipped"].as_u64().unwrap() > 0);
-    let within = summary(&folder, &["--steps", "4", "--guidance-interval", "0.5..1", "--profile"]);
+    let within = summary(
+        &folder,
+        &["--steps", "4", "--guidance-interval", "0.5..1", "--profile"],
+    );
     assert_eq!(within["profile"]["forwards"], 6);
-    let skipping = ["--skip-layers", "double:1,single:2", "--skip-layers-interval", "0..1"];
-    let skipping = summary(&folder, &[&["--steps", "4", "--profile"], &skipping[..]].concat());
+    let skipping = [
+        "--skip-layers",
+        "double:1,single:2",
+        "--skip-layers-interval",
+        "0..1",
+    ];
+    let skipping = summary(
+        &folder,
+        &[&["--steps", "4", "--profile"], &skipping[..]].concat(),
+    );
     assert_eq!(skipping["profile"]["forwards"], 11);
 }
 
@@ -69,17 +80,50 @@ fn what_cannot_be_sampled_is_refused_before_the_model_is_loaded() {
 fn a_picture_can_be_made_again_from_itself() {
     let folder = TempDir::new().unwrap();
     let cases: [&[&str]; 4] = [
-        &["--seed", "5", "--sampler", "unipc", "--sigmas", "beta", "--guidance", "apg"],
-        &["--dtype", "bf16", "--quantize", "q8_0", "--negative-prompt", "blurry"],
+        &[
+            "--seed",
+            "5",
+            "--sampler",
+            "unipc",
+            "--sigmas",
+            "beta",
+            "--guidance",
+            "apg",
+        ],
+        &[
+            "--dtype",
+            "bf16",
+            "--quantize",
+            "q8_0",
+            "--negative-prompt",
+            "blurry",
+        ],
         &["--num-images", "3", "--seed", "9"],
-        &["--prompt", "a dog", "--prompt", "a, \"cat\": 猫", "--seeds", "1,2,3,4"],
+        &[
+            "--prompt",
+            "a dog",
+            "--prompt",
+            "a, \"cat\": 猫",
+            "--seeds",
+            "1,2,3,4",
+        ],
     ];
     for arguments in cases {
         succeeds(&small(&folder, arguments));
         for name in names(&folder) {
-            let again = ["--from-image", &name, "--output", "again.png", "--device", super::DEVICE];
+            let again = [
+                "--from-image",
+                &name,
+                "--output",
+                "again.png",
+                "--device",
+                super::DEVICE,
+            ];
             succeeds(&generate(&folder, &again));
-            assert!(pixels(&folder, &name) == pixels(&folder, "again.png"), "{name} {arguments:?}");
+            assert!(
+                pixels(&folder, &name) == pixels(&folder, "again.png"),
+                "{name} {arguments:?}"
+            );
             fs::remove_file(folder.path().join("again.png")).unwrap();
             fs::remove_file(folder.path().join(name)).unwrap();
         }
@@ -90,17 +134,30 @@ fn a_picture_can_be_made_again_from_itself() {
 fn arguments_change_what_a_picture_says_and_files_without_a_record_are_refused() {
     let folder = TempDir::new().unwrap();
     succeeds(&small(&folder, &["--seed", "5", "--sampler", "heun"]));
-    let again = ["--from-image", "image.png", "--output", "b.png", "--seed", "6", "--json"];
-    let again = generate(&folder, &[&again[..], &["--device", super::DEVICE]].concat());
+    let again = [
+        "--from-image",
+        "image.png",
+        "--output",
+        "b.png",
+        "--seed",
+        "6",
+        "--json",
+    ];
+    let again = generate(
+        &folder,
+        &[&again[..], &["--device", super::DEVICE]].concat(),
+    );
     let again: Value = serde_json::from_str(&succeeds(&again)).unwrap();
     assert_eq!(again["settings"]["sampler"], "heun");
     assert_eq!(again["settings"]["seeds"], serde_json::json!([6]));
     let empty = TempDir::new().unwrap();
-    RgbImage::new(16, 16).save(empty.path().join("plain.png")).unwrap();
+    RgbImage::new(16, 16)
+        .save(empty.path().join("plain.png"))
+        .unwrap();
     fs::write(empty.path().join("text.png"), "no picture").unwrap();
     for (name, text) in [
         ("plain.png", "does not say how it was made"),
-        ("text.png", "cannot read text.png as a PNG"),
+        ("text.png", "text.png is no PNG file"),
         ("none.png", "cannot read none.png"),
     ] {
         let output = generate(&empty, &["--from-image", name]);
@@ -110,20 +167,89 @@ fn arguments_change_what_a_picture_says_and_files_without_a_record_are_refused()
 }
 
 #[test]
+fn what_another_program_says_is_asked_for() {
+    let folder = TempDir::new().unwrap();
+    let write = |text: &str| {
+        let file = fs::File::create(folder.path().join("other.png")).unwrap();
+        let mut encoder = png::Encoder::new(file, 1, 1);
+        encoder
+            .add_text_chunk("parameters".to_owned(), text.to_owned())
+            .unwrap();
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&[0]).unwrap();
+    };
+    let run = || {
+        let arguments = [
+            "--from-image",
+            "other.png",
+            "--device",
+            super::DEVICE,
+            "--json",
+        ];
+        generate(&folder, &arguments)
+    };
+    write(
+        "a cat, a mat\nNegative prompt: blurry\nSteps: 3, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 2.5, Seed: 11, Size: 64x32",
+    );
+    let summary: Value = serde_json::from_str(&succeeds(&run())).unwrap();
+    let settings = &summary["settings"];
+    assert_eq!(settings["prompts"], serde_json::json!(["a cat, a mat"]));
+    assert_eq!(settings["negative_prompts"], serde_json::json!(["blurry"]));
+    assert_eq!(
+        (&settings["sampler"], &settings["sigma_spacing"]),
+        (&"dpmpp-2m".into(), &"karras".into())
+    );
+    assert_eq!(
+        (
+            &settings["num_inference_steps"],
+            &settings["guidance_scale"]
+        ),
+        (&3.into(), &2.5.into())
+    );
+    assert_eq!(
+        (&settings["width"], &settings["height"]),
+        (&64.into(), &32.into())
+    );
+    assert_eq!(settings["seeds"], serde_json::json!([11]));
+    write("a cat\nSteps: 3, Sampler: DPM fast, Seed: 11, Size: 64x32");
+    let refused = run();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains("`DPM fast`"),
+        "{}",
+        stderr(&refused)
+    );
+}
+
+#[test]
 fn a_picture_starts_from_another_and_keeps_what_the_mask_keeps() {
     let folder = TempDir::new().unwrap();
     let picture = RgbImage::from_fn(64, 48, |x, y| Rgb([x as u8 * 3, y as u8 * 4, 90]));
     picture.save(folder.path().join("start.png")).unwrap();
     let mask = GrayImage::from_fn(64, 48, |x, _| Luma([if x < 32 { 0 } else { 255 }]));
     mask.save(folder.path().join("mask.png")).unwrap();
-    let base = ["--prompt", "a cat", "--steps", "4", "--device", super::DEVICE, "--json"];
+    let base = [
+        "--prompt",
+        "a cat",
+        "--steps",
+        "4",
+        "--device",
+        super::DEVICE,
+        "--json",
+    ];
     let run = |more: &[&str]| -> Value {
-        let output = generate(&folder, &[&base[..], &["--init-image", "start.png"], more].concat());
+        let output = generate(
+            &folder,
+            &[&base[..], &["--init-image", "start.png"], more].concat(),
+        );
         serde_json::from_str(&succeeds(&output)).unwrap()
     };
     let whole = run(&["--strength", "0.5"]);
     // The picture's own size, without --width and --height.
-    assert_eq!((&whole["settings"]["width"], &whole["settings"]["height"]), (&64.into(), &48.into()));
+    assert_eq!(
+        (&whole["settings"]["width"], &whole["settings"]["height"]),
+        (&64.into(), &48.into())
+    );
     assert_eq!(whole["settings"]["sigmas"].as_array().unwrap().len(), 3);
     run(&["--mask", "mask.png", "--strength", "0.9"]);
     let result = pixels(&folder, "image.png");
@@ -131,7 +257,14 @@ fn a_picture_starts_from_another_and_keeps_what_the_mask_keeps() {
         assert_eq!(row[..3 * 32], original[..3 * 32]);
         assert_ne!(row[3 * 32..], original[3 * 32..]);
     }
-    let again = ["--from-image", "image.png", "--output", "again.png", "--device", super::DEVICE];
+    let again = [
+        "--from-image",
+        "image.png",
+        "--output",
+        "again.png",
+        "--device",
+        super::DEVICE,
+    ];
     succeeds(&generate(&folder, &again));
     assert!(result == pixels(&folder, "again.png"));
 }
@@ -151,7 +284,13 @@ fn previews_are_written_and_the_profile_is_said() {
     // 64 pixels are 8 latents, each four pixels of the preview.
     assert_eq!(pixels(&folder, "soon.png").len(), 3 * 32 * 32);
     let said = stderr(&output);
-    for part in ["text encoding", "double blocks", "single blocks", "VAE decoding", "4 forwards"] {
+    for part in [
+        "text encoding",
+        "double blocks",
+        "single blocks",
+        "VAE decoding",
+        "4 forwards",
+    ] {
         assert!(said.contains(part), "{said}");
     }
 }
@@ -161,9 +300,18 @@ fn a_grid_holds_a_picture_for_each_combination() {
     let folder = TempDir::new().unwrap();
     succeeds(&small(&folder, &["--seed", "2"]));
     let alone = pixels(&folder, "image.png");
-    let grid = ["--grid", "seed=1,2,3", "--grid", "sampler=euler,heun", "--output", "grid.png"];
+    let grid = [
+        "--grid",
+        "seed=1,2,3",
+        "--grid",
+        "sampler=euler,heun",
+        "--output",
+        "grid.png",
+    ];
     succeeds(&small(&folder, &grid));
-    let sheet = image::open(folder.path().join("grid.png")).unwrap().to_rgb8();
+    let sheet = image::open(folder.path().join("grid.png"))
+        .unwrap()
+        .to_rgb8();
     assert!(sheet.width() > 3 * 64 && sheet.height() > 2 * 64);
     // The picture of seed 2 with Euler stands in it as it is.
     let first_row: Vec<u8> = alone[..3 * 64].to_vec();
@@ -178,9 +326,16 @@ fn a_grid_holds_a_picture_for_each_combination() {
 #[test]
 fn sizes_beyond_the_training_are_warned_of() {
     let folder = TempDir::new().unwrap();
-    let narrow = small(&folder, &["--width", "320", "--steps", "1", "--guidance-scale", "1"]);
+    let narrow = small(
+        &folder,
+        &["--width", "320", "--steps", "1", "--guidance-scale", "1"],
+    );
     succeeds(&narrow);
-    assert!(stderr(&narrow).contains("sides of 1 to 4"), "{}", stderr(&narrow));
+    assert!(
+        stderr(&narrow).contains("sides of 1 to 4"),
+        "{}",
+        stderr(&narrow)
+    );
 }
 
 #[cfg(feature = "flex")]
