@@ -14,7 +14,7 @@ use ovis_image::{
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArguments {
     /// How predictions move the latents: euler (the default), heun, dpmpp-2m, unipc, lcm,
-    /// euler-ancestral[:ETA]
+    /// euler-ancestral (or with an ETA, euler-ancestral:0.5)
     #[arg(long, value_name = "NAME")]
     pub sampler: Option<SamplerKind>,
     /// Bending of the noise levels: checkpoint (the default), dynamic, unshifted, shift:N, mu:N,
@@ -27,8 +27,8 @@ pub struct SamplingArguments {
     /// How strongly the prompt is followed; at 1 and below guidance is off [default: 5]
     #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
     pub guidance_scale: Option<f32>,
-    /// How the two predictions become one: cfg (the default), zero-star[:STEPS],
-    /// apg[:ETA[:MOMENTUM[:NORM]]]
+    /// How the two predictions become one: cfg (the default), zero-star or zero-star:STEPS, apg or
+    /// apg:ETA:MOMENTUM:NORM
     #[arg(long, value_name = "NAME")]
     pub guidance: Option<GuidanceMethod>,
     /// Guide in a part of the steps only, for example 0.1..0.8: the others take half as long
@@ -44,7 +44,7 @@ pub struct SamplingArguments {
     #[arg(long, value_name = "START..STOP", requires = "skip_layers")]
     pub skip_layers_interval: Option<Interval>,
     /// Leave out most of the transformer where little changes: first-block:THRESHOLD, tea:THRESHOLD,
-    /// taylor:INTERVAL[:ORDER[:WARMUP]]
+    /// taylor:INTERVAL or taylor:INTERVAL:ORDER:WARMUP
     #[arg(long, value_name = "NAME")]
     pub step_cache: Option<StepCacheKind>,
 }
