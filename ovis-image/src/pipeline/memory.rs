@@ -4,6 +4,7 @@ use sysinfo::System;
 
 use crate::config::{TransformerConfig, VaeConfig};
 use crate::error::{OvisImageError, Result};
+use crate::step_cache::StepCacheKind;
 use crate::text_encoder::MAX_PROMPT_TOKENS;
 
 /// Sides beyond this are refused on any device: far above what the model was trained for.
@@ -53,6 +54,22 @@ impl Footprint<'_> {
             .unwrap_or(1);
         let side = |side: usize| side.min(self.vae_tile.unwrap_or(side));
         product(&[3, channels, side(self.width), side(self.height), F32_BYTES])
+    }
+
+    /// The encoder's widest layer at full size, as [`vae_bytes`](Self::vae_bytes); it has no tiles.
+    pub(super) fn vae_encoder_bytes(&self) -> u64 {
+        let channels = self.vae.block_out_channels.first().copied().unwrap_or(1);
+        product(&[3, channels, self.width, self.height, F32_BYTES])
+    }
+
+    /// What a step cache keeps from step to step, for so many branches of guidance.
+    pub(super) fn step_cache_bytes(&self, cache: StepCacheKind, branches: u64) -> u64 {
+        let scale = 2 * self.vae.scale_factor();
+        let tokens = product(&[self.images, self.width / scale, self.height / scale]);
+        let config = self.transformer;
+        let of_token =
+            cache.bytes_per_token(config.hidden_size(), config.in_channels, self.element_bytes);
+        tokens.saturating_mul(of_token).saturating_mul(branches)
     }
 
     /// Bytes on the host: noise and pictures, in f32.

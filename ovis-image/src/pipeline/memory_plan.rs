@@ -32,11 +32,13 @@ pub struct MemoryEstimate {
     pub streamed_blocks: usize,
     /// All that is on the device while prompts are encoded.
     pub text_encoding: u64,
+    /// All that is on the device while a source image is encoded; 0 without one.
+    pub image_encoding: u64,
     /// All that is on the device while a step runs.
     pub denoising: u64,
     /// All that is on the device while an image is decoded.
     pub vae_decoding: u64,
-    /// The largest of the three.
+    /// The largest of the four.
     pub peak: u64,
 }
 
@@ -290,8 +292,9 @@ impl Parameters {
         );
         let prompts = request.prompts.len().max(1);
         let images = prompts.saturating_mul(request.images_per_prompt);
-        // Both sides of guidance go through streamed blocks at once.
-        let both = transformer.streamed > 0 && request.guidance.uses_negative_prompt();
+        // Both sides of guidance go through streamed blocks at once, unless each has its cache.
+        let guided = request.guidance.uses_negative_prompt();
+        let both = transformer.streamed > 0 && guided && request.step_cache.is_none();
         let footprint = Footprint {
             transformer: config,
             vae: &checkpoint.vae.config,
@@ -307,8 +310,17 @@ impl Parameters {
             resident += quantised;
         }
         let text_encoding = resident + 2 * text_encoder.largest_streamed;
-        let denoising = resident + 2 * transformer.largest_streamed + footprint.transformer_bytes();
+        let branches = 1 + u64::from(guided) + u64::from(request.guidance.skip_layers.is_some());
+        let cached = request
+            .step_cache
+            .map_or(0, |cache| footprint.step_cache_bytes(cache, branches));
+        let denoising =
+            resident + 2 * transformer.largest_streamed + footprint.transformer_bytes() + cached;
         let vae_decoding = resident + footprint.vae_bytes();
+        let image_encoding = match &request.source {
+            Some(_) => resident + footprint.vae_encoder_bytes(),
+            None => 0,
+        };
         MemoryEstimate {
             text_encoder: text_encoder.device,
             transformer: transformer.device,
@@ -316,9 +328,13 @@ impl Parameters {
             quantised,
             streamed_blocks: transformer.streamed,
             text_encoding,
+            image_encoding,
             denoising,
             vae_decoding,
-            peak: text_encoding.max(denoising).max(vae_decoding),
+            peak: text_encoding
+                .max(image_encoding)
+                .max(denoising)
+                .max(vae_decoding),
         }
     }
 }

@@ -53,6 +53,15 @@ impl StepCacheKind {
         }
     }
 
+    /// Bytes that a cache keeps for each image token and branch.
+    pub(crate) fn bytes_per_token(self, hidden: usize, channels: usize, element: u64) -> u64 {
+        match self {
+            Self::FirstBlock { .. } | Self::Tea { .. } => 2 * hidden as u64 * element,
+            // In f32.
+            Self::Taylor { order, .. } => (order as u64 + 1) * channels as u64 * 4,
+        }
+    }
+
     /// # Errors
     /// [`OvisImageError::InvalidArgument`] for numbers that make no cache.
     pub(crate) fn validate(self) -> Result<()> {

@@ -6,7 +6,7 @@ use ovis_image::pipeline::{MemoryEstimate, MemoryPlan};
 use ovis_image::vae::VaeTiling;
 use ovis_image::{
     Checkpoint, GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline, Quantisation,
-    WeightDtype,
+    SourceImage, StepCacheKind, WeightDtype,
 };
 
 use crate::support::{base_model, request};
@@ -37,6 +37,25 @@ fn every_weight_is_counted_where_it_is() {
 
     let half = estimate(LoadOptions::new().dtype(WeightDtype::BF16), &request());
     assert_eq!(half.transformer, 2 * parameters);
+}
+
+#[test]
+fn what_a_step_cache_keeps_and_a_source_image_takes_is_counted() {
+    let plain = request().size(64, 64).guidance_scale(3.0);
+    let before = estimate(LoadOptions::new(), &plain);
+    let cache = StepCacheKind::FirstBlock { threshold: 0.1 };
+    let cached = estimate(LoadOptions::new(), &plain.clone().step_cache(cache));
+    let config = Checkpoint::open(base_model()).unwrap();
+    let hidden = config.transformer_config().hidden_size() as u64;
+    // Two tensors of 16x16 tokens for each of two branches, f32.
+    assert_eq!(
+        cached.denoising - before.denoising,
+        2 * 2 * 256 * hidden * 4
+    );
+    assert_eq!(before.image_encoding, 0);
+    let source = SourceImage::new(image::RgbImage::new(64, 64));
+    let from_image = estimate(LoadOptions::new(), &plain.source_image(source));
+    assert!(from_image.image_encoding > from_image.transformer);
 }
 
 #[test]
