@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use ovis_image::GenerationRequest;
 use ovis_image::pipeline::GenerationSettings;
 use serde::{Deserialize, Serialize};
@@ -96,12 +96,19 @@ impl Record {
     /// The picture's request, and which of its images it is.
     ///
     /// # Errors
-    /// Those of [`GenerationRequest::from_settings`].
+    /// Those of [`GenerationRequest::from_settings`], and for a picture that is none of its run.
     pub fn request(&self) -> Result<(GenerationRequest, usize)> {
         let mut settings = self.settings.clone();
-        // The noise of a shared seed was drawn for all pictures, one after another.
-        if settings.is_seed_shared && self.count > 1 {
-            return Ok((GenerationRequest::from_settings(&settings)?, self.index));
+        // The noise of a shared seed was drawn for all pictures, one after another; own noise is a file's.
+        if (settings.is_seed_shared || settings.seeds.is_empty()) && self.count > 1 {
+            let request = GenerationRequest::from_settings(&settings)?;
+            ensure!(
+                self.index < request.num_images(),
+                "the picture says that it is number {} of {}",
+                self.index,
+                request.num_images()
+            );
+            return Ok((request, self.index));
         }
         let prompt = self.index / settings.images_per_prompt.max(1);
         let alone = |texts: &mut Vec<String>| {

@@ -79,7 +79,7 @@ fn what_cannot_be_sampled_is_refused_before_the_model_is_loaded() {
 #[test]
 fn a_picture_can_be_made_again_from_itself() {
     let folder = TempDir::new().unwrap();
-    let cases: [&[&str]; 4] = [
+    let cases: [&[&str]; 5] = [
         &[
             "--seed",
             "5",
@@ -99,6 +99,14 @@ fn a_picture_can_be_made_again_from_itself() {
             "blurry",
         ],
         &["--num-images", "3", "--seed", "9"],
+        &[
+            "--num-images",
+            "2",
+            "--sampler",
+            "lcm",
+            "--guidance-interval",
+            "0..0.6",
+        ],
         &[
             "--prompt",
             "a dog",

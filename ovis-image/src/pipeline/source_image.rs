@@ -173,7 +173,7 @@ impl SourceImage {
     }
 }
 
-const MAX_BLUR: f32 = 512.0;
+const MAX_BLUR: f32 = 128.0;
 
 /// How many of `steps` steps are left out at the beginning (diffusers: `get_timesteps` of its image-to-image
 /// pipelines).
