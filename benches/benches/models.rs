@@ -7,8 +7,8 @@
 use burn::tensor::{DType, Distribution, Tensor};
 use burn_flex::{Flex, FlexDevice};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ovis_image::OvisOps;
 use ovis_image::config::TransformerConfig;
+use ovis_image::kernels;
 use ovis_image::ops::AttentionMask;
 use ovis_image::text_encoder::TextEncoder;
 use ovis_image::transformer::{JointHiddenStates, OvisImageTransformer, TransformerInput};
@@ -65,7 +65,7 @@ fn blocks(criterion: &mut Criterion, size: &str, config: &TransformerConfig) {
         let flops = sizes::attention_flops(TOKENS, hidden);
         bench(criterion, &label("joint attention"), flops, || {
             let (query, key, value) = (query.clone(), key.clone(), value.clone());
-            Flex::multi_head_attention(query, key, value, AttentionMask::Full)
+            kernels::multi_head_attention(query, key, value, AttentionMask::Full)
         });
 
         let feed_forward = &model.double_blocks[0].image_feed_forward;

@@ -8,14 +8,14 @@ use burn::tensor::{DType, Distribution, Tensor, TensorData};
 
 /// Gives every parameter random values in `dtype`, drawn on the device: matrices as torch's layers
 /// draw theirs, ones and zeros for norms and biases, so that activations stay tame.
-pub fn randomise<B: Backend, M: Module<B>>(model: M, dtype: DType, device: &B::Device) -> M {
-    struct Randomise<'a, B: Backend> {
+pub fn randomize<B: Backend, M: Module<B>>(model: M, dtype: DType, device: &B::Device) -> M {
+    struct Randomize<'a, B: Backend> {
         path: Vec<String>,
         dtype: DType,
         device: &'a B::Device,
     }
 
-    impl<B: Backend> ModuleMapper<B> for Randomise<'_, B> {
+    impl<B: Backend> ModuleMapper<B> for Randomize<'_, B> {
         fn enter_module(&mut self, name: &str, _container_type: &str) {
             self.path.push(name.to_owned());
         }
@@ -41,7 +41,7 @@ pub fn randomise<B: Backend, M: Module<B>>(model: M, dtype: DType, device: &B::D
         }
     }
 
-    model.map(&mut Randomise::<B> {
+    model.map(&mut Randomize::<B> {
         path: Vec::new(),
         dtype,
         device,

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use clap::{ArgAction, Parser};
 use ovis_image::device::DeviceSpec;
 use ovis_image::vae::VaeTiling;
-use ovis_image::{GenerationRequest, LoadOptions, Quantisation, Residency, WeightDtype};
+use ovis_image::{GenerationRequest, LoadOptions, Quantization, Residency, WeightDtype};
 
 use crate::dump;
 use crate::grid::GridAxis;
@@ -67,7 +67,7 @@ pub struct Arguments {
     pub low_memory: bool,
     /// Round the weights of the transformer's blocks when loading: q8_0 (8 bits) or q4_0 (4 bits)
     #[arg(long, value_name = "FORMAT")]
-    pub quantize: Option<Quantisation>,
+    pub quantize: Option<Quantization>,
     /// With --quantize: leave the double blocks alone, a quarter of the transformer
     #[arg(long, requires = "quantize")]
     pub protect_double_blocks: bool,
@@ -137,10 +137,10 @@ impl Arguments {
             .text_encoder_residency(residency)
             .modulation_residency(residency)
             .protect_double_blocks(self.protect_double_blocks)
-            .expand_quantised(self.expand_quantized)
+            .expand_quantized(self.expand_quantized)
             .streamed_blocks(self.stream_blocks);
-        if let Some(quantisation) = self.quantize {
-            options = options.quantisation(quantisation);
+        if let Some(quantization) = self.quantize {
+            options = options.quantization(quantization);
         }
         options
     }
@@ -244,7 +244,7 @@ impl Arguments {
             tokenizer: self.model.tokenizer.clone(),
             loras: self.lora.iter().map(ToString::to_string).collect(),
             merge_loras: self.merge_loras,
-            quantize: self.quantize.map(|quantisation| quantisation.to_string()),
+            quantize: self.quantize.map(|quantization| quantization.to_string()),
             protect_double_blocks: self.protect_double_blocks,
             init_image: self.source.init_image.clone(),
             mask: self.source.mask.clone(),

@@ -296,11 +296,11 @@ impl DrawTarget for Ink {
         &mut self,
         pixels: I,
     ) -> Result<(), Self::Error> {
-        for Pixel(at, colour) in pixels {
+        for Pixel(at, color) in pixels {
             if let (Ok(x), Ok(y)) = (u32::try_from(at.x), u32::try_from(at.y))
                 && let Some(pixel) = self.0.get_pixel_mut_checked(x, y)
             {
-                *pixel = Luma([colour.luma()]);
+                *pixel = Luma([color.luma()]);
             }
         }
         Ok(())

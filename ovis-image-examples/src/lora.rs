@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Result;
-use ovis_image::{LoraFile, LoraReport, OvisImagePipeline, OvisOps};
+use burn::tensor::backend::Backend;
+use ovis_image::{LoraFile, LoraReport, OvisImagePipeline};
 use serde::Serialize;
 
 use crate::hub::HubArguments;
@@ -72,7 +73,7 @@ pub fn open(arguments: &[LoraArgument], hub: &HubArguments) -> Result<Vec<LoraFi
 ///
 /// # Errors
 /// Those of [`OvisImagePipeline::load_lora`].
-pub fn load<B: OvisOps>(
+pub fn load<B: Backend>(
     pipeline: &mut OvisImagePipeline<B>,
     arguments: &[LoraArgument],
     files: &[LoraFile],

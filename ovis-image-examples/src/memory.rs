@@ -1,7 +1,7 @@
 //! Where memory goes, in a line.
 
 use bytesize::ByteSize;
-use ovis_image::pipeline::MemoryPlan;
+use ovis_image::memory::MemoryPlan;
 
 /// What a plan keeps on the device, and what it does to fit.
 pub fn report(plan: &MemoryPlan) -> String {
@@ -14,8 +14,8 @@ pub fn report(plan: &MemoryPlan) -> String {
         size(estimate.text_encoder),
         size(estimate.vae)
     )];
-    if estimate.quantised > 0 {
-        parts.push(format!("{} in rounded blocks", size(estimate.quantised)));
+    if estimate.quantized > 0 {
+        parts.push(format!("{} in rounded blocks", size(estimate.quantized)));
     }
     if estimate.streamed_blocks > 0 {
         parts.push(format!(

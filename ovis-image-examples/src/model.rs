@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use burn::tensor::backend::Backend;
 use clap::Args;
-use ovis_image::weights::PartPaths;
+use ovis_image::checkpoint::PartPaths;
+use ovis_image::kernels::BackendInfo;
 use ovis_image::{Checkpoint, CheckpointPaths, WeightDtype};
 
 use crate::hub::HubArguments;
@@ -148,7 +149,7 @@ impl Model {
     /// The element type unless asked otherwise: the release's bf16 or the next best that the device
     /// has; f32 for the tiny model on a CPU, where it is the quickest.
     pub fn default_dtype<B: Backend>(&self, device: &B::Device) -> WeightDtype {
-        let on_cpu = ["flex", "ndarray"].contains(&B::name(device).as_str());
+        let on_cpu = BackendInfo::of::<B>().uses_host_memory;
         if on_cpu && matches!(self, Self::Tiny) {
             return WeightDtype::F32;
         }

@@ -425,7 +425,7 @@ mod tests {
             "",
             "a cat",
             "Steps: 20",
-            "colour: red, light: warm, mood: sad",
+            "color: red, light: warm, mood: sad",
             "a stair, Steps: 12, seen: from above, light: warm",
             "Steps: steep, Seed: of doubt, Size: large",
             "first line\nSteps: many, light: warm, mood: sad",

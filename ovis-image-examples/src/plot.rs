@@ -29,7 +29,7 @@ impl Series {
 
 const WIDTH: u32 = 720;
 const PANEL_HEIGHT: u32 = 300;
-const COLOURS: [RGBColor; 3] = [
+const COLORS: [RGBColor; 3] = [
     RGBColor(31, 119, 180),
     RGBColor(214, 39, 40),
     RGBColor(44, 160, 44),
@@ -56,11 +56,11 @@ pub fn panels(panels: &[(&str, &[Series])]) -> Result<String> {
             .y_label_area_size(48)
             .build_cartesian_2d(0..steps.max(1), 0.0..(1.05 * top).max(f64::MIN_POSITIVE))?;
         chart.configure_mesh().x_desc("step").draw()?;
-        for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+        for (line, color) in lines.iter().zip(COLORS.iter().cycle()) {
             chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), colour))?
+                .draw_series(LineSeries::new(line.points.iter().copied(), color))?
                 .label(&line.name)
-                .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], *colour));
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], *color));
         }
         if lines.len() > 1 {
             chart

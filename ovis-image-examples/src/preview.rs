@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use burn::tensor::backend::Backend;
 use image::imageops::{self, FilterType};
-use ovis_image::OvisOps;
-use ovis_image::pipeline::{DenoisingStep, PreviewDecoder};
+use ovis_image::images::PreviewDecoder;
+use ovis_image::pipeline::DenoisingStep;
 
 use crate::output_file;
 
@@ -32,7 +33,7 @@ impl PreviewFile {
     ///
     /// # Errors
     /// Those of the device and of the file system.
-    pub fn write<B: OvisOps>(&self, step: &DenoisingStep<B>) -> Result<()> {
+    pub fn write<B: Backend>(&self, step: &DenoisingStep<B>) -> Result<()> {
         let pictures = step.preview(&self.decoder)?;
         for (index, picture) in pictures.iter().enumerate() {
             let (width, height) = (ENLARGED * picture.width(), ENLARGED * picture.height());

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use image::DynamicImage;
 use ovis_image::SourceImage;
-use ovis_image::pipeline::{ImageFit, SourceSettings};
+use ovis_image::images::{ImageFit, SourceSettings};
 
 /// A picture to start from.
 #[derive(Debug, Clone, Default, Args)]

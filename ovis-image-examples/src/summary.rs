@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use ovis_image::pipeline::{
-    DenoisingProfile, GenerationSettings, MemoryEstimate, StepCacheReport, Timings,
-};
+use ovis_image::memory::MemoryEstimate;
+use ovis_image::pipeline::{DenoisingProfile, GenerationSettings, StepCacheReport, Timings};
 use serde::Serialize;
 
 use crate::lora::AppliedLora;

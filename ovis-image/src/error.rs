@@ -285,8 +285,8 @@ pub enum OvisImageError {
     },
 
     /// The progress callback asked to stop.
-    #[error("cancelled after {completed_steps} of {total_steps} steps")]
-    Cancelled {
+    #[error("canceled after {completed_steps} of {total_steps} steps")]
+    Canceled {
         /// Steps that were finished.
         completed_steps: usize,
         /// Steps that were asked for.

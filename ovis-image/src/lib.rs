@@ -30,7 +30,7 @@
 #[doc = include_str!("../../README.md")]
 struct ReadmeQuickStart;
 
-pub mod backend;
+pub mod checkpoint;
 pub mod config;
 #[cfg(feature = "flex")]
 mod cpu;
@@ -38,26 +38,31 @@ pub mod device;
 pub mod error;
 #[cfg(feature = "hub")]
 pub mod hub;
+pub mod images;
+pub mod kernels;
 pub mod layers;
 pub mod lora;
+pub mod memory;
 pub mod ops;
+pub mod parameters;
 pub mod pipeline;
+pub mod request;
 pub mod sampling;
 pub mod step_cache;
+pub mod tensor_file;
 pub mod text_encoder;
 pub mod transformer;
 pub mod vae;
 pub mod weights;
 
-pub use backend::OvisOps;
+pub use checkpoint::{Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Layout};
+pub use config::WeightDtype;
 pub use error::{OvisImageError, Phase, Result, WeightsReport};
+pub use images::SourceImage;
 pub use lora::{LoraFile, LoraReport};
-pub use pipeline::{
-    GeneratedImage, GenerationOutput, GenerationRequest, LoadOptions, OvisImagePipeline, Progress,
-    Seeds, SourceImage, WeightDtype,
-};
+pub use pipeline::{GeneratedImage, GenerationOutput, OvisImagePipeline, Progress};
+pub use request::{GenerationRequest, LoadOptions, Seeds};
 pub use sampling::{GuidanceMethod, SamplerKind, Schedule, SigmaSpacing};
 pub use step_cache::StepCacheKind;
-pub use weights::{
-    Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Layout, Quantisation, Residency,
-};
+pub use tensor_file::Quantization;
+pub use weights::Residency;

@@ -1,8 +1,8 @@
 """GGUF files written with the `gguf` package, and what that package and diffusers make of them.
 
 `types.gguf` has one tensor of each element type that the library reads, beside metadata of every kind;
-`types.safetensors` what `gguf.quants` dequantises them to. `q8_0/` and `q4_0/` are the transformer of `base` as
-stable-diffusion.cpp names it, and the pipeline's golden with the dequantised weights.
+`types.safetensors` what `gguf.quants` dequantizes them to. `q8_0/` and `q4_0/` are the transformer of `base` as
+stable-diffusion.cpp names it, and the pipeline's golden with the dequantized weights.
 """
 
 import os
@@ -22,7 +22,7 @@ from cases import CASES
 
 COLUMNS, ROWS = 512, 3
 FLOATS = ["F32", "F16", "BF16"]
-# The package has no quantiser for the K types: their blocks are random bytes with scales of a sensible size.
+# The package has no quantizer for the K types: their blocks are random bytes with scales of a sensible size.
 SIMPLE = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]
 K_SCALES = {"Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
 
@@ -89,10 +89,10 @@ def transformer(root, folder, name):
     made = {k: v.float().clone() for k, v in dense.items()}
     for key, (shape, parts) in layouts.transformer(rules, m, comfy=True).items():
         whole = torch.cat([rules[k][a:b] for k, a, b in parts]).float().reshape(shape).numpy()
-        quantised = whole.ndim == 2 and whole.shape[1] % 32 == 0
-        raw = gguf.quants.quantize(whole, kind) if quantised else whole
-        w.add_tensor(f"model.diffusion_model.{key}", raw, raw_dtype=kind if quantised else GGMLQuantizationType.F32)
-        back = torch.from_numpy(np.ascontiguousarray(gguf.quants.dequantize(raw, kind) if quantised else raw))
+        quantized = whole.ndim == 2 and whole.shape[1] % 32 == 0
+        raw = gguf.quants.quantize(whole, kind) if quantized else whole
+        w.add_tensor(f"model.diffusion_model.{key}", raw, raw_dtype=kind if quantized else GGMLQuantizationType.F32)
+        back = torch.from_numpy(np.ascontiguousarray(gguf.quants.dequantize(raw, kind) if quantized else raw))
         row = 0
         for k, a, b in parts:
             made[k.removeprefix("transformer/")][a:b] = back.reshape(shape)[row : row + b - a].reshape(made[k.removeprefix("transformer/")][a:b].shape)

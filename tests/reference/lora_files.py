@@ -1,7 +1,7 @@
 """LoRAs on the transformer of `base`, and what diffusers with PEFT makes of them.
 
 `all/`: rank 4 on every linear layer, as `save_lora_adapter` writes it. `attention/`: another on the attention's layers with
-two ranks and two alphas and rank-stabilised scaling, as PEFT's own `save_pretrained` lays it out. `kohya.safetensors`: the first
+two ranks and two alphas and rank-stabilized scaling, as PEFT's own `save_pretrained` lays it out. `kohya.safetensors`: the first
 under kohya's names. `fused.safetensors`: one on the authors' fused modules under ComfyUI's names; PEFT has no such modules, so its
 reference is the weights plus the products, in torch. `merged/` is the transformer after PEFT merged half of `all`.
 """
@@ -26,7 +26,7 @@ ATTENTION = ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "ad
 
 def matrix(key, shape, std):
     n = shape[0] * shape[1]
-    return torch.from_numpy(weights.levels(weights.fnv1a64(key), n) * weights.quantised_step(std)).float().reshape(shape)
+    return torch.from_numpy(weights.levels(weights.fnv1a64(key), n) * weights.quantized_step(std)).float().reshape(shape)
 
 
 def fill(model, adapter):

@@ -50,7 +50,7 @@ def make(folder):
 
 
 def try_out(folder, pictures):
-    """Load the folder with diffusers and make 256x256 pictures: neither grey nor saturated, prompt and seed show."""
+    """Load the folder with diffusers and make 256x256 pictures: neither gray nor saturated, prompt and seed show."""
     pipe = pipeline.load(folder, "f32")
     assert pipe.vae_scale_factor == 8
     first = None

@@ -1,4 +1,4 @@
-"""A small byte-level BPE tokenizer with the shape of Qwen3's: same normaliser, same pre-tokeniser, same added tokens in
+"""A small byte-level BPE tokenizer with the shape of Qwen3's: same normalizer, same pre-tokenizer, same added tokens in
 the same order, same chat template for one user message; 256 bytes plus a few hundred merges, trained here on a few
 lines of text. As with the real one, the template's prefix up to SYSTEM's colon is 29 tokens (the pipeline drops 28, so
 the colon's row stays), SYSTEM's last space joins the prompt's first word, and "a cat" is 40 tokens in all."""

@@ -34,7 +34,7 @@ def levels(seed, n):
 STD = math.sqrt((32 * 32 - 1) / 3)  # of the 32 odd levels
 
 
-def quantised_step(std):
+def quantized_step(std):
     """The `{4,5,6,7} * 2^e` nearest to the step that gives this standard deviation."""
     step = std / STD
     e = math.floor(math.log2(step)) - 2
@@ -49,7 +49,7 @@ class Rule:
         self.seed = fnv1a64(key)
         self.shape = list(shape)
         # around 1: 1 +- 31/128; around 2: 2 +- 31/64; both have 8 significant bits at most
-        self.step = offset * 2.0**-7 if offset else quantised_step(std)
+        self.step = offset * 2.0**-7 if offset else quantized_step(std)
         self.offset = offset
 
     def tensor(self):

@@ -9,9 +9,7 @@ use ovis_image::ops::{RotaryTable, pack_latents};
 use ovis_image::sampling::FlowMatchEulerScheduler;
 use ovis_image::text_encoder::TextEncoderInput;
 use ovis_image::transformer::{JointHiddenStates, TransformerInput};
-use ovis_image::{
-    GenerationOutput, LoadOptions, OvisImagePipeline, OvisOps, Progress, WeightDtype,
-};
+use ovis_image::{GenerationOutput, LoadOptions, OvisImagePipeline, Progress, WeightDtype};
 
 use crate::compare::{largest_difference, relative_error};
 use crate::golden::{Case, Golden};
@@ -32,7 +30,7 @@ pub struct StageError {
 ///
 /// # Errors
 /// The library's error as text.
-pub fn run_case<B: OvisOps>(
+pub fn run_case<B: Backend>(
     case: &Case,
     dtype: WeightDtype,
     tolerance: Tolerance,
@@ -69,7 +67,7 @@ struct Stages<'a, B: Backend> {
     errors: Vec<StageError>,
 }
 
-impl<B: OvisOps> Stages<'_, B> {
+impl<B: Backend> Stages<'_, B> {
     fn input<const D: usize>(&self, name: &str) -> Tensor<B, D> {
         Tensor::<B, D>::from_data(self.golden.floats(name), (self.device, DType::F32))
             .cast(self.dtype)

@@ -7,9 +7,10 @@
 
 use std::path::Path;
 
+use burn::tensor::backend::Backend;
 use libtest_mimic::{Arguments, Failed, Trial};
+use ovis_image::WeightDtype;
 use ovis_image::device::{BackendVisitor, DeviceSpec, OpenDevice};
-use ovis_image::{OvisOps, WeightDtype};
 use ovis_image_tests::golden::{CASES, Case};
 use ovis_image_tests::layouts::write_layouts;
 use ovis_image_tests::stages::run_case;
@@ -123,7 +124,7 @@ struct Conformance {
 impl BackendVisitor for Conformance {
     type Output = Result<(), Failed>;
 
-    fn visit<B: OvisOps>(self, device: B::Device) -> Self::Output {
+    fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
         let allowed = tolerance(self.backend, self.dtype);
         let stages = run_case::<B>(&self.case, self.dtype, allowed, &device)?;
         let report: Vec<String> = stages

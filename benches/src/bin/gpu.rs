@@ -17,8 +17,8 @@ use ovis_image::device::{BackendVisitor, DeviceSpec};
 use ovis_image::ops::unpack_latents;
 use ovis_image::sampling::{FlowMatchEulerScheduler, classifier_free_guidance};
 use ovis_image::transformer::TransformerInput;
-use ovis_image::{OvisOps, Schedule, WeightDtype};
-use ovis_image_benches::random::{Parameters, randomise};
+use ovis_image::{Schedule, WeightDtype};
+use ovis_image_benches::random::{Parameters, randomize};
 use ovis_image_benches::{forward_flops, full_vae, middle_transformer};
 use serde_json::json;
 
@@ -101,7 +101,7 @@ struct Run {
 impl BackendVisitor for Run {
     type Output = Result<()>;
 
-    fn visit<B: OvisOps>(self, device: B::Device) -> Result<()> {
+    fn visit<B: Backend>(self, device: B::Device) -> Result<()> {
         check_against_the_cpu::<B>(&device, self.arguments.dtype)?;
         self.time::<B>(&device)
     }
@@ -109,14 +109,14 @@ impl BackendVisitor for Run {
 
 /// One forward of the middle size and one decoding with the CPU's own weights, in f32 and in the
 /// dtype that is timed.
-fn check_against_the_cpu<B: OvisOps>(device: &B::Device, dtype: WeightDtype) -> Result<()> {
+fn check_against_the_cpu<B: Backend>(device: &B::Device, dtype: WeightDtype) -> Result<()> {
     let config = middle_transformer();
     let grid = [8, 12];
     let image_tokens = grid[0] * grid[1];
     let latents = random::<3>([1, image_tokens, config.in_channels]);
     let prompt = random::<3>([1, TEXT_TOKENS, config.joint_attention_dim]);
 
-    let host = randomise(config.init::<Flex>(&FlexDevice), DType::F32, &FlexDevice);
+    let host = randomize(config.init::<Flex>(&FlexDevice), DType::F32, &FlexDevice);
     let expected = host.forward(TransformerInput {
         latents: latents.clone(),
         prompt_embeds: prompt.clone(),
@@ -143,7 +143,7 @@ fn check_against_the_cpu<B: OvisOps>(device: &B::Device, dtype: WeightDtype) -> 
     }
 
     let config = full_vae();
-    let host = randomise(config.init::<Flex>(&FlexDevice), DType::F32, &FlexDevice);
+    let host = randomize(config.init::<Flex>(&FlexDevice), DType::F32, &FlexDevice);
     let latents = random::<4>([1, 16, 8, 12]);
     let expected = values(host.decode(latents.clone()))?;
     let there = Parameters::of(&host).give(config.init::<B>(device), DType::F32, device);
@@ -155,7 +155,7 @@ fn check_against_the_cpu<B: OvisOps>(device: &B::Device, dtype: WeightDtype) -> 
 }
 
 impl Run {
-    fn time<B: OvisOps>(&self, device: &B::Device) -> Result<()> {
+    fn time<B: Backend>(&self, device: &B::Device) -> Result<()> {
         let arguments = &self.arguments;
         let dtype = arguments.dtype.to_burn();
         let sync = || B::sync(device).map_err(|error| anyhow!("{error}"));
@@ -170,9 +170,9 @@ impl Run {
         let (grid, image_tokens) = ([side, side], side * side);
 
         let making = Instant::now();
-        let text_encoder = randomise(text_config.init::<B>(device), dtype, device);
-        let transformer = randomise(config.init::<B>(device), dtype, device);
-        let vae = randomise(full_vae().init::<B>(device), dtype, device);
+        let text_encoder = randomize(text_config.init::<B>(device), dtype, device);
+        let transformer = randomize(config.init::<B>(device), dtype, device);
+        let vae = randomize(full_vae().init::<B>(device), dtype, device);
         sync()?;
         let making = making.elapsed();
         let resident = nvidia_smi("memory.used");

@@ -1,15 +1,14 @@
-//! A checkpoint in another layout, or with a quantised transformer for ComfyUI.
+//! A checkpoint in another layout, or with a quantized transformer for ComfyUI.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use burn_flex::{Flex, FlexDevice};
 use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
-use ovis_image::weights::ExportOptions;
-use ovis_image::{Layout, Quantisation, WeightDtype};
+use ovis_image::checkpoint::ExportOptions;
+use ovis_image::{Layout, Quantization, WeightDtype};
 use ovis_image_examples::error_chain;
 use ovis_image_examples::model::ModelArguments;
 use ovis_image_examples::progress::BytesBar;
@@ -24,7 +23,7 @@ struct Arguments {
     /// The folder to make
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// f32, f16 or bf16 for what is not quantised [default: as it is; bf16 for what leaves a GGUF file]
+    /// f32, f16 or bf16 for what is not quantized [default: as it is; bf16 for what leaves a GGUF file]
     #[arg(long)]
     dtype: Option<WeightDtype>,
     /// With --to comfyui: the transformer as a GGUF file
@@ -33,7 +32,7 @@ struct Arguments {
     /// With --to comfyui: a GGUF file with the matrices of blocks rounded to q8_0 (8 bits) or q4_0
     /// (4 bits)
     #[arg(long, value_name = "FORMAT")]
-    quantize: Option<Quantisation>,
+    quantize: Option<Quantization>,
     /// With --quantize: leave the double blocks alone, a quarter of the transformer
     #[arg(long, requires = "quantize")]
     protect_double_blocks: bool,
@@ -75,18 +74,16 @@ fn run(arguments: &Arguments) -> Result<()> {
         .gguf(arguments.gguf)
         .protect_double_blocks(arguments.protect_double_blocks);
     if let Some(dtype) = arguments.dtype {
-        options = options.dtype(dtype.to_burn());
+        options = options.dtype(dtype);
     }
-    if let Some(quantisation) = arguments.quantize {
-        options = options.quantisation(quantisation);
+    if let Some(quantization) = arguments.quantize {
+        options = options.quantization(quantization);
     }
     let checkpoint = arguments.model.resolve()?.open()?;
     let bar = BytesBar::new();
-    // Nothing is computed: any backend would do.
-    let report =
-        checkpoint.export_with::<Flex>(&arguments.output, &options, &FlexDevice, |progress| {
-            bar.show("writing", progress.written, progress.total);
-        })?;
+    let report = checkpoint.export_with(&arguments.output, &options, |progress| {
+        bar.show("writing", progress.written, progress.total);
+    })?;
     drop(bar);
     let mut out = std::io::stdout();
     for (path, bytes) in &report.files {

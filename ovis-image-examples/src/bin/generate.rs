@@ -10,12 +10,9 @@ use anyhow::Result;
 use burn::tensor::backend::Backend;
 use clap::Parser;
 use ovis_image::device::BackendVisitor;
-use ovis_image::pipeline::{
-    DenoisingProfile, GenerationSettings, MemoryEstimate, MemoryPlan, StepCacheReport, Timings,
-};
-use ovis_image::{
-    GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, OvisOps, Progress,
-};
+use ovis_image::memory::{MemoryEstimate, MemoryPlan};
+use ovis_image::pipeline::{DenoisingProfile, GenerationSettings, StepCacheReport, Timings};
+use ovis_image::{GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, Progress};
 use ovis_image_examples::arguments::{Arguments, RequestedImages};
 use ovis_image_examples::grid::{self, GridRequests};
 use ovis_image_examples::lora::AppliedLora;
@@ -145,7 +142,7 @@ struct Run {
 impl BackendVisitor for Generate<'_> {
     type Output = Result<Run>;
 
-    fn visit<B: OvisOps>(self, device: B::Device) -> Self::Output {
+    fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
         let start = Instant::now();
         let bar = StepBar::loading();
         let dtype = self.arguments.dtype;
@@ -156,7 +153,7 @@ impl BackendVisitor for Generate<'_> {
         if let Some(limit) = self.arguments.max_memory {
             let loras: u64 = self.loras.iter().map(LoraFile::bytes).sum();
             let limit = limit.as_u64().saturating_sub(loras);
-            let plan = MemoryPlan::fit::<B>(&checkpoint, options, request, limit, &device)?;
+            let plan = MemoryPlan::fit::<B>(&checkpoint, options, request, limit)?;
             say(&memory::report(&plan));
             (options, request) = (plan.options, plan.request);
         }
@@ -171,7 +168,7 @@ impl BackendVisitor for Generate<'_> {
         for request in requests {
             request.check(&checkpoint, &options)?;
         }
-        let memory = MemoryEstimate::new::<B>(&checkpoint, &options, &request, &device)?;
+        let memory = MemoryEstimate::new::<B>(&checkpoint, &options, &request)?;
         let mut pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &device)?;
         drop(checkpoint);
         let loras = lora::load(&mut pipeline, &self.arguments.lora, self.loras)?;
@@ -224,7 +221,7 @@ impl BackendVisitor for Generate<'_> {
 }
 
 impl Generate<'_> {
-    fn generate<B: OvisOps>(
+    fn generate<B: Backend>(
         &self,
         pipeline: &OvisImagePipeline<B>,
         request: &GenerationRequest,

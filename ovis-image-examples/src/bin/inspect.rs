@@ -5,13 +5,13 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use burn_flex::{Flex, FlexDevice};
+use burn_flex::Flex;
 use bytesize::ByteSize;
 use clap::Parser;
-use ovis_image::pipeline::MemoryEstimate;
-use ovis_image::weights::PartInspection;
+use ovis_image::checkpoint::PartInspection;
+use ovis_image::memory::MemoryEstimate;
 use ovis_image::{
-    Checkpoint, GenerationRequest, Layout, LoadOptions, Quantisation, Residency, WeightDtype,
+    Checkpoint, GenerationRequest, Layout, LoadOptions, Quantization, Residency, WeightDtype,
 };
 use ovis_image_examples::error_chain;
 use ovis_image_examples::model::{Model, ModelArguments};
@@ -76,7 +76,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let model = arguments.model.resolve()?;
     let checkpoint = model.open()?;
     let problems: Vec<String> = checkpoint
-        .problems::<Flex>(&FlexDevice)
+        .problems()
         .iter()
         .map(ToString::to_string)
         .collect();
@@ -123,11 +123,11 @@ fn settings(checkpoint: &Checkpoint, arguments: &Arguments) -> Result<Vec<Settin
         ("--dtype bf16 --low-memory", low),
         (
             "--dtype bf16 --low-memory --quantize q8_0",
-            low.quantisation(Quantisation::Q8_0),
+            low.quantization(Quantization::Q8_0),
         ),
         (
             "--dtype bf16 --low-memory --quantize q4_0",
-            low.quantisation(Quantisation::Q4_0),
+            low.quantization(Quantization::Q4_0),
         ),
         (
             "--dtype bf16 --low-memory, all blocks streamed",
@@ -136,7 +136,7 @@ fn settings(checkpoint: &Checkpoint, arguments: &Arguments) -> Result<Vec<Settin
     ]
     .into_iter()
     .map(|(flags, options)| {
-        let estimate = MemoryEstimate::new::<Flex>(checkpoint, &options, &request, &FlexDevice)?;
+        let estimate = MemoryEstimate::new::<Flex>(checkpoint, &options, &request)?;
         Ok(Setting {
             flags,
             fits_gpu_gib: GPU_SIZES

@@ -3,8 +3,9 @@
 
 #![allow(clippy::print_stdout, reason = "a program that talks to its user")]
 
+use burn::tensor::backend::Backend;
 use ovis_image::device::{BackendVisitor, DeviceSpec};
-use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline, OvisOps};
+use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline};
 use ovis_image_examples::{error_chain, tiny};
 
 const DEVICES: [DeviceSpec; 7] = [
@@ -23,7 +24,7 @@ struct Latents;
 impl BackendVisitor for Latents {
     type Output = anyhow::Result<Vec<f32>>;
 
-    fn visit<B: OvisOps>(self, device: B::Device) -> Self::Output {
+    fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
         let options = LoadOptions::new();
         let pipeline = OvisImagePipeline::<B>::from_embedded(&tiny::TINY, options, &device)?;
         let request = GenerationRequest::new("a lighthouse at dusk")

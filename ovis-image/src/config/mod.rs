@@ -3,11 +3,13 @@
 //! Each struct reads the JSON that diffusers or transformers writes; `validate` states the
 //! relation that is broken. The numbers of the 7B release are the `ovis_image_7b` presets.
 
+mod dtype;
 mod scheduler;
 mod text_encoder;
 mod transformer;
 mod vae;
 
+pub use dtype::WeightDtype;
 pub use scheduler::SchedulerConfig;
 pub use text_encoder::TextEncoderConfig;
 pub use transformer::TransformerConfig;

@@ -44,7 +44,7 @@ impl TransformerConfig {
     pub const ROPE_THETA: f64 = 10_000.0;
     /// Width of the sinusoidal timestep embedding.
     pub const TIME_CHANNELS: usize = 256;
-    /// Epsilon of every normalisation in the MMDiT.
+    /// Epsilon of every normalization in the MMDiT.
     pub const NORM_EPS: f64 = 1e-6;
     /// Feed-forward width over hidden width.
     pub const MLP_RATIO: usize = 4;

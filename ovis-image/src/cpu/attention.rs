@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::simd::Simd;
 use super::tasks::for_each_task;
 use super::tile::{self, MAX_ROWS, Sums, WIDTH};
-use super::vector::{exp, vectorised};
+use super::vector::{exp, vectorized};
 
 /// Bytes of scores that a task keeps.
 const SCORE_BYTES: usize = 512 << 10;
@@ -30,7 +30,7 @@ pub(crate) struct Heads<'a, T> {
 pub(crate) struct AttentionShape {
     pub(crate) batch: usize,
     pub(crate) heads: usize,
-    /// A divisor of `heads`: neighbouring query heads share a key head (arXiv 2305.13245).
+    /// A divisor of `heads`: neighboring query heads share a key head (arXiv 2305.13245).
     pub(crate) kv_heads: usize,
     pub(crate) queries: usize,
     pub(crate) keys: usize,
@@ -242,7 +242,7 @@ impl Scratch {
                     true => (first_query + first + row + 1).min(packed.key_count),
                     false => packed.key_count,
                 };
-                let sum = vectorised(
+                let sum = vectorized(
                     #[inline(always)]
                     || weights_of_row(scores, [row, *rows], seen, scale),
                 );
@@ -349,7 +349,7 @@ fn pack_weights(
             }
             Unit::Bf16Pair => {
                 rounded.clear();
-                vectorised(
+                vectorized(
                     #[inline(always)]
                     || {
                         rounded.extend(

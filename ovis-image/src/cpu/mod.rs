@@ -1,5 +1,5 @@
 //! Kernels of the CPU over plain slices: what the `flex` backend runs instead of the default bodies
-//! of [`OvisOps`](crate::backend::OvisOps). They know no tensors, and no model.
+//! of [`Backend`](crate::backend::Backend). They know no tensors, and no model.
 
 mod attention;
 mod conv;

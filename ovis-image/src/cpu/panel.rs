@@ -59,7 +59,7 @@ impl<'a, T: Element> Matrix<'a, T> {
 pub(crate) enum Unit {
     /// One f32.
     F32,
-    /// Two neighbours along k.
+    /// Two neighbors along k.
     Bf16Pair,
 }
 
@@ -135,7 +135,7 @@ fn bf16_bits<T: Element>(value: T) -> u16 {
     (value.to_f32().to_bits() >> 16) as u16
 }
 
-/// The same for a matrix whose rows are neighbours in memory (a transposed one).
+/// The same for a matrix whose rows are neighbors in memory (a transposed one).
 fn pack_by_lanes<T: Element>(
     matrix: &Matrix<'_, T>,
     [first, rows]: [usize; 2],

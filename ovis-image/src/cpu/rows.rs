@@ -1,11 +1,11 @@
-//! Normalisation, rotation and gating, each one pass over the data: vectorised within a row,
+//! Normalization, rotation and gating, each one pass over the data: vectorized within a row,
 //! threaded over rows. All arithmetic is in f32, results are rounded once.
 
 use rayon::prelude::*;
 
 use super::element::Element;
-use super::vector::{silu, sum, vectorised};
-use crate::ops::Pairs;
+use super::vector::{silu, sum, vectorized};
+use crate::ops::{Activation, Pairs};
 
 /// Elements that a task takes at least: below that, waking a thread costs more than it brings.
 const TASK_ELEMENTS: usize = 16 << 10;
@@ -50,7 +50,7 @@ fn for_each_row<T: Element>(output: &mut [T], width: usize, row: impl Fn(usize, 
         .par_chunks_mut((rows * width).max(1))
         .enumerate()
         .for_each(|(task, output)| {
-            vectorised(
+            vectorized(
                 #[inline(always)]
                 || {
                     for (index, output) in output.chunks_exact_mut(width).enumerate() {
@@ -83,8 +83,8 @@ pub(crate) fn modulated_norm<T: Element>(
             let variance = sum(row, |x| (x - mean) * (x - mean)) / width as f32;
             let factor = 1.0 / (variance + eps).sqrt();
             for (((out, x), shift), scale) in output.iter_mut().zip(row).zip(shift).zip(scale) {
-                let normalised = (x.to_f32() - mean) * factor;
-                *out = T::from_f32(normalised * (scale.to_f32() + 1.0) + shift.to_f32());
+                let normalized = (x.to_f32() - mean) * factor;
+                *out = T::from_f32(normalized * (scale.to_f32() + 1.0) + shift.to_f32());
             }
         },
     );
@@ -111,7 +111,7 @@ fn rms_factor<T: Element>(row: &[T], eps: f32) -> f32 {
     1.0 / (sum(row, |x| x * x) / row.len() as f32 + eps).sqrt()
 }
 
-/// Normalises each head as [`rms_norm`] does and rotates its pairs by its token's angles.
+/// Normalizes each head as [`rms_norm`] does and rotates its pairs by its token's angles.
 ///
 /// `input` has one row per (batch, token) of all heads' elements, of which `heads * head_dim` are
 /// read; `cos` and `sin` are `[tokens][head_dim / 2]`; the output has the input's order, without gaps.
@@ -137,13 +137,13 @@ pub(crate) fn norm_and_rotate<T: Element>(
             let heads = input.row(index).chunks_exact(head_dim);
             for (head, output) in heads.zip(output.chunks_exact_mut(head_dim)) {
                 let factor = rms_factor(head, eps);
-                let normalised = |i: usize| head[i].to_f32() * factor * weight[i].to_f32();
+                let normalized = |i: usize| head[i].to_f32() * factor * weight[i].to_f32();
                 for i in 0..half {
                     let (first, second) = match pairs {
                         Pairs::Adjacent => (2 * i, 2 * i + 1),
                         Pairs::Halves => (i, half + i),
                     };
-                    let (a, b) = (normalised(first), normalised(second));
+                    let (a, b) = (normalized(first), normalized(second));
                     output[first] = T::from_f32(a * cos[i] - b * sin[i]);
                     output[second] = T::from_f32(b * cos[i] + a * sin[i]);
                 }
@@ -187,14 +187,14 @@ pub(crate) fn add_gated<T: Element>(
     );
 }
 
-/// Group normalisation of `[batch * groups][channels of a group * pixels]`, then SiLU if asked for.
+/// Group normalization of `[batch * groups][channels of a group * pixels]`, then SiLU if asked for.
 pub(crate) fn group_norm<T: Element>(
     input: &[T],
     [groups, channels, pixels]: [usize; 3],
     weight: &[T],
     bias: &[T],
     eps: f32,
-    with_silu: bool,
+    activation: Activation,
     output: &mut [T],
 ) {
     let per_group = channels / groups * pixels;
@@ -206,7 +206,7 @@ pub(crate) fn group_norm<T: Element>(
         .zip(input.par_chunks(per_group))
         .enumerate()
         .for_each(|(group, (output, input))| {
-            vectorised(
+            vectorized(
                 #[inline(always)]
                 || {
                     let first = group % groups * (channels / groups);
@@ -222,7 +222,10 @@ pub(crate) fn group_norm<T: Element>(
                         let bias = bias[first + channel].to_f32();
                         for (out, x) in output.iter_mut().zip(input) {
                             let y = (x.to_f32() - mean) * factor * weight + bias;
-                            *out = T::from_f32(if with_silu { silu(y) } else { y });
+                            *out = T::from_f32(match activation {
+                                Activation::Identity => y,
+                                Activation::Silu => silu(y),
+                            });
                         }
                     }
                 },

@@ -1,5 +1,5 @@
 //! Arithmetic on slices in f32, written so that the compiler makes vector code of it inside
-//! [`vectorised`].
+//! [`vectorized`].
 
 use super::element::Element;
 
@@ -8,7 +8,7 @@ const LANES: usize = 16;
 
 /// Runs code with the widest vectors of this CPU. What it calls must be `#[inline(always)]`.
 #[inline(always)]
-pub(crate) fn vectorised<R>(code: impl FnOnce() -> R) -> R {
+pub(crate) fn vectorized<R>(code: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(code)
 }
 

@@ -56,7 +56,7 @@ pub(super) struct Shape {
     pub(super) width: usize,
 }
 
-/// Neighbouring tiles of an image in neighbouring lanes of a panel.
+/// Neighboring tiles of an image in neighboring lanes of a panel.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     lane: usize,
@@ -180,7 +180,7 @@ fn transform_image<T: Element>(
     let chunks = shape.channels.div_ceil(TASK_CHANNELS);
     let shared = Shared::new(transformed);
     for_each_task_in(scratches, runs.len() * chunks, |_, task| {
-        // Neighbouring panels have lines in common: they follow each other.
+        // Neighboring panels have lines in common: they follow each other.
         let (first, panel) = (task / runs.len() * TASK_CHANNELS, task % runs.len());
         let channels = TASK_CHANNELS.min(shape.channels - first);
         let points = std::array::from_fn(|index| {
@@ -274,7 +274,7 @@ fn gather<T: Element>(
                 values[j][lane] = lines[0][lane * TILE + j];
             }
         }
-        // A tile's last two columns are the first two of its right neighbour.
+        // A tile's last two columns are the first two of its right neighbor.
         for lane in 0..WIDTH {
             for j in TILE..SPAN {
                 values[j][lane] = lines[1][lane * TILE + j - TILE];
@@ -466,7 +466,7 @@ fn heights(rows: usize) -> impl Iterator<Item = [usize; 2]> {
     })
 }
 
-/// Transforms weights of neighbouring channels.
+/// Transforms weights of neighboring channels.
 struct TransformWeights<'a> {
     /// `[channel][3][3][lane]`.
     packed: &'a [f32],

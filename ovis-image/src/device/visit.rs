@@ -1,6 +1,5 @@
+use burn::tensor::backend::Backend;
 use std::fmt;
-
-use crate::backend::OvisOps;
 
 /// A device that was found to be there.
 #[derive(Debug, Clone)]
@@ -36,7 +35,7 @@ pub trait BackendVisitor {
     type Output;
 
     /// Runs on a device of backend `B`.
-    fn visit<B: OvisOps>(self, device: B::Device) -> Self::Output;
+    fn visit<B: Backend>(self, device: B::Device) -> Self::Output;
 }
 
 impl OpenDevice {

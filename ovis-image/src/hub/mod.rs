@@ -15,8 +15,8 @@ use std::time::Duration;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
+use crate::checkpoint::CheckpointPaths;
 use crate::error::{OvisImageError, Result};
-use crate::weights::CheckpointPaths;
 
 /// A repository of the Hub, and how it is reached.
 ///

@@ -1,9 +1,9 @@
+use crate::kernels;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::uniform_param;
-use crate::backend::OvisOps;
 
 /// A square 2-D convolution.
 #[derive(Module, Debug)]
@@ -16,7 +16,7 @@ pub struct ConvLayer<B: Backend> {
     padding: usize,
 }
 
-impl<B: OvisOps> ConvLayer<B> {
+impl<B: Backend> ConvLayer<B> {
     /// A convolution that keeps the size: stride 1, padded by half the kernel.
     pub fn same(input: usize, output: usize, kernel: usize, device: &B::Device) -> Self {
         Self::new([input, output], kernel, 1, kernel / 2, device)
@@ -45,7 +45,7 @@ impl<B: OvisOps> ConvLayer<B> {
     /// - `input`: `[batch, in, height, width]`
     /// - output: `[batch, out, height', width']`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        B::convolution(
+        kernels::convolution(
             input,
             self.weight.val(),
             self.bias.val(),

@@ -1,11 +1,12 @@
+use crate::kernels;
+use crate::ops::Activation;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::constant_param;
-use crate::backend::OvisOps;
 
-/// Group normalisation over channels and space (arXiv 1803.08494).
+/// Group normalization over channels and space (arXiv 1803.08494).
 #[derive(Module, Debug)]
 pub struct GroupNormLayer<B: Backend> {
     /// `[channels]`.
@@ -16,7 +17,7 @@ pub struct GroupNormLayer<B: Backend> {
     eps: f64,
 }
 
-impl<B: OvisOps> GroupNormLayer<B> {
+impl<B: Backend> GroupNormLayer<B> {
     /// A layer over `channels` in `groups`; the second divides the first.
     pub fn new(groups: usize, channels: usize, eps: f64, device: &B::Device) -> Self {
         Self {
@@ -27,12 +28,12 @@ impl<B: OvisOps> GroupNormLayer<B> {
         }
     }
 
-    /// Normalises in f32 and returns the input's dtype.
+    /// Normalizes in f32 and returns the input's dtype.
     ///
     /// # Shapes
     /// - `input` and output: `[batch, channels, height, width]`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.normalise(input, false)
+        self.normalize(input, Activation::Identity)
     }
 
     /// The same, then SiLU.
@@ -40,11 +41,11 @@ impl<B: OvisOps> GroupNormLayer<B> {
     /// # Shapes
     /// - `input` and output: `[batch, channels, height, width]`
     pub fn forward_silu(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.normalise(input, true)
+        self.normalize(input, Activation::Silu)
     }
 
-    fn normalise(&self, input: Tensor<B, 4>, with_silu: bool) -> Tensor<B, 4> {
+    fn normalize(&self, input: Tensor<B, 4>, activation: Activation) -> Tensor<B, 4> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
-        B::group_norm(input, weight, bias, self.groups, self.eps, with_silu)
+        kernels::group_norm(input, weight, bias, self.groups, self.eps, activation)
     }
 }

@@ -1,10 +1,10 @@
+use crate::kernels;
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, s};
 
 use super::low_rank::{LowRankAdapter, add_updates};
 use super::uniform_param;
-use crate::backend::OvisOps;
 
 /// `y = x W^T + b`, with the weight as checkpoints store it.
 #[derive(Module, Debug)]
@@ -19,7 +19,7 @@ pub struct LinearLayer<B: Backend> {
     pub(crate) adapters_are_merged: bool,
 }
 
-impl<B: OvisOps> LinearLayer<B> {
+impl<B: Backend> LinearLayer<B> {
     /// A layer from `input` to `output` features with a bias.
     pub fn new(input: usize, output: usize, device: &B::Device) -> Self {
         let mut layer = Self::without_bias(input, output, device);
@@ -54,9 +54,9 @@ impl<B: OvisOps> LinearLayer<B> {
         let bias = self.bias.as_ref().map(Param::val);
         let input = input.reshape([rows, in_features]);
         let output = match self.adapters.is_empty() || self.adapters_are_merged {
-            true => B::linear_layer(input, weight, bias),
+            true => kernels::linear_layer(input, weight, bias),
             false => add_updates(
-                B::linear_layer(input.clone(), weight, bias),
+                kernels::linear_layer(input.clone(), weight, bias),
                 &input,
                 &self.adapters,
             ),
@@ -66,7 +66,7 @@ impl<B: OvisOps> LinearLayer<B> {
     }
 }
 
-impl<B: OvisOps> LinearLayer<B> {
+impl<B: Backend> LinearLayer<B> {
     /// The weight with the updates of all adapters in it, summed in f32 and rounded once.
     ///
     /// # Shapes

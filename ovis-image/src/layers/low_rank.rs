@@ -1,8 +1,7 @@
+use crate::kernels;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-
-use crate::backend::OvisOps;
 
 /// A low-rank update of some rows of a linear layer (LoRA, arXiv 2106.09685): `scale * scaling * up (down x)`.
 #[derive(Module, Debug)]
@@ -21,7 +20,7 @@ pub struct LowRankAdapter<B: Backend> {
     pub name: String,
 }
 
-impl<B: OvisOps> LowRankAdapter<B> {
+impl<B: Backend> LowRankAdapter<B> {
     /// The rows of the layer that it adds to.
     pub fn rows(&self) -> std::ops::Range<usize> {
         let [rows, _] = self.up.lazy_shape().dims();
@@ -39,16 +38,16 @@ impl<B: OvisOps> LowRankAdapter<B> {
     /// - `input`: `[n, in]`
     /// - output: `[n, rows]`
     pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
-        let inner = B::linear_layer(input, self.down.val(), None);
-        B::linear_layer(inner * self.strength(), self.up.val(), None)
+        let inner = kernels::linear_layer(input, self.down.val(), None);
+        kernels::linear_layer(inner * self.strength(), self.up.val(), None)
     }
 }
 
 /// Adds what the adapters give to a layer's output, `[n, out]`.
 ///
-/// Neighbouring rows are joined before they are added: a fused layer's output is passed over once
+/// Neighboring rows are joined before they are added: a fused layer's output is passed over once
 /// for each adapter, not once for each of its modules.
-pub(super) fn add_updates<B: OvisOps>(
+pub(super) fn add_updates<B: Backend>(
     mut output: Tensor<B, 2>,
     input: &Tensor<B, 2>,
     adapters: &[LowRankAdapter<B>],

@@ -1,6 +1,6 @@
 //! Layers with parameters that every model here shares. They differ from Burn's stock layers in
-//! three ways: weights keep the checkpoint's `[out, in]` order, normalisations compute in f32
-//! whatever the dtype, and initialisation is lazy, so building a model allocates nothing.
+//! three ways: weights keep the checkpoint's `[out, in]` order, normalizations compute in f32
+//! whatever the dtype, and initialization is lazy, so building a model allocates nothing.
 //!
 //! The names differ from burn-nn's on purpose: its import adapters transpose by type name.
 
@@ -11,6 +11,7 @@ mod low_rank;
 mod rms_norm;
 mod streaming;
 
+use burn::tensor::backend::Backend;
 pub use conv::ConvLayer;
 pub use group_norm::GroupNormLayer;
 pub use linear::LinearLayer;
@@ -19,12 +20,11 @@ pub use rms_norm::RmsNormLayer;
 
 pub(crate) use streaming::{Streamed, fold_blocks, fold_some_blocks, stream_absent_weights};
 
-use crate::backend::OvisOps;
 use burn::module::{Param, ParamId};
 use burn::tensor::{Distribution, Shape, Tensor};
 
 /// A parameter drawn from U(-bound, bound) when first used, unless a checkpoint fills it before.
-pub(crate) fn uniform_param<B: OvisOps, const D: usize>(
+pub(crate) fn uniform_param<B: Backend, const D: usize>(
     shape: [usize; D],
     bound: f64,
     device: &B::Device,
@@ -42,7 +42,7 @@ pub(crate) fn uniform_param<B: OvisOps, const D: usize>(
 }
 
 /// A parameter filled with `value` when first used, unless a checkpoint fills it before.
-pub(crate) fn constant_param<B: OvisOps, const D: usize>(
+pub(crate) fn constant_param<B: Backend, const D: usize>(
     shape: [usize; D],
     value: f64,
     device: &B::Device,

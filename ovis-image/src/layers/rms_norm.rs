@@ -3,10 +3,10 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::constant_param;
-use crate::backend::OvisOps;
+use crate::kernels;
 use crate::ops::{Pairs, RotaryTable};
 
-/// Root-mean-square normalisation of the last axis, with a learned scale (arXiv 1910.07467).
+/// Root-mean-square normalization of the last axis, with a learned scale (arXiv 1910.07467).
 #[derive(Module, Debug)]
 pub struct RmsNormLayer<B: Backend> {
     /// `[features]`.
@@ -14,7 +14,7 @@ pub struct RmsNormLayer<B: Backend> {
     eps: f64,
 }
 
-impl<B: OvisOps> RmsNormLayer<B> {
+impl<B: Backend> RmsNormLayer<B> {
     /// A layer over `features`.
     pub fn new(features: usize, eps: f64, device: &B::Device) -> Self {
         Self {
@@ -23,15 +23,15 @@ impl<B: OvisOps> RmsNormLayer<B> {
         }
     }
 
-    /// Normalises in f32 and returns the input's dtype.
+    /// Normalizes in f32 and returns the input's dtype.
     ///
     /// # Shapes
     /// - `input` and output: `[.., features]`
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
-        B::rms_norm(input, self.weight.val(), self.eps)
+        kernels::rms_norm(input, self.weight.val(), self.eps)
     }
 
-    /// Cuts projected tokens into heads, normalises each and rotates its pairs, in f32; returns the
+    /// Cuts projected tokens into heads, normalizes each and rotates its pairs, in f32; returns the
     /// input's dtype.
     ///
     /// # Shapes
@@ -43,6 +43,6 @@ impl<B: OvisOps> RmsNormLayer<B> {
         rope: &RotaryTable<B>,
         pairs: Pairs,
     ) -> Tensor<B, 4> {
-        B::norm_and_rotate(projected, self.weight.val(), self.eps, rope, pairs)
+        kernels::norm_and_rotate(projected, self.weight.val(), self.eps, rope, pairs)
     }
 }

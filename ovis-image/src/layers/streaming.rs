@@ -1,4 +1,4 @@
-//! Blocks whose weights are not kept: each is read, or dequantised, while the block before it
+//! Blocks whose weights are not kept: each is read, or dequantized, while the block before it
 //! computes, and given back after its own turn.
 
 use burn::module::{Module, ModuleVisitor, Param};
@@ -12,6 +12,12 @@ pub(crate) trait Streamed<B: Backend>: Module<B> {
 
     /// Sets what [`is_streamed`](Self::is_streamed) tells.
     fn set_streamed(&mut self, streamed: bool);
+
+    /// Visits the weights that are read together for a forward. A block leaves out those that are
+    /// used apart from it.
+    fn visit_streamed_weights<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
+        self.visit(visitor);
+    }
 }
 
 /// Makes those blocks streamed that have a weight which is not there yet. Not for models of random
@@ -74,7 +80,7 @@ pub(crate) fn fold_some_blocks<B: Backend, M: Streamed<B>, S>(
     })
 }
 
-/// What to do with each weight of a block but those of its modulation, which is computed apart.
+/// What to do with each weight of a block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Task {
     Look,
@@ -84,39 +90,23 @@ enum Task {
 struct Visit<B> {
     task: Task,
     found_absent: bool,
-    /// How many of the modules that were entered are a modulation or inside one.
-    within_modulation: usize,
     backend: std::marker::PhantomData<B>,
 }
 
 impl<B: Backend> Visit<B> {
-    fn of(block: &impl Module<B>, task: Task) -> Self {
+    fn of(block: &impl Streamed<B>, task: Task) -> Self {
         let mut visit = Self {
             task,
             found_absent: false,
-            within_modulation: 0,
             backend: std::marker::PhantomData,
         };
-        block.visit(&mut visit);
+        block.visit_streamed_weights(&mut visit);
         visit
     }
 }
 
 impl<B: Backend> ModuleVisitor<B> for Visit<B> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        if self.within_modulation > 0 || name.ends_with("modulation") {
-            self.within_modulation += 1;
-        }
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.within_modulation = self.within_modulation.saturating_sub(1);
-    }
-
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if self.within_modulation > 0 {
-            return;
-        }
         match self.task {
             Task::Look => self.found_absent |= !param.is_initialized(),
             Task::Read => drop(param.val()),

@@ -1,10 +1,10 @@
 use burn::module::Param;
+use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, s};
 
 use super::LoraReport;
 use super::file::{LoraFile, LoraModule};
 use super::targets::{Target, Targets};
-use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Result};
 use crate::layers::{LinearLayer, LowRankAdapter};
 use crate::transformer::OvisImageTransformer;
@@ -17,7 +17,7 @@ use crate::transformer::OvisImageTransformer;
 /// Before anything is attached: [`OvisImageError::LoraShape`] naming the first tensor that does not
 /// fit the model, [`OvisImageError::LoraNotApplied`] when no module is the model's,
 /// [`OvisImageError::InvalidFile`] for values that are not finite.
-pub fn attach_lora<B: OvisOps>(
+pub fn attach_lora<B: Backend>(
     transformer: &mut OvisImageTransformer<B>,
     lora: &LoraFile,
     name: &str,
@@ -78,7 +78,7 @@ pub fn attach_lora<B: OvisOps>(
 }
 
 /// Takes a LoRA off every layer; returns how many layers it was on.
-pub fn detach_lora<B: OvisOps>(transformer: &mut OvisImageTransformer<B>, name: &str) -> usize {
+pub fn detach_lora<B: Backend>(transformer: &mut OvisImageTransformer<B>, name: &str) -> usize {
     for_each_adapted(transformer, |layer| {
         let before = layer.adapters.len();
         layer.adapters.retain(|adapter| adapter.name != name);
@@ -87,7 +87,7 @@ pub fn detach_lora<B: OvisOps>(transformer: &mut OvisImageTransformer<B>, name: 
 }
 
 /// Changes how strongly a LoRA acts; returns on how many layers.
-pub fn set_lora_scale<B: OvisOps>(
+pub fn set_lora_scale<B: Backend>(
     transformer: &mut OvisImageTransformer<B>,
     name: &str,
     scale: f32,
@@ -103,7 +103,7 @@ pub fn set_lora_scale<B: OvisOps>(
     })
 }
 
-fn for_each_adapted<B: OvisOps>(
+fn for_each_adapted<B: Backend>(
     transformer: &mut OvisImageTransformer<B>,
     change: impl Fn(&mut LinearLayer<B>) -> bool,
 ) -> usize {

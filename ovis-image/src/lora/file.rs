@@ -8,7 +8,7 @@ use burn::tensor::{DType, TensorData};
 use super::keys::{self, Key, Role};
 use super::peft::{CONFIG_FILE, MAX_CONFIG_BYTES, METADATA, PEFT_FILE, PeftConfig};
 use crate::error::{OvisImageError, Result};
-use crate::weights::TensorSource;
+use crate::tensor_file::TensorSource;
 
 /// A LoRA's file, read and checked by itself; a stranger to any model.
 #[derive(Debug)]

@@ -52,7 +52,7 @@ impl Targets {
             return Some(targets);
         }
         // ComfyUI's spellings.
-        let normal = self.authors.normalise(&format!("{module}.weight"))?;
+        let normal = self.authors.normalize(&format!("{module}.weight"))?;
         let normal = normal.strip_suffix(".weight")?;
         self.by_name.get(normal).map(Vec::as_slice)
     }

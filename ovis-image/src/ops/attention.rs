@@ -20,7 +20,7 @@ const WIDEST_FUSED_HEAD: usize = 256;
 /// Queries per slice for such heads.
 const QUERY_CHUNK: usize = 1024;
 
-/// `softmax(Q K^T / sqrt(head_dim)) V` (arXiv 1706.03762), with neighbouring query heads sharing a
+/// `softmax(Q K^T / sqrt(head_dim)) V` (arXiv 1706.03762), with neighboring query heads sharing a
 /// key head where there are fewer of those (arXiv 2305.13245).
 ///
 /// # Shapes

@@ -1,6 +1,7 @@
 //! Pure tensor functions without parameters: the plain path of every operation. Whatever loses accuracy in half precision
-//! (normalisation, rotation, the sinusoid) computes in f32 here, whatever the input's dtype.
+//! (normalization, rotation, the sinusoid) computes in f32 here, whatever the input's dtype.
 
+mod activation;
 mod attention;
 mod conv;
 mod gating;
@@ -10,6 +11,7 @@ mod patchify;
 mod rope;
 mod timestep;
 
+pub use activation::Activation;
 pub use attention::{AttentionMask, attention};
 pub use conv::conv2d;
 pub use gating::{add_gated, swiglu};

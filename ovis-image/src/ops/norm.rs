@@ -2,6 +2,8 @@ use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
+use super::Activation;
+
 /// `(x - mean) / sqrt(var + eps)` over the last axis, without scale or shift, in f32.
 ///
 /// # Shapes
@@ -9,9 +11,9 @@ use burn::tensor::{DType, Tensor};
 /// - output: `[.., features]`, f32
 pub fn layer_norm_f32<B: Backend, const D: usize>(input: Tensor<B, D>, eps: f64) -> Tensor<B, D> {
     let input = input.cast(DType::F32);
-    let centred = input.clone() - input.mean_dim(D - 1);
-    let variance = centred.clone().powi_scalar(2).mean_dim(D - 1);
-    centred / (variance + eps).sqrt()
+    let centered = input.clone() - input.mean_dim(D - 1);
+    let variance = centered.clone().powi_scalar(2).mean_dim(D - 1);
+    centered / (variance + eps).sqrt()
 }
 
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last axis, in f32.
@@ -53,12 +55,12 @@ pub fn modulated_norm<B: Backend>(
     eps: f64,
 ) -> Tensor<B, 3> {
     let dtype = hidden_states.dtype();
-    let normalised = layer_norm_f32(hidden_states, eps);
-    (normalised * (scale.cast(DType::F32) + 1.0) + shift.cast(DType::F32)).cast(dtype)
+    let normalized = layer_norm_f32(hidden_states, eps);
+    (normalized * (scale.cast(DType::F32) + 1.0) + shift.cast(DType::F32)).cast(dtype)
 }
 
-/// Group normalisation over channels and space (arXiv 1803.08494) in f32, then SiLU where
-/// `with_silu`, in the input's dtype.
+/// Group normalization over channels and space (arXiv 1803.08494) in f32, then the
+/// activation, in the input's dtype.
 ///
 /// # Shapes
 /// - `input` and output: `[batch, channels, height, width]`
@@ -69,7 +71,7 @@ pub fn group_norm<B: Backend>(
     bias: Tensor<B, 1>,
     groups: usize,
     eps: f64,
-    with_silu: bool,
+    activation: Activation,
 ) -> Tensor<B, 4> {
     let dtype = input.dtype();
     let [batch, channels, height, width] = input.dims();
@@ -77,14 +79,14 @@ pub fn group_norm<B: Backend>(
         input
             .cast(DType::F32)
             .reshape([batch, groups, channels / groups * height * width]);
-    let centred = grouped.clone() - grouped.mean_dim(2);
-    let variance = centred.clone().powi_scalar(2).mean_dim(2);
-    let normalised = (centred / (variance + eps).sqrt()).reshape([batch, channels, height, width]);
+    let centered = grouped.clone() - grouped.mean_dim(2);
+    let variance = centered.clone().powi_scalar(2).mean_dim(2);
+    let normalized = (centered / (variance + eps).sqrt()).reshape([batch, channels, height, width]);
 
     let per_channel = |param: Tensor<B, 1>| param.cast(DType::F32).reshape([1, channels, 1, 1]);
-    let output = (normalised * per_channel(weight) + per_channel(bias)).cast(dtype);
-    match with_silu {
-        true => silu(output),
-        false => output,
+    let output = (normalized * per_channel(weight) + per_channel(bias)).cast(dtype);
+    match activation {
+        Activation::Identity => output,
+        Activation::Silu => silu(output),
     }
 }

@@ -18,7 +18,7 @@ pub struct RotaryTable<B: Backend> {
 /// Which elements of a head form a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairs {
-    /// Neighbours: the MMDiT's convention (diffusers: `apply_rotary_emb`).
+    /// Neighbors: the MMDiT's convention (diffusers: `apply_rotary_emb`).
     Adjacent,
     /// The first half of a head with the second: Qwen3's convention (transformers: `rotate_half`).
     Halves,
@@ -73,7 +73,7 @@ impl<B: Backend> RotaryTable<B> {
         }
     }
 
-    /// Rotates neighbouring pairs `(x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos)`: the MMDiT's
+    /// Rotates neighboring pairs `(x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos)`: the MMDiT's
     /// convention (diffusers: `apply_rotary_emb`).
     ///
     /// # Shapes
@@ -124,7 +124,7 @@ pub fn split_heads<B: Backend>(projected: Tensor<B, 3>, head_dim: usize) -> Tens
         .swap_dims(1, 2)
 }
 
-/// Cuts projected tokens into heads, RMS-normalises each and rotates its pairs, in f32 and then the
+/// Cuts projected tokens into heads, RMS-normalizes each and rotates its pairs, in f32 and then the
 /// input's dtype.
 ///
 /// # Shapes
@@ -140,10 +140,10 @@ pub fn norm_and_rotate<B: Backend>(
 ) -> Tensor<B, 4> {
     let dtype = projected.dtype();
     let [head_dim] = weight.dims();
-    let normalised = rms_norm_f32(split_heads(projected, head_dim), weight, eps);
+    let normalized = rms_norm_f32(split_heads(projected, head_dim), weight, eps);
     match pairs {
-        Pairs::Adjacent => rope.rotate_pairs(normalised),
-        Pairs::Halves => rope.rotate_halves(normalised),
+        Pairs::Adjacent => rope.rotate_pairs(normalized),
+        Pairs::Halves => rope.rotate_halves(normalized),
     }
     .cast(dtype)
 }

@@ -2,15 +2,16 @@
 //! a single weight is read.
 
 use super::encode::checked_data;
-use super::memory::{Footprint, MAX_SIDE};
-use super::options::{LoadOptions, WeightDtype};
-use super::request::{GenerationRequest, Seeds};
-use super::source_image::steps_left_out;
+use crate::checkpoint::Checkpoint;
+use crate::config::WeightDtype;
 use crate::config::{TransformerConfig, VaeConfig};
 use crate::error::{OvisImageError, Result};
+use crate::images::steps_left_out;
+use crate::memory::{Footprint, MAX_SIDE};
+use crate::request::LoadOptions;
+use crate::request::{GenerationRequest, Seeds};
 use crate::sampling::{FlowMatchEulerScheduler, SigmaSpacing};
 use crate::vae::VaeTiling;
-use crate::weights::Checkpoint;
 
 /// More images than this in one request are a mistake.
 const MAX_IMAGES: usize = 4096;
@@ -30,7 +31,7 @@ pub(super) struct Requirements {
 }
 
 /// A request checked against the model, with everything derived from it.
-pub(super) struct Plan {
+pub(super) struct CheckedRequest {
     pub(super) prompts: usize,
     pub(super) images: usize,
     /// Patch rows and columns.
@@ -52,7 +53,7 @@ impl GenerationRequest {
     /// Those of [`generate`](super::OvisImagePipeline::generate) for the request's arguments.
     pub fn check(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<()> {
         Requirements::new(checkpoint, options, false)?
-            .plan(self)
+            .check(self)
             .map(|_| ())
     }
 }
@@ -79,7 +80,7 @@ impl Requirements {
     }
 
     /// Checks every argument and derives what follows from them.
-    pub(super) fn plan(&self, request: &GenerationRequest) -> Result<Plan> {
+    pub(super) fn check(&self, request: &GenerationRequest) -> Result<CheckedRequest> {
         let (prompts, images) = batch(request)?;
         let tile = request.vae_tiling.map(|tiling| tiling.tile);
         self.check_size(request.width, request.height, images, tile)?;
@@ -126,7 +127,7 @@ impl Requirements {
         if let Some(latents) = &request.latents {
             checked_data("latents", LATENT_AXES, latents, &latents_shape)?;
         }
-        Ok(Plan {
+        Ok(CheckedRequest {
             prompts,
             images,
             grid,
@@ -183,7 +184,7 @@ impl Requirements {
             width,
             height,
             images,
-            element_bytes: self.dtype.size(),
+            element_bytes: self.dtype.bytes(),
             vae_tile,
         }
         .check(self.memory_limit, self.on_host)

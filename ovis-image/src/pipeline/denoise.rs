@@ -5,7 +5,6 @@ use burn::tensor::backend::Backend;
 
 use super::guided_model::{BranchCaches, GuidedModel, StepCacheReport};
 use super::profile::{DenoisingProfile, Part};
-use crate::backend::OvisOps;
 use crate::ops::unpack_latents;
 use crate::sampling::sampler::{Sampler, SamplerStep};
 use crate::sampling::{FlowMatchEulerScheduler, NoiseGenerator};
@@ -13,7 +12,7 @@ use crate::sampling::{FlowMatchEulerScheduler, NoiseGenerator};
 /// The sampling loop as an iterator: each call of `next` is one step, so that the caller owns
 /// progress, previews and cancellation.
 #[derive(Debug)]
-pub struct Denoiser<'a, B: OvisOps> {
+pub struct Denoiser<'a, B: Backend> {
     pub(super) model: GuidedModel<'a, B>,
     pub(super) sampler: Box<dyn Sampler<B>>,
     pub(super) noise: FreshNoise,
@@ -64,7 +63,7 @@ pub struct DenoisingStep<B: Backend> {
     grid: [usize; 2],
 }
 
-impl<B: OvisOps> Denoiser<'_, B> {
+impl<B: Backend> Denoiser<'_, B> {
     /// Steps in all.
     pub fn total_steps(&self) -> usize {
         self.model.sigmas.len().saturating_sub(1)
@@ -124,7 +123,7 @@ impl<B: Backend> KeptPart<B> {
     }
 }
 
-impl<B: OvisOps> Iterator for Denoiser<'_, B> {
+impl<B: Backend> Iterator for Denoiser<'_, B> {
     type Item = DenoisingStep<B>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -174,7 +173,7 @@ impl<B: OvisOps> Iterator for Denoiser<'_, B> {
     }
 }
 
-impl<B: OvisOps> DenoisingStep<B> {
+impl<B: Backend> DenoisingStep<B> {
     /// The latents after the step, `[images, channels, height, width]`, f32.
     pub fn latents(&self) -> Tensor<B, 4> {
         unpack_latents(self.after.clone(), self.grid)

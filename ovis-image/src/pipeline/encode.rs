@@ -3,7 +3,6 @@ use burn::tensor::{DType, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::pretrained::OvisImagePipeline;
-use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Phase, Result};
 use crate::text_encoder::{MAX_PROMPT_TOKENS, PREFIX_TOKENS, TextEncoderInput, TokenizedPrompt};
 
@@ -25,7 +24,7 @@ pub struct PromptReport {
     pub truncated_tokens: usize,
 }
 
-impl<B: OvisOps> EncodedPrompts<B> {
+impl<B: Backend> EncodedPrompts<B> {
     /// One report per prompt.
     pub fn reports(&self) -> Vec<PromptReport> {
         let report = |prompt: &TokenizedPrompt| PromptReport {
@@ -36,7 +35,7 @@ impl<B: OvisOps> EncodedPrompts<B> {
     }
 }
 
-impl<B: OvisOps> OvisImagePipeline<B> {
+impl<B: Backend> OvisImagePipeline<B> {
     /// Encodes prompts for [`GenerationRequest::with_prompt_embeds`] or for inspection.
     ///
     /// Each prompt runs alone on its real tokens: attention is causal and padding stands on the

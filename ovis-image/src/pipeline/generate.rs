@@ -6,20 +6,20 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 use image::RgbImage;
 
-use super::check::{LATENT_AXES, Plan};
+use super::check::{CheckedRequest, LATENT_AXES};
 use super::denoise::{Denoiser, FreshNoise, KeptPart};
 use super::encode::EncodedPrompts;
 use super::guided_model::{BranchCaches, GuidedModel};
-use super::image::{from_rgb, to_rgb};
 use super::output::{GeneratedImage, GenerationOutput, GenerationSettings, Timings};
-use super::pretrained::{OvisImagePipeline, download};
+use super::pretrained::OvisImagePipeline;
 use super::profile::Profiler;
 use super::progress::Progress;
-use super::request::{GenerationRequest, Seeds};
-use super::source_image::{SourceImage, mask_of_latents, restore_kept_pixels};
-use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Phase, Result};
+use crate::images::download;
+use crate::images::{SourceImage, mask_of_latents, restore_kept_pixels};
+use crate::images::{from_rgb, to_rgb};
 use crate::ops::{pack_latents, round_to_dtype};
+use crate::request::{GenerationRequest, Seeds};
 use crate::sampling::{FlowMatchEulerScheduler, NoiseGenerator};
 use crate::text_encoder::MAX_PROMPT_TOKENS;
 use crate::transformer::SkippedBlocks;
@@ -56,7 +56,7 @@ fn warn_of_untrained_sizes(width: usize, height: usize) {
     }
 }
 
-impl<B: OvisOps> OvisImagePipeline<B> {
+impl<B: Backend> OvisImagePipeline<B> {
     /// Generates the images of a request.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     /// The device is waited for after each step, so that the callback sees real progress.
     ///
     /// # Errors
-    /// As [`generate`](Self::generate), and [`OvisImageError::Cancelled`] after
+    /// As [`generate`](Self::generate), and [`OvisImageError::Canceled`] after
     /// [`ControlFlow::Break`].
     pub fn generate_with<F>(
         &self,
@@ -152,10 +152,10 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     /// # Errors
     /// As [`generate`](Self::generate) for the request's arguments.
     pub fn denoiser(&self, request: &GenerationRequest) -> Result<Denoiser<'_, B>> {
-        let plan = self.requirements.plan(request)?;
-        let (prompts, negative) = self.encode(request, &plan)?;
-        let start = self.start(request, &plan)?;
-        Ok(self.denoiser_from(request, &plan, &prompts, negative.as_ref(), start))
+        let checked = self.requirements.check(request)?;
+        let (prompts, negative) = self.encode(request, &checked)?;
+        let start = self.start(request, &checked)?;
+        Ok(self.denoiser_from(request, &checked, &prompts, negative.as_ref(), start))
     }
 
     fn run<Break, F>(
@@ -167,24 +167,25 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         F: FnMut(Progress<'_, B>) -> ControlFlow<Break>,
     {
         let start = Instant::now();
-        let plan = self.requirements.plan(request)?;
+        let checked = self.requirements.check(request)?;
         let (width, height) = (request.width, request.height);
-        let _span = tracing::info_span!("generate", width, height, images = plan.images).entered();
+        let _span =
+            tracing::info_span!("generate", width, height, images = checked.images).entered();
         warn_of_untrained_sizes(width, height);
-        let total_steps = plan.sigmas.len() - 1;
+        let total_steps = checked.sigmas.len() - 1;
         let mut report = |progress: Progress<'_, B>, completed_steps: usize| match &mut on_progress
         {
             None => Ok(()),
             Some(callback) => match callback(progress) {
                 ControlFlow::Continue(()) => Ok(()),
-                ControlFlow::Break(_) => Err(OvisImageError::Cancelled {
+                ControlFlow::Break(_) => Err(OvisImageError::Canceled {
                     completed_steps,
                     total_steps,
                 }),
             },
         };
 
-        let prompts = plan.prompts * (1 + usize::from(plan.guided));
+        let prompts = checked.prompts * (1 + usize::from(checked.guided));
         report(
             Progress::EncodingPrompts {
                 prompts,
@@ -193,18 +194,18 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             0,
         )?;
         let (encoded_prompts, encoded_negative_prompts) =
-            tracing::info_span!("text_encoding").in_scope(|| self.encode(request, &plan))?;
+            tracing::info_span!("text_encoding").in_scope(|| self.encode(request, &checked))?;
         let text_encoding = start.elapsed();
 
         let start_latents =
-            tracing::info_span!("image_encoding").in_scope(|| self.start(request, &plan))?;
+            tracing::info_span!("image_encoding").in_scope(|| self.start(request, &checked))?;
         let initial_latents = start_latents.noise.clone();
         let image_encoding = start.elapsed() - text_encoding;
 
         let denoising_start = Instant::now();
         let mut denoiser = self.denoiser_from(
             request,
-            &plan,
+            &checked,
             &encoded_prompts,
             encoded_negative_prompts.as_ref(),
             start_latents,
@@ -221,14 +222,14 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         let decoding_start = Instant::now();
         report(
             Progress::DecodingLatents {
-                images: plan.images,
+                images: checked.images,
             },
             total_steps,
         )?;
         let image_tensor = tracing::info_span!("vae_decoding")
             .in_scope(|| self.decode_latents(latents.clone(), request.vae_tiling))?;
         let pixels = download(image_tensor.clone(), Phase::Vae)?;
-        let images = self.pictures(request, &plan, &pixels);
+        let images = self.pictures(request, &checked, &pixels);
         let vae_decoding = decoding_start.elapsed();
 
         Ok(GenerationOutput {
@@ -236,7 +237,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             image_tensor,
             initial_latents,
             latents,
-            settings: self.settings(request, plan, &encoded_prompts),
+            settings: self.settings(request, checked, &encoded_prompts),
             encoded_prompts,
             encoded_negative_prompts,
             timings: Timings {
@@ -252,7 +253,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     }
 }
 
-impl<B: OvisOps> OvisImagePipeline<B> {
+impl<B: Backend> OvisImagePipeline<B> {
     /// Waits for a step when somebody watches, and reports it.
     fn finish_step(
         &self,
@@ -267,17 +268,17 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     fn encode(
         &self,
         request: &GenerationRequest,
-        plan: &Plan,
+        checked: &CheckedRequest,
     ) -> Result<(EncodedPrompts<B>, Option<EncodedPrompts<B>>)> {
         // Given embeddings are checked before a prompt is encoded.
         let given = |argument, embeds: &Option<TensorData>| {
             embeds
                 .as_ref()
-                .map(|embeds| self.given_embeds(argument, embeds, plan.prompts))
+                .map(|embeds| self.given_embeds(argument, embeds, checked.prompts))
                 .transpose()
         };
         let given_prompts = given("prompt_embeds", &request.prompt_embeds)?;
-        let given_negative = match plan.guided {
+        let given_negative = match checked.guided {
             true => given("negative_prompt_embeds", &request.negative_prompt_embeds)?,
             false => None,
         };
@@ -285,7 +286,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             Some(prompts) => prompts,
             None => self.encode_prompts(&request.prompts)?,
         };
-        let negative = match (plan.guided, given_negative) {
+        let negative = match (checked.guided, given_negative) {
             (false, _) => None,
             (true, Some(negative)) => Some(negative),
             (true, None) => Some(self.encode_prompts(&request.negative_prompts)?),
@@ -294,8 +295,12 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     }
 
     /// The noise, and what the loop begins with.
-    fn start(&self, request: &GenerationRequest, plan: &Plan) -> Result<StartLatents<B>> {
-        let (noise, fresh_noise) = self.initial_noise(request, plan)?;
+    fn start(
+        &self,
+        request: &GenerationRequest,
+        checked: &CheckedRequest,
+    ) -> Result<StartLatents<B>> {
+        let (noise, fresh_noise) = self.initial_noise(request, checked)?;
         let Some(source) = &request.source else {
             return Ok(StartLatents {
                 latents: noise.clone(),
@@ -306,14 +311,15 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         };
         let (width, height) = (request.width, request.height);
         let encoded = self.encode_image(&source.fitted(width, height))?;
-        let encoded = encoded.repeat_dim(0, plan.images);
-        let sigma = plan.sigmas.first().copied().unwrap_or(0.0);
+        let encoded = encoded.repeat_dim(0, checked.images);
+        let sigma = checked.sigmas.first().copied().unwrap_or(0.0);
         let scale = self.requirements.vae.scale_factor();
         let mask = source.fitted_mask(width, height).map(|mask| {
             let cells = mask_of_latents(&mask, width, scale);
-            let [_, _, rows, columns] = plan.latents_shape;
+            let [_, _, rows, columns] = checked.latents_shape;
             let data = TensorData::new(cells, [1, 1, rows, columns]);
-            Tensor::<B, 4>::from_data(data, (&self.device, DType::F32)).expand(plan.latents_shape)
+            Tensor::<B, 4>::from_data(data, (&self.device, DType::F32))
+                .expand(checked.latents_shape)
         });
         Ok(StartLatents {
             latents: FlowMatchEulerScheduler::add_noise(encoded.clone(), noise.clone(), sigma),
@@ -332,7 +338,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     fn initial_noise(
         &self,
         request: &GenerationRequest,
-        plan: &Plan,
+        checked: &CheckedRequest,
     ) -> Result<(Tensor<B, 4>, FreshNoise)> {
         let mut generators: Vec<NoiseGenerator> = match &request.seeds {
             Seeds::Shared(seed) => vec![NoiseGenerator::from_seed(*seed)],
@@ -343,15 +349,16 @@ impl<B: OvisOps> OvisImagePipeline<B> {
                 .collect(),
         };
         if let Some(latents) = &request.latents {
-            let latents = self.given_tensor("latents", LATENT_AXES, latents, plan.latents_shape)?;
+            let latents =
+                self.given_tensor("latents", LATENT_AXES, latents, checked.latents_shape)?;
             let latents = latents.cast(self.dtype.to_burn()).cast(DType::F32);
             // As many values as images are drawn later, which own noise need not come with seeds for.
-            if generators.len() != plan.images {
+            if generators.len() != checked.images {
                 generators.truncate(1);
             }
             return Ok((latents, FreshNoise { generators }));
         }
-        let count = plan.latents_shape.iter().product::<usize>() / generators.len();
+        let count = checked.latents_shape.iter().product::<usize>() / generators.len();
         let mut noise: Vec<f32> = generators
             .iter_mut()
             .flat_map(|generator| generator.randn(count))
@@ -359,7 +366,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         for value in &mut noise {
             *value = round_to_dtype(*value, self.dtype.to_burn());
         }
-        let data = TensorData::new(noise, plan.latents_shape);
+        let data = TensorData::new(noise, checked.latents_shape);
         let noise = Tensor::from_data(data, (&self.device, DType::F32));
         Ok((noise, FreshNoise { generators }))
     }
@@ -367,7 +374,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     fn denoiser_from(
         &self,
         request: &GenerationRequest,
-        plan: &Plan,
+        checked: &CheckedRequest,
         prompts: &EncodedPrompts<B>,
         negative: Option<&EncodedPrompts<B>>,
         start: StartLatents<B>,
@@ -379,8 +386,8 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             embeds
                 .clone()
                 .unsqueeze_dim::<4>(1)
-                .repeat_dim(1, plan.images / rows)
-                .reshape([plan.images, tokens, context])
+                .repeat_dim(1, checked.images / rows)
+                .reshape([checked.images, tokens, context])
                 .cast(dtype)
         };
         let skip_layers = request.guidance.skip_layers.as_ref();
@@ -388,7 +395,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             model: GuidedModel {
                 transformer: &self.transformer,
                 scheduler: &self.scheduler,
-                sigmas: plan.sigmas.clone(),
+                sigmas: checked.sigmas.clone(),
                 guidance: request.guidance.build(),
                 prompt_embeds: per_image(&prompts.embeds),
                 negative_prompt_embeds: negative.map(|negative| per_image(&negative.embeds)),
@@ -399,7 +406,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
                 caches: request.step_cache.map(BranchCaches::new),
                 rope: self
                     .transformer
-                    .rope(MAX_PROMPT_TOKENS, plan.grid, &self.device),
+                    .rope(MAX_PROMPT_TOKENS, checked.grid, &self.device),
                 dtype,
                 modulation: None,
                 modulation_is_absent: self.modulation_is_absent,
@@ -408,7 +415,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             sampler: request.sampler.build(),
             noise: start.fresh_noise,
             kept: start.kept,
-            grid: plan.grid,
+            grid: checked.grid,
             latents: pack_latents(start.latents),
             completed: 0,
             started: Instant::now(),
@@ -418,7 +425,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     fn pictures(
         &self,
         request: &GenerationRequest,
-        plan: &Plan,
+        checked: &CheckedRequest,
         pixels: &[f32],
     ) -> Vec<GeneratedImage> {
         let (width, height) = (request.width, request.height);
@@ -443,7 +450,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
                     .latents
                     .is_none()
                     .then(|| request.seeds.of_image(index)),
-                prompt_index: index / (plan.images / plan.prompts),
+                prompt_index: index / (checked.images / checked.prompts),
             })
             .collect()
     }
@@ -451,16 +458,16 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     fn settings(
         &self,
         request: &GenerationRequest,
-        plan: Plan,
+        checked: CheckedRequest,
         prompts: &EncodedPrompts<B>,
     ) -> GenerationSettings {
         let seeds = match request.latents {
             Some(_) => Vec::new(),
-            None => (0..plan.images)
+            None => (0..checked.images)
                 .map(|image| request.seeds.of_image(image))
                 .collect(),
         };
-        let negative_used = plan.guided && request.negative_prompt_embeds.is_none();
+        let negative_used = checked.guided && request.negative_prompt_embeds.is_none();
         GenerationSettings {
             prompts: request.prompts.clone(),
             negative_prompts: if negative_used {
@@ -471,7 +478,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             prompt_reports: prompts.reports(),
             width: request.width,
             height: request.height,
-            num_inference_steps: plan.steps,
+            num_inference_steps: checked.steps,
             guidance_scale: request.guidance.scale,
             guidance_method: request.guidance.method,
             guidance_interval: request.guidance.interval,
@@ -488,7 +495,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
                 .schedule
                 .resolve(self.scheduler.config())
                 .to_string(),
-            sigmas: plan.sigmas,
+            sigmas: checked.sigmas,
             dtype: self.dtype,
             vae_dtype: self.vae_dtype,
             loras: self.loras.clone(),

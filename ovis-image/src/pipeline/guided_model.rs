@@ -6,7 +6,6 @@ use burn::tensor::{DType, Tensor};
 use serde::Serialize;
 
 use super::profile::{Part, Profiler};
-use crate::backend::OvisOps;
 use crate::ops::RotaryTable;
 use crate::sampling::guidance::{Guidance, Passes, Predictions};
 use crate::sampling::{FlowMatchEulerScheduler, StepPosition};
@@ -16,7 +15,7 @@ use crate::transformer::{
 };
 
 #[derive(Debug)]
-pub(super) struct GuidedModel<'a, B: OvisOps> {
+pub(super) struct GuidedModel<'a, B: Backend> {
     pub(super) transformer: &'a OvisImageTransformer<B>,
     pub(super) scheduler: &'a FlowMatchEulerScheduler,
     /// Steps + 1 of them.
@@ -50,7 +49,7 @@ pub(super) struct ModulatedSteps<B: Backend> {
 
 /// A step cache for each branch of guidance.
 #[derive(Debug)]
-pub(super) struct BranchCaches<B: OvisOps> {
+pub(super) struct BranchCaches<B: Backend> {
     caches: [Box<dyn StepCache<B>>; 3],
     report: StepCacheReport,
 }
@@ -73,7 +72,7 @@ enum Branch {
     Perturbed,
 }
 
-impl<B: OvisOps> BranchCaches<B> {
+impl<B: Backend> BranchCaches<B> {
     pub(super) fn new(kind: StepCacheKind) -> Self {
         Self {
             caches: [kind.build(), kind.build(), kind.build()],
@@ -86,7 +85,7 @@ impl<B: OvisOps> BranchCaches<B> {
     }
 }
 
-impl<B: OvisOps> GuidedModel<'_, B> {
+impl<B: Backend> GuidedModel<'_, B> {
     /// The guided prediction for latents at a sigma, in f32. `index` is the step that asks.
     pub(super) fn velocity(
         &mut self,

@@ -9,7 +9,6 @@ use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::pretrained::{OvisImagePipeline, TransformerFiles};
-use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Result};
 use crate::lora::{self, LoraFile, LoraReport};
 use crate::weights::Residency;
@@ -43,7 +42,7 @@ pub(super) enum Originals<B: Backend> {
     Kept(BTreeMap<String, Param<Tensor<B, 2>>>),
 }
 
-impl<B: OvisOps> OvisImagePipeline<B> {
+impl<B: Backend> OvisImagePipeline<B> {
     /// Adds a LoRA to the transformer under a name of its own; the request's images are made with
     /// all that are there. Clones of the pipeline that were made before do not have it.
     ///
@@ -111,7 +110,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     }
 
     /// Adds the updates to the weights, in f32 and rounded once: steps then cost what they cost
-    /// without. Weights that are read when used (streamed, quantised) keep theirs beside them.
+    /// without. Weights that are read when used (streamed, quantized) keep theirs beside them.
     ///
     /// Loading, unloading and scaling still work; each merges anew from the original weights.
     ///
@@ -189,8 +188,8 @@ impl<B: OvisOps> OvisImagePipeline<B> {
         files: &TransformerFiles,
         layers: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, Param<Tensor<B, 2>>>> {
-        let mut read = files.load::<B>(&self.device, |parameter| {
-            let layer = parameter.path.strip_suffix(".weight");
+        let mut read = files.load::<B>(&self.device, |stored| {
+            let layer = stored.parameter.path.strip_suffix(".weight");
             match layer.is_some_and(|layer| layers.contains(layer)) {
                 true => Residency::Device,
                 // Never used.

@@ -5,10 +5,9 @@ use burn::tensor::backend::Backend;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ActiveLora, DenoisingProfile, EncodedPrompts, PromptReport, SourceSettings, StepCacheReport,
-    WeightDtype,
-};
+use super::{ActiveLora, DenoisingProfile, EncodedPrompts, PromptReport, StepCacheReport};
+use crate::config::WeightDtype;
+use crate::images::SourceSettings;
 use crate::sampling::guidance::{GuidanceInterval, SkipLayerGuidance};
 use crate::sampling::{GuidanceMethod, SamplerKind, SigmaSpacing};
 use crate::step_cache::StepCacheKind;

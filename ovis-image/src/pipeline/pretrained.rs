@@ -7,20 +7,20 @@ use burn::tensor::backend::Backend;
 
 use super::check::Requirements;
 use super::lora::{ActiveLora, Originals};
-use super::options::{LoadOptions, WeightDtype};
-use super::placement::EMBEDDING;
 use super::tokenizer::PendingTokenizer;
-use crate::backend::OvisOps;
-use crate::config::TransformerConfig;
+use crate::checkpoint::{Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Part};
+use crate::config::WeightDtype;
+use crate::config::{TextEncoderConfig, TransformerConfig};
 use crate::error::{OvisImageError, Phase, Result};
+use crate::images::download;
+use crate::kernels::BackendInfo;
+use crate::parameters::ParameterRole;
+use crate::request::LoadOptions;
 use crate::sampling::FlowMatchEulerScheduler;
 use crate::text_encoder::{PromptTokenizer, TextEncoder};
 use crate::transformer::OvisImageTransformer;
 use crate::vae::AutoencoderKl;
-use crate::weights::{
-    Checkpoint, CheckpointPaths, EmbeddedCheckpoint, MappedRows, NameTable, ParameterInfo,
-    PartWeights, Residency, TensorSource, load_weights,
-};
+use crate::weights::{MappedRows, Residency, StoredParameter, load_weights};
 
 /// All of Ovis-Image on one device. Clones share their weights.
 #[derive(Debug, Clone)]
@@ -53,36 +53,24 @@ pub struct OvisImagePipeline<B: Backend> {
 /// What the transformer was loaded from.
 #[derive(Debug)]
 pub(super) struct TransformerFiles {
-    config: TransformerConfig,
-    source: Arc<TensorSource>,
-    table: NameTable,
+    part: Part<TransformerConfig>,
     dtype: WeightDtype,
     in_place: bool,
 }
 
 impl TransformerFiles {
-    /// Reads the weights, each to where it shall be.
-    pub(super) fn load<B: OvisOps>(
+    /// Reads the weights, each to where it is placed.
+    pub(super) fn load<B: Backend>(
         &self,
         device: &B::Device,
-        residency: impl Fn(ParameterInfo<'_>) -> Residency,
+        residency: impl Fn(&StoredParameter) -> Residency,
     ) -> Result<OvisImageTransformer<B>> {
-        load_weights(
-            self.config.init(device),
-            PartWeights {
-                part: "transformer",
-                source: &self.source,
-                table: &self.table,
-                dtype: self.dtype.to_burn(),
-                in_place: self.in_place && computes_in_place::<B>(device),
-            },
-            residency,
-            device,
-        )
+        let weights = self.part.weights(self.dtype, self.in_place);
+        load_weights(self.part.config.init(device), weights, residency, device)
     }
 }
 
-impl<B: OvisOps> OvisImagePipeline<B> {
+impl<B: Backend> OvisImagePipeline<B> {
     /// Loads a checkpoint folder in any of its layouts.
     ///
     /// # Errors
@@ -137,12 +125,11 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             check_dtype::<B>(dtype, device)?;
         }
         let tokenizer = PendingTokenizer::start(checkpoint);
+        let in_place = options.in_place && BackendInfo::of::<B>().computes_in_place;
         let transformer_files = TransformerFiles {
-            config: checkpoint.transformer.config.clone(),
-            source: Arc::clone(&checkpoint.transformer.source),
-            table: checkpoint.transformer.table,
+            part: checkpoint.transformer.clone(),
             dtype,
-            in_place: options.in_place,
+            in_place,
         };
         let Models {
             text_encoder,
@@ -154,12 +141,7 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             text_encoder,
             transformer,
             vae,
-            embedding_rows: MappedRows::new(
-                &checkpoint.text_encoder.source,
-                &checkpoint.text_encoder.table,
-                EMBEDDING,
-                dtype.to_burn(),
-            ),
+            embedding_rows: token_embedding_rows(&checkpoint.text_encoder, dtype),
             empty_prompt: Arc::default(),
             modulation_is_absent,
             loras: Vec::new(),
@@ -167,7 +149,11 @@ impl<B: OvisOps> OvisImagePipeline<B> {
             transformer_files: Some(Arc::new(transformer_files)),
             tokenizer,
             scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
-            requirements: Requirements::new(checkpoint, &options, is_host::<B>(device))?,
+            requirements: Requirements::new(
+                checkpoint,
+                &options,
+                BackendInfo::of::<B>().uses_host_memory,
+            )?,
             dtype,
             vae_dtype,
             device: device.clone(),
@@ -272,20 +258,6 @@ impl<B: OvisOps> OvisImagePipeline<B> {
     }
 }
 
-/// Downloads a tensor as f32.
-pub(super) fn download<B: Backend, const D: usize>(
-    tensor: Tensor<B, D>,
-    phase: Phase,
-) -> Result<Vec<f32>> {
-    let backend = |reason: String| OvisImageError::Backend { phase, reason };
-    tensor
-        .try_into_data()
-        .map_err(|error| backend(error.to_string()))?
-        .convert::<f32>()
-        .into_vec::<f32>()
-        .map_err(|error| backend(format!("{error:?}")))
-}
-
 /// The three models of a pipeline.
 struct Models<B: Backend> {
     text_encoder: TextEncoder<B>,
@@ -293,7 +265,7 @@ struct Models<B: Backend> {
     vae: AutoencoderKl<B>,
 }
 
-impl<B: OvisOps> Models<B> {
+impl<B: Backend> Models<B> {
     fn load(
         checkpoint: &Checkpoint,
         transformer: &TransformerFiles,
@@ -301,27 +273,16 @@ impl<B: OvisOps> Models<B> {
         device: &B::Device,
     ) -> Result<Self> {
         let (encoder, vae) = (&checkpoint.text_encoder, &checkpoint.vae);
-        let weights = |part, source, table, dtype: WeightDtype| PartWeights {
-            part,
-            source,
-            table,
-            dtype: dtype.to_burn(),
-            in_place: options.in_place && computes_in_place::<B>(device),
-        };
+        let in_place = transformer.in_place;
         let mut text_encoder = load_weights(
             encoder.config.init(device),
-            weights(
-                "text encoder",
-                &encoder.source,
-                &encoder.table,
-                options.dtype,
-            ),
-            |parameter| options.text_encoder_placement(parameter),
+            encoder.weights(options.dtype, in_place),
+            |stored| options.text_encoder_placement(stored),
             device,
         )?;
         text_encoder.stream_absent_weights();
-        let mut denoiser = transformer.load(device, |parameter| {
-            options.transformer_placement(&transformer.config, parameter)
+        let mut denoiser = transformer.load(device, |stored| {
+            options.transformer_placement(&transformer.part.config, stored)
         })?;
         denoiser.stream_absent_weights();
         Ok(Self {
@@ -329,24 +290,23 @@ impl<B: OvisOps> Models<B> {
             transformer: denoiser,
             vae: load_weights(
                 vae.config.init(device),
-                weights("VAE", &vae.source, &vae.table, options.resolved_vae_dtype()),
-                // Text to image decodes only: the encoder is read when a picture is first encoded.
-                |parameter| match parameter.path.starts_with("encoder.") {
-                    true => Residency::File,
-                    false => Residency::Device,
-                },
+                vae.weights(options.resolved_vae_dtype(), in_place),
+                |stored| options.vae_placement(stored),
                 device,
             )?,
         })
     }
 }
 
-/// Whether a backend takes the host's memory as its tensors without a copy.
-fn computes_in_place<B: OvisOps>(device: &B::Device) -> bool {
-    B::name(device).contains("flex")
+/// The rows of the token embedding in its file.
+fn token_embedding_rows(part: &Part<TextEncoderConfig>, dtype: WeightDtype) -> Option<MappedRows> {
+    let parameters = part.config.parameters();
+    let mut parameters = parameters.iter();
+    let table = parameters.find(|other| other.role == ParameterRole::TokenEmbedding)?;
+    MappedRows::new(&part.source, &part.table, &table.path, dtype.to_burn())
 }
 
-fn check_dtype<B: OvisOps>(dtype: WeightDtype, device: &B::Device) -> Result<()> {
+fn check_dtype<B: Backend>(dtype: WeightDtype, device: &B::Device) -> Result<()> {
     if B::supports_dtype(device, dtype.to_burn()) {
         return Ok(());
     }
@@ -359,11 +319,4 @@ fn check_dtype<B: OvisOps>(dtype: WeightDtype, device: &B::Device) -> Result<()>
         dtype: dtype.to_string(),
         alternative,
     })
-}
-
-/// Whether a backend computes in the machine's own memory. Burn does not tell; the names do, also
-/// inside a wrapper such as `autodiff<flex>`.
-pub(super) fn is_host<B: OvisOps>(device: &B::Device) -> bool {
-    let name = B::name(device);
-    name.contains("flex") || name.contains("ndarray")
 }

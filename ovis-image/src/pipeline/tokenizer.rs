@@ -1,9 +1,9 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+use crate::checkpoint::{Checkpoint, TokenizerFile};
 use crate::error::{OvisImageError, Result};
 use crate::text_encoder::PromptTokenizer;
-use crate::weights::{Checkpoint, TokenizerFile};
 
 /// A tokenizer that is parsed on a thread of its own while the weights are prepared, and waited
 /// for when first asked for: parsing the release's takes longer than mapping its weights.

@@ -178,7 +178,7 @@ mod tests {
     fn a_bf16_model_sees_rounded_timesteps() {
         let scheduler = FlowMatchEulerScheduler::new(SchedulerConfig::ovis_image_7b()).unwrap();
         assert_eq!(scheduler.model_timestep(1.0, DType::BF16), 1.0);
-        // 987.6 -> 988 in bf16, whose neighbours there are 4 apart.
+        // 987.6 -> 988 in bf16, whose neighbors there are 4 apart.
         assert_eq!(
             scheduler.model_timestep(0.9876, DType::BF16),
             half::bf16::from_f32(0.988).to_f32()

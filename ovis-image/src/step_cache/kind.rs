@@ -1,10 +1,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::{FirstBlockCache, StepCache, TaylorCache, TeaCache};
-use crate::backend::OvisOps;
 use crate::error::{OvisImageError, Result};
 
 /// A step cache by name.
@@ -41,7 +41,7 @@ impl StepCacheKind {
     pub const NAMES: &str = "first-block:THRESHOLD, tea:THRESHOLD, taylor:INTERVAL, taylor:INTERVAL:ORDER, taylor:INTERVAL:ORDER:WARMUP";
 
     /// A cache for one branch of one run.
-    pub fn build<B: OvisOps>(self) -> Box<dyn StepCache<B>> {
+    pub fn build<B: Backend>(self) -> Box<dyn StepCache<B>> {
         match self {
             Self::FirstBlock { threshold } => Box::new(FirstBlockCache::new(threshold)),
             Self::Tea { threshold } => Box::new(TeaCache::new(threshold)),

@@ -16,13 +16,12 @@ use std::fmt;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use crate::backend::OvisOps;
 use crate::sampling::StepPosition;
 use crate::transformer::StagedForward;
 
 /// Makes the predictions of one branch of guidance, from step to step; each branch has its own. The images
 /// of a batch share its decisions.
-pub trait StepCache<B: OvisOps>: fmt::Debug + Send {
+pub trait StepCache<B: Backend>: fmt::Debug + Send {
     /// A prediction, `[images, tokens, channels]`, in the model's dtype.
     fn predict(&mut self, forward: StagedForward<'_, B>, step: StepPosition)
     -> CachedPrediction<B>;

@@ -2,7 +2,6 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
 use super::{CachedPrediction, StepCache};
-use crate::backend::OvisOps;
 use crate::sampling::StepPosition;
 use crate::transformer::StagedForward;
 
@@ -68,7 +67,7 @@ impl<B: Backend> TaylorCache<B> {
     }
 }
 
-impl<B: OvisOps> StepCache<B> for TaylorCache<B> {
+impl<B: Backend> StepCache<B> for TaylorCache<B> {
     fn predict(
         &mut self,
         forward: StagedForward<'_, B>,

@@ -2,7 +2,6 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{CachedPrediction, StepCache, relative_change};
-use crate::backend::OvisOps;
 use crate::sampling::StepPosition;
 use crate::transformer::StagedForward;
 
@@ -31,7 +30,7 @@ impl<B: Backend> TeaCache<B> {
     }
 }
 
-impl<B: OvisOps> StepCache<B> for TeaCache<B> {
+impl<B: Backend> StepCache<B> for TeaCache<B> {
     fn predict(
         &mut self,
         forward: StagedForward<'_, B>,

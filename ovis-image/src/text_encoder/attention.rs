@@ -2,8 +2,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use crate::backend::OvisOps;
 use crate::config::TextEncoderConfig;
+use crate::kernels;
 use crate::layers::{LinearLayer, RmsNormLayer};
 use crate::ops::{AttentionMask, Pairs, RotaryTable};
 
@@ -26,7 +26,7 @@ pub struct TextAttention<B: Backend> {
     head_dim: usize,
 }
 
-impl<B: OvisOps> TextAttention<B> {
+impl<B: Backend> TextAttention<B> {
     /// An attention layer with lazy random weights.
     pub fn new(config: &TextEncoderConfig, device: &B::Device) -> Self {
         let TextEncoderConfig {
@@ -64,9 +64,9 @@ impl<B: OvisOps> TextAttention<B> {
         };
         let query = heads(&self.query, &self.query_norm);
         let key = heads(&self.key, &self.key_norm);
-        let value = B::split_heads(self.value.forward(hidden_states), self.head_dim);
+        let value = kernels::split_heads(self.value.forward(hidden_states), self.head_dim);
 
-        let joined = B::multi_head_attention(query, key, value, mask)
+        let joined = kernels::multi_head_attention(query, key, value, mask)
             .swap_dims(1, 2)
             .reshape([batch, tokens, self.heads * self.head_dim]);
         self.output.forward(joined)

@@ -3,7 +3,6 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{TextAttention, TextFeedForward};
-use crate::backend::OvisOps;
 use crate::config::TextEncoderConfig;
 use crate::layers::{RmsNormLayer, Streamed};
 use crate::ops::{AttentionMask, RotaryTable};
@@ -33,7 +32,7 @@ impl<B: Backend> Streamed<B> for TextBlock<B> {
     }
 }
 
-impl<B: OvisOps> TextBlock<B> {
+impl<B: Backend> TextBlock<B> {
     /// A block with lazy random weights.
     pub fn new(config: &TextEncoderConfig, device: &B::Device) -> Self {
         let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
@@ -46,7 +45,7 @@ impl<B: OvisOps> TextBlock<B> {
         }
     }
 
-    /// Adds the attention of the normalised input, then the feed-forward of the normalised sum.
+    /// Adds the attention of the normalized input, then the feed-forward of the normalized sum.
     ///
     /// # Shapes
     /// - `hidden_states` and output: `[batch, tokens, hidden]`

@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use crate::backend::OvisOps;
+use crate::kernels;
 use crate::layers::LinearLayer;
 
 /// SwiGLU without biases: `down(silu(gate(x)) * up(x))` (arXiv 2002.05202).
@@ -16,7 +16,7 @@ pub struct TextFeedForward<B: Backend> {
     pub down: LinearLayer<B>,
 }
 
-impl<B: OvisOps> TextFeedForward<B> {
+impl<B: Backend> TextFeedForward<B> {
     /// A feed-forward layer with lazy random weights.
     pub fn new(hidden: usize, inner: usize, device: &B::Device) -> Self {
         Self {
@@ -33,6 +33,6 @@ impl<B: OvisOps> TextFeedForward<B> {
     pub fn forward(&self, hidden_states: Tensor<B, 3>) -> Tensor<B, 3> {
         let gate = self.gate.forward(hidden_states.clone());
         let up = self.up.forward(hidden_states);
-        self.down.forward(B::swiglu(gate, up))
+        self.down.forward(kernels::swiglu(gate, up))
     }
 }

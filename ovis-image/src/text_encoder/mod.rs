@@ -5,6 +5,7 @@ mod attention;
 mod block;
 mod feed_forward;
 mod model;
+mod parameters;
 mod prompt;
 mod tokenizer;
 

@@ -3,7 +3,6 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor};
 
 use super::TextBlock;
-use crate::backend::OvisOps;
 use crate::config::TextEncoderConfig;
 use crate::layers::{RmsNormLayer, fold_blocks, stream_absent_weights, uniform_param};
 use crate::ops::{AttentionMask, RotaryTable};
@@ -35,7 +34,7 @@ impl TextEncoderConfig {
     ///
     /// # Panics
     /// Perhaps, then or when used, on a configuration that [`validate`](Self::validate) refuses.
-    pub fn init<B: OvisOps>(&self, device: &B::Device) -> TextEncoder<B> {
+    pub fn init<B: Backend>(&self, device: &B::Device) -> TextEncoder<B> {
         let bound = 1.0 / (self.hidden_size as f64).sqrt();
         TextEncoder {
             embedding: uniform_param([self.vocab_size, self.hidden_size], bound, device),
@@ -56,7 +55,7 @@ impl<B: Backend> TextEncoder<B> {
     }
 }
 
-impl<B: OvisOps> TextEncoder<B> {
+impl<B: Backend> TextEncoder<B> {
     /// The last hidden state after the final norm. Rows of padding mean nothing; real rows never
     /// see them, because attention is causal and padding stands on the right.
     ///
@@ -105,7 +104,7 @@ impl<B: OvisOps> TextEncoder<B> {
 /// # Shapes
 /// - `real`: `[batch, tokens]`
 /// - output: `[batch, 1, tokens, tokens]`
-fn causal_padding_mask<B: OvisOps>(real: Tensor<B, 2, Bool>) -> Tensor<B, 4, Bool> {
+fn causal_padding_mask<B: Backend>(real: Tensor<B, 2, Bool>) -> Tensor<B, 4, Bool> {
     let [batch, tokens] = real.dims();
     let device = real.device();
     let future = Tensor::<B, 2, Bool>::tril_mask([tokens, tokens], 0, &device);

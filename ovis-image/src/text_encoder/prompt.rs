@@ -9,10 +9,10 @@ pub const PREFIX_TOKENS: usize = 28;
 /// Rows that the transformer sees: the prompt, the template's end, and zeros.
 pub const MAX_PROMPT_TOKENS: usize = 256;
 
-/// Length of the tokenised sequence, prefix included.
+/// Length of the tokenized sequence, prefix included.
 pub const SEQUENCE_TOKENS: usize = PREFIX_TOKENS + MAX_PROMPT_TOKENS;
 
-/// The text that is tokenised: Qwen3's chat template for one user message with thinking off.
+/// The text that is tokenized: Qwen3's chat template for one user message with thinking off.
 pub fn render_prompt(prompt: &str) -> String {
     format!(
         "<|im_start|>user\n{SYSTEM_PROMPT}{prompt}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"

@@ -100,7 +100,7 @@ impl PromptTokenizer {
         })
     }
 
-    /// Renders the template and tokenises it, cut on the right to [`SEQUENCE_TOKENS`].
+    /// Renders the template and tokenizes it, cut on the right to [`SEQUENCE_TOKENS`].
     ///
     /// # Errors
     /// [`OvisImageError::InvalidArgument`] when the tokenizer refuses the text.

@@ -3,7 +3,6 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{FeedForward, Modulation, ModulationParams, StreamAttention};
-use crate::backend::OvisOps;
 use crate::config::TransformerConfig;
 use crate::ops::{RotaryTable, clip_f16};
 
@@ -44,7 +43,7 @@ pub struct DoubleModulation<B: Backend> {
     pub text: [ModulationParams<B>; 2],
 }
 
-impl<B: OvisOps> DoubleModulation<B> {
+impl<B: Backend> DoubleModulation<B> {
     /// That of one batch item.
     pub fn item(&self, index: usize) -> Self {
         let item =
@@ -56,7 +55,7 @@ impl<B: OvisOps> DoubleModulation<B> {
     }
 }
 
-impl<B: OvisOps> DoubleStreamBlock<B> {
+impl<B: Backend> DoubleStreamBlock<B> {
     /// A block with lazy random weights.
     pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let (hidden, inner) = (config.hidden_size(), config.mlp_hidden_size());
@@ -113,11 +112,11 @@ impl<B: OvisOps> DoubleStreamBlock<B> {
 
         let (text_tokens, image_tokens) = (text.dims()[1], image.dims()[1]);
         let text_qkv = self.text_attention.project(
-            text_attention_mod.normalise(text.clone()),
+            text_attention_mod.normalize(text.clone()),
             &rope.tokens(0, text_tokens),
         );
         let image_qkv = self.image_attention.project(
-            image_attention_mod.normalise(image.clone()),
+            image_attention_mod.normalize(image.clone()),
             &rope.tokens(text_tokens, image_tokens),
         );
         let attended = text_qkv.followed_by(image_qkv).attend();
@@ -129,14 +128,14 @@ impl<B: OvisOps> DoubleStreamBlock<B> {
             image_attention_mod.add_gated(image, self.image_attention.output.forward(image_update));
         let image_update = self
             .image_feed_forward
-            .forward(image_mlp_mod.normalise(image.clone()));
+            .forward(image_mlp_mod.normalize(image.clone()));
         let image = image_mlp_mod.add_gated(image, image_update);
 
         let text =
             text_attention_mod.add_gated(text, self.text_attention.output.forward(text_update));
         let text_update = self
             .text_feed_forward
-            .forward(text_mlp_mod.normalise(text.clone()));
+            .forward(text_mlp_mod.normalize(text.clone()));
         let text = text_mlp_mod.add_gated(text, text_update);
 
         JointHiddenStates {

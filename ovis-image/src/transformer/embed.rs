@@ -3,7 +3,6 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 
-use crate::backend::OvisOps;
 use crate::layers::LinearLayer;
 
 /// Sinusoid to conditioning vector: Linear, SiLU, Linear.
@@ -15,7 +14,7 @@ pub struct TimestepEmbedder<B: Backend> {
     pub output: LinearLayer<B>,
 }
 
-impl<B: OvisOps> TimestepEmbedder<B> {
+impl<B: Backend> TimestepEmbedder<B> {
     /// An embedder with lazy random weights.
     pub fn new(channels: usize, hidden: usize, device: &B::Device) -> Self {
         Self {

@@ -3,8 +3,8 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 
-use crate::backend::OvisOps;
 use crate::config::TransformerConfig;
+use crate::kernels;
 use crate::layers::LinearLayer;
 
 /// The last modulated norm and the projection to latent patches.
@@ -21,11 +21,11 @@ pub struct FinalLayer<B: Backend> {
 pub struct FinalModulation<B: Backend> {
     /// Added after scaling.
     pub shift: Tensor<B, 3>,
-    /// The normalised input is multiplied by one plus this.
+    /// The normalized input is multiplied by one plus this.
     pub scale: Tensor<B, 3>,
 }
 
-impl<B: OvisOps> FinalModulation<B> {
+impl<B: Backend> FinalModulation<B> {
     /// That of one batch item.
     pub fn item(&self, index: usize) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl<B: OvisOps> FinalModulation<B> {
     }
 }
 
-impl<B: OvisOps> FinalLayer<B> {
+impl<B: Backend> FinalLayer<B> {
     /// A final layer with lazy random weights.
     pub fn new(hidden: usize, channels: usize, device: &B::Device) -> Self {
         Self {
@@ -79,7 +79,7 @@ impl<B: OvisOps> FinalLayer<B> {
         hidden_states: Tensor<B, 3>,
         modulation: &FinalModulation<B>,
     ) -> Tensor<B, 3> {
-        self.output.forward(B::modulated_norm(
+        self.output.forward(kernels::modulated_norm(
             hidden_states,
             modulation.shift.clone(),
             modulation.scale.clone(),

@@ -9,6 +9,7 @@ mod final_layer;
 mod linear_layers;
 mod model;
 mod modulation;
+mod parameters;
 mod residency;
 mod self_attention;
 mod single_block;

@@ -6,7 +6,6 @@ use super::{
     DoubleStreamBlock, FinalLayer, SingleStreamBlock, StagedForward, StepModulation,
     TimestepEmbedder,
 };
-use crate::backend::OvisOps;
 use crate::config::TransformerConfig;
 use crate::layers::{LinearLayer, RmsNormLayer};
 use crate::ops::{RotaryTable, timestep_embedding};
@@ -49,7 +48,7 @@ impl TransformerConfig {
     ///
     /// # Panics
     /// Perhaps, then or when used, on a configuration that [`validate`](Self::validate) refuses.
-    pub fn init<B: OvisOps>(&self, device: &B::Device) -> OvisImageTransformer<B> {
+    pub fn init<B: Backend>(&self, device: &B::Device) -> OvisImageTransformer<B> {
         let hidden = self.hidden_size();
         OvisImageTransformer {
             image_embedder: LinearLayer::new(self.in_channels, hidden, device),
@@ -68,7 +67,7 @@ impl TransformerConfig {
     }
 }
 
-impl<B: OvisOps> OvisImageTransformer<B> {
+impl<B: Backend> OvisImageTransformer<B> {
     /// The rotary table of `text_tokens` tokens at (0, i, i) and a patch grid at (0, row, column).
     /// It depends on the size alone: make it once per request.
     pub fn rope(

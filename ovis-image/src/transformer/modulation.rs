@@ -3,8 +3,8 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 
-use crate::backend::OvisOps;
 use crate::config::TransformerConfig;
+use crate::kernels;
 use crate::layers::LinearLayer;
 
 /// adaLN (arXiv 2212.09748): the conditioning gives each sub-layer a shift, a scale and a gate.
@@ -20,13 +20,13 @@ pub struct Modulation<B: Backend> {
 pub struct ModulationParams<B: Backend> {
     /// Added after scaling.
     pub shift: Tensor<B, 3>,
-    /// The normalised input is multiplied by one plus this.
+    /// The normalized input is multiplied by one plus this.
     pub scale: Tensor<B, 3>,
     /// Multiplies what the sub-layer adds to the residual.
     pub gate: Tensor<B, 3>,
 }
 
-impl<B: OvisOps> Modulation<B> {
+impl<B: Backend> Modulation<B> {
     /// Modulation of `sub_layers` sub-layers, with lazy random weights.
     pub fn new(hidden: usize, sub_layers: usize, device: &B::Device) -> Self {
         Self {
@@ -62,13 +62,13 @@ impl<B: OvisOps> Modulation<B> {
     }
 }
 
-impl<B: OvisOps> ModulationParams<B> {
+impl<B: Backend> ModulationParams<B> {
     /// `(1 + scale) * layer_norm(x) + shift`, computed in f32, in the input's dtype.
     ///
     /// # Shapes
     /// - `hidden_states` and output: `[batch, tokens, hidden]`
-    pub fn normalise(&self, hidden_states: Tensor<B, 3>) -> Tensor<B, 3> {
-        B::modulated_norm(
+    pub fn normalize(&self, hidden_states: Tensor<B, 3>) -> Tensor<B, 3> {
+        kernels::modulated_norm(
             hidden_states,
             self.shift.clone(),
             self.scale.clone(),
@@ -81,11 +81,11 @@ impl<B: OvisOps> ModulationParams<B> {
     /// # Shapes
     /// - `residual`, `update` and output: `[batch, tokens, hidden]`
     pub fn add_gated(&self, residual: Tensor<B, 3>, update: Tensor<B, 3>) -> Tensor<B, 3> {
-        B::add_gated(residual, self.gate.clone(), update)
+        kernels::add_gated(residual, self.gate.clone(), update)
     }
 }
 
-impl<B: OvisOps> ModulationParams<B> {
+impl<B: Backend> ModulationParams<B> {
     /// Those of one batch item, `[1, 1, hidden]` each.
     pub fn item(&self, index: usize) -> Self {
         let item = |tensor: &Tensor<B, 3>| tensor.clone().narrow(0, index, 1);

@@ -1,10 +1,12 @@
 //! Which of the transformer's weights are there, and which are read when used.
 
+use burn::module::{Module, ModuleVisitor};
 use burn::tensor::backend::Backend;
 
 use super::{DoubleStreamBlock, OvisImageTransformer, SingleStreamBlock};
 use crate::layers::{LinearLayer, Streamed, stream_absent_weights};
 
+// The modulation of either kind of block is computed apart, for many steps at once.
 impl<B: Backend> Streamed<B> for DoubleStreamBlock<B> {
     fn is_streamed(&self) -> bool {
         self.streamed
@@ -12,6 +14,13 @@ impl<B: Backend> Streamed<B> for DoubleStreamBlock<B> {
 
     fn set_streamed(&mut self, streamed: bool) {
         self.streamed = streamed;
+    }
+
+    fn visit_streamed_weights<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
+        self.image_attention.visit(visitor);
+        self.image_feed_forward.visit(visitor);
+        self.text_attention.visit(visitor);
+        self.text_feed_forward.visit(visitor);
     }
 }
 
@@ -23,10 +32,16 @@ impl<B: Backend> Streamed<B> for SingleStreamBlock<B> {
     fn set_streamed(&mut self, streamed: bool) {
         self.streamed = streamed;
     }
+
+    fn visit_streamed_weights<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
+        self.qkv_mlp.visit(visitor);
+        self.qk_norm.visit(visitor);
+        self.output.visit(visitor);
+    }
 }
 
 impl<B: Backend> OvisImageTransformer<B> {
-    /// Blocks whose weights are read, or dequantised, for each forward and given back after it.
+    /// Blocks whose weights are read, or dequantized, for each forward and given back after it.
     pub fn streamed_blocks(&self) -> usize {
         let double = self.double_blocks.iter().filter(|block| block.streamed);
         let single = self.single_blocks.iter().filter(|block| block.streamed);

@@ -2,8 +2,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use crate::backend::OvisOps;
 use crate::config::TransformerConfig;
+use crate::kernels;
 use crate::layers::{LinearLayer, RmsNormLayer};
 use crate::ops::{AttentionMask, Pairs, RotaryTable};
 
@@ -35,7 +35,7 @@ pub(super) struct Qkv<B: Backend> {
     pub(super) value: Tensor<B, 4>,
 }
 
-impl<B: OvisOps> QkNorm<B> {
+impl<B: Backend> QkNorm<B> {
     /// Norms with unit scales.
     pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let norm = || {
@@ -52,7 +52,7 @@ impl<B: OvisOps> QkNorm<B> {
     }
 }
 
-impl<B: OvisOps> StreamAttention<B> {
+impl<B: Backend> StreamAttention<B> {
     /// A stream's projections with lazy random weights.
     pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let hidden = config.hidden_size();
@@ -63,14 +63,14 @@ impl<B: OvisOps> StreamAttention<B> {
         }
     }
 
-    /// Projects a stream to queries, keys and values; the first two are normalised and rotated.
+    /// Projects a stream to queries, keys and values; the first two are normalized and rotated.
     pub(super) fn project(&self, hidden_states: Tensor<B, 3>, rope: &RotaryTable<B>) -> Qkv<B> {
         self.qk_norm.split(self.qkv.forward(hidden_states), rope)
     }
 }
 
-impl<B: OvisOps> QkNorm<B> {
-    /// Cuts a fused projection, `[batch, tokens, 3 * hidden]`, into heads, and normalises and rotates queries and keys.
+impl<B: Backend> QkNorm<B> {
+    /// Cuts a fused projection, `[batch, tokens, 3 * hidden]`, into heads, and normalizes and rotates queries and keys.
     pub(super) fn split(&self, projected: Tensor<B, 3>, rope: &RotaryTable<B>) -> Qkv<B> {
         let hidden = projected.dims()[2] / 3;
         let [head_dim] = self.query.weight.val().dims();
@@ -78,12 +78,12 @@ impl<B: OvisOps> QkNorm<B> {
         Qkv {
             query: self.query.forward_heads(part(0), rope, Pairs::Adjacent),
             key: self.key.forward_heads(part(1), rope, Pairs::Adjacent),
-            value: B::split_heads(part(2), head_dim),
+            value: kernels::split_heads(part(2), head_dim),
         }
     }
 }
 
-impl<B: OvisOps> Qkv<B> {
+impl<B: Backend> Qkv<B> {
     /// Puts this stream's tokens before `other`'s.
     pub(super) fn followed_by(self, other: Self) -> Self {
         let join = |a, b| Tensor::cat(vec![a, b], 2);
@@ -97,7 +97,7 @@ impl<B: OvisOps> Qkv<B> {
     /// Attends with every token seeing all, and joins the heads: `[batch, tokens, hidden]`.
     pub(super) fn attend(self) -> Tensor<B, 3> {
         let [batch, heads, tokens, head_dim] = self.value.dims();
-        B::multi_head_attention(self.query, self.key, self.value, AttentionMask::Full)
+        kernels::multi_head_attention(self.query, self.key, self.value, AttentionMask::Full)
             .swap_dims(1, 2)
             .reshape([batch, tokens, heads * head_dim])
     }

@@ -3,8 +3,8 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{Modulation, ModulationParams, QkNorm};
-use crate::backend::OvisOps;
 use crate::config::TransformerConfig;
+use crate::kernels;
 use crate::layers::LinearLayer;
 use crate::ops::{RotaryTable, clip_f16};
 
@@ -23,7 +23,7 @@ pub struct SingleStreamBlock<B: Backend> {
     pub(super) streamed: bool,
 }
 
-impl<B: OvisOps> SingleStreamBlock<B> {
+impl<B: Backend> SingleStreamBlock<B> {
     /// A block with lazy random weights.
     pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let (hidden, inner) = (config.hidden_size(), config.mlp_hidden_size());
@@ -72,7 +72,7 @@ impl<B: OvisOps> SingleStreamBlock<B> {
         let [_, _, hidden] = hidden_states.dims();
         let projected = self
             .qkv_mlp
-            .forward(modulation.normalise(hidden_states.clone()));
+            .forward(modulation.normalize(hidden_states.clone()));
         let inner = (projected.dims()[2] - 3 * hidden) / 2;
         let up = projected.clone().narrow(2, 3 * hidden, inner);
         let gate = projected.clone().narrow(2, 3 * hidden + inner, inner);
@@ -83,7 +83,7 @@ impl<B: OvisOps> SingleStreamBlock<B> {
 
         let update = self
             .output
-            .forward(Tensor::cat(vec![attended, B::swiglu(gate, up)], 2));
+            .forward(Tensor::cat(vec![attended, kernels::swiglu(gate, up)], 2));
         clip_f16(modulation.add_gated(hidden_states, update))
     }
 }

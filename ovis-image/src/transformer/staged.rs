@@ -5,7 +5,6 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{JointHiddenStates, OvisImageTransformer, StepModulation, TransformerInput};
-use crate::backend::OvisOps;
 use crate::layers::fold_some_blocks;
 
 /// One forward in parts, for callers that leave some out. [`run`](Self::run) is the plain forward.
@@ -47,7 +46,7 @@ pub trait StageObserver {
     fn finished(&self, stage: Stage);
 }
 
-impl<'a, B: OvisOps> StagedForward<'a, B> {
+impl<'a, B: Backend> StagedForward<'a, B> {
     /// Of all blocks.
     ///
     /// # Shapes
@@ -107,7 +106,7 @@ impl<'a, B: OvisOps> StagedForward<'a, B> {
     /// - `image` and output: `[batch, image tokens, hidden]`
     pub fn modulated_input(&self, image: Tensor<B, 3>) -> Tensor<B, 3> {
         match self.modulation.double_blocks.first() {
-            Some(modulation) => modulation.image[0].normalise(image),
+            Some(modulation) => modulation.image[0].normalize(image),
             None => image,
         }
     }

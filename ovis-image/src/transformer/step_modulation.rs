@@ -2,7 +2,6 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{DoubleModulation, FinalModulation, ModulationParams, OvisImageTransformer};
-use crate::backend::OvisOps;
 
 /// Every block's modulation, for one conditioning vector or for several side by side.
 ///
@@ -18,7 +17,7 @@ pub struct StepModulation<B: Backend> {
     pub final_layer: FinalModulation<B>,
 }
 
-impl<B: OvisOps> StepModulation<B> {
+impl<B: Backend> StepModulation<B> {
     /// That of one conditioning vector; it serves every item of a batch.
     ///
     /// # Panics
@@ -34,7 +33,7 @@ impl<B: OvisOps> StepModulation<B> {
     }
 }
 
-impl<B: OvisOps> OvisImageTransformer<B> {
+impl<B: Backend> OvisImageTransformer<B> {
     /// The modulation of every block.
     ///
     /// # Shapes

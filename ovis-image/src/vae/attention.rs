@@ -2,8 +2,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use crate::backend::OvisOps;
 use crate::config::VaeConfig;
+use crate::kernels;
 use crate::layers::{GroupNormLayer, LinearLayer};
 use crate::ops::AttentionMask;
 
@@ -22,7 +22,7 @@ pub struct VaeAttention<B: Backend> {
     pub output: LinearLayer<B>,
 }
 
-impl<B: OvisOps> VaeAttention<B> {
+impl<B: Backend> VaeAttention<B> {
     /// An attention layer with lazy random weights.
     pub fn new(config: &VaeConfig, channels: usize, device: &B::Device) -> Self {
         let linear = || LinearLayer::new(channels, channels, device);
@@ -52,7 +52,7 @@ impl<B: OvisOps> VaeAttention<B> {
             .reshape([batch, channels, height * width])
             .swap_dims(1, 2);
         let head = |linear: &LinearLayer<B>| linear.forward(pixels.clone()).unsqueeze_dim::<4>(1);
-        let attended = B::multi_head_attention(
+        let attended = kernels::multi_head_attention(
             head(&self.query),
             head(&self.key),
             head(&self.value),

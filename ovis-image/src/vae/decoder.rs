@@ -5,7 +5,6 @@ use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
 use super::{MidBlock, ResnetBlock};
-use crate::backend::OvisOps;
 use crate::config::VaeConfig;
 use crate::layers::{ConvLayer, GroupNormLayer};
 
@@ -33,7 +32,7 @@ pub struct VaeDecoder<B: Backend> {
     pub conv_out: ConvLayer<B>,
 }
 
-impl<B: OvisOps> UpBlock<B> {
+impl<B: Backend> UpBlock<B> {
     fn forward(&self, mut hidden_states: Tensor<B, 4>) -> Tensor<B, 4> {
         for resnet in &self.resnets {
             hidden_states = resnet.forward(hidden_states);
@@ -47,7 +46,7 @@ impl<B: OvisOps> UpBlock<B> {
     }
 }
 
-impl<B: OvisOps> VaeDecoder<B> {
+impl<B: Backend> VaeDecoder<B> {
     /// A decoder with lazy random weights.
     pub fn new(config: &VaeConfig, device: &B::Device) -> Self {
         let widths = &config.block_out_channels;

@@ -3,7 +3,6 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{MidBlock, ResnetBlock};
-use crate::backend::OvisOps;
 use crate::config::VaeConfig;
 use crate::layers::{ConvLayer, GroupNormLayer};
 
@@ -31,7 +30,7 @@ pub struct VaeEncoder<B: Backend> {
     pub conv_out: ConvLayer<B>,
 }
 
-impl<B: OvisOps> DownBlock<B> {
+impl<B: Backend> DownBlock<B> {
     fn forward(&self, mut hidden_states: Tensor<B, 4>) -> Tensor<B, 4> {
         for resnet in &self.resnets {
             hidden_states = resnet.forward(hidden_states);
@@ -46,7 +45,7 @@ impl<B: OvisOps> DownBlock<B> {
 
 /// One row and one column of zeros. Burn's `pad` fills in the backend's default dtype, which
 /// panics for others.
-fn pad_right_and_bottom<B: OvisOps>(input: Tensor<B, 4>) -> Tensor<B, 4> {
+fn pad_right_and_bottom<B: Backend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
     let [batch, channels, height, width] = input.dims();
     let options = (&input.device(), input.dtype());
     let column = Tensor::zeros([batch, channels, height, 1], options);
@@ -54,7 +53,7 @@ fn pad_right_and_bottom<B: OvisOps>(input: Tensor<B, 4>) -> Tensor<B, 4> {
     Tensor::cat(vec![Tensor::cat(vec![input, column], 3), row], 2)
 }
 
-impl<B: OvisOps> VaeEncoder<B> {
+impl<B: Backend> VaeEncoder<B> {
     /// An encoder with lazy random weights.
     pub fn new(config: &VaeConfig, device: &B::Device) -> Self {
         let widths = &config.block_out_channels;

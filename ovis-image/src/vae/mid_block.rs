@@ -3,7 +3,6 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{ResnetBlock, VaeAttention};
-use crate::backend::OvisOps;
 use crate::config::VaeConfig;
 
 /// Residual block, attention, residual block, at the innermost width.
@@ -17,7 +16,7 @@ pub struct MidBlock<B: Backend> {
     pub resnet2: ResnetBlock<B>,
 }
 
-impl<B: OvisOps> MidBlock<B> {
+impl<B: Backend> MidBlock<B> {
     /// A block of `channels` with lazy random weights.
     pub fn new(config: &VaeConfig, channels: usize, device: &B::Device) -> Self {
         Self {

@@ -1,11 +1,12 @@
 //! FLUX.1's autoencoder (diffusers: `AutoencoderKL`): residual blocks with GroupNorm and SiLU,
-//! one attention in the middle, no quantisation convolutions.
+//! one attention in the middle, no quantization convolutions.
 
 mod attention;
 mod decoder;
 mod encoder;
 mod mid_block;
 mod model;
+mod parameters;
 mod resnet;
 mod tiling;
 

@@ -3,7 +3,6 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{VaeDecoder, VaeEncoder};
-use crate::backend::OvisOps;
 use crate::config::VaeConfig;
 
 /// The autoencoder. [`decode`](Self::decode) takes the transformer's latents, scaled and shifted;
@@ -32,7 +31,7 @@ impl VaeConfig {
     ///
     /// # Panics
     /// On a configuration that [`validate`](Self::validate) refuses.
-    pub fn init<B: OvisOps>(&self, device: &B::Device) -> AutoencoderKl<B> {
+    pub fn init<B: Backend>(&self, device: &B::Device) -> AutoencoderKl<B> {
         AutoencoderKl {
             encoder: VaeEncoder::new(self, device),
             decoder: VaeDecoder::new(self, device),
@@ -42,7 +41,7 @@ impl VaeConfig {
     }
 }
 
-impl<B: OvisOps> AutoencoderKl<B> {
+impl<B: Backend> AutoencoderKl<B> {
     /// Pixels from the transformer's latents: `decoder(z / scaling_factor + shift_factor)`.
     ///
     /// # Shapes
@@ -75,7 +74,7 @@ impl<B: OvisOps> AutoencoderKl<B> {
     }
 }
 
-impl<B: OvisOps> LatentDistribution<B> {
+impl<B: Backend> LatentDistribution<B> {
     /// `mean + exp(log_variance / 2) * noise`.
     ///
     /// # Shapes

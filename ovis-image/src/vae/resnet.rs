@@ -2,7 +2,6 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use crate::backend::OvisOps;
 use crate::config::VaeConfig;
 use crate::layers::{ConvLayer, GroupNormLayer};
 
@@ -21,7 +20,7 @@ pub struct ResnetBlock<B: Backend> {
     pub shortcut: Option<ConvLayer<B>>,
 }
 
-impl<B: OvisOps> ResnetBlock<B> {
+impl<B: Backend> ResnetBlock<B> {
     /// A block from `input` to `output` channels with lazy random weights.
     pub fn new(config: &VaeConfig, input: usize, output: usize, device: &B::Device) -> Self {
         let norm = |channels| {

@@ -1,17 +1,17 @@
+use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::AutoencoderKl;
-use crate::backend::OvisOps;
 
 /// Decoding in overlapping square tiles whose seams are blended: memory for one tile instead of
-/// the image. The result is not that of a whole decode, since normalisation and attention see one
+/// the image. The result is not that of a whole decode, since normalization and attention see one
 /// tile only; it is diffusers' `enable_tiling` with the same sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VaeTiling {
     /// Side of a tile, pixels.
     pub(crate) tile: usize,
-    /// How far neighbours overlap, pixels.
+    /// How far neighbors overlap, pixels.
     pub(crate) overlap: usize,
 }
 
@@ -57,7 +57,7 @@ impl VaeTiling {
     }
 }
 
-impl<B: OvisOps> AutoencoderKl<B> {
+impl<B: Backend> AutoencoderKl<B> {
     /// [`decode`](Self::decode) tile by tile (diffusers: `AutoencoderKL.tiled_decode`).
     ///
     /// # Shapes
@@ -112,14 +112,14 @@ impl<B: OvisOps> AutoencoderKl<B> {
 }
 
 /// The first `limit` rows and columns.
-fn crop<B: OvisOps>(tile: Tensor<B, 4>, limit: usize) -> Tensor<B, 4> {
+fn crop<B: Backend>(tile: Tensor<B, 4>, limit: usize) -> Tensor<B, 4> {
     let [_, _, height, width] = tile.dims();
     tile.narrow(2, 0, limit.min(height))
         .narrow(3, 0, limit.min(width))
 }
 
 /// Fades from the end of `before` to the start of `after` along an axis, over at most `extent`.
-fn blend<B: OvisOps>(
+fn blend<B: Backend>(
     before: Tensor<B, 4>,
     after: Tensor<B, 4>,
     extent: usize,

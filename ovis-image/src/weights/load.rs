@@ -1,19 +1,22 @@
-//! Loading with every tensor accounted for. First a plan is made from shapes alone, and all that
-//! does not fit is reported at once; only then are bytes read, one tensor at a time. Parameters that
-//! are not kept on the device are planned like the others and read when used.
+//! Loading with every tensor accounted for. First each parameter is matched with the tensors that
+//! it is made of, by names and shapes alone, and all that does not fit is reported at once. Only then
+//! are bytes read, one tensor at a time. Parameters that are not kept on the device are matched like
+//! the others and read when used.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Shape, Tensor, TensorData};
 
 use super::names::NameTable;
-use super::plan::{Plan, plan};
-use super::quantise::Quantisation;
-use super::source::TensorSource;
+use super::recipe::TensorRecipe;
+use super::recipes::{Recipes, find_recipes};
+use crate::config::WeightDtype;
 use crate::error::Result;
+use crate::parameters::Parameter;
+use crate::tensor_file::Quantization;
+use crate::tensor_file::TensorSource;
 
 /// Where a parameter is before it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -27,23 +30,21 @@ pub enum Residency {
     File,
     /// In the host's memory, rounded to blocks when loaded; widened as [`File`](Self::File) reads.
     /// On the device like the others if its rows are no whole number of blocks.
-    Quantised(Quantisation),
+    Quantized(Quantization),
 }
 
-/// A parameter of which a [`Residency`] is asked.
-#[derive(Debug, Clone, Copy)]
+/// A parameter as its checkpoint stores it.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct ParameterInfo<'a> {
-    /// For example `double_blocks.0.image_attention.qkv.weight`.
-    pub path: &'a str,
-    /// Its axes.
-    pub shape: &'a [usize],
-    /// Whether the file holds it in ggml's blocks.
-    pub quantised: bool,
+pub struct StoredParameter {
+    /// The parameter.
+    pub parameter: Parameter,
+    /// Whether the file stores it in ggml's blocks.
+    pub is_quantized: bool,
 }
 
 /// Where a model's weights come from and what they become.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PartWeights<'a> {
     /// The model's name in errors.
     pub part: &'static str,
@@ -51,8 +52,10 @@ pub struct PartWeights<'a> {
     pub source: &'a Arc<TensorSource>,
     /// Their names.
     pub table: &'a NameTable,
-    /// f32, f16 or bf16.
-    pub dtype: DType,
+    /// The parameters of the model.
+    pub parameters: Vec<Parameter>,
+    /// What they become.
+    pub dtype: WeightDtype,
     /// Whether tensors that the file holds as they are needed may stay there and be computed with in
     /// place: for devices that compute in the machine's own memory. The file must not be shortened
     /// or overwritten meanwhile.
@@ -68,130 +71,64 @@ pub struct PartWeights<'a> {
 /// # Errors
 /// [`OvisImageError::Weights`](crate::OvisImageError::Weights) listing every missing, unexpected and wrongly shaped tensor, before
 /// anything is read; [`OvisImageError::UnknownDtype`](crate::OvisImageError::UnknownDtype) for a weight that cannot be read as
-/// one, [`OvisImageError::InvalidFile`](crate::OvisImageError::InvalidFile) for quantised ones with broken scales.
-///
-/// # Panics
-/// If `dtype` is not f32, f16 or bf16.
+/// one, [`OvisImageError::InvalidFile`](crate::OvisImageError::InvalidFile) for quantized ones with broken scales.
 pub fn load_weights<B: Backend, M: Module<B>>(
     module: M,
     weights: PartWeights<'_>,
-    residency: impl Fn(ParameterInfo<'_>) -> Residency,
+    residency: impl Fn(&StoredParameter) -> Residency,
     device: &B::Device,
 ) -> Result<M> {
     let PartWeights {
         part,
         source,
         table,
+        parameters,
         dtype,
         in_place,
     } = weights;
-    let plan = plan(part, source, table, &parameter_shapes(&module))?;
-    tracing::debug!(part, tensors = plan.len(), path = %source.path().display(), "loading weights");
+    let recipes = find_recipes(part, source, table, &parameters)?;
+    tracing::debug!(part, tensors = recipes.len(), path = %source.path().display(), "loading weights");
 
     Ok(module.map(&mut Loader::<B, _> {
         path: Vec::new(),
         source,
-        plan,
-        dtype,
+        recipes,
+        dtype: dtype.to_burn(),
         in_place,
         device,
         residency,
     }))
 }
 
-/// A parameter of a model, and what its file says of it.
-#[derive(Debug, Clone)]
-pub(crate) struct PlannedParameter {
-    pub(crate) path: String,
-    shape: Vec<usize>,
-    quantised: bool,
-}
-
-impl PlannedParameter {
-    pub(crate) fn info(&self) -> ParameterInfo<'_> {
-        ParameterInfo {
-            path: &self.path,
-            shape: &self.shape,
-            quantised: self.quantised,
+impl StoredParameter {
+    fn new(recipe: &TensorRecipe, source: &TensorSource) -> Self {
+        Self {
+            parameter: recipe.parameter.clone(),
+            is_quantized: recipe.is_quantized(source),
         }
     }
-
-    pub(crate) fn elements(&self) -> u64 {
-        self.shape.iter().map(|size| *size as u64).product()
-    }
-
-    /// Its bytes when it is rounded; 0 if it cannot be, and is on the device.
-    pub(crate) fn bytes_in(&self, quantisation: Quantisation) -> u64 {
-        quantisation
-            .encoding()
-            .bytes_of(&self.shape)
-            .map_or(0, |bytes| bytes as u64)
-    }
-
-    /// The block that it belongs to, for example `single_blocks.3`; `None` for a modulation's, which
-    /// is read apart, and for what is outside of blocks.
-    pub(crate) fn block(&self) -> Option<&str> {
-        let mut dots = self.path.match_indices('.').map(|(at, _)| at);
-        let (first, second) = (dots.next()?, dots.next()?);
-        let is_block = self.path[..first].ends_with("blocks") && !self.path.contains("modulation.");
-        is_block.then(|| &self.path[..second])
-    }
 }
 
-/// The parameters of a model, planned against its files: nothing of those is read but headers, and
-/// the scales of quantised tensors.
-pub(crate) fn planned_parameters<B: Backend, M: Module<B>>(
-    module: &M,
+/// The parameters of a model as their files store them. Only headers are read, and the scales of
+/// quantized tensors.
+pub(crate) fn stored_parameters(
     part: &'static str,
     source: &TensorSource,
     table: &NameTable,
-) -> Result<Vec<PlannedParameter>> {
-    let plan = plan(part, source, table, &parameter_shapes(module))?;
-    Ok(plan
-        .into_iter()
-        .map(|(path, planned)| PlannedParameter {
-            path,
-            quantised: planned.is_quantised(source),
-            shape: planned.shape,
-        })
-        .collect())
+    parameters: &[Parameter],
+) -> Result<Vec<StoredParameter>> {
+    let recipes = find_recipes(part, source, table, parameters)?;
+    let stored = recipes
+        .values()
+        .map(|recipe| StoredParameter::new(recipe, source));
+    Ok(stored.collect())
 }
 
-/// A model's parameters by path and shape, taken without materialising any.
-pub(super) fn parameter_shapes<B: Backend>(
-    module: &impl Module<B>,
-) -> BTreeMap<String, Vec<usize>> {
-    let mut parameters = ParameterShapes::default();
-    module.visit(&mut parameters);
-    parameters.shapes
-}
-
-#[derive(Default)]
-struct ParameterShapes {
-    path: Vec<String>,
-    shapes: BTreeMap<String, Vec<usize>>,
-}
-
-impl<B: Backend> ModuleVisitor<B> for ParameterShapes {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        self.shapes
-            .insert(self.path.join("."), param.lazy_shape().to_vec());
-    }
-}
-
-/// Fills parameters from their plan.
+/// Fills parameters by their recipes.
 struct Loader<'a, B: Backend, R> {
     path: Vec<String>,
     source: &'a Arc<TensorSource>,
-    plan: Plan,
+    recipes: Recipes,
     dtype: DType,
     in_place: bool,
     device: &'a B::Device,
@@ -219,7 +156,7 @@ impl<B: Backend, R> Loader<'_, B, R> {
     }
 }
 
-impl<B: Backend, R: Fn(ParameterInfo<'_>) -> Residency> ModuleMapper<B> for Loader<'_, B, R> {
+impl<B: Backend, R: Fn(&StoredParameter) -> Residency> ModuleMapper<B> for Loader<'_, B, R> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_owned());
     }
@@ -230,33 +167,30 @@ impl<B: Backend, R: Fn(ParameterInfo<'_>) -> Residency> ModuleMapper<B> for Load
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let path = self.path.join(".");
-        // Unreachable: the plan has every parameter that the visitor saw.
-        let Some(planned) = self.plan.get(&path) else {
+        // Not for the models here, whose lists of parameters are tested against their modules.
+        let Some(recipe) = self.recipes.get(&path) else {
             return param;
         };
-        let info = ParameterInfo {
-            path: &path,
-            shape: &planned.shape,
-            quantised: planned.is_quantised(self.source),
-        };
-        let (dtype, shape) = (self.dtype, planned.shape.clone());
-        match (self.residency)(info) {
+        let stored = StoredParameter::new(recipe, self.source);
+        let (dtype, shape) = (self.dtype, stored.parameter.shape.clone());
+        match (self.residency)(&stored) {
             Residency::File => {
-                let (source, planned) = (Arc::clone(self.source), planned.clone());
-                return self.lazy(&param, shape, move || planned.read(&source, dtype));
+                let (source, recipe) = (Arc::clone(self.source), recipe.clone());
+                return self.lazy(&param, shape, move || recipe.read(&source, dtype));
             }
-            Residency::Quantised(quantisation) => {
-                if let Some(quantised) = planned.quantise(self.source, quantisation) {
-                    return self.lazy(&param, shape, move || quantised.read(dtype));
+            Residency::Quantized(quantization) => {
+                if let Some(quantized) = recipe.quantize(self.source, quantization) {
+                    return self.lazy(&param, shape, move || quantized.read(dtype));
                 }
             }
             Residency::Device => {}
         }
-        let mapped = match self.in_place {
-            true => planned.map(self.source, dtype),
-            false => None,
+        let mapped = if self.in_place {
+            recipe.map(self.source, dtype)
+        } else {
+            None
         };
-        let data = mapped.unwrap_or_else(|| planned.read(self.source, dtype));
+        let data = mapped.unwrap_or_else(|| recipe.read(self.source, dtype));
         let id = param.id;
         param.transform_for_load(Tensor::from_data(data, (self.device, dtype)), id)
     }

@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, TensorData};
 
-use super::convert::HostBuffer;
 use super::names::{NameTable, Piece};
-use super::source::TensorSource;
+use crate::tensor_file::HostBuffer;
+use crate::tensor_file::TensorSource;
 
 /// A matrix that stays in its file: single rows are read when asked for. The release's embedding
 /// table has 151,936 rows, of which a prompt needs at most 284.
@@ -31,7 +31,7 @@ impl MappedRows {
         };
         let tensor = source
             .names()
-            .find(|name| table.normalise(name).as_ref() == Some(normal))?
+            .find(|name| table.normalize(name).as_ref() == Some(normal))?
             .to_owned();
         let [rows, columns] = source.shape(&tensor)? else {
             return None;

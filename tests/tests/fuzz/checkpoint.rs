@@ -3,8 +3,7 @@
 
 use std::time::Instant;
 
-use burn_flex::{Flex, FlexDevice};
-use ovis_image::weights::TensorSource;
+use ovis_image::tensor_file::TensorSource;
 use ovis_image::{Checkpoint, CheckpointPaths, OvisImageError};
 use ovis_image_tests::golden::golden_folder;
 
@@ -85,7 +84,7 @@ fn built_files() {
             match Checkpoint::open_paths(&paths) {
                 Ok(checkpoint) => {
                     checkpoint.inspect();
-                    let problems = checkpoint.problems::<Flex>(&FlexDevice);
+                    let problems = checkpoint.problems();
                     assert!(!problems.is_empty(), "a type without a reader");
                     for problem in problems {
                         is_typed(&problem, scratch.path());
@@ -126,7 +125,7 @@ fn rows_whose_sum_overflows_are_of_the_wrong_shape() {
     scratch.write("model.gguf", &written(&tensors));
     paths.transformer = scratch.path().to_owned();
     let checkpoint = Checkpoint::open_paths(&paths).unwrap();
-    match &checkpoint.problems::<Flex>(&FlexDevice)[..] {
+    match &checkpoint.problems()[..] {
         [OvisImageError::Weights(report)] => {
             let [wrong] = &report.wrong_shape[..] else {
                 panic!("{report}")

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ovis_image::weights::TensorSource;
+use ovis_image::tensor_file::TensorSource;
 use ovis_image::{OvisImageError, Result};
 
 use crate::harness::{Scratch, alone, is_typed, read_all};

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use burn::tensor::DType;
-use ovis_image::weights::TensorSource;
+use ovis_image::tensor_file::TensorSource;
 use ovis_image::{OvisImageError, Result};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tempfile::TempDir;

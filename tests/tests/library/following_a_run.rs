@@ -1,4 +1,4 @@
-//! Progress, previews, cancelling, and making an image again.
+//! Progress, previews, canceling, and making an image again.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +15,7 @@ use ovis_image::{
 use crate::support::{pipeline, request};
 
 #[test]
-fn a_preview_is_nearer_to_the_picture_than_its_mean_colour() {
+fn a_preview_is_nearer_to_the_picture_than_its_mean_color() {
     let pipeline = pipeline();
     let decoder = pipeline.preview_decoder().unwrap();
     // Nothing like the pictures that the map was fitted to.
@@ -24,7 +24,7 @@ fn a_preview_is_nearer_to_the_picture_than_its_mean_colour() {
     });
     let latents = pipeline.encode_image(&picture).unwrap();
     let [_, _, height, width] = latents.dims();
-    let preview = decoder.pictures(latents).unwrap().remove(0);
+    let preview = decoder.images(latents).unwrap().remove(0);
     assert_eq!(preview.dimensions(), (width as u32, height as u32));
     let small = imageops::resize(&picture, width as u32, height as u32, FilterType::Triangle);
     let error = |of: &dyn Fn(usize) -> f32| {
@@ -35,12 +35,12 @@ fn a_preview_is_nearer_to_the_picture_than_its_mean_colour() {
     };
     let count = small.as_raw().len() / 3;
     let mean = |at: usize| {
-        let colour = small.pixels().map(|pixel| f32::from(pixel[at % 3]));
-        colour.sum::<f32>() / count as f32
+        let color = small.pixels().map(|pixel| f32::from(pixel[at % 3]));
+        color.sum::<f32>() / count as f32
     };
     let by_preview = error(&|at| f32::from(preview.as_raw()[at]));
     let by_mean = error(&mean);
-    // The VAE is random, and little of what it keeps is linear in the colours.
+    // The VAE is random, and little of what it keeps is linear in the colors.
     assert!(by_preview < 0.95 * by_mean, "{by_preview} and {by_mean}");
 }
 
@@ -62,7 +62,7 @@ fn latents_of_another_model_have_no_preview() {
     let decoder = pipeline().preview_decoder().unwrap();
     let latents =
         burn::tensor::Tensor::<burn_flex::Flex, 4>::zeros([1, 3, 2, 2], &burn_flex::FlexDevice);
-    let error = decoder.pictures(latents).unwrap_err();
+    let error = decoder.images(latents).unwrap_err();
     assert!(
         matches!(error, OvisImageError::ShapeMismatch { .. }),
         "{error}"
@@ -70,7 +70,7 @@ fn latents_of_another_model_have_no_preview() {
 }
 
 #[test]
-fn a_cancelled_run_leaves_the_pipeline_as_it_was() {
+fn a_canceled_run_leaves_the_pipeline_as_it_was() {
     let pipeline = pipeline();
     let request = request()
         .num_inference_steps(4)
@@ -78,13 +78,13 @@ fn a_cancelled_run_leaves_the_pipeline_as_it_was() {
         .sampler(SamplerKind::DpmSolver2M)
         .step_cache(StepCacheKind::FirstBlock { threshold: 0.1 });
     let before = pipeline.generate(&request).unwrap();
-    let cancelled = pipeline.generate_with(&request, |progress| match progress {
+    let canceled = pipeline.generate_with(&request, |progress| match progress {
         Progress::Denoising(step) if step.completed == 2 => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
     assert!(matches!(
-        cancelled,
-        Err(OvisImageError::Cancelled {
+        canceled,
+        Err(OvisImageError::Canceled {
             completed_steps: 2,
             total_steps: 4
         })

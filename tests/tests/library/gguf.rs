@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
-use ovis_image::weights::{Encoding, TensorSource};
+use ovis_image::tensor_file::{Encoding, TensorSource};
 use ovis_image::{
-    CheckpointPaths, LoadOptions, OvisImageError, OvisImagePipeline, Quantisation, WeightDtype,
+    CheckpointPaths, LoadOptions, OvisImageError, OvisImagePipeline, Quantization, WeightDtype,
 };
 use ovis_image_tests::compare::relative_error;
 use ovis_image_tests::golden::{Case, Golden, golden_folder};
@@ -95,7 +95,7 @@ fn every_type_is_read_as_the_python_package_reads_it() {
 }
 
 #[test]
-fn a_quantised_transformer_makes_the_image_of_its_dequantised_weights() {
+fn a_quantized_transformer_makes_the_image_of_its_dequantized_weights() {
     let case = Case::read("base");
     let allowed = tolerance("flex", WeightDtype::F32).result;
     for name in ["q8_0", "q4_0"] {
@@ -114,8 +114,8 @@ fn a_quantised_transformer_makes_the_image_of_its_dequantised_weights() {
 
 #[test]
 fn our_rounding_is_that_of_the_python_package() {
-    for (name, quantisation) in [("q8_0", Quantisation::Q8_0), ("q4_0", Quantisation::Q4_0)] {
-        let options = LoadOptions::new().quantisation(quantisation);
+    for (name, quantization) in [("q8_0", Quantization::Q8_0), ("q4_0", Quantization::Q4_0)] {
+        let options = LoadOptions::new().quantization(quantization);
         let ours =
             OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap();
         let theirs = with_transformer(&gguf(name).join("transformer")).unwrap();
@@ -134,7 +134,7 @@ fn our_rounding_is_that_of_the_python_package() {
 }
 
 #[test]
-fn quantised_weights_stay_in_the_file_unless_asked_otherwise() {
+fn quantized_weights_stay_in_the_file_unless_asked_otherwise() {
     let transformer = gguf("q8_0").join("transformer");
     let kept = with_transformer(&transformer).unwrap();
     assert_eq!(kept.transformer().streamed_blocks(), 4);
@@ -144,7 +144,7 @@ fn quantised_weights_stay_in_the_file_unless_asked_otherwise() {
 
     let mut paths = CheckpointPaths::discover(base_model()).unwrap();
     paths.transformer = transformer;
-    let options = LoadOptions::new().expand_quantised(true);
+    let options = LoadOptions::new().expand_quantized(true);
     let expanded = OvisImagePipeline::<Flex>::from_paths(&paths, options, &FlexDevice).unwrap();
     assert_eq!(expanded.transformer().streamed_blocks(), 0);
     let second = expanded.generate(&request()).unwrap();
@@ -160,12 +160,12 @@ fn a_gguf_file_is_known_by_its_content_not_by_its_name() {
 }
 
 #[test]
-fn quantisation_changes_the_image_a_little() {
+fn quantization_changes_the_image_a_little() {
     let exact = pipeline().generate(&request()).unwrap();
     let mut errors = Vec::new();
     for name in ["q8_0", "q4_0"] {
-        let quantised = with_transformer(&gguf(name).join("transformer")).unwrap();
-        let output = quantised.generate(&request()).unwrap();
+        let quantized = with_transformer(&gguf(name).join("transformer")).unwrap();
+        let output = quantized.generate(&request()).unwrap();
         errors.push(relative_error(
             &values(output.latents),
             &values(exact.latents.clone()),

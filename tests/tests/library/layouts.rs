@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn_flex::{Flex, FlexDevice};
-use ovis_image::weights::PartPaths;
+use ovis_image::checkpoint::PartPaths;
 use ovis_image::{
     Checkpoint, CheckpointPaths, Layout, LoadOptions, OvisImageError, OvisImagePipeline,
     WeightDtype,

@@ -9,7 +9,7 @@ use ovis_image::config::TransformerConfig;
 use ovis_image::lora::attach_lora;
 use ovis_image::pipeline::MergeReport;
 use ovis_image::{
-    CheckpointPaths, LoadOptions, LoraFile, OvisImageError, OvisImagePipeline, Quantisation,
+    CheckpointPaths, LoadOptions, LoraFile, OvisImageError, OvisImagePipeline, Quantization,
     Residency, WeightDtype,
 };
 use ovis_image_tests::compare::relative_error;
@@ -196,7 +196,7 @@ fn clones_have_their_own_loras() {
 }
 
 #[test]
-fn loras_act_beside_weights_that_are_streamed_or_quantised() {
+fn loras_act_beside_weights_that_are_streamed_or_quantized() {
     let mut resident = pipeline();
     resident.load_lora("all", &lora("all"), 0.5).unwrap();
     let expected = latents(&resident);
@@ -213,11 +213,11 @@ fn loras_act_beside_weights_that_are_streamed_or_quantised() {
     let error = relative_error(&latents(&streamed), &expected);
     assert!(error <= tolerance("flex", WeightDtype::F32).result);
 
-    let options = LoadOptions::new().quantisation(Quantisation::Q8_0);
-    let mut quantised = load_with(options);
-    let rounding = relative_error(&latents(&quantised), &latents(&pipeline()));
-    quantised.load_lora("all", &lora("all"), 0.5).unwrap();
-    let error = relative_error(&latents(&quantised), &expected);
+    let options = LoadOptions::new().quantization(Quantization::Q8_0);
+    let mut quantized = load_with(options);
+    let rounding = relative_error(&latents(&quantized), &latents(&pipeline()));
+    quantized.load_lora("all", &lora("all"), 0.5).unwrap();
+    let error = relative_error(&latents(&quantized), &expected);
     assert!(error < 3.0 * rounding, "{error:.1e} after {rounding:.1e}");
 }
 

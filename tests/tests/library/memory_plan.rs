@@ -2,10 +2,10 @@
 
 use burn::module::Module;
 use burn_flex::{Flex, FlexDevice};
-use ovis_image::pipeline::{MemoryEstimate, MemoryPlan};
+use ovis_image::memory::{MemoryEstimate, MemoryPlan};
 use ovis_image::vae::VaeTiling;
 use ovis_image::{
-    Checkpoint, GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline, Quantisation,
+    Checkpoint, GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline, Quantization,
     SourceImage, StepCacheKind, WeightDtype,
 };
 
@@ -13,12 +13,12 @@ use crate::support::{base_model, request};
 
 fn fit(request: GenerationRequest, limit: u64) -> Result<MemoryPlan, OvisImageError> {
     let checkpoint = Checkpoint::open(base_model()).unwrap();
-    MemoryPlan::fit::<Flex>(&checkpoint, LoadOptions::new(), request, limit, &FlexDevice)
+    MemoryPlan::fit::<Flex>(&checkpoint, LoadOptions::new(), request, limit)
 }
 
 fn estimate(options: LoadOptions, request: &GenerationRequest) -> MemoryEstimate {
     let checkpoint = Checkpoint::open(base_model()).unwrap();
-    MemoryEstimate::new::<Flex>(&checkpoint, &options, request, &FlexDevice).unwrap()
+    MemoryEstimate::new::<Flex>(&checkpoint, &options, request).unwrap()
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn every_weight_is_counted_where_it_is() {
     let encoder = pipeline.text_encoder();
     let without_table = encoder.num_params() - encoder.embedding.val().shape().num_elements();
     assert_eq!(all.text_encoder, 4 * without_table as u64);
-    assert_eq!((all.quantised, all.streamed_blocks), (0, 0));
+    assert_eq!((all.quantized, all.streamed_blocks), (0, 0));
 
     let half = estimate(LoadOptions::new().dtype(WeightDtype::BF16), &request());
     assert_eq!(half.transformer, 2 * parameters);
@@ -62,10 +62,10 @@ fn what_a_step_cache_keeps_and_a_source_image_takes_is_counted() {
 fn rounded_blocks_take_8_or_4_bits_and_their_scales() {
     let request = request();
     let plain = estimate(LoadOptions::new(), &request);
-    for (quantisation, bits) in [(Quantisation::Q8_0, 8.5), (Quantisation::Q4_0, 4.5)] {
-        let rounded = estimate(LoadOptions::new().quantisation(quantisation), &request);
+    for (quantization, bits) in [(Quantization::Q8_0, 8.5), (Quantization::Q4_0, 4.5)] {
+        let rounded = estimate(LoadOptions::new().quantization(quantization), &request);
         let moved = plain.transformer - rounded.transformer;
-        assert_eq!(rounded.quantised as f64, moved as f64 / 32.0 * bits);
+        assert_eq!(rounded.quantized as f64, moved as f64 / 32.0 * bits);
         assert_eq!(rounded.streamed_blocks, 4);
     }
 }
@@ -154,14 +154,13 @@ fn too_little_is_said_with_a_setting_that_does() {
     assert_eq!(bf16, "it fits with bf16 (--dtype bf16)");
     let checkpoint = Checkpoint::open(base_model()).unwrap();
     let options = LoadOptions::new().dtype(WeightDtype::BF16);
-    MemoryPlan::fit::<Flex>(&checkpoint, options, request(), least * 3 / 4, &FlexDevice).unwrap();
+    MemoryPlan::fit::<Flex>(&checkpoint, options, request(), least * 3 / 4).unwrap();
 
     let several = request().size(256, 256).images_per_prompt(8);
     let one = fit(several.clone().images_per_prompt(1), 1 << 40).unwrap();
     let half = LoadOptions::new().dtype(WeightDtype::BF16);
     let limit = estimate(half, &one.request).peak;
-    let error =
-        MemoryPlan::fit::<Flex>(&checkpoint, half, several, limit, &FlexDevice).unwrap_err();
+    let error = MemoryPlan::fit::<Flex>(&checkpoint, half, several, limit).unwrap_err();
     assert!(error.to_string().contains("one image at a time"), "{error}");
 }
 

@@ -185,7 +185,7 @@ fn a_callback_can_cancel_between_steps() {
         .unwrap_err();
     assert!(matches!(
         error,
-        OvisImageError::Cancelled {
+        OvisImageError::Canceled {
             completed_steps: 2,
             total_steps: 5
         }

@@ -5,7 +5,7 @@ use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
 use image::RgbImage;
 use ovis_image::transformer::TransformerInput;
-use ovis_image::{LoadOptions, OvisImagePipeline, Quantisation, Residency};
+use ovis_image::{LoadOptions, OvisImagePipeline, Quantization, Residency};
 use ovis_image_tests::compare::relative_error;
 
 use crate::support::{base_model, pipeline, request, values};
@@ -167,19 +167,19 @@ fn a_streamed_text_encoder_gives_the_same_embeddings() {
 }
 
 #[test]
-fn quantisation_rounds_the_matrices_of_the_blocks_and_nothing_else() {
+fn quantization_rounds_the_matrices_of_the_blocks_and_nothing_else() {
     let exact = load_with(LoadOptions::new());
-    for (quantisation, allowed) in [
-        (Quantisation::Q8_0, 1.0 / 127.0),
-        (Quantisation::Q4_0, 0.15),
+    for (quantization, allowed) in [
+        (Quantization::Q8_0, 1.0 / 127.0),
+        (Quantization::Q4_0, 0.15),
     ] {
-        let options = LoadOptions::new().quantisation(quantisation);
+        let options = LoadOptions::new().quantization(quantization);
         for (options, protected) in [
             (options, false),
             (options.protect_double_blocks(true), true),
         ] {
-            let quantised = load_with(options);
-            let (a, b) = (quantised.transformer().clone(), exact.transformer());
+            let quantized = load_with(options);
+            let (a, b) = (quantized.transformer().clone(), exact.transformer());
             assert_eq!(a.streamed_blocks(), if protected { 2 } else { 4 });
             let error =
                 |a: &burn::module::Param<burn::tensor::Tensor<Flex, 2>>,
@@ -193,7 +193,7 @@ fn quantisation_rounds_the_matrices_of_the_blocks_and_nothing_else() {
             );
             assert!(
                 single > 0.0 && single < allowed,
-                "{quantisation}: {single:.1e}"
+                "{quantization}: {single:.1e}"
             );
             let double = error(
                 &a.double_blocks[0].image_attention.qkv.weight,
@@ -222,8 +222,8 @@ fn fewer_bits_are_further_from_the_image() {
         let output = load_with(options).generate(&request).unwrap();
         relative_error(&values(output.latents), &exact)
     };
-    let eight = error(LoadOptions::new().quantisation(Quantisation::Q8_0));
-    let four = error(LoadOptions::new().quantisation(Quantisation::Q4_0));
+    let eight = error(LoadOptions::new().quantization(Quantization::Q8_0));
+    let four = error(LoadOptions::new().quantization(Quantization::Q4_0));
     assert!(
         0.0 < eight && eight < four && four < 1.0,
         "{eight:.1e} {four:.1e}"

@@ -13,7 +13,7 @@ use Piece::{FirstHalf, SecondHalf, Square, Whole};
 
 /// A part of a checkpoint's tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Piece<N> {
+pub(crate) enum Piece<N> {
     /// All of it.
     Whole(N),
     /// All of it; as many rows as columns, and as every other square of the row.
@@ -25,13 +25,13 @@ pub(super) enum Piece<N> {
 }
 
 impl<N> Piece<N> {
-    pub(super) fn name(&self) -> &N {
+    pub(crate) fn name(&self) -> &N {
         match self {
             Whole(name) | Square(name) | FirstHalf(name) | SecondHalf(name) => name,
         }
     }
 
-    pub(super) fn map<M>(&self, f: impl Fn(&N) -> M) -> Piece<M> {
+    pub(crate) fn map<M>(&self, f: impl Fn(&N) -> M) -> Piece<M> {
         match self {
             Whole(name) => Whole(f(name)),
             Square(name) => Square(f(name)),
@@ -127,7 +127,7 @@ impl NameTable {
     }
 
     /// A key as the rows spell it, or `None` when it is to be ignored.
-    pub(crate) fn normalise(&self, key: &str) -> Option<String> {
+    pub(crate) fn normalize(&self, key: &str) -> Option<String> {
         if self
             .ignored_prefixes
             .iter()
@@ -166,7 +166,7 @@ impl NameTable {
     }
 
     /// The pieces of one of our parameters, or `None` for a path that the table lacks.
-    pub(super) fn pieces(&self, path: &str) -> Option<Vec<Piece<String>>> {
+    pub(crate) fn pieces(&self, path: &str) -> Option<Vec<Piece<String>>> {
         let (module, leaf) = match path.rsplit_once('.') {
             Some((module, leaf @ ("weight" | "bias"))) => (module, Some(leaf)),
             _ => (path, None),
@@ -211,7 +211,7 @@ impl NameTable {
 }
 
 /// What ComfyUI's files call a tensor of the transformer that the authors' call `name`.
-pub(super) fn comfyui_name(name: &str) -> String {
+pub(crate) fn comfyui_name(name: &str) -> String {
     let mut name = name.to_owned();
     for alias in transformer::COMFYUI_ALIASES {
         let renamed = match alias {
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn comfyui_spellings_become_the_authors() {
         let table = NameTable::transformer(TransformerNaming::Authors);
-        let normal = |key| table.normalise(key).unwrap();
+        let normal = |key| table.normalize(key).unwrap();
         assert_eq!(normal("txt_norm.scale"), "semantic_txt_norm.weight");
         assert_eq!(normal("txt_in.bias"), "semantic_txt_in.bias");
         assert_eq!(
@@ -302,10 +302,10 @@ mod tests {
             "visual_tokenizer.head.0.weight",
             "vte.weight",
         ] {
-            assert_eq!(table.normalise(ignored), None);
+            assert_eq!(table.normalize(ignored), None);
         }
         for kept in ["llm.model.norm.weight", "model.norm.weight", "norm.weight"] {
-            assert_eq!(table.normalise(kept).unwrap(), "norm.weight");
+            assert_eq!(table.normalize(kept).unwrap(), "norm.weight");
         }
     }
 }

@@ -1,0 +1,132 @@
+//! A folder that appears when it is complete.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::TokenizerFile;
+use crate::error::{OvisImageError, Result};
+
+/// A folder beside the one that is asked for, until it takes its place. Dropped before, it is
+/// removed.
+pub(super) struct PartFolder {
+    part: PathBuf,
+    target: PathBuf,
+}
+
+/// Folders of killed processes that are passed over.
+const MAX_PARTS: usize = 1000;
+/// What can lie beside a `tokenizer.json` and belongs to it.
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const TOKENIZER_FILES: [&str; 7] = [
+    TOKENIZER_CONFIG,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+];
+
+impl PartFolder {
+    /// # Errors
+    /// When the target is there and not empty, or the folder cannot be made.
+    pub(super) fn create(target: &Path) -> Result<Self> {
+        let unusable = |reason: String| {
+            OvisImageError::argument("folder", format!("{}: {reason}", target.display()))
+        };
+        let Some(name) = target.file_name().and_then(|name| name.to_str()) else {
+            return Err(unusable("it is no name of a new folder".to_owned()));
+        };
+        if target.exists() {
+            let mut entries = fs::read_dir(target)
+                .map_err(|error| unusable(format!("it is no folder: {error}")))?;
+            if entries.next().is_some() {
+                return Err(unusable("it exists and is not empty".to_owned()));
+            }
+        }
+        let io = |path: &Path, error| OvisImageError::io(path, error);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(|error| io(parent, error))?;
+        }
+        // A new one always: another may be left of a process that was killed, or in use.
+        let mut number = 0;
+        loop {
+            let part = target.with_file_name(format!(".{name}.{number}.part"));
+            match fs::create_dir(&part) {
+                Ok(()) => {
+                    return Ok(Self {
+                        part,
+                        target: target.to_owned(),
+                    });
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && number < MAX_PARTS => {
+                    number += 1;
+                }
+                Err(error) => return Err(io(&part, error)),
+            }
+        }
+    }
+
+    /// The path of a file, in a folder that is there.
+    pub(super) fn file(&self, name: impl AsRef<Path>) -> Result<PathBuf> {
+        let path = self.part.join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|error| OvisImageError::io(folder, error))?;
+        }
+        Ok(path)
+    }
+
+    /// Writes a small file.
+    pub(super) fn write(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+        let path = self.file(name)?;
+        fs::write(&path, bytes).map_err(|error| OvisImageError::io(path, error))
+    }
+
+    /// Copies a tokenizer; whether it has a configuration for other programs.
+    pub(super) fn tokenizer(&self, tokenizer: &TokenizerFile, folder: &Path) -> Result<bool> {
+        let main = folder.join("tokenizer.json");
+        let path = match tokenizer {
+            TokenizerFile::Static(bytes) => {
+                self.write(main, bytes)?;
+                return Ok(false);
+            }
+            TokenizerFile::Path(path) => path,
+        };
+        let copy = |from: &Path, to: &Path| -> Result<()> {
+            let to = self.file(to)?;
+            let copied = fs::copy(from, to);
+            copied
+                .map(drop)
+                .map_err(|error| OvisImageError::io(from, error))
+        };
+        copy(path, &main)?;
+        let mut configured = false;
+        for name in TOKENIZER_FILES {
+            let beside = path.with_file_name(name);
+            if beside.is_file() {
+                copy(&beside, &folder.join(name))?;
+                configured |= name == TOKENIZER_CONFIG;
+            }
+        }
+        Ok(configured)
+    }
+
+    /// Puts the folder in its place.
+    pub(super) fn complete(self) -> Result<()> {
+        // An empty folder is in the way on Windows. If it cannot be removed, renaming tells why.
+        let _ = fs::remove_dir(&self.target);
+        fs::rename(&self.part, &self.target)
+            .map_err(|error| OvisImageError::io(&self.target, error))
+    }
+}
+
+impl Drop for PartFolder {
+    fn drop(&mut self) {
+        if self.part.exists()
+            && let Err(error) = fs::remove_dir_all(&self.part)
+        {
+            tracing::warn!(folder = %self.part.display(), %error, "an incomplete export stays behind");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Writing a checkpoint in another layout. A tensor of the target is made of rows of the source's
+//! tensors: where both are stored alike their bytes are copied, in blocks too, and nothing is rounded.
+
+mod configs;
+mod files;
+mod folder;
+mod gguf;
+mod rows;
+mod safetensors;
+mod tensor;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use self::files::ExportFiles;
+use self::folder::PartFolder;
+use self::rows::assemble;
+use self::tensor::OutgoingTensor;
+use super::layout::Layout;
+use super::open::Checkpoint;
+use super::part::{Part, PartConfig};
+use crate::config::{SchedulerConfig, WeightDtype};
+use crate::error::{OvisImageError, Result};
+use crate::tensor_file::Quantization;
+use crate::weights::{NameTable, QuantizationScheme};
+
+/// What a checkpoint is written as.
+#[derive(Debug, Clone, Copy)]
+pub struct ExportOptions {
+    layout: Layout,
+    dtype: Option<WeightDtype>,
+    gguf: bool,
+    quantization: Option<Quantization>,
+    protect_double_blocks: bool,
+}
+
+impl ExportOptions {
+    /// A layout with weights as they are. What the source has in blocks becomes bf16, except in a
+    /// [GGUF](Self::gguf) file, which keeps it.
+    pub fn new(layout: Layout) -> Self {
+        Self {
+            layout,
+            dtype: None,
+            gguf: false,
+            quantization: None,
+            protect_double_blocks: false,
+        }
+    }
+
+    /// The dtype of all weights that are not quantized.
+    pub fn dtype(mut self, dtype: WeightDtype) -> Self {
+        self.dtype = Some(dtype);
+        self
+    }
+
+    /// Whether the transformer becomes a GGUF file, for [`Layout::ComfyUi`]. Vectors are f32 there,
+    /// as in other programs' files.
+    pub fn gguf(mut self, gguf: bool) -> Self {
+        self.gguf = gguf;
+        self
+    }
+
+    /// A GGUF file whose blocks' matrices are rounded, those that
+    /// [`LoadOptions::quantization`](crate::LoadOptions::quantization) rounds.
+    pub fn quantization(mut self, quantization: Quantization) -> Self {
+        self.quantization = Some(quantization);
+        self
+    }
+
+    /// Whether [`quantization`](Self::quantization) leaves the double blocks alone.
+    pub fn protect_double_blocks(mut self, protect: bool) -> Self {
+        self.protect_double_blocks = protect;
+        self
+    }
+
+    fn quantization_scheme(&self) -> Option<QuantizationScheme> {
+        let scheme = QuantizationScheme::new(self.quantization?);
+        Some(scheme.with_protected_double_blocks(self.protect_double_blocks))
+    }
+
+    fn is_gguf(&self) -> bool {
+        self.gguf || self.quantization.is_some()
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.is_gguf() && self.layout != Layout::ComfyUi {
+            return Err(OvisImageError::argument(
+                "layout",
+                format!(
+                    "a GGUF transformer has its place among {}, not in a {}",
+                    Layout::ComfyUi,
+                    self.layout
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ExportReport {
+    /// Files of weights with their bytes.
+    pub files: Vec<(PathBuf, u64)>,
+    /// Tensors of the source that the model does not read and that were left out, for example the
+    /// vision parts of Ovis2.5.
+    pub left_out: usize,
+    /// What other programs need and the source does not have.
+    pub notes: Vec<String>,
+}
+
+/// How far an export is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExportProgress {
+    /// Bytes of weights that are written.
+    pub written: u64,
+    /// Bytes of weights in all.
+    pub total: u64,
+}
+
+impl Checkpoint {
+    /// Writes the checkpoint into a new folder, in any layout, with configurations and tokenizer.
+    ///
+    /// One tensor at a time is in memory. The folder appears when it is complete.
+    ///
+    /// # Errors
+    /// - [`OvisImageError::InvalidArgument`] for a folder that is not empty, a GGUF transformer in
+    ///   another layout than ComfyUI's, and weights that f16 or a quantization cannot hold;
+    /// - the errors of loading, for a checkpoint that is not complete;
+    /// - [`OvisImageError::Io`].
+    pub fn export(
+        &self,
+        folder: impl AsRef<Path>,
+        options: &ExportOptions,
+    ) -> Result<ExportReport> {
+        self.export_with(folder, options, |_| {})
+    }
+
+    /// Like [`export`](Self::export), with a callback after each tensor.
+    ///
+    /// # Errors
+    /// As [`export`](Self::export).
+    pub fn export_with(
+        &self,
+        folder: impl AsRef<Path>,
+        options: &ExportOptions,
+        mut on_progress: impl FnMut(ExportProgress),
+    ) -> Result<ExportReport> {
+        options.check()?;
+        let folder = folder.as_ref();
+        let files = ExportFiles::new(options, self.vae.config.block_out_channels.len());
+        let transformer = outgoing(&self.transformer, &files.transformer_table)?;
+        let vae = outgoing(&self.vae, &files.vae_table)?;
+        let text_encoder = outgoing(&self.text_encoder, &files.text_encoder_table)?;
+        let parts = [
+            OutgoingFile {
+                name: files.transformer_path(options),
+                tensors: transformer
+                    .map(|tensor| files.transformer(tensor, options))
+                    .collect(),
+                config: configs::carried(&self.transformer.config)?,
+            },
+            OutgoingFile {
+                name: files.vae_path(),
+                tensors: vae.map(|tensor| files.vae(tensor, options)).collect(),
+                config: configs::carried(&self.vae.config)?,
+            },
+            OutgoingFile {
+                name: files.text_encoder_path(),
+                tensors: text_encoder
+                    .map(|tensor| files.text_encoder(tensor, options))
+                    .collect(),
+                config: configs::carried(&self.text_encoder.config)?,
+            },
+        ];
+
+        let tensors = parts.iter().flat_map(|part| &part.tensors);
+        let total = tensors.map(|tensor| tensor.bytes() as u64).sum();
+        let mut written = 0;
+        let mut on_written = |bytes| {
+            written += bytes;
+            on_progress(ExportProgress { written, total });
+        };
+        let part_folder = PartFolder::create(folder)?;
+        let mut report = ExportReport {
+            files: Vec::new(),
+            left_out: self.inspect().iter().map(|part| part.ignored_tensors).sum(),
+            notes: Vec::new(),
+        };
+        for part in &parts {
+            let path = part_folder.file(&part.name)?;
+            match part.name.extension().is_some_and(|end| end == "gguf") {
+                true => gguf::write(&path, part, &mut on_written)?,
+                false => safetensors::write(&path, part, &mut on_written)?,
+            }
+            let length = std::fs::metadata(&path).map_err(|error| OvisImageError::io(&path, error));
+            report.files.push((folder.join(&part.name), length?.len()));
+        }
+        configs::write(self, options.layout, &part_folder)?;
+        let tokenizer = part_folder.tokenizer(&self.tokenizer, files.tokenizer_folder())?;
+        if !tokenizer && options.layout == Layout::Diffusers {
+            report.notes.push(
+                "diffusers needs Qwen3's tokenizer_config.json with its chat template in tokenizer/: \
+                 the source has none"
+                    .to_owned(),
+            );
+        }
+        if options.layout != Layout::Diffusers && !is_the_releases(&self.scheduler) {
+            report.notes.push(format!(
+                "{} have no scheduler, and the source's is not the release's: pass its shift yourself",
+                options.layout
+            ));
+        }
+        part_folder.complete()?;
+        Ok(report)
+    }
+}
+
+/// Whether a scheduler is the one that layouts without one stand for.
+fn is_the_releases(scheduler: &SchedulerConfig) -> bool {
+    // `false` says what saying nothing does.
+    let unset = |flag: Option<bool>| flag.filter(|set| *set);
+    let spelled_alike = SchedulerConfig {
+        use_karras_sigmas: unset(scheduler.use_karras_sigmas),
+        use_exponential_sigmas: unset(scheduler.use_exponential_sigmas),
+        use_beta_sigmas: unset(scheduler.use_beta_sigmas),
+        ..scheduler.clone()
+    };
+    spelled_alike == SchedulerConfig::ovis_image_7b()
+}
+
+/// A file of weights that is to be written.
+struct OutgoingFile<'a> {
+    /// Within the folder.
+    name: PathBuf,
+    tensors: Vec<OutgoingTensor<'a>>,
+    /// The configuration that it carries.
+    config: String,
+}
+
+/// The tensors of a part in another naming.
+fn outgoing<'a, C: PartConfig>(
+    part: &'a Part<C>,
+    target: &NameTable,
+) -> Result<impl Iterator<Item = OutgoingTensor<'a>>> {
+    let tensors = assemble(part, target)?;
+    Ok(tensors
+        .into_iter()
+        .map(|tensor| OutgoingTensor::new(&part.source, tensor)))
+}

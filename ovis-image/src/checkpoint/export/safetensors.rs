@@ -1,0 +1,105 @@
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, View};
+use safetensors::{SafeTensorError, serialize_to_file};
+
+use super::OutgoingFile;
+use super::tensor::OutgoingTensor;
+use crate::checkpoint::open::CONFIG_METADATA;
+use crate::error::{OvisImageError, Result};
+use crate::tensor_file::Encoding;
+
+/// Writes a file; `on_written` hears of each tensor's bytes.
+pub(super) fn write(
+    path: &Path,
+    OutgoingFile {
+        tensors, config, ..
+    }: &OutgoingFile<'_>,
+    on_written: &mut dyn FnMut(u64),
+) -> Result<()> {
+    let run = RefCell::new(Run {
+        failure: None,
+        on_written,
+    });
+    let views = tensors
+        .iter()
+        .map(|tensor| (&tensor.name, LazyView { tensor, run: &run }));
+    // transformers refuses files that do not say it.
+    let metadata = HashMap::from([
+        ("format".to_owned(), "pt".to_owned()),
+        (CONFIG_METADATA.to_owned(), config.clone()),
+    ]);
+    let io = |error| OvisImageError::io(path, error);
+    // The crate's file is its owner's alone; this one is as files are here.
+    let permissions = File::create(path)
+        .and_then(|file| file.metadata())
+        .map_err(io)?
+        .permissions();
+    let result = serialize_to_file(views, Some(metadata), path);
+    if let Some(failure) = run.into_inner().failure {
+        return Err(failure);
+    }
+    result.map_err(|error| match error {
+        SafeTensorError::IoError(error) => io(error),
+        other => OvisImageError::InvalidFile {
+            path: path.to_owned(),
+            format: "safetensors",
+            reason: other.to_string(),
+        },
+    })?;
+    let written = File::open(path).and_then(|file| file.sync_all());
+    written
+        .and_then(|()| std::fs::set_permissions(path, permissions))
+        .map_err(io)
+}
+
+struct Run<'a> {
+    /// The first: a view cannot report it.
+    failure: Option<OvisImageError>,
+    on_written: &'a mut dyn FnMut(u64),
+}
+
+/// Reads a tensor when it is written, so that one at a time is in memory.
+struct LazyView<'a, 'run> {
+    tensor: &'a OutgoingTensor<'a>,
+    run: &'a RefCell<Run<'run>>,
+}
+
+impl View for LazyView<'_, '_> {
+    fn dtype(&self) -> Dtype {
+        match self.tensor.encoding {
+            Encoding::F16 => Dtype::F16,
+            Encoding::BF16 => Dtype::BF16,
+            _ => Dtype::F32,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.tensor.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let mut run = self.run.borrow_mut();
+        let bytes = match run.failure {
+            Some(_) => None,
+            None => match self.tensor.read() {
+                Ok(bytes) => Some(bytes),
+                Err(error) => {
+                    run.failure = Some(error);
+                    None
+                }
+            },
+        };
+        (run.on_written)(self.data_len() as u64);
+        // After a failure the file is thrown away.
+        Cow::Owned(bytes.unwrap_or_else(|| vec![0; self.data_len()]))
+    }
+
+    fn data_len(&self) -> usize {
+        self.tensor.bytes()
+    }
+}

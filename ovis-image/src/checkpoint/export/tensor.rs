@@ -1,0 +1,179 @@
+//! A tensor on its way into a file.
+
+use burn::tensor::DType;
+
+use super::ExportOptions;
+use super::rows::{AssembledTensor, SourceRows};
+use crate::config::WeightDtype;
+use crate::error::{OvisImageError, Result};
+use crate::parameters::Parameter;
+use crate::tensor_file::Encoding;
+use crate::tensor_file::HostBuffer;
+use crate::tensor_file::Quantization;
+use crate::tensor_file::TensorSource;
+
+/// What to write, and where it comes from.
+pub(super) struct OutgoingTensor<'a> {
+    source: &'a TensorSource,
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) encoding: Encoding,
+    parameter: Parameter,
+    rows: Vec<SourceRows>,
+}
+
+impl<'a> OutgoingTensor<'a> {
+    pub(super) fn new(source: &'a TensorSource, tensor: AssembledTensor) -> Self {
+        Self {
+            source,
+            name: tensor.name,
+            shape: tensor.shape,
+            encoding: Encoding::F32,
+            parameter: tensor.parameter,
+            rows: tensor.rows,
+        }
+    }
+
+    pub(super) fn rename(mut self, rename: impl FnOnce(&str) -> String) -> Self {
+        self.name = rename(&self.name);
+        self
+    }
+
+    /// With axes of 1 at its end where another program has a 1 x 1 convolution.
+    pub(super) fn convolution_if(mut self, is_one: impl FnOnce(&str) -> bool) -> Self {
+        if self.shape.len() == 2 && is_one(&self.parameter.path) {
+            self.shape.extend([1, 1]);
+        }
+        self
+    }
+
+    /// Stored as the options say, in a safetensors file.
+    pub(super) fn in_safetensors(mut self, options: &ExportOptions) -> Self {
+        self.encoding = match (options.dtype, self.stored()) {
+            (Some(dtype), _) => encoding_of(dtype),
+            (None, Some(stored)) if !stored.is_quantized() => stored,
+            (None, _) if self.is_quantized() => Encoding::BF16,
+            (None, _) => Encoding::F32,
+        };
+        self
+    }
+
+    /// Stored as the options say, in a GGUF file.
+    pub(super) fn in_gguf(self, options: &ExportOptions) -> Self {
+        let encoding = match (options.quantization_scheme(), self.stored()) {
+            _ if self.shape.len() == 1 => Encoding::F32,
+            (Some(scheme), _) if scheme.quantizes(&self.parameter) => {
+                scheme.quantization.encoding()
+            }
+            (_, Some(stored)) if stored.is_quantized() => stored,
+            _ => return self.in_safetensors(options),
+        };
+        Self { encoding, ..self }
+    }
+
+    /// How all of its rows are stored in the source; `None` if not alike.
+    fn stored(&self) -> Option<Encoding> {
+        let mut encodings = self
+            .rows
+            .iter()
+            .map(|rows| self.source.encoding(&rows.tensor));
+        let first = encodings.next()??;
+        encodings
+            .all(|other| other == Some(first))
+            .then(|| first.clone())
+    }
+
+    fn is_quantized(&self) -> bool {
+        let mut encodings = self
+            .rows
+            .iter()
+            .map(|rows| self.source.encoding(&rows.tensor));
+        encodings.any(|encoding| encoding.is_some_and(Encoding::is_quantized))
+    }
+
+    /// Bytes that it takes in the file.
+    pub(super) fn bytes(&self) -> usize {
+        // Every encoding that is chosen has a size for its shape.
+        self.encoding.bytes_of(&self.shape).unwrap_or_default()
+    }
+
+    /// Its bytes in the file.
+    pub(super) fn read(&self) -> Result<Vec<u8>> {
+        let pieces = || self.rows.iter().map(|rows| self.piece(rows));
+        if self.stored().as_ref() == Some(&self.encoding) {
+            let mut bytes = Vec::with_capacity(self.bytes());
+            for piece in pieces() {
+                bytes.extend(piece?.1);
+            }
+            self.release();
+            return Ok(bytes);
+        }
+        let mut buffer = HostBuffer::new(dtype_of(&self.encoding), self.shape.iter().product());
+        for piece in pieces() {
+            let (encoding, bytes) = piece?;
+            buffer.extend(bytes, encoding);
+        }
+        self.release();
+        let bytes = match (Quantization::of(&self.encoding), buffer.as_f32()) {
+            _ if !buffer.is_finite() => None,
+            (Some(quantization), Some(elements)) => quantization.quantize(elements),
+            _ => Some(buffer.to_le_bytes()),
+        };
+        bytes.ok_or_else(|| {
+            OvisImageError::argument(
+                "dtype",
+                format!(
+                    "tensor `{}` has values that {} cannot hold: take bf16 or f32",
+                    self.name, self.encoding
+                ),
+            )
+        })
+    }
+
+    fn piece(&self, rows: &SourceRows) -> Result<(&Encoding, &[u8])> {
+        let missing = |reason: &str| OvisImageError::InvalidFile {
+            path: self.source.path().to_owned(),
+            format: "checkpoint",
+            reason: format!("tensor `{}`: {reason}", rows.tensor),
+        };
+        let (file, entry) = self
+            .source
+            .entry(&rows.tensor)
+            .ok_or_else(|| missing("it is gone"))?;
+        let bytes = file.data(entry);
+        // Blocks run along the last axis: all rows of a matrix are whole ones, a vector's are not.
+        if !bytes.len().is_multiple_of(rows.of) {
+            return Err(missing("its rows are no whole blocks"));
+        }
+        let row = bytes.len() / rows.of;
+        Ok((
+            &entry.encoding,
+            &bytes[rows.rows.start * row..rows.rows.end * row],
+        ))
+    }
+
+    fn release(&self) {
+        for rows in &self.rows {
+            if let Some((file, entry)) = self.source.entry(&rows.tensor) {
+                file.release(entry);
+            }
+        }
+    }
+}
+
+fn encoding_of(dtype: WeightDtype) -> Encoding {
+    match dtype {
+        WeightDtype::F32 => Encoding::F32,
+        WeightDtype::F16 => Encoding::F16,
+        WeightDtype::BF16 => Encoding::BF16,
+    }
+}
+
+/// What elements are collected in before they are written.
+fn dtype_of(encoding: &Encoding) -> DType {
+    match encoding {
+        Encoding::F16 => DType::F16,
+        Encoding::BF16 => DType::BF16,
+        _ => DType::F32,
+    }
+}

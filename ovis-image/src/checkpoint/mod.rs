@@ -1,0 +1,17 @@
+//! A checkpoint as a whole: which layout a folder has, where its parts are, what they contain, and
+//! writing them in another layout.
+
+mod export;
+mod infer;
+mod inspect;
+mod layout;
+mod open;
+mod part;
+
+pub use export::{ExportOptions, ExportProgress, ExportReport};
+pub use inspect::{EncodingShare, PartInspection};
+pub use layout::{CheckpointPaths, Layout, PartPaths};
+pub use open::{Checkpoint, EmbeddedCheckpoint};
+
+pub(crate) use open::TokenizerFile;
+pub(crate) use part::Part;

@@ -1,0 +1,89 @@
+use std::sync::Arc;
+
+use crate::config::{TextEncoderConfig, TransformerConfig, VaeConfig, WeightDtype};
+use crate::error::Result;
+use crate::parameters::Parameter;
+use crate::tensor_file::TensorSource;
+use crate::weights::{
+    NameTable, PartWeights, Recipes, StoredParameter, find_recipes, stored_parameters,
+};
+
+/// One model of a checkpoint: its configuration, its tensors and how they are named.
+#[derive(Debug, Clone)]
+pub(crate) struct Part<C> {
+    pub(crate) config: C,
+    pub(crate) source: Arc<TensorSource>,
+    pub(crate) table: NameTable,
+}
+
+/// The configuration of a model that is part of a checkpoint.
+pub(crate) trait PartConfig {
+    /// What errors call the model.
+    const PART: &'static str;
+
+    fn list_parameters(&self) -> Vec<Parameter>;
+}
+
+impl<C: PartConfig> Part<C> {
+    /// The model's parameters as the files store them.
+    ///
+    /// # Errors
+    /// As loading the model would, but only headers and scales are read.
+    pub(crate) fn stored_parameters(&self) -> Result<Vec<StoredParameter>> {
+        stored_parameters(
+            C::PART,
+            &self.source,
+            &self.table,
+            &self.config.list_parameters(),
+        )
+    }
+
+    /// How each parameter is made of the part's tensors.
+    ///
+    /// # Errors
+    /// As [`stored_parameters`](Self::stored_parameters).
+    pub(super) fn recipes(&self) -> Result<Recipes> {
+        find_recipes(
+            C::PART,
+            &self.source,
+            &self.table,
+            &self.config.list_parameters(),
+        )
+    }
+
+    /// The model's weights, to be loaded in a dtype.
+    pub(crate) fn weights(&self, dtype: WeightDtype, in_place: bool) -> PartWeights<'_> {
+        PartWeights {
+            part: C::PART,
+            source: &self.source,
+            table: &self.table,
+            parameters: self.config.list_parameters(),
+            dtype,
+            in_place,
+        }
+    }
+}
+
+impl PartConfig for TextEncoderConfig {
+    const PART: &'static str = "text encoder";
+
+    fn list_parameters(&self) -> Vec<Parameter> {
+        self.parameters()
+    }
+}
+
+impl PartConfig for TransformerConfig {
+    const PART: &'static str = "transformer";
+
+    fn list_parameters(&self) -> Vec<Parameter> {
+        self.parameters()
+    }
+}
+
+impl PartConfig for VaeConfig {
+    const PART: &'static str = "VAE";
+
+    fn list_parameters(&self) -> Vec<Parameter> {
+        self.parameters()
+    }
+}

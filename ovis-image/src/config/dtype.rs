@@ -1,0 +1,66 @@
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::DType;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{OvisImageError, Result};
+
+/// The element type of weights and activations. Normalization, rotation and sampling are f32
+/// whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightDtype {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Half precision: narrow range; the VAE stays in f32.
+    F16,
+    /// Brain floats: the release's dtype.
+    BF16,
+}
+
+impl WeightDtype {
+    /// The same dtype as Burn names it.
+    pub fn to_burn(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::BF16 => DType::BF16,
+        }
+    }
+
+    /// Bytes of one element.
+    pub(crate) fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for WeightDtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for WeightDtype {
+    type Err = OvisImageError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            "bf16" => Ok(Self::BF16),
+            _ => Err(OvisImageError::argument(
+                "dtype",
+                format!("`{text}` is not one of f32, f16, bf16"),
+            )),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Images in and out: source images and masks, previews, and conversion between tensors and pixels.
+
+mod conversion;
+mod least_squares;
+mod preview;
+mod source_image;
+
+pub use preview::PreviewDecoder;
+pub use source_image::{ImageFit, SourceImage, SourceSettings};
+
+pub(crate) use conversion::{download, from_rgb, to_rgb};
+pub(crate) use preview::PreviewFit;
+pub(crate) use source_image::{mask_of_latents, restore_kept_pixels, steps_left_out};

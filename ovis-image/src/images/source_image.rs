@@ -1,0 +1,269 @@
+//! Pictures to start from: fitted to the request's size, whole or behind a mask.
+
+use image::imageops::{self, FilterType};
+use image::{GrayImage, RgbImage};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{OvisImageError, Result};
+
+/// A picture that a generation starts from.
+#[derive(Debug, Clone)]
+pub struct SourceImage {
+    image: RgbImage,
+    settings: SourceSettings,
+    mask: Option<GrayImage>,
+}
+
+/// How a picture is used.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SourceSettings {
+    /// How much of the way from noise is gone again, 0 (none: the picture comes back) to 1 (all of it:
+    /// nothing of the picture is left).
+    pub strength: f64,
+    /// How it is brought to the size asked for.
+    pub fit: ImageFit,
+    /// How far the mask's edge is softened, in pixels.
+    pub mask_blur: f32,
+    /// Whether only a part is repainted.
+    pub is_masked: bool,
+}
+
+/// How a picture is brought to a size of another shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ImageFit {
+    /// Scaled until it covers the size, and cut at the edges.
+    #[default]
+    Crop,
+    /// Scaled in each direction by itself.
+    Stretch,
+}
+
+impl SourceImage {
+    /// A picture with a strength of 0.6.
+    pub fn new(image: RgbImage) -> Self {
+        Self {
+            image,
+            settings: SourceSettings {
+                strength: 0.6,
+                fit: ImageFit::default(),
+                mask_blur: 0.0,
+                is_masked: false,
+            },
+            mask: None,
+        }
+    }
+
+    /// How much of the way from noise is gone again: of `n` steps the last `n * strength` are taken
+    /// (diffusers' `strength`). 0 gives what the VAE makes of the picture, 1 is text to image.
+    pub fn strength(mut self, strength: f64) -> Self {
+        self.settings.strength = strength;
+        self
+    }
+
+    /// How it is brought to the request's size.
+    pub fn fit(mut self, fit: ImageFit) -> Self {
+        self.settings.fit = fit;
+        self
+    }
+
+    /// Repaints where the mask is white and keeps the pixels where it is black; of the picture's size.
+    pub fn mask(mut self, mask: GrayImage) -> Self {
+        self.mask = Some(mask);
+        self.settings.is_masked = true;
+        self
+    }
+
+    /// Softens the mask's edge: the standard deviation of a Gaussian, in pixels of the result.
+    pub fn mask_blur(mut self, pixels: f32) -> Self {
+        self.settings.mask_blur = pixels;
+        self
+    }
+
+    /// How it is used.
+    pub fn settings(&self) -> SourceSettings {
+        self.settings
+    }
+
+    /// The picture's size, each side rounded to a multiple, for a request of its shape.
+    pub fn size_in_multiples_of(&self, multiple: usize) -> (usize, usize) {
+        let side = |side: u32| {
+            let steps = (side as usize + multiple / 2) / multiple.max(1);
+            steps.max(1) * multiple
+        };
+        (side(self.image.width()), side(self.image.height()))
+    }
+
+    /// # Errors
+    /// [`OvisImageError::InvalidArgument`] with what is not usable.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let refuse = |argument, reason| Err(OvisImageError::argument(argument, reason));
+        let (width, height) = self.image.dimensions();
+        let SourceSettings {
+            strength,
+            mask_blur,
+            ..
+        } = self.settings;
+        if !(0.0..=1.0).contains(&strength) {
+            return refuse("strength", format!("{strength} is not between 0 and 1"));
+        }
+        if width == 0 || height == 0 {
+            return refuse("source_image", "it has no pixels".to_owned());
+        }
+        if !(0.0..=MAX_BLUR).contains(&mask_blur) {
+            return refuse(
+                "mask_blur",
+                format!("{mask_blur} is not between 0 and {MAX_BLUR}"),
+            );
+        }
+        match &self.mask {
+            Some(mask) if mask.dimensions() != (width, height) => refuse(
+                "mask",
+                format!(
+                    "it is {}x{}, but the picture is {width}x{height}",
+                    mask.width(),
+                    mask.height()
+                ),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// The picture in a size.
+    pub(crate) fn fitted(&self, width: usize, height: usize) -> RgbImage {
+        let Some([x, y, w, h]) = self.crop(width, height) else {
+            return self.image.clone();
+        };
+        let part = imageops::crop_imm(&self.image, x, y, w, h).to_image();
+        imageops::resize(&part, width as u32, height as u32, FilterType::Lanczos3)
+    }
+
+    /// The mask in a size, row by row, 1 where it is repainted.
+    pub(crate) fn fitted_mask(&self, width: usize, height: usize) -> Option<Vec<f32>> {
+        let mask = self.mask.as_ref()?;
+        let mut mask = match self.crop(width, height) {
+            None => mask.clone(),
+            Some([x, y, w, h]) => {
+                let part = imageops::crop_imm(mask, x, y, w, h).to_image();
+                imageops::resize(&part, width as u32, height as u32, FilterType::Triangle)
+            }
+        };
+        if self.settings.mask_blur > 0.0 {
+            mask = imageops::blur(&mask, self.settings.mask_blur);
+        }
+        Some(mask.iter().map(|value| f32::from(*value) / 255.0).collect())
+    }
+
+    /// The part of the picture that is scaled, `[x, y, width, height]`; `None` if it is as it should be.
+    fn crop(&self, width: usize, height: usize) -> Option<[u32; 4]> {
+        let (w, h) = self.image.dimensions();
+        if (w as usize, h as usize) == (width, height) {
+            return None;
+        }
+        if self.settings.fit == ImageFit::Stretch {
+            return Some([0, 0, w, h]);
+        }
+        let scale = (width as f64 / f64::from(w)).max(height as f64 / f64::from(h));
+        let side =
+            |target: usize, whole: u32| ((target as f64 / scale).round() as u32).clamp(1, whole);
+        let (part_w, part_h) = (side(width, w), side(height, h));
+        Some([(w - part_w) / 2, (h - part_h) / 2, part_w, part_h])
+    }
+}
+
+const MAX_BLUR: f32 = 128.0;
+
+/// How many of `steps` steps are left out at the beginning (diffusers: `get_timesteps` of its image-to-image
+/// pipelines).
+pub(crate) fn steps_left_out(steps: usize, strength: f64) -> usize {
+    let taken = (steps as f64 * strength).min(steps as f64);
+    (steps as f64 - taken) as usize
+}
+
+/// A mask at the latents' size: the mean of each cell of `scale` by `scale` pixels.
+pub(crate) fn mask_of_latents(mask: &[f32], width: usize, scale: usize) -> Vec<f32> {
+    let columns = width / scale;
+    let rows = mask.len() / width / scale;
+    let cell = |row: usize, column: usize| {
+        let pixels = (0..scale * scale)
+            .map(|i| mask[(row * scale + i / scale) * width + column * scale + i % scale]);
+        pixels.sum::<f32>() / (scale * scale) as f32
+    };
+    (0..rows * columns)
+        .map(|index| cell(index / columns, index % columns))
+        .collect()
+}
+
+/// Lays the source over a picture where the mask keeps it; what is kept whole keeps its bits.
+pub(crate) fn restore_kept_pixels(picture: &mut RgbImage, source: &RgbImage, mask: &[f32]) {
+    for ((pixel, original), weight) in picture.pixels_mut().zip(source.pixels()).zip(mask) {
+        for (value, original) in pixel.0.iter_mut().zip(original.0) {
+            let (new, old) = (f32::from(*value), f32::from(original));
+            *value = (old + (new - old) * weight).round() as u8;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn picture(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 7]))
+    }
+
+    proptest! {
+        #[test]
+        fn any_picture_fits_any_size(w in 1u32..40, h in 1u32..40, width in 1usize..5, height in 1usize..5, stretch: bool) {
+            let fit = if stretch { ImageFit::Stretch } else { ImageFit::Crop };
+            let source = SourceImage::new(picture(w, h)).fit(fit).mask(GrayImage::new(w, h)).mask_blur(1.0);
+            let (width, height) = (16 * width, 16 * height);
+            let fitted = source.fitted(width, height);
+            prop_assert_eq!(fitted.dimensions(), (width as u32, height as u32));
+            prop_assert_eq!(source.fitted_mask(width, height).unwrap().len(), width * height);
+        }
+
+        #[test]
+        fn steps_are_diffusers(steps in 1usize..100, strength in 0.0f64..=1.0) {
+            let left_out = steps_left_out(steps, strength);
+            prop_assert!(left_out <= steps);
+            prop_assert_eq!(left_out == steps, strength == 0.0);
+        }
+    }
+
+    #[test]
+    fn a_picture_of_the_right_size_is_left_alone() {
+        let source = SourceImage::new(picture(32, 16));
+        assert_eq!(source.fitted(32, 16), picture(32, 16));
+        assert_eq!(source.size_in_multiples_of(16), (32, 16));
+    }
+
+    #[test]
+    fn a_crop_is_the_middle_of_the_picture() {
+        let source = SourceImage::new(picture(64, 16));
+        assert_eq!(source.crop(16, 16), Some([24, 0, 16, 16]));
+        assert_eq!(
+            source.fit(ImageFit::Stretch).crop(16, 16),
+            Some([0, 0, 64, 16])
+        );
+    }
+
+    #[test]
+    fn the_latents_mask_is_the_mean_of_its_pixels() {
+        let mut mask = vec![0.0; 16 * 8];
+        mask[..8].fill(1.0);
+        assert_eq!(mask_of_latents(&mask, 16, 8), [0.125, 0.0]);
+    }
+
+    #[test]
+    fn kept_pixels_keep_their_bits() {
+        let mut result = picture(2, 1);
+        let source = RgbImage::from_pixel(2, 1, image::Rgb([9, 99, 199]));
+        restore_kept_pixels(&mut result, &source, &[0.0, 1.0]);
+        assert_eq!(result.get_pixel(0, 0).0, [9, 99, 199]);
+        assert_eq!(result.get_pixel(1, 0), picture(2, 1).get_pixel(1, 0));
+    }
+}

@@ -1,0 +1,95 @@
+use std::any::TypeId;
+
+use burn::tensor::backend::Backend;
+
+/// What this crate knows of a backend that Burn's `Backend` trait does not tell. A backend that it
+/// does not know counts as a device with memory of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackendInfo {
+    /// Whether tensors are in the machine's main memory, so that weights and activations count
+    /// against it.
+    pub uses_host_memory: bool,
+    /// Whether tensors can be made of memory-mapped files without a copy.
+    pub computes_in_place: bool,
+}
+
+impl BackendInfo {
+    /// The facts about backend `B`.
+    pub fn of<B: Backend>() -> Self {
+        let backend = TypeId::of::<B>();
+        let flex = flex().contains(&backend);
+        Self {
+            uses_host_memory: flex || ndarray().contains(&backend),
+            computes_in_place: flex,
+        }
+    }
+}
+
+/// Flex, and flex with gradients.
+fn flex() -> Vec<TypeId> {
+    #[cfg(feature = "flex")]
+    return with_gradients::<burn_flex::Flex>();
+    #[cfg(not(feature = "flex"))]
+    Vec::new()
+}
+
+/// ndarray in both precisions, with and without gradients.
+fn ndarray() -> Vec<TypeId> {
+    #[cfg(feature = "ndarray")]
+    return [
+        with_gradients::<burn_ndarray::NdArray<f32>>(),
+        with_gradients::<burn_ndarray::NdArray<f64>>(),
+    ]
+    .concat();
+    #[cfg(not(feature = "ndarray"))]
+    Vec::new()
+}
+
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+fn with_gradients<B: Backend>() -> Vec<TypeId> {
+    #[cfg(feature = "autodiff")]
+    {
+        use burn::backend::Autodiff;
+        use burn::backend::autodiff::checkpoint::strategy::{
+            BalancedCheckpointing, NoCheckpointing,
+        };
+        return vec![
+            TypeId::of::<B>(),
+            TypeId::of::<Autodiff<B, NoCheckpointing>>(),
+            TypeId::of::<Autodiff<B, BalancedCheckpointing>>(),
+        ];
+    }
+    #[cfg(not(feature = "autodiff"))]
+    vec![TypeId::of::<B>()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn flex_computes_in_the_memory_of_the_host_and_in_place() {
+        let info = BackendInfo::of::<burn_flex::Flex>();
+        assert!(info.uses_host_memory && info.computes_in_place);
+    }
+
+    #[cfg(feature = "ndarray")]
+    #[test]
+    fn ndarray_computes_in_the_memory_of_the_host_but_copies() {
+        let info = BackendInfo::of::<burn_ndarray::NdArray<f32>>();
+        assert!(info.uses_host_memory && !info.computes_in_place);
+    }
+
+    #[cfg(all(feature = "flex", feature = "autodiff"))]
+    #[test]
+    fn gradients_change_nothing_about_the_memory() {
+        use burn::backend::Autodiff;
+        use burn_flex::Flex;
+        assert_eq!(
+            BackendInfo::of::<Autodiff<Flex>>(),
+            BackendInfo::of::<Flex>()
+        );
+    }
+}

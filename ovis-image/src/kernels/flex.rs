@@ -1,0 +1,379 @@
+//! Burn's flex with the kernels of [`cpu`]. Operands that those do not take (another dtype, mixed
+//! dtypes, an explicit mask) go to the default bodies.
+
+use burn::tensor::{DType, Tensor, TensorPrimitive};
+use burn_flex::{Flex, FlexTensor, Layout};
+use bytemuck::Pod;
+use half::{bf16, f16};
+
+use crate::cpu::{self, AttentionShape, Element, Heads, Matrix, Rows};
+use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
+
+/// Runs `$body` with `$T` as the element of `$dtype`, or `$default` for a dtype without kernels.
+macro_rules! by_dtype {
+    ($dtype:expr, $T:ident => $body:expr, $default:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::BF16 => {
+                type $T = bf16;
+                $body
+            }
+            DType::F16 => {
+                type $T = f16;
+                $body
+            }
+            _ => $default,
+        }
+    };
+}
+
+pub(super) fn linear_layer(
+    input: Tensor<Flex, 2>,
+    weight: Tensor<Flex, 2>,
+    bias: Option<Tensor<Flex, 1>>,
+) -> Tensor<Flex, 2> {
+    let dtype = input.dtype();
+    let same = weight.dtype() == dtype && bias.as_ref().is_none_or(|b| b.dtype() == dtype);
+    if !same {
+        return ops::linear(input, weight, bias);
+    }
+    let ([rows, k], [out_features, in_features]) = (input.dims(), weight.dims());
+    assert_eq!(
+        k, in_features,
+        "linear: the input's width is not the weight's"
+    );
+    by_dtype!(dtype, T => {
+        let (input, weight) = (dense_rows(input), dense_rows(weight));
+        let bias = bias.map(contiguous);
+        let mut output = zeros::<T>(rows * out_features);
+        cpu::linear(
+            &matrix::<T>(&input),
+            &matrix::<T>(&weight),
+            bias.as_ref().map(elements::<T>),
+            &mut output,
+        );
+        tensor(output, [rows, out_features])
+    }, ops::linear(input, weight, bias))
+}
+
+pub(super) fn multi_head_attention(
+    query: Tensor<Flex, 4>,
+    key: Tensor<Flex, 4>,
+    value: Tensor<Flex, 4>,
+    mask: AttentionMask<Flex>,
+) -> Tensor<Flex, 4> {
+    let dtype = query.dtype();
+    let causal = match (&mask, dtype == key.dtype() && dtype == value.dtype()) {
+        (AttentionMask::Full, true) => false,
+        (AttentionMask::Causal, true) => true,
+        _ => return ops::attention(query, key, value, mask),
+    };
+    let [batch, heads, queries, head_dim] = query.dims();
+    let [_, kv_heads, keys, _] = key.dims();
+    assert_eq!(
+        key.dims(),
+        value.dims(),
+        "attention: keys are not shaped as values"
+    );
+    let shape = AttentionShape {
+        batch,
+        heads,
+        kv_heads,
+        queries,
+        keys,
+        head_dim,
+        causal,
+    };
+    by_dtype!(dtype, T => {
+        let (query, key, value) = (dense_rows(query), dense_rows(key), dense_rows(value));
+        let mut output = zeros::<T>(batch * heads * queries * head_dim);
+        cpu::attention::<T>(split(&query), split(&key), split(&value), shape, &mut output);
+        tensor(output, [batch, queries, heads, head_dim]).swap_dims(1, 2)
+    }, ops::attention(query, key, value, mask))
+}
+
+pub(super) fn split_heads(projected: Tensor<Flex, 3>, head_dim: usize) -> Tensor<Flex, 4> {
+    let [batch, tokens, width] = projected.dims();
+    let projected = dense_rows(projected);
+    let [outer, inner] = [stride(&projected, 0), stride(&projected, 1)];
+    let layout = Layout::new(
+        [batch, width / head_dim, tokens, head_dim].into(),
+        vec![outer as isize, head_dim as isize, inner as isize, 1],
+        projected.layout().start_offset(),
+    );
+    from_flex(projected.with_layout(layout))
+}
+
+pub(super) fn norm_and_rotate(
+    projected: Tensor<Flex, 3>,
+    weight: Tensor<Flex, 1>,
+    eps: f64,
+    rope: RotaryTable<Flex>,
+    pairs: Pairs,
+) -> Tensor<Flex, 4> {
+    let dtype = projected.dtype();
+    let [batch, tokens, width] = projected.dims();
+    let [head_dim] = weight.dims();
+    let [angles, _] = rope.cos.dims();
+    assert_eq!(
+        angles, tokens,
+        "norm_and_rotate: a rotary table of another length"
+    );
+    by_dtype!(dtype, T => {
+        let projected = dense_rows(projected);
+        let weight = contiguous(weight.cast(dtype));
+        let (cos, sin) = (contiguous(rope.cos.clone()), contiguous(rope.sin.clone()));
+        let mut output = zeros::<T>(batch * tokens * width);
+        cpu::norm_and_rotate::<T>(
+            rows(&projected),
+            elements(&weight),
+            eps as f32,
+            elements(&cos),
+            elements(&sin),
+            pairs,
+            &mut output,
+        );
+        tensor(output, [batch, tokens, width / head_dim, head_dim]).swap_dims(1, 2)
+    }, ops::norm_and_rotate(projected, weight, eps, &rope, pairs))
+}
+
+pub(super) fn modulated_norm(
+    hidden_states: Tensor<Flex, 3>,
+    shift: Tensor<Flex, 3>,
+    scale: Tensor<Flex, 3>,
+    eps: f64,
+) -> Tensor<Flex, 3> {
+    let dtype = hidden_states.dtype();
+    if shift.dtype() != dtype || scale.dtype() != dtype {
+        return ops::modulated_norm(hidden_states, shift, scale, eps);
+    }
+    let dims = hidden_states.dims();
+    by_dtype!(dtype, T => {
+        let input = dense_rows(hidden_states);
+        let (shift, scale) = (dense_rows(shift), dense_rows(scale));
+        let mut output = zeros::<T>(dims.iter().product());
+        cpu::modulated_norm::<T>(
+            rows(&input),
+            per_batch(&shift),
+            per_batch(&scale),
+            eps as f32,
+            &mut output,
+        );
+        tensor(output, dims)
+    }, ops::modulated_norm(hidden_states, shift, scale, eps))
+}
+
+pub(super) fn rms_norm<const D: usize>(
+    input: Tensor<Flex, D>,
+    weight: Tensor<Flex, 1>,
+    eps: f64,
+) -> Tensor<Flex, D> {
+    let dtype = input.dtype();
+    let dims = input.dims();
+    by_dtype!(dtype, T => {
+        let (input, weight) = (contiguous(input), contiguous(weight.cast(dtype)));
+        let mut output = zeros::<T>(dims.iter().product());
+        let input = Rows::contiguous(elements::<T>(&input), dims[D - 1]);
+        cpu::rms_norm::<T>(input, elements(&weight), eps as f32, &mut output);
+        tensor(output, dims)
+    }, ops::rms_norm(input, weight, eps))
+}
+
+pub(super) fn swiglu(gate: Tensor<Flex, 3>, up: Tensor<Flex, 3>) -> Tensor<Flex, 3> {
+    if gate.dtype() != up.dtype() || gate.dims() != up.dims() {
+        return ops::swiglu(gate, up);
+    }
+    let dims = gate.dims();
+    by_dtype!(gate.dtype(), T => {
+        let (gate, up) = (dense_rows(gate), dense_rows(up));
+        let mut output = zeros::<T>(dims.iter().product());
+        cpu::swiglu::<T>(rows(&gate), rows(&up), &mut output);
+        tensor(output, dims)
+    }, ops::swiglu(gate, up))
+}
+
+pub(super) fn add_gated(
+    residual: Tensor<Flex, 3>,
+    gate: Tensor<Flex, 3>,
+    update: Tensor<Flex, 3>,
+) -> Tensor<Flex, 3> {
+    let dtype = residual.dtype();
+    let dims = residual.dims();
+    if gate.dtype() != dtype || update.dtype() != dtype || update.dims() != dims {
+        return ops::add_gated(residual, gate, update);
+    }
+    by_dtype!(dtype, T => {
+        let (residual, gate, update) = (dense_rows(residual), dense_rows(gate), dense_rows(update));
+        let mut output = zeros::<T>(dims.iter().product());
+        cpu::add_gated::<T>(rows(&residual), per_batch(&gate), rows(&update), &mut output);
+        tensor(output, dims)
+    }, ops::add_gated(residual, gate, update))
+}
+
+pub(super) fn group_norm(
+    input: Tensor<Flex, 4>,
+    weight: Tensor<Flex, 1>,
+    bias: Tensor<Flex, 1>,
+    groups: usize,
+    eps: f64,
+    activation: Activation,
+) -> Tensor<Flex, 4> {
+    let dtype = input.dtype();
+    let dims @ [_, channels, height, width] = input.dims();
+    by_dtype!(dtype, T => {
+        let input = contiguous(input);
+        let (weight, bias) = (contiguous(weight.cast(dtype)), contiguous(bias.cast(dtype)));
+        let mut output = zeros::<T>(dims.iter().product());
+        cpu::group_norm::<T>(
+            elements(&input),
+            [groups, channels, height * width],
+            elements(&weight),
+            elements(&bias),
+            eps as f32,
+            activation,
+            &mut output,
+        );
+        tensor(output, dims)
+    }, ops::group_norm(input, weight, bias, groups, eps, activation))
+}
+
+pub(super) fn convolution(
+    input: Tensor<Flex, 4>,
+    weight: Tensor<Flex, 4>,
+    bias: Tensor<Flex, 1>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<Flex, 4> {
+    let dtype = input.dtype();
+    let dims @ [batch, channels, height, width] = input.dims();
+    let [outputs, inputs, kernel, _] = weight.dims();
+    let same_dtype = weight.dtype() == dtype && bias.dtype() == dtype;
+    let convolve_3x3 = match (kernel, stride, padding, same_dtype) {
+        (3, 1, 1, true) => true,
+        (1, 1, 0, true) => false,
+        _ => return ops::conv2d(input, weight, bias, stride, padding),
+    };
+    assert_eq!(
+        channels, inputs,
+        "convolution: the input's channels are not the weight's"
+    );
+    by_dtype!(dtype, T => {
+        let (input, weight, bias) = (contiguous(input), contiguous(weight), contiguous(bias));
+        let (input, weight, bias) = (
+            elements::<T>(&input),
+            elements::<T>(&weight),
+            elements::<T>(&bias),
+        );
+        let mut output = zeros::<T>(batch * outputs * height * width);
+        match convolve_3x3 {
+            true => cpu::conv3x3(input, dims, weight, bias, &mut output),
+            false => cpu::conv1x1(input, dims, weight, bias, &mut output),
+        }
+        tensor(output, [batch, outputs, height, width])
+    }, ops::conv2d(input, weight, bias, stride, padding))
+}
+fn to_flex<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
+    tensor.into_primitive().tensor()
+}
+
+fn from_flex<const D: usize>(tensor: FlexTensor) -> Tensor<Flex, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+}
+
+fn zeros<T: Element>(length: usize) -> Vec<T> {
+    bytemuck::zeroed_vec(length)
+}
+
+/// A new tensor in row-major order.
+fn tensor<T: Element + burn::tensor::Element, const D: usize>(
+    values: Vec<T>,
+    dims: [usize; D],
+) -> Tensor<Flex, D> {
+    from_flex(FlexTensor::from_data(burn::tensor::TensorData::new(
+        values, dims,
+    )))
+}
+
+/// In row-major order; copied if it was not.
+fn contiguous<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
+    let tensor = to_flex(tensor);
+    match tensor.is_contiguous() {
+        true => tensor,
+        false => tensor.to_contiguous(),
+    }
+}
+
+/// With neighbors on the last axis next to each other, and no axis backwards; copied otherwise.
+fn dense_rows<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
+    let tensor = to_flex(tensor);
+    let strides = tensor.layout().strides();
+    let dense = strides[D - 1] == 1 || tensor.layout().shape()[D - 1] == 1;
+    match dense && strides.iter().all(|stride| *stride >= 0) {
+        true => tensor,
+        false => tensor.to_contiguous(),
+    }
+}
+
+/// The elements from a tensor's first one on, to its last if it is contiguous.
+fn elements<T: Pod>(tensor: &FlexTensor) -> &[T] {
+    let elements = &bytemuck::cast_slice(tensor.bytes())[tensor.layout().start_offset()..];
+    match tensor.is_contiguous() {
+        true => &elements[..tensor.layout().num_elements()],
+        false => elements,
+    }
+}
+
+/// A stride of a tensor from [`dense_rows`] or [`contiguous`].
+fn stride(tensor: &FlexTensor, axis: usize) -> usize {
+    tensor.layout().strides()[axis].unsigned_abs()
+}
+
+fn size(tensor: &FlexTensor, axis: usize) -> usize {
+    tensor.layout().shape()[axis]
+}
+
+/// `[rows, k]` as a matrix.
+fn matrix<T: Element>(tensor: &FlexTensor) -> Matrix<'_, T> {
+    Matrix::new(
+        elements(tensor),
+        [size(tensor, 0), size(tensor, 1)],
+        [stride(tensor, 0), 1],
+    )
+}
+
+/// `[batch, tokens, width]` as rows.
+fn rows<T: Element>(tensor: &FlexTensor) -> Rows<'_, T> {
+    Rows {
+        data: elements(tensor),
+        outer_stride: stride(tensor, 0),
+        inner: size(tensor, 1),
+        inner_stride: stride(tensor, 1),
+        width: size(tensor, 2),
+    }
+}
+
+/// `[batch or 1, 1, width]` as one row per batch item.
+fn per_batch<T: Element>(tensor: &FlexTensor) -> Rows<'_, T> {
+    let outer_stride = match size(tensor, 0) {
+        1 => 0,
+        _ => stride(tensor, 0),
+    };
+    Rows {
+        data: elements(tensor),
+        outer_stride,
+        inner: 1,
+        inner_stride: 0,
+        width: size(tensor, 2),
+    }
+}
+
+/// `[batch, heads, tokens, head_dim]` as heads.
+fn split<T: Element>(tensor: &FlexTensor) -> Heads<'_, T> {
+    Heads {
+        data: elements(tensor),
+        strides: [stride(tensor, 0), stride(tensor, 1), stride(tensor, 2)],
+    }
+}

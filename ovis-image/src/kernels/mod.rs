@@ -1,0 +1,187 @@
+//! The operations that carry the cost of the models. Each has a plain body in tensor operations
+//! ([`ops`](crate::ops)), which every backend and automatic differentiation can run, and a fast one
+//! for the backends that this crate has kernels for. Which of the two runs is decided here, by the
+//! type of the backend, so that everything above asks for `B: Backend` only.
+//!
+//! All operations panic when shapes disagree, as Burn's do, and when operands differ in dtype: Burn
+//! does not promote dtypes.
+
+mod backend_info;
+#[cfg(feature = "flex")]
+mod flex;
+#[cfg(all(test, feature = "flex"))]
+mod flex_tests;
+#[cfg(feature = "flex")]
+mod specialize;
+
+pub use backend_info::BackendInfo;
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+#[cfg(feature = "flex")]
+use self::specialize::on_flex;
+use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
+
+/// Returns from the function with the output of flex's kernel where the backend is flex; elsewhere
+/// the operands stay what they are.
+macro_rules! use_flex_kernel {
+    ($kernel:ident $(::<$dims:ident>)? ($($operand:ident),+)) => {
+        #[cfg(feature = "flex")]
+        let ($($operand),+) =
+            match on_flex(($($operand),+), |($($operand),+)| flex::$kernel $(::<$dims>)? ($($operand),+)) {
+                Ok(output) => return output,
+                Err(operands) => operands,
+            };
+    };
+}
+
+/// `input weight^T + bias`.
+///
+/// # Shapes
+/// - `input`: `[rows, in]`
+/// - `weight`: `[out, in]`
+/// - `bias`: `[out]`
+/// - output: `[rows, out]`
+pub fn linear_layer<B: Backend>(
+    input: Tensor<B, 2>,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+) -> Tensor<B, 2> {
+    use_flex_kernel!(linear_layer(input, weight, bias));
+    ops::linear(input, weight, bias)
+}
+
+/// `softmax(Q K^T / sqrt(head_dim)) V`, with neighboring query heads sharing a key head where
+/// there are fewer of those.
+///
+/// # Shapes
+/// - `query` and output: `[batch, heads, queries, head_dim]`
+/// - `key`, `value`: `[batch, kv_heads, keys, head_dim]`
+pub fn multi_head_attention<B: Backend>(
+    query: Tensor<B, 4>,
+    key: Tensor<B, 4>,
+    value: Tensor<B, 4>,
+    mask: AttentionMask<B>,
+) -> Tensor<B, 4> {
+    use_flex_kernel!(multi_head_attention(query, key, value, mask));
+    ops::attention(query, key, value, mask)
+}
+
+/// Cuts projected tokens into heads.
+///
+/// # Shapes
+/// - `projected`: `[batch, tokens, heads * head_dim]`
+/// - output: `[batch, heads, tokens, head_dim]`
+pub fn split_heads<B: Backend>(projected: Tensor<B, 3>, head_dim: usize) -> Tensor<B, 4> {
+    use_flex_kernel!(split_heads(projected, head_dim));
+    ops::split_heads(projected, head_dim)
+}
+
+/// Cuts projected tokens into heads, RMS-normalizes each and rotates its pairs, in f32; the
+/// result has the input's dtype.
+///
+/// # Shapes
+/// - `projected`: `[batch, tokens, heads * head_dim]`
+/// - `weight`: `[head_dim]`
+/// - output: `[batch, heads, tokens, head_dim]`
+pub fn norm_and_rotate<B: Backend>(
+    projected: Tensor<B, 3>,
+    weight: Tensor<B, 1>,
+    eps: f64,
+    rope: &RotaryTable<B>,
+    pairs: Pairs,
+) -> Tensor<B, 4> {
+    let rope = rope.clone();
+    use_flex_kernel!(norm_and_rotate(projected, weight, eps, rope, pairs));
+    ops::norm_and_rotate(projected, weight, eps, &rope, pairs)
+}
+
+/// `(1 + scale) * layer_norm(hidden_states) + shift`, in f32; the result has the input's dtype.
+///
+/// # Shapes
+/// - `hidden_states` and output: `[batch, tokens, hidden]`
+/// - `shift`, `scale`: `[batch or 1, 1, hidden]`
+pub fn modulated_norm<B: Backend>(
+    hidden_states: Tensor<B, 3>,
+    shift: Tensor<B, 3>,
+    scale: Tensor<B, 3>,
+    eps: f64,
+) -> Tensor<B, 3> {
+    use_flex_kernel!(modulated_norm(hidden_states, shift, scale, eps));
+    ops::modulated_norm(hidden_states, shift, scale, eps)
+}
+
+/// `x / sqrt(mean(x^2) + eps) * weight` over the last axis, in f32; the result has the input's
+/// dtype.
+///
+/// # Shapes
+/// - `input` and output: `[.., features]`
+/// - `weight`: `[features]`
+pub fn rms_norm<B: Backend, const D: usize>(
+    input: Tensor<B, D>,
+    weight: Tensor<B, 1>,
+    eps: f64,
+) -> Tensor<B, D> {
+    use_flex_kernel!(rms_norm::<D>(input, weight, eps));
+    ops::rms_norm(input, weight, eps)
+}
+
+/// `silu(gate) * up`.
+///
+/// # Shapes
+/// - all: `[batch, tokens, inner]`
+pub fn swiglu<B: Backend>(gate: Tensor<B, 3>, up: Tensor<B, 3>) -> Tensor<B, 3> {
+    use_flex_kernel!(swiglu(gate, up));
+    ops::swiglu(gate, up)
+}
+
+/// `residual + gate * update`.
+///
+/// # Shapes
+/// - `residual`, `update` and output: `[batch, tokens, hidden]`
+/// - `gate`: `[batch or 1, 1, hidden]`
+pub fn add_gated<B: Backend>(
+    residual: Tensor<B, 3>,
+    gate: Tensor<B, 3>,
+    update: Tensor<B, 3>,
+) -> Tensor<B, 3> {
+    use_flex_kernel!(add_gated(residual, gate, update));
+    ops::add_gated(residual, gate, update)
+}
+
+/// Group normalization (arXiv 1803.08494) in f32, then the activation; the result has
+/// the input's dtype.
+///
+/// # Shapes
+/// - `input` and output: `[batch, channels, height, width]`
+/// - `weight`, `bias`: `[channels]`
+pub fn group_norm<B: Backend>(
+    input: Tensor<B, 4>,
+    weight: Tensor<B, 1>,
+    bias: Tensor<B, 1>,
+    groups: usize,
+    eps: f64,
+    activation: Activation,
+) -> Tensor<B, 4> {
+    use_flex_kernel!(group_norm(input, weight, bias, groups, eps, activation));
+    ops::group_norm(input, weight, bias, groups, eps, activation)
+}
+
+/// A convolution with a square kernel.
+///
+/// # Shapes
+/// - `input`: `[batch, in, height, width]`
+/// - `weight`: `[out, in, kernel, kernel]`
+/// - `bias`: `[out]`
+/// - output: `[batch, out, height', width']`
+pub fn convolution<B: Backend>(
+    input: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    bias: Tensor<B, 1>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<B, 4> {
+    use_flex_kernel!(convolution(input, weight, bias, stride, padding));
+    ops::conv2d(input, weight, bias, stride, padding)
+}

@@ -1,0 +1,36 @@
+//! Choosing a kernel by the type of the backend. `B` is a type parameter, so the comparison is a
+//! constant in each instance of a function: what is not taken costs nothing at run time.
+
+use std::any::Any;
+
+/// Runs `kernel` on operands that are those of flex, or returns them. `Operands` and `Output` name
+/// the types for a backend `B`, `FlexOperands` and `FlexOutput` the same types for flex.
+pub(super) fn on_flex<Operands, FlexOperands, Output, FlexOutput>(
+    operands: Operands,
+    kernel: impl FnOnce(FlexOperands) -> FlexOutput,
+) -> Result<Output, Operands>
+where
+    Operands: 'static,
+    FlexOperands: 'static,
+    Output: 'static,
+    FlexOutput: 'static,
+{
+    match cast::<Operands, FlexOperands>(operands) {
+        Err(operands) => Err(operands),
+        Ok(operands) => match cast::<FlexOutput, Output>(kernel(operands)) {
+            Ok(output) => Ok(output),
+            Err(_) => unreachable!("operands of flex give an output of flex"),
+        },
+    }
+}
+
+/// The value as a `T`, if that is its type.
+fn cast<S: 'static, T: 'static>(value: S) -> Result<T, S> {
+    let mut value = Some(value);
+    let same = (&mut value as &mut dyn Any).downcast_mut::<Option<T>>();
+    match (same.and_then(Option::take), value) {
+        (Some(same), _) => Ok(same),
+        (None, Some(value)) => Err(value),
+        (None, None) => unreachable!("it was taken only if it was of type `T`"),
+    }
+}

@@ -1,0 +1,128 @@
+use crate::config::WeightDtype;
+use crate::tensor_file::Quantization;
+use crate::weights::{QuantizationScheme, Residency};
+
+/// How a checkpoint is loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadOptions {
+    pub(crate) dtype: WeightDtype,
+    pub(crate) vae_dtype: Option<WeightDtype>,
+    pub(crate) memory_limit: Option<u64>,
+    pub(crate) text_encoder_residency: Residency,
+    pub(crate) modulation_residency: Residency,
+    pub(crate) in_place: bool,
+    pub(crate) expand_quantized: bool,
+    pub(crate) quantization: Option<Quantization>,
+    pub(crate) protect_double_blocks: bool,
+    pub(crate) streamed_blocks: usize,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            dtype: WeightDtype::default(),
+            vae_dtype: None,
+            memory_limit: None,
+            text_encoder_residency: Residency::default(),
+            modulation_residency: Residency::default(),
+            in_place: true,
+            expand_quantized: false,
+            quantization: None,
+            protect_double_blocks: false,
+            streamed_blocks: 0,
+        }
+    }
+}
+
+impl LoadOptions {
+    /// f32 throughout.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The dtype of the text encoder and the transformer.
+    pub fn dtype(mut self, dtype: WeightDtype) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// The dtype of the VAE. By default the other models', but f32 beside f16, in which the
+    /// decoder's activations can overflow to black images.
+    pub fn vae_dtype(mut self, dtype: WeightDtype) -> Self {
+        self.vae_dtype = Some(dtype);
+        self
+    }
+
+    /// Bytes that one request's activations may take; larger requests are refused before any work.
+    /// What a device has free is not known to Burn, so GPUs have no limit by default; on CPU
+    /// backends, and for what passes through the host, the machine's free memory is one anyhow.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Where the text encoder is between prompts. By default on the device; with
+    /// [`Residency::File`] each prompt reads it from the checkpoint and gives its memory back.
+    pub fn text_encoder_residency(mut self, residency: Residency) -> Self {
+        self.text_encoder_residency = residency;
+        self
+    }
+
+    /// Where the weights of the transformer's modulation are, a fifth of it, which an image needs
+    /// once per 64 steps. By default on the device; with [`Residency::File`] each image reads them
+    /// block by block and gives their memory back.
+    pub fn modulation_residency(mut self, residency: Residency) -> Self {
+        self.modulation_residency = residency;
+        self
+    }
+
+    /// Whether a CPU backend computes with weights where they lie in the memory-mapped files, if
+    /// those hold them in the dtype asked for (by default yes): loading is then almost free, and the
+    /// system can drop their pages and read them again. The files must not be shortened or
+    /// overwritten while the pipeline lives; on Unix, deleting or replacing them does no harm.
+    pub fn in_place(mut self, in_place: bool) -> Self {
+        self.in_place = in_place;
+        self
+    }
+
+    /// Rounds the weights of the transformer's blocks to 8 or 4 bits when they are loaded, and widens
+    /// each block's while the block before it computes. Modulation, norms, biases and embedders are
+    /// left alone.
+    pub fn quantization(mut self, quantization: Quantization) -> Self {
+        self.quantization = Some(quantization);
+        self
+    }
+
+    /// Whether [`quantization`](Self::quantization) leaves the double blocks alone, a quarter of the
+    /// transformer on which its quality depends the most.
+    pub fn protect_double_blocks(mut self, protect: bool) -> Self {
+        self.protect_double_blocks = protect;
+        self
+    }
+
+    /// Whether weights that a GGUF file holds in blocks are widened once, when loaded; by default
+    /// they stay in the file and are widened for each use, which takes a fraction of the memory.
+    pub fn expand_quantized(mut self, expand: bool) -> Self {
+        self.expand_quantized = expand;
+        self
+    }
+
+    /// How many of the transformer's blocks leave their weights in the file: each of them is read
+    /// for each forward, while others compute.
+    pub fn streamed_blocks(mut self, blocks: usize) -> Self {
+        self.streamed_blocks = blocks;
+        self
+    }
+
+    pub(crate) fn quantization_scheme(&self) -> Option<QuantizationScheme> {
+        let scheme = QuantizationScheme::new(self.quantization?);
+        Some(scheme.with_protected_double_blocks(self.protect_double_blocks))
+    }
+
+    pub(crate) fn resolved_vae_dtype(&self) -> WeightDtype {
+        self.vae_dtype.unwrap_or(match self.dtype {
+            WeightDtype::F16 => WeightDtype::F32,
+            other => other,
+        })
+    }
+}

@@ -1,0 +1,224 @@
+//! The header of a safetensors file. It is read here and not by the safetensors crate, whose errors
+//! do not name the tensor at fault, and which takes memory for whatever else a header holds.
+
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::path::Path;
+
+use safetensors::Dtype;
+use serde::Deserialize;
+use serde::de::value::{Error as ValueError, StrDeserializer};
+use serde::de::{Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
+
+use super::encoding::Encoding;
+use super::weights_file::{Metadata, TensorEntry, Tensors};
+use crate::error::{OvisImageError, Result};
+
+const HEADER_LENGTH_BYTES: usize = 8;
+/// The format's own limit.
+const MAX_HEADER_BYTES: usize = 100_000_000;
+const METADATA: &str = "__metadata__";
+
+/// The tensors of a file, and what it says of itself.
+pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata)> {
+    let (header, data) = split(path, bytes)?;
+    let header: Header = serde_json::from_slice(header).map_err(|error| {
+        let reason = match error.is_data() {
+            true => format!("its header: {error}"),
+            false => format!("its header is not JSON: {error}"),
+        };
+        invalid(path, reason)
+    })?;
+    let data_start = bytes.len() - data.len();
+    let mut tensors = Tensors::new();
+    for (name, claim) in header.tensors {
+        let entry = check_claim(path, &name, claim, data_start, data.len())?;
+        match tensors.entry(name) {
+            Entry::Vacant(vacant) => vacant.insert(entry),
+            Entry::Occupied(there) => {
+                let reason = format!("tensor `{}` is there twice", there.key());
+                return Err(invalid(path, reason));
+            }
+        };
+    }
+    check_places(path, &tensors, data_start, bytes.len())?;
+    Ok((tensors, header.metadata.unwrap_or_default()))
+}
+
+pub(crate) fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError {
+    OvisImageError::InvalidFile {
+        path: path.to_owned(),
+        format: "safetensors",
+        reason: reason.into(),
+    }
+}
+
+/// The header and the data.
+fn split<'a>(path: &Path, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8])> {
+    let Some((length, rest)) = bytes.split_first_chunk::<HEADER_LENGTH_BYTES>() else {
+        return Err(invalid(
+            path,
+            "it is shorter than the 8 bytes that every file begins with (truncated?)",
+        ));
+    };
+    let length = u64::from_le_bytes(*length);
+    let parts = usize::try_from(length)
+        .ok()
+        .and_then(|length| rest.split_at_checked(length));
+    let Some((header, data)) = parts else {
+        return Err(invalid(
+            path,
+            format!(
+                "its header claims {length} bytes, but {} follow (truncated, or not a safetensors file)",
+                rest.len()
+            ),
+        ));
+    };
+    if header.len() > MAX_HEADER_BYTES {
+        return Err(invalid(
+            path,
+            format!("its header has {length} bytes, more than the format's {MAX_HEADER_BYTES}"),
+        ));
+    }
+    Ok((header, data))
+}
+
+/// A header as it stands in the file, in its order: a name may be there twice.
+struct Header {
+    tensors: Vec<(String, Claim)>,
+    metadata: Option<Metadata>,
+}
+
+/// What a header says of a tensor. Other fields are skipped, at no cost of memory.
+#[derive(Deserialize)]
+#[serde(expecting = "a dtype, a shape and data_offsets")]
+struct Claim {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: [usize; 2],
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("tensors by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut tensors = Vec::new();
+        let mut metadata = None;
+        while let Some(name) = map.next_key::<String>()? {
+            if name == METADATA {
+                let texts: Option<Metadata> = map
+                    .next_value()
+                    .map_err(|error| A::Error::custom(format!("`{METADATA}`: {error}")))?;
+                if metadata.replace(texts).is_some() {
+                    return Err(A::Error::custom(format!("`{METADATA}` is there twice")));
+                }
+                continue;
+            }
+            let claim = map
+                .next_value()
+                .map_err(|error| A::Error::custom(format!("tensor `{name}`: {error}")))?;
+            tensors.push((name, claim));
+        }
+        Ok(Header {
+            tensors,
+            metadata: metadata.flatten(),
+        })
+    }
+}
+
+/// Compares what is claimed of a tensor with the file, by itself.
+fn check_claim(
+    path: &Path,
+    name: &str,
+    claim: Claim,
+    data_start: usize,
+    data_length: usize,
+) -> Result<TensorEntry> {
+    let lies = |reason: String| Err(invalid(path, format!("tensor `{name}`: {reason}")));
+
+    let Claim {
+        dtype,
+        shape,
+        data_offsets: [begin, end],
+    } = claim;
+    let text: StrDeserializer<'_, ValueError> = dtype.as_str().into_deserializer();
+    let Ok(known) = Dtype::deserialize(text) else {
+        return Err(OvisImageError::UnknownDtype {
+            path: path.to_owned(),
+            tensor: name.to_owned(),
+            dtype,
+        });
+    };
+    if begin > end || end > data_length {
+        return lies(format!(
+            "it claims bytes {begin} to {end}, but the file has {data_length} bytes of data (truncated?)"
+        ));
+    }
+    let bits = shape
+        .iter()
+        .try_fold(known.bitsize(), |bits, size| bits.checked_mul(*size));
+    // Elements of less than a byte fill whole bytes together.
+    if bits != (end - begin).checked_mul(8) {
+        return lies(format!(
+            "shape {shape:?} of {dtype} does not fill the {} bytes that it claims",
+            end - begin
+        ));
+    }
+    Ok(TensorEntry {
+        encoding: match known {
+            Dtype::F32 => Encoding::F32,
+            Dtype::F16 => Encoding::F16,
+            Dtype::BF16 => Encoding::BF16,
+            other => Encoding::Other(format!("{other:?}")),
+        },
+        shape,
+        // Within bounds: the data ends where the file does.
+        range: data_start + begin..data_start + end,
+    })
+}
+
+/// The format has no holes: tensors follow one another from the beginning of the data to its end.
+fn check_places(path: &Path, tensors: &Tensors, start: usize, end: usize) -> Result<()> {
+    let mut places: Vec<_> = tensors
+        .iter()
+        .map(|(name, entry)| (entry.range.start, entry.range.end, name))
+        .collect();
+    places.sort_unstable();
+    let mut filled = start;
+    for (begin, end, name) in places {
+        if begin != filled {
+            return Err(invalid(
+                path,
+                format!(
+                    "tensor `{name}` begins at byte {} of the data, but those before it end at {}",
+                    begin - start,
+                    filled - start
+                ),
+            ));
+        }
+        filled = end;
+    }
+    if filled != end {
+        return Err(invalid(
+            path,
+            format!(
+                "its tensors are {} of the {} bytes of data",
+                filled - start,
+                end - start
+            ),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! The tensors of one part of a checkpoint: one file, or shards with their index.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use burn::tensor::{DType, TensorData};
+
+use super::convert::HostBuffer;
+use super::encoding::Encoding;
+use super::weights_file::{TensorEntry, WEIGHT_FILE_ENDINGS, WeightsFile};
+use crate::error::{OvisImageError, Result};
+
+/// Names to tensors over one or more memory-mapped files.
+#[derive(Debug)]
+pub struct TensorSource {
+    path: PathBuf,
+    files: Vec<WeightsFile>,
+    /// Name in the files -> which file.
+    index: BTreeMap<String, usize>,
+}
+
+/// The names under which a folder's weights are found without an index.
+const STANDARD_NAMES: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
+const INDEX_SUFFIX: &str = ".safetensors.index.json";
+
+#[derive(serde::Deserialize)]
+struct ShardIndex {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl TensorSource {
+    /// Opens a safetensors or GGUF file, or a folder with one file or with shards and their index.
+    ///
+    /// # Errors
+    /// [`OvisImageError::NotFound`] or [`OvisImageError::InvalidFile`] naming the file, also for an
+    /// index that points outside its folder or at tensors that its shards do not have.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            return Self::from_files(path, vec![WeightsFile::open(path)?]);
+        }
+        let names = file_names(path)?;
+        if let Some(index) = names.iter().find(|name| name.ends_with(INDEX_SUFFIX)) {
+            return Self::open_shards(path, &path.join(index));
+        }
+        let weights: Vec<&String> = names.iter().filter(|name| is_weights_file(name)).collect();
+        let standard = STANDARD_NAMES
+            .iter()
+            .find(|name| names.iter().any(|other| other == *name));
+        match (standard, &weights[..]) {
+            (Some(name), _) => Self::open_file_of(path, name),
+            (None, [only]) => Self::open_file_of(path, only),
+            (None, []) => Err(OvisImageError::NotFound {
+                path: path.join(STANDARD_NAMES[0]),
+                hint:
+                    "the folder has no *.safetensors or *.gguf file and no *.safetensors.index.json"
+                        .into(),
+            }),
+            (None, several) => Err(OvisImageError::InvalidFile {
+                path: path.to_owned(),
+                format: "checkpoint",
+                reason: format!(
+                    "several weight files and no index: {several:?}; name one by its path"
+                ),
+            }),
+        }
+    }
+
+    /// Opens a file that is part of the program; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// [`OvisImageError::InvalidFile`] when the bytes are not a safetensors file.
+    pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
+        Self::from_files(
+            Path::new(name),
+            vec![WeightsFile::from_static(name, bytes)?],
+        )
+    }
+
+    /// What errors call this source.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its files with their bytes.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (PathBuf, u64)> {
+        self.files
+            .iter()
+            .map(|file| (file.path().to_owned(), file.length()))
+    }
+
+    /// What its files say of themselves under a name.
+    pub(crate) fn metadata(&self, name: &str) -> Option<&str> {
+        self.files.iter().find_map(|file| file.metadata(name))
+    }
+
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.index.keys().map(String::as_str)
+    }
+
+    /// A tensor's shape.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entry(name).map(|(_, entry)| &entry.shape[..])
+    }
+
+    /// How a tensor's elements are stored.
+    pub fn encoding(&self, name: &str) -> Option<&Encoding> {
+        self.entry(name).map(|(_, entry)| &entry.encoding)
+    }
+
+    /// A tensor's elements as `dtype`, in its shape; dequantized where they are in blocks.
+    ///
+    /// # Errors
+    /// [`OvisImageError::InvalidFile`] when there is no such tensor,
+    /// [`OvisImageError::UnknownDtype`] when it cannot be read as one of floats.
+    ///
+    /// # Panics
+    /// If `dtype` is not f32, f16 or bf16.
+    pub fn read(&self, name: &str, dtype: DType) -> Result<TensorData> {
+        assert!(
+            matches!(dtype, DType::F32 | DType::F16 | DType::BF16),
+            "TensorSource::read: {dtype:?}"
+        );
+        let Some((file, entry)) = self.entry(name) else {
+            return Err(OvisImageError::InvalidFile {
+                path: self.path.clone(),
+                format: "checkpoint",
+                reason: format!("it has no tensor `{name}`"),
+            });
+        };
+        if !entry.encoding.is_readable() {
+            return Err(OvisImageError::UnknownDtype {
+                path: file.path().to_owned(),
+                tensor: name.to_owned(),
+                dtype: entry.encoding.to_string(),
+            });
+        }
+        let mut buffer = HostBuffer::new(dtype, entry.shape.iter().product());
+        buffer.extend(file.data(entry), &entry.encoding);
+        Ok(buffer.into_data(entry.shape.clone()))
+    }
+
+    pub(crate) fn entry(&self, name: &str) -> Option<(&WeightsFile, &TensorEntry)> {
+        let file = &self.files[*self.index.get(name)?];
+        file.tensors().get(name).map(|entry| (file, entry))
+    }
+
+    fn open_file_of(folder: &Path, name: &str) -> Result<Self> {
+        let path = folder.join(name);
+        Self::from_files(&path, vec![WeightsFile::open(&path)?])
+    }
+
+    fn open_shards(folder: &Path, index_path: &Path) -> Result<Self> {
+        let invalid = |reason: String| OvisImageError::InvalidFile {
+            path: index_path.to_owned(),
+            format: "shard index",
+            reason,
+        };
+        if !index_path.is_file() {
+            return Err(invalid("it is no file".into()));
+        }
+        let text =
+            std::fs::read(index_path).map_err(|error| OvisImageError::io(index_path, error))?;
+        let index: ShardIndex =
+            serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+
+        let mut shards: Vec<&String> = index.weight_map.values().collect();
+        shards.sort();
+        shards.dedup();
+        if shards.is_empty() {
+            return Err(invalid("its weight_map is empty".into()));
+        }
+        let mut files = Vec::with_capacity(shards.len());
+        for shard in shards {
+            let mut components = Path::new(shard).components();
+            if !matches!(
+                (components.next(), components.next()),
+                (Some(Component::Normal(_)), None)
+            ) {
+                return Err(invalid(format!("it points outside its folder: `{shard}`")));
+            }
+            files.push(WeightsFile::open(&folder.join(shard))?);
+        }
+        let source = Self::from_files(folder, files)?;
+        for (tensor, shard) in &index.weight_map {
+            let held = source
+                .entry(tensor)
+                .is_some_and(|(file, _)| file.path().ends_with(shard));
+            if !held {
+                return Err(invalid(format!("tensor `{tensor}` is not in `{shard}`")));
+            }
+        }
+        Ok(source)
+    }
+
+    fn from_files(path: &Path, files: Vec<WeightsFile>) -> Result<Self> {
+        let mut index = BTreeMap::new();
+        for (position, file) in files.iter().enumerate() {
+            for name in file.tensors().keys() {
+                if index.insert(name.clone(), position).is_some() {
+                    return Err(OvisImageError::InvalidFile {
+                        path: path.to_owned(),
+                        format: "checkpoint",
+                        reason: format!("tensor `{name}` is in two shards"),
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            files,
+            index,
+        })
+    }
+}
+
+/// Whether a file's name is that of weights.
+pub(crate) fn is_weights_file(name: &str) -> bool {
+    WEIGHT_FILE_ENDINGS
+        .iter()
+        .any(|ending| name.ends_with(ending))
+}
+
+/// The names of a folder's files, sorted.
+pub(crate) fn file_names(folder: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder).map_err(|error| OvisImageError::io(folder, error))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| OvisImageError::io(folder, error))?;
+        if let Ok(name) = entry.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,41 @@
+//! The parameters of the text encoder, listed as `init` builds them.
+
+use crate::config::TextEncoderConfig;
+use crate::parameters::{BlockIndex, Parameter, ParameterList, ParameterRole};
+
+impl TextEncoderConfig {
+    /// The parameters of the model that [`init`](Self::init) builds.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let (hidden, head_dim) = (self.hidden_size, self.head_dim);
+        let queries = self.num_attention_heads * head_dim;
+        let keys = self.num_key_value_heads * head_dim;
+        let mut list = ParameterList::new();
+        list.module(ParameterRole::TokenEmbedding, "").add(
+            "embedding",
+            "",
+            [self.vocab_size, hidden],
+        );
+        for index in 0..self.num_hidden_layers {
+            let path = format!("blocks.{index}");
+            let mut block = list.block(BlockIndex::Text(index), &path);
+            block.rms_norm("attention_norm", hidden);
+            block
+                .inner("attention")
+                .matrix("query", hidden, queries)
+                .matrix("key", hidden, keys)
+                .matrix("value", hidden, keys)
+                .rms_norm("query_norm", head_dim)
+                .rms_norm("key_norm", head_dim)
+                .matrix("output", queries, hidden);
+            block.rms_norm("feed_forward_norm", hidden);
+            block
+                .inner("feed_forward")
+                .matrix("gate", hidden, self.intermediate_size)
+                .matrix("up", hidden, self.intermediate_size)
+                .matrix("down", self.intermediate_size, hidden);
+        }
+        list.module(ParameterRole::Other, "")
+            .rms_norm("final_norm", hidden);
+        list.finish()
+    }
+}

@@ -1,0 +1,58 @@
+//! The parameters of the transformer, listed as `init` builds them.
+
+use crate::config::TransformerConfig;
+use crate::parameters::{BlockIndex, Parameter, ParameterList, ParameterRole};
+
+impl TransformerConfig {
+    /// The parameters of the model that [`init`](Self::init) builds.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        use ParameterRole::{Modulation, Other};
+        let (hidden, inner) = (self.hidden_size(), self.mlp_hidden_size());
+        let head_dim = self.attention_head_dim;
+        let mut list = ParameterList::new();
+        list.module(Other, "")
+            .linear("image_embedder", self.in_channels, hidden)
+            .rms_norm("text_norm", self.joint_attention_dim)
+            .linear("text_embedder", self.joint_attention_dim, hidden)
+            .linear("timestep_embedder.input", Self::TIME_CHANNELS, hidden)
+            .linear("timestep_embedder.output", hidden, hidden);
+        for index in 0..self.num_layers {
+            let path = format!("double_blocks.{index}");
+            let mut block = list.block(BlockIndex::Double(index), &path);
+            for stream in ["image", "text"] {
+                block
+                    .inner_as(Modulation, &format!("{stream}_modulation"))
+                    .linear("linear", hidden, 6 * hidden);
+                block
+                    .inner(&format!("{stream}_attention"))
+                    .linear("qkv", hidden, 3 * hidden)
+                    .rms_norm("qk_norm.query", head_dim)
+                    .rms_norm("qk_norm.key", head_dim)
+                    .linear("output", hidden, hidden);
+                block
+                    .inner(&format!("{stream}_feed_forward"))
+                    .linear("gate", hidden, inner)
+                    .linear("up", hidden, inner)
+                    .linear("down", inner, hidden);
+            }
+        }
+        for index in 0..self.num_single_layers {
+            let path = format!("single_blocks.{index}");
+            let mut block = list.block(BlockIndex::Single(index), &path);
+            block
+                .inner_as(Modulation, "modulation")
+                .linear("linear", hidden, 3 * hidden);
+            block
+                .linear("qkv_mlp", hidden, 3 * hidden + 2 * inner)
+                .rms_norm("qk_norm.query", head_dim)
+                .rms_norm("qk_norm.key", head_dim)
+                .linear("output", hidden + inner, hidden);
+        }
+        let mut final_layer = list.module(Other, "final_layer");
+        final_layer
+            .inner_as(Modulation, "")
+            .linear("modulation", hidden, 2 * hidden);
+        final_layer.linear("output", hidden, self.output_channels());
+        list.finish()
+    }
+}

@@ -1,0 +1,82 @@
+//! The parameters of the VAE, listed as `init` builds them.
+
+use crate::config::VaeConfig;
+use crate::parameters::{ModuleParameters, Parameter, ParameterList, ParameterRole};
+
+impl VaeConfig {
+    /// The parameters of the model that [`init`](Self::init) builds.
+    ///
+    /// # Panics
+    /// If the configuration has no level, which [`validate`](Self::validate) refuses.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let mut list = ParameterList::new();
+        self.encoder(&mut list.module(ParameterRole::ImageEncoder, "encoder"));
+        self.decoder(&mut list.module(ParameterRole::Other, "decoder"));
+        list.finish()
+    }
+
+    fn encoder(&self, encoder: &mut ModuleParameters<'_>) {
+        let widths = &self.block_out_channels;
+        let (first, last) = (widths[0], widths[widths.len() - 1]);
+        encoder.conv("conv_in", [self.in_channels, first], 3);
+        let mut previous = first;
+        for (level, width) in widths.iter().copied().enumerate() {
+            let mut block = encoder.inner(&format!("down_blocks.{level}"));
+            for index in 0..self.layers_per_block {
+                let input = std::mem::replace(&mut previous, width);
+                resnet(&mut block.inner(&format!("resnets.{index}")), input, width);
+            }
+            if level + 1 < widths.len() {
+                block.conv("downsample", [width, width], 3);
+            }
+        }
+        mid_block(&mut encoder.inner("mid"), last);
+        encoder
+            .group_norm("norm_out", last)
+            .conv("conv_out", [last, 2 * self.latent_channels], 3);
+    }
+
+    fn decoder(&self, decoder: &mut ModuleParameters<'_>) {
+        let widths = &self.block_out_channels;
+        let (first, last) = (widths[0], widths[widths.len() - 1]);
+        decoder.conv("conv_in", [self.latent_channels, last], 3);
+        mid_block(&mut decoder.inner("mid"), last);
+        let mut previous = last;
+        for (position, width) in widths.iter().rev().copied().enumerate() {
+            let mut block = decoder.inner(&format!("up_blocks.{position}"));
+            for index in 0..=self.layers_per_block {
+                let input = std::mem::replace(&mut previous, width);
+                resnet(&mut block.inner(&format!("resnets.{index}")), input, width);
+            }
+            if position + 1 < widths.len() {
+                block.conv("upsample", [width, width], 3);
+            }
+        }
+        decoder
+            .group_norm("norm_out", first)
+            .conv("conv_out", [first, self.out_channels], 3);
+    }
+}
+
+fn resnet(block: &mut ModuleParameters<'_>, input: usize, output: usize) {
+    block
+        .group_norm("norm1", input)
+        .conv("conv1", [input, output], 3)
+        .group_norm("norm2", output)
+        .conv("conv2", [output, output], 3);
+    if input != output {
+        block.conv("shortcut", [input, output], 1);
+    }
+}
+
+fn mid_block(block: &mut ModuleParameters<'_>, channels: usize) {
+    resnet(&mut block.inner("resnet1"), channels, channels);
+    block
+        .inner("attention")
+        .group_norm("norm", channels)
+        .linear("query", channels, channels)
+        .linear("key", channels, channels)
+        .linear("value", channels, channels)
+        .linear("output", channels, channels);
+    resnet(&mut block.inner("resnet2"), channels, channels);
+}

@@ -1,0 +1,109 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::tensor::{AllocationProperty, Bytes, DType, TensorData};
+
+use super::names::Piece;
+use crate::parameters::Parameter;
+use crate::tensor_file::Encoding;
+use crate::tensor_file::Quantization;
+use crate::tensor_file::TensorSource;
+use crate::tensor_file::{HostBuffer, is_stored_as};
+
+/// What one parameter is made of: pieces of a source's tensors, stacked along the first axis.
+#[derive(Debug, Clone)]
+pub(crate) struct TensorRecipe {
+    pub(crate) parameter: Parameter,
+    /// Names in the source.
+    pub(crate) pieces: Vec<Piece<String>>,
+}
+
+/// A parameter in memory in blocks.
+#[derive(Debug, Clone)]
+pub(super) struct QuantizedTensor {
+    shape: Vec<usize>,
+    encoding: Encoding,
+    blocks: Arc<[u8]>,
+}
+
+/// The bytes of a tensor of `length` bytes that a piece takes.
+fn taken(piece: &Piece<String>, length: usize) -> Range<usize> {
+    match piece {
+        Piece::Whole(_) | Piece::Square(_) => 0..length,
+        Piece::FirstHalf(_) => 0..length / 2,
+        Piece::SecondHalf(_) => length / 2..length,
+    }
+}
+
+impl TensorRecipe {
+    fn shape(&self) -> &[usize] {
+        &self.parameter.shape
+    }
+
+    /// Whether a piece of it is stored in blocks.
+    pub(super) fn is_quantized(&self, source: &TensorSource) -> bool {
+        self.pieces
+            .iter()
+            .filter_map(|piece| source.encoding(piece.name()))
+            .any(Encoding::is_quantized)
+    }
+
+    /// The tensor's elements in `dtype`.
+    pub(super) fn read(&self, source: &TensorSource, dtype: DType) -> TensorData {
+        self.collect(source, dtype).into_data(self.shape().to_vec())
+    }
+
+    fn collect(&self, source: &TensorSource, dtype: DType) -> HostBuffer {
+        let mut buffer = HostBuffer::new(dtype, self.shape().iter().product());
+        for piece in &self.pieces {
+            if let Some((file, entry)) = source.entry(piece.name()) {
+                let bytes = file.data(entry);
+                buffer.extend(&bytes[taken(piece, bytes.len())], &entry.encoding);
+                file.release(entry);
+            }
+        }
+        buffer
+    }
+
+    /// The tensor in its file: `None` if it has several pieces or another dtype, or is not aligned.
+    pub(super) fn map(&self, source: &TensorSource, dtype: DType) -> Option<TensorData> {
+        let [piece] = &self.pieces[..] else {
+            return None;
+        };
+        let (file, entry) = source.entry(piece.name())?;
+        let bytes = file.shared_data(entry);
+        let bytes = bytes.slice(taken(piece, bytes.len()));
+        let aligned = bytes.as_ptr().addr().is_multiple_of(dtype.size());
+        if is_stored_as(&entry.encoding, dtype) && aligned && cfg!(target_endian = "little") {
+            let bytes = Bytes::from_shared(bytes, AllocationProperty::File);
+            return Some(TensorData::from_bytes(bytes, self.shape().to_vec(), dtype));
+        }
+        None
+    }
+
+    /// The tensor rounded to blocks; `None` if its rows are no whole number of them, or its values too
+    /// large for their scales.
+    pub(super) fn quantize(
+        &self,
+        source: &TensorSource,
+        quantization: Quantization,
+    ) -> Option<QuantizedTensor> {
+        let encoding = quantization.encoding();
+        encoding.bytes_of(self.shape())?;
+        let elements = self.collect(source, DType::F32);
+        Some(QuantizedTensor {
+            shape: self.shape().to_vec(),
+            encoding,
+            blocks: quantization.quantize(elements.as_f32()?)?.into(),
+        })
+    }
+}
+
+impl QuantizedTensor {
+    /// The tensor's elements in `dtype`.
+    pub(super) fn read(&self, dtype: DType) -> TensorData {
+        let mut buffer = HostBuffer::new(dtype, self.shape.iter().product());
+        buffer.extend(&self.blocks, &self.encoding);
+        buffer.into_data(self.shape.clone())
+    }
+}
