@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use half::{bf16, f16};
+use ovis_image::GenerationOutput;
+use ovis_image::error::{BoxError, CheckpointError};
 use ovis_image::text_encoder::{SEQUENCE_TOKENS, TokenizedPrompt};
-use ovis_image::{GenerationOutput, OvisImageError};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::output_file::write_whole;
@@ -18,28 +19,31 @@ const LATENTS: &str = "latents";
 /// Reads the tensor `latents` of a safetensors file as f32.
 ///
 /// # Errors
-/// [`OvisImageError::NotFound`], [`OvisImageError::InvalidFile`] also for a file without that
-/// tensor, [`OvisImageError::UnknownDtype`].
-pub fn read_latents(path: &Path) -> Result<TensorData, OvisImageError> {
-    let invalid = |reason: String| OvisImageError::InvalidFile {
+/// [`CheckpointError::NotFound`], [`CheckpointError::InvalidFile`] also for a file without that
+/// tensor, [`CheckpointError::UnknownDtype`].
+pub fn read_latents(path: &Path) -> Result<TensorData, CheckpointError> {
+    let invalid = |reason: String, source: Option<BoxError>| CheckpointError::InvalidFile {
         path: path.to_owned(),
         format: "safetensors",
         reason,
+        source,
     };
     let bytes = std::fs::read(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => OvisImageError::NotFound {
+        std::io::ErrorKind::NotFound => CheckpointError::NotFound {
             path: path.to_owned(),
             hint: format!("a safetensors file with the tensor `{LATENTS}` was expected here"),
         },
-        _ => OvisImageError::Io {
+        _ => CheckpointError::Io {
             path: path.to_owned(),
             source,
         },
     })?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|error| invalid("it cannot be parsed".to_owned(), Some(error.into())))?;
     let tensor = file.tensor(LATENTS).map_err(|_| {
         let names = file.names();
-        invalid(format!("it has no tensor `{LATENTS}`, only {names:?}"))
+        let reason = format!("it does not contain the tensor `{LATENTS}`, only {names:?}");
+        invalid(reason, None)
     })?;
 
     let data = tensor.data();
@@ -48,7 +52,7 @@ pub fn read_latents(path: &Path) -> Result<TensorData, OvisImageError> {
         Dtype::F16 => elements(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
         Dtype::BF16 => elements(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
         other => {
-            return Err(OvisImageError::UnknownDtype {
+            return Err(CheckpointError::UnknownDtype {
                 path: path.to_owned(),
                 tensor: LATENTS.to_owned(),
                 dtype: format!("{other:?}"),

@@ -10,3 +10,22 @@ pub fn one_line(error: &anyhow::Error) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use ovis_image::error::{CheckpointError, OvisImageError};
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = OvisImageError::from(CheckpointError::Io {
+            path: "model.gguf".into(),
+            source: std::io::Error::other("the disk is gone"),
+        });
+        assert_eq!(
+            one_line(&error.into()),
+            "cannot access model.gguf: the disk is gone"
+        );
+    }
+}

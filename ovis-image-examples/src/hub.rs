@@ -124,13 +124,14 @@ impl HubArguments {
 #[cfg(feature = "hub")]
 fn is_absent(error: &anyhow::Error) -> bool {
     use ovis_image::OvisImageError::Hub;
-    use ovis_image::hub::HubFailure::{NoSuchFile, NotCached};
+    use ovis_image::error::HubError;
+    use ovis_image::error::HubFailure::{NoSuchFile, NotCached};
     matches!(
         error.downcast_ref(),
-        Some(Hub {
+        Some(Hub(HubError {
             failure: NoSuchFile { .. } | NotCached,
             ..
-        })
+        }))
     )
 }
 

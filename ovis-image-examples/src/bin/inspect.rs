@@ -77,8 +77,8 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let checkpoint = model.open()?;
     let problems: Vec<String> = checkpoint
         .problems()
-        .iter()
-        .map(ToString::to_string)
+        .into_iter()
+        .map(|problem| error_chain::one_line(&problem.into()))
         .collect();
     let memory = match problems.is_empty() {
         true => settings(&checkpoint, arguments)?,

@@ -338,7 +338,7 @@ fn devices_and_dtypes_are_refused_by_name() {
     refuses(&["--device", "gpu"], &["`gpu`", "cuda[:N]"]);
     refuses(&["--dtype", "f64"], &["`f64`", "f32, f16, bf16"]);
     if cfg!(not(feature = "cuda")) {
-        refuses(&["--device", "cuda"], &["cuda:0", "--features cuda"]);
+        refuses(&["--device", "cuda"], &["cuda:0", "feature `cuda`"]);
     }
 }
 

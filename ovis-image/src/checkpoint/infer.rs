@@ -1,7 +1,7 @@
 //! Which naming a file follows, and the sizes of checkpoints that carry no configuration.
 
 use crate::config::{MAX_DEPTH, TextEncoderConfig, TransformerConfig, VaeConfig};
-use crate::error::{OvisImageError, Result};
+use crate::error::{CheckpointError, OvisImageError, Result};
 use crate::tensor_file::TensorSource;
 use crate::weights::{NameTable, TransformerNaming, VaeNaming};
 
@@ -31,10 +31,12 @@ impl<'a> Shapes<'a> {
             .iter()
             .find(|(name, _)| name == key)
             .and_then(|(_, shape)| shape.get(axis).copied())
-            .ok_or_else(|| OvisImageError::UnknownNaming {
-                path: self.source.path().to_owned(),
-                part: self.part,
-                reason: format!("its sizes cannot be told without axis {axis} of `{key}`"),
+            .ok_or_else(|| {
+                OvisImageError::Checkpoint(CheckpointError::UnknownNaming {
+                    path: self.source.path().to_owned(),
+                    part: self.part,
+                    reason: format!("its sizes cannot be told without axis {axis} of `{key}`"),
+                })
             })
     }
 
@@ -59,11 +61,11 @@ pub(super) fn transformer_naming(source: &TensorSource) -> Result<TransformerNam
     } else if holds(TransformerNaming::Authors, "img_in.weight") {
         Ok(TransformerNaming::Authors)
     } else {
-        Err(OvisImageError::UnknownNaming {
+        Err(CheckpointError::UnknownNaming {
             path: source.path().to_owned(),
             part: PART,
             reason: "neither `x_embedder.weight` (diffusers) nor `img_in.weight` (the authors, ComfyUI) is there".into(),
-        })
+        }.into())
     }
 }
 
@@ -79,13 +81,14 @@ pub(super) fn vae_naming(source: &TensorSource) -> Result<VaeNaming> {
     } else if holds(VaeNaming::Bfl, "decoder.mid.block_1.conv1.weight") {
         Ok(VaeNaming::Bfl)
     } else {
-        Err(OvisImageError::UnknownNaming {
+        Err(CheckpointError::UnknownNaming {
             path: source.path().to_owned(),
             part: PART,
             reason: "neither `decoder.mid_block.resnets.0.conv1.weight` (diffusers) nor \
                      `decoder.mid.block_1.conv1.weight` (BFL) is there"
                 .into(),
-        })
+        }
+        .into())
     }
 }
 

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{OvisImageError, Result};
+use crate::error::{CheckpointError, OvisImageError, Result};
 use crate::tensor_file::{file_names, is_weights_file};
 
 /// The published forms of the checkpoint.
@@ -58,8 +58,8 @@ impl CheckpointPaths {
     /// Finds the parts of a checkpoint in a folder.
     ///
     /// # Errors
-    /// [`OvisImageError::NotFound`] when the folder or one of its parts is not there,
-    /// [`OvisImageError::UnknownLayout`] when it looks like none of the layouts.
+    /// [`CheckpointError::NotFound`] when the folder or one of its parts is not there,
+    /// [`CheckpointError::UnknownLayout`] when it looks like none of the layouts.
     pub fn discover(folder: impl AsRef<Path>) -> Result<Self> {
         Self::discover_with(folder, &PartPaths::default())
     }
@@ -108,16 +108,21 @@ impl CheckpointPaths {
 
     fn comfyui(folder: &Path, given: &PartPaths) -> Result<Self> {
         let tokenizer = || {
-            ["tokenizer", "tokenizer.json", "text_encoders/tokenizer.json"]
-                .iter()
-                .map(|name| folder.join(name))
-                .find(|path| path.exists())
-                .ok_or_else(|| OvisImageError::NotFound {
-                    path: folder.join("tokenizer.json"),
-                    hint: "ComfyUI's files carry no tokenizer: put Qwen3's tokenizer.json there, or give its path \
-                           (--tokenizer)"
-                        .into(),
-                })
+            [
+                "tokenizer",
+                "tokenizer.json",
+                "text_encoders/tokenizer.json",
+            ]
+            .iter()
+            .map(|name| folder.join(name))
+            .find(|path| path.exists())
+            .ok_or_else(|| {
+                OvisImageError::not_found(
+                    folder.join("tokenizer.json"),
+                    "ComfyUI's files do not include a tokenizer: put Qwen3's tokenizer.json there, \
+                         or give the tokenizer's path",
+                )
+            })
         };
         let weights = |name: &str, stem: &str| only_weights(&folder.join(name), stem);
         Ok(Self {
@@ -136,7 +141,7 @@ impl Layout {
     /// The layout of a folder.
     ///
     /// # Errors
-    /// [`OvisImageError::NotFound`] or [`OvisImageError::UnknownLayout`].
+    /// [`CheckpointError::NotFound`] or [`CheckpointError::UnknownLayout`].
     pub fn of(folder: &Path) -> Result<Self> {
         let folder = existing(folder.to_owned(), "a checkpoint folder was expected here")?;
         let has = |name: &str| folder.join(name).exists();
@@ -147,7 +152,7 @@ impl Layout {
         } else if has("diffusion_models") {
             Ok(Self::ComfyUi)
         } else {
-            Err(OvisImageError::UnknownLayout { path: folder })
+            Err(CheckpointError::UnknownLayout { path: folder }.into())
         }
     }
 }
@@ -160,10 +165,7 @@ fn existing(path: PathBuf, hint: &str) -> Result<PathBuf> {
     if path.exists() {
         Ok(path)
     } else {
-        Err(OvisImageError::NotFound {
-            path,
-            hint: hint.to_owned(),
-        })
+        Err(OvisImageError::not_found(path, hint))
     }
 }
 
@@ -179,14 +181,14 @@ fn only_weights(folder: &Path, stem: &str) -> Result<PathBuf> {
     match (&named[..], &names[..]) {
         ([one], _) => Ok(folder.join(one)),
         ([], [one]) => Ok(folder.join(one)),
-        ([], []) => Err(OvisImageError::NotFound {
-            path: folder.join(format!("{stem}*.safetensors")),
-            hint: "the folder has no safetensors or GGUF file".into(),
-        }),
-        _ => Err(OvisImageError::InvalidFile {
-            path: folder,
-            format: "checkpoint",
-            reason: format!("more than one file could be meant: {names:?}; name one by its path"),
-        }),
+        ([], []) => Err(OvisImageError::not_found(
+            folder.join(format!("{stem}*.safetensors")),
+            "the folder has no safetensors or GGUF file",
+        )),
+        _ => Err(OvisImageError::invalid_file(
+            folder,
+            "checkpoint",
+            format!("more than one file could be meant: {names:?}; name one by its path"),
+        )),
     }
 }

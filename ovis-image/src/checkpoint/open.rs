@@ -80,11 +80,10 @@ impl Checkpoint {
     pub fn open_paths(paths: &CheckpointPaths) -> Result<Self> {
         let part = |path: &Path| -> Result<(Option<(PathBuf, String)>, TensorSource)> {
             if !path.exists() {
-                return Err(OvisImageError::NotFound {
-                    path: path.to_owned(),
-                    hint: "a safetensors or GGUF file or a folder with one was expected here"
-                        .into(),
-                });
+                return Err(OvisImageError::not_found(
+                    path,
+                    "a safetensors or GGUF file or a folder with one was expected here",
+                ));
             }
             Ok((sibling_config(path)?, TensorSource::open(path)?))
         };
@@ -100,10 +99,10 @@ impl Checkpoint {
             false => paths.tokenizer.clone(),
         };
         if !tokenizer.is_file() {
-            return Err(OvisImageError::NotFound {
-                path: tokenizer,
-                hint: "the tokenizer's tokenizer.json is needed to read prompts".into(),
-            });
+            return Err(OvisImageError::not_found(
+                tokenizer,
+                "the tokenizer's tokenizer.json is needed to read prompts",
+            ));
         }
         Self::assemble(
             (given(transformer_json)?, transformer),
@@ -278,9 +277,12 @@ fn read_text(path: &Path) -> Result<String> {
 }
 
 fn parse<C: DeserializeOwned>(path: &Path, text: &str) -> Result<C> {
-    serde_json::from_str(text).map_err(|error| OvisImageError::InvalidFile {
-        path: path.to_owned(),
-        format: "JSON configuration",
-        reason: error.to_string(),
+    serde_json::from_str(text).map_err(|error| {
+        OvisImageError::invalid_file_because(
+            path,
+            "JSON configuration",
+            "it cannot be parsed",
+            error,
+        )
     })
 }

@@ -78,7 +78,8 @@ impl SchedulerConfig {
     /// Checks that this is a scheduler that the library implements.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidConfig`] naming the option.
+    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
+    /// naming the option.
     pub fn validate(&self) -> Result<()> {
         let fail = |reason: String| Err(OvisImageError::config(PART, reason));
         if self.num_train_timesteps == 0 {

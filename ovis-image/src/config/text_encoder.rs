@@ -150,7 +150,8 @@ impl TextEncoderConfig {
     /// Checks the relations between the sizes.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidConfig`] with the first relation that does not hold.
+    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
+    /// with the first relation that does not hold.
     pub fn validate(&self) -> Result<()> {
         check_depth(PART, "num_hidden_layers", self.num_hidden_layers)?;
         check_sizes(

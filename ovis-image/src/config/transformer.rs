@@ -87,7 +87,8 @@ impl TransformerConfig {
     /// Checks the relations between the sizes.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidConfig`] with the first relation that does not hold.
+    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
+    /// with the first relation that does not hold.
     pub fn validate(&self) -> Result<()> {
         let fail = |reason: String| Err(OvisImageError::config(PART, reason));
         check_depth(PART, "num_layers", self.num_layers)?;

@@ -92,7 +92,8 @@ impl VaeConfig {
     /// Checks the relations between the sizes.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidConfig`] with the first relation that does not hold.
+    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
+    /// with the first relation that does not hold.
     pub fn validate(&self) -> Result<()> {
         let fail = |reason: String| Err(OvisImageError::config(PART, reason));
         check_depth(PART, "layers_per_block", self.layers_per_block)?;

@@ -3,22 +3,25 @@
 use super::spec::DeviceSpec;
 use super::visit::OpenDevice;
 #[allow(unused_imports)]
-use crate::error::{OvisImageError, Result};
+use crate::error::{DeviceError, Result};
 
 #[allow(dead_code)]
 fn not_compiled(device: impl ToString, feature: &'static str) -> Result<OpenDevice> {
-    Err(OvisImageError::DeviceNotCompiled {
+    Err(DeviceError::NotCompiled {
         device: device.to_string(),
         feature,
-    })
+    }
+    .into())
 }
 
 #[allow(dead_code)]
 fn unavailable(device: impl ToString, reason: impl Into<String>) -> Result<OpenDevice> {
-    Err(OvisImageError::DeviceUnavailable {
+    Err(DeviceError::Unavailable {
         device: device.to_string(),
         reason: reason.into(),
-    })
+        source: None,
+    }
+    .into())
 }
 
 #[cfg(feature = "flex")]
@@ -151,7 +154,12 @@ pub(super) fn cuda(index: usize) -> Result<OpenDevice> {
             spec,
             format!("there are {count} CUDA devices, counted from 0"),
         ),
-        Err(error) => unavailable(spec, format!("the NVIDIA driver reports {error:?}")),
+        Err(error) => Err(DeviceError::Unavailable {
+            device: spec.to_string(),
+            reason: "the NVIDIA driver reports an error".to_owned(),
+            source: Some(error.into()),
+        }
+        .into()),
     }
 }
 

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use super::probe;
 use super::visit::OpenDevice;
-use crate::error::{OvisImageError, Result};
+use crate::error::{DeviceError, OvisImageError, Result};
 
 /// A device by name: `auto`, `flex`, `ndarray`, `wgpu[:N]`, `vulkan[:N]`, `metal[:N]`, `cuda[:N]`
 /// or `rocm[:N]`.
@@ -34,7 +34,7 @@ impl DeviceSpec {
     /// Checks that the backend is compiled in and the device present, and resolves `auto`.
     ///
     /// # Errors
-    /// [`OvisImageError::DeviceNotCompiled`] or [`OvisImageError::DeviceUnavailable`].
+    /// [`DeviceError::NotCompiled`] or [`DeviceError::Unavailable`].
     pub fn open(self) -> Result<OpenDevice> {
         match self {
             Self::Auto => Self::open_best(),
@@ -64,10 +64,12 @@ impl DeviceSpec {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or(OvisImageError::DeviceNotCompiled {
-            device: "auto".into(),
-            feature: "flex",
-        }))
+        Err(
+            last.unwrap_or(OvisImageError::Device(DeviceError::NotCompiled {
+                device: "auto".into(),
+                feature: "flex",
+            })),
+        )
     }
 }
 
@@ -90,8 +92,10 @@ impl FromStr for DeviceSpec {
     type Err = OvisImageError;
 
     fn from_str(text: &str) -> Result<Self> {
-        let unknown = || OvisImageError::UnknownDevice {
-            name: text.to_owned(),
+        let unknown = || {
+            OvisImageError::Device(DeviceError::Unknown {
+                name: text.to_owned(),
+            })
         };
         let (name, index) = match text.split_once(':') {
             Some((name, index)) => (name, Some(index.parse::<u16>().map_err(|_| unknown())?)),
@@ -138,7 +142,7 @@ mod tests {
             "wgpu:99999999999",
         ] {
             assert!(
-                matches!(text.parse::<DeviceSpec>(), Err(OvisImageError::UnknownDevice { name }) if name == text)
+                matches!(text.parse::<DeviceSpec>(), Err(OvisImageError::Device(DeviceError::Unknown { name })) if name == text)
             );
         }
     }

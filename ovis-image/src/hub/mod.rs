@@ -6,8 +6,6 @@ mod failure;
 mod select;
 mod verify;
 
-pub use failure::HubFailure;
-
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,8 +13,9 @@ use std::time::Duration;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
+use self::failure::{from_api, is_temporary};
 use crate::checkpoint::CheckpointPaths;
-use crate::error::{OvisImageError, Result};
+use crate::error::{HubError, HubFailure, OvisImageError, Result};
 
 /// A repository of the Hub, and how it is reached.
 ///
@@ -66,7 +65,8 @@ impl HubRepo {
     /// A repository by `owner/name`, at its `main` revision, in the user's cache.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] for what is no name of a repository.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for
+    /// what is no name of a repository.
     pub fn new(id: impl Into<String>) -> Result<Self> {
         let id = id.into();
         let parts: Vec<&str> = id.split('/').collect();
@@ -85,7 +85,7 @@ impl HubRepo {
                 attempts: DEFAULT_ATTEMPTS,
             }),
             false => Err(OvisImageError::argument(
-                "repository",
+                "id",
                 format!("`{id}` is not `owner/name`"),
             )),
         }
@@ -94,7 +94,8 @@ impl HubRepo {
     /// A branch, a tag or, to always get the same files, a commit.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] for what is no name of a revision.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for
+    /// what is no name of a revision.
     pub fn revision(mut self, revision: impl Into<String>) -> Result<Self> {
         let revision = revision.into();
         let legal = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
@@ -104,7 +105,7 @@ impl HubRepo {
         if outside || !revision.chars().all(legal) {
             return Err(OvisImageError::argument(
                 "revision",
-                format!("`{revision}` is no branch, tag or commit"),
+                format!("`{revision}` is not the name of a branch, tag or commit"),
             ));
         }
         self.revision = revision;
@@ -153,7 +154,7 @@ impl HubRepo {
     /// nothing else that the repository has. Without a network, what is in the cache is used.
     ///
     /// # Errors
-    /// [`OvisImageError::Hub`]; [`HubFailure`] says what is the matter. Files that are complete stay
+    /// [`HubError`]; its [`HubFailure`] says what is the matter. Files that are complete stay
     /// in the cache; partial ones are gone on with the next time.
     pub fn download(&self) -> Result<PathBuf> {
         self.download_with(|_| {})
@@ -204,7 +205,7 @@ impl HubRepo {
         if !is_inside(file) {
             return Err(OvisImageError::argument(
                 "file",
-                format!("`{file}` is no path within a repository"),
+                format!("`{file}` is not a path within a repository"),
             ));
         }
         let cached = || {
@@ -243,7 +244,7 @@ impl HubRepo {
         match CheckpointPaths::discover(&folder) {
             Ok(_) => Ok(folder),
             Err(error) => Err(self.error(HubFailure::PartlyCached {
-                reason: error.to_string(),
+                source: Box::new(error),
             })),
         }
     }
@@ -252,7 +253,8 @@ impl HubRepo {
     fn cached_instead(&self, error: OvisImageError) -> Result<PathBuf> {
         match self.cached_checkpoint() {
             Ok(folder) if is_unreachable(&error) => {
-                tracing::warn!(%error, folder = %folder.display(), "using what is in the cache");
+                let cause = &error as &dyn std::error::Error;
+                tracing::warn!(error = cause, folder = %folder.display(), "using what is in the cache");
                 Ok(folder)
             }
             _ => Err(error),
@@ -284,13 +286,14 @@ impl HubRepo {
     /// The commit of the revision and the names of its files.
     fn list(&self) -> Result<(String, Vec<String>)> {
         let info = self.api(&self.revision)?.1.info();
-        let info = info.map_err(|error| self.error(HubFailure::from_api(error)))?;
+        let info = info.map_err(|error| self.error(from_api(error)))?;
         let files = info.siblings.into_iter().map(|file| file.rfilename);
         let is_commit = !info.sha.is_empty() && info.sha.chars().all(|c| c.is_ascii_hexdigit());
         match is_commit {
             true => Ok((info.sha, files.collect())),
             false => Err(self.error(HubFailure::Protocol {
-                reason: format!("`{}` is no commit", info.sha),
+                reason: format!("`{}` is not a commit", info.sha),
+                source: None,
             })),
         }
     }
@@ -317,10 +320,11 @@ impl HubRepo {
                 Ok(path) => return Ok(path),
                 Err(failure) => failure,
             };
-            if attempt >= self.attempts || !failure.is_temporary() {
+            if attempt >= self.attempts || !is_temporary(&failure) {
                 return Err(self.error(failure));
             }
-            tracing::warn!(file, attempt, %failure, "going on with the download");
+            let cause = &failure as &dyn std::error::Error;
+            tracing::warn!(file, attempt, error = cause, "resuming the download");
             std::thread::sleep(wait);
             wait = wait.saturating_mul(2);
             attempt += 1;
@@ -355,17 +359,17 @@ impl HubRepo {
         }
         let api = builder
             .build()
-            .map_err(|error| self.error(HubFailure::from_api(error)))?;
+            .map_err(|error| self.error(from_api(error)))?;
         let repo = api.repo(self.repo(revision));
         Ok((api, repo))
     }
 
     fn error(&self, failure: HubFailure) -> OvisImageError {
-        OvisImageError::Hub {
+        OvisImageError::Hub(HubError {
             repository: self.id.clone(),
             revision: self.revision.clone(),
             failure,
-        }
+        })
     }
 }
 
@@ -384,10 +388,10 @@ impl FromStr for HubRepo {
 fn is_unreachable(error: &OvisImageError) -> bool {
     matches!(
         error,
-        OvisImageError::Hub {
+        OvisImageError::Hub(HubError {
             failure: HubFailure::Unreachable { .. },
             ..
-        }
+        })
     )
 }
 
@@ -404,9 +408,7 @@ fn fetch_once(
     file: &str,
     on_progress: &mut impl FnMut(u64, u64),
 ) -> Result<PathBuf, HubFailure> {
-    let metadata = api
-        .metadata(&repo.url(file))
-        .map_err(HubFailure::from_api)?;
+    let metadata = api.metadata(&repo.url(file)).map_err(from_api)?;
     // Both become parts of paths.
     let is_tag = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
     if !is_tag(metadata.etag()) || metadata.commit_hash() != commit {
@@ -416,6 +418,7 @@ fn fetch_once(
                 metadata.etag(),
                 metadata.commit_hash()
             ),
+            source: None,
         });
     }
     let size = metadata.size() as u64;
@@ -440,9 +443,7 @@ fn fetch_once(
         received: 0,
         total: size,
     };
-    let path = repo
-        .download_with_progress(file, watch)
-        .map_err(HubFailure::from_api)?;
+    let path = repo.download_with_progress(file, watch).map_err(from_api)?;
     verify::check(&path, size, metadata.etag())?;
     Ok(path)
 }

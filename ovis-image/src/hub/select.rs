@@ -1,7 +1,7 @@
 //! Which of a repository's files make up the checkpoint.
 
-use super::failure::HubFailure;
 use super::is_inside;
+use crate::error::HubFailure;
 
 const DIFFUSERS_INDEX: &str = "model_index.json";
 const DIFFUSERS_FOLDERS: [&str; 5] = [

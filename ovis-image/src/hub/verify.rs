@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::failure::HubFailure;
+use crate::error::HubFailure;
 
 /// The ending of a file that says that the one beside it was not compared yet.
 const UNCHECKED: &str = "unchecked";

@@ -42,11 +42,10 @@ pub(crate) fn download<B: Backend, const D: usize>(
     tensor: Tensor<B, D>,
     phase: Phase,
 ) -> Result<Vec<f32>> {
-    let backend = |reason: String| OvisImageError::Backend { phase, reason };
     tensor
         .try_into_data()
-        .map_err(|error| backend(error.to_string()))?
+        .map_err(|error| OvisImageError::backend(phase, error))?
         .convert::<f32>()
         .into_vec::<f32>()
-        .map_err(|error| backend(format!("{error:?}")))
+        .map_err(|error| OvisImageError::backend(phase, error))
 }

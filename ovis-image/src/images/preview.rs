@@ -8,7 +8,7 @@ use image::{Rgb, RgbImage};
 
 use super::conversion::download;
 use super::least_squares::NormalEquations;
-use crate::error::{OvisImageError, Phase, Result};
+use crate::error::{OvisImageError, Phase, RequestError, Result};
 use crate::sampling::NoiseGenerator;
 
 /// A linear map from the channels of a latent to the color of its 8x8 pixels, fitted to a VAE.
@@ -61,12 +61,14 @@ impl PreviewFit {
     }
 
     /// # Errors
-    /// [`OvisImageError::Backend`] if the latents were not finite.
+    /// [`RuntimeError::Backend`] if the latents were not finite.
     pub(crate) fn solve(self) -> Result<PreviewDecoder> {
         let solution = self.equations.solve(RIDGE);
-        let solution = solution.ok_or_else(|| OvisImageError::Backend {
-            phase: Phase::Vae,
-            reason: "the latents of the preview's images are not finite".to_owned(),
+        let solution = solution.ok_or_else(|| {
+            OvisImageError::backend(
+                Phase::Vae,
+                "the latents of the preview's images are not finite",
+            )
         })?;
         let weights = solution
             .into_iter()
@@ -84,20 +86,21 @@ impl PreviewDecoder {
     /// - `latents`: `[images, channels, height, width]`
     ///
     /// # Errors
-    /// [`OvisImageError::ShapeMismatch`] for another number of channels;
-    /// [`OvisImageError::Backend`] when the device fails.
+    /// [`RequestError::ShapeMismatch`] for another number of channels;
+    /// [`RuntimeError::Backend`] when the device fails.
     pub fn images<B: Backend>(&self, latents: Tensor<B, 4>) -> Result<Vec<RgbImage>> {
         let [images, channels, height, width] = latents.dims();
         let Some((constant, weights)) = self.weights.split_last() else {
             return Ok(Vec::new());
         };
         if channels != weights.len() {
-            return Err(OvisImageError::ShapeMismatch {
+            return Err(RequestError::ShapeMismatch {
                 argument: "latents",
                 meaning: "images, latent channels, height, width",
                 expected: vec![images, weights.len(), height, width],
                 actual: vec![images, channels, height, width],
-            });
+            }
+            .into());
         }
         let values = download(latents, Phase::Denoising)?;
         let pixels = height * width;

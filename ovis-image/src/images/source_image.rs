@@ -97,7 +97,8 @@ impl SourceImage {
     }
 
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] with what is not usable.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) with
+    /// what is not usable.
     pub(crate) fn validate(&self) -> Result<()> {
         let refuse = |argument, reason| Err(OvisImageError::argument(argument, reason));
         let (width, height) = self.image.dimensions();
@@ -122,7 +123,7 @@ impl SourceImage {
             Some(mask) if mask.dimensions() != (width, height) => refuse(
                 "mask",
                 format!(
-                    "it is {}x{}, but the picture is {width}x{height}",
+                    "it is {}x{}, but the image is {width}x{height}",
                     mask.width(),
                     mask.height()
                 ),

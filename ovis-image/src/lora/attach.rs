@@ -5,7 +5,7 @@ use burn::tensor::{DType, Tensor, s};
 use super::LoraReport;
 use super::file::{LoraFile, LoraModule};
 use super::targets::{Target, Targets};
-use crate::error::{OvisImageError, Result};
+use crate::error::{LoraError, Result};
 use crate::layers::{LinearLayer, LowRankAdapter};
 use crate::transformer::OvisImageTransformer;
 
@@ -14,9 +14,10 @@ use crate::transformer::OvisImageTransformer;
 /// `name` is what it is called from now on; `dtype` the model's. Weights are not touched, nor read.
 ///
 /// # Errors
-/// Before anything is attached: [`OvisImageError::LoraShape`] naming the first tensor that does not
-/// fit the model, [`OvisImageError::LoraNotApplied`] when no module is the model's,
-/// [`OvisImageError::InvalidFile`] for values that are not finite.
+/// Before anything is attached: [`LoraError::Shape`] naming the first tensor that does not
+/// fit the model, [`LoraError::NotApplied`] when no module is the model's,
+/// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) for values that are
+/// not finite.
 pub fn attach_lora<B: Backend>(
     transformer: &mut OvisImageTransformer<B>,
     lora: &LoraFile,
@@ -144,22 +145,24 @@ fn match_modules<'a>(
                 .into_iter()
                 .find(|(_, actual, expected)| actual != expected)
             {
-                return Err(OvisImageError::LoraShape {
+                return Err(LoraError::Shape {
                     path: lora.path().to_owned(),
                     tensor: tensor.clone(),
                     expected: expected.to_vec(),
                     actual: actual.to_vec(),
-                });
+                }
+                .into());
             }
         }
         matched.modules.push((module, parts));
     }
     if matched.modules.is_empty() {
-        return Err(OvisImageError::LoraNotApplied {
+        return Err(LoraError::NotApplied {
             path: lora.path().to_owned(),
             modules: matched.unmatched.len(),
             example: matched.unmatched.into_iter().next().unwrap_or_default(),
-        });
+        }
+        .into());
     }
     Ok(matched)
 }

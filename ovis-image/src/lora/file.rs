@@ -7,7 +7,7 @@ use burn::tensor::{DType, TensorData};
 
 use super::keys::{self, Key, Role};
 use super::peft::{CONFIG_FILE, MAX_CONFIG_BYTES, METADATA, PEFT_FILE, PeftConfig};
-use crate::error::{OvisImageError, Result};
+use crate::error::{LoraError, OvisImageError, Result};
 use crate::tensor_file::TensorSource;
 
 /// A LoRA's file, read and checked by itself; a stranger to any model.
@@ -43,9 +43,11 @@ impl LoraFile {
     /// `adapter_model.safetensors`.
     ///
     /// # Errors
-    /// Those of [`TensorSource::open`]; [`OvisImageError::UnsupportedAdapter`] for another method
-    /// than low-rank addition; [`OvisImageError::InvalidFile`] naming the tensor that is no part of
-    /// a LoRA, or lacks its other half, or has a shape that does not go with it.
+    /// Those of [`TensorSource::open`]; [`LoraError::UnsupportedAdapter`] for another
+    /// method than low-rank addition;
+    /// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) naming the
+    /// tensor that is no part of a LoRA, or lacks its other half, or has a shape that does not go
+    /// with it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let source = TensorSource::open(path)?;
@@ -116,11 +118,7 @@ impl LoraFile {
 }
 
 fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError {
-    OvisImageError::InvalidFile {
-        path: path.to_owned(),
-        format: "LoRA",
-        reason: reason.into(),
-    }
+    OvisImageError::invalid_file(path, "LoRA", reason.into())
 }
 
 /// PEFT's configuration, from the file's metadata or from beside it.
@@ -147,11 +145,12 @@ fn read_config(path: &Path, source: &TensorSource) -> Result<Option<PeftConfig>>
         None => None,
     };
     if config.as_ref().is_some_and(|config| config.use_dora) {
-        return Err(OvisImageError::UnsupportedAdapter {
+        return Err(LoraError::UnsupportedAdapter {
             path: path.to_owned(),
             tensor: "use_dora in its configuration".into(),
             method: "DoRA",
-        });
+        }
+        .into());
     }
     Ok(config)
 }
@@ -179,17 +178,18 @@ fn read_modules(
                 }
             }
             Key::Unsupported { method } => {
-                return Err(OvisImageError::UnsupportedAdapter {
+                return Err(LoraError::UnsupportedAdapter {
                     path: path.to_owned(),
                     tensor: name.to_owned(),
                     method,
-                });
+                }
+                .into());
             }
             Key::Unknown => {
                 return Err(invalid(
                     path,
                     format!(
-                        "tensor `{name}` is no part of a LoRA: names end in lora_A.weight and \
+                        "tensor `{name}` does not belong to a LoRA: names end in lora_A.weight and \
                          lora_B.weight, or lora_down.weight, lora_up.weight and alpha"
                     ),
                 ));
@@ -272,11 +272,11 @@ fn read_number(path: &Path, source: &TensorSource, tensor: &str) -> Result<f64> 
 
 fn check_readable(path: &Path, source: &TensorSource, tensor: &str) -> Result<()> {
     match source.encoding(tensor) {
-        Some(encoding) if !encoding.is_readable() => Err(OvisImageError::UnknownDtype {
-            path: path.to_owned(),
-            tensor: tensor.to_owned(),
-            dtype: encoding.to_string(),
-        }),
+        Some(encoding) if !encoding.is_readable() => Err(OvisImageError::unknown_dtype(
+            path,
+            tensor,
+            encoding.to_string(),
+        )),
         _ => Ok(()),
     }
 }

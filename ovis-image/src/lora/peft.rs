@@ -7,7 +7,7 @@ use std::{iter, mem};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::{OvisImageError, Result};
+use crate::error::{LoraError, OvisImageError, Result};
 
 /// The fields of `LoraConfig` that change what an adapter adds.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,10 +35,13 @@ impl PeftConfig {
     /// From its JSON, in which a pipeline puts the model's name before each field; `None` if it is
     /// not about the transformer.
     pub(super) fn parse(path: &Path, json: &[u8]) -> Result<Option<Self>> {
-        let invalid = |reason: String| OvisImageError::InvalidFile {
-            path: path.to_owned(),
-            format: "LoRA",
-            reason: format!("its PEFT configuration: {reason}"),
+        let invalid = |reason: String| {
+            let reason = format!("its PEFT configuration: {reason}");
+            OvisImageError::invalid_file(path, "LoRA", reason)
+        };
+        let unparsable = |error: serde_json::Error| {
+            let reason = "its PEFT configuration cannot be parsed";
+            OvisImageError::invalid_file_because(path, "LoRA", reason, error)
         };
         if json.len() > MAX_CONFIG_BYTES {
             return Err(invalid(format!(
@@ -46,7 +49,7 @@ impl PeftConfig {
             )));
         }
         let fields: serde_json::Map<String, Value> =
-            serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
+            serde_json::from_slice(json).map_err(unparsable)?;
         let fields: serde_json::Map<String, Value> = fields
             .into_iter()
             // `null` is the same as nothing.
@@ -62,14 +65,14 @@ impl PeftConfig {
         if let Some(kind) = fields.get("peft_type").and_then(Value::as_str)
             && kind != "LORA"
         {
-            return Err(OvisImageError::UnsupportedAdapter {
+            return Err(LoraError::UnsupportedAdapter {
                 path: path.to_owned(),
                 tensor: "peft_type in its configuration".into(),
                 method: method(kind),
-            });
+            }
+            .into());
         }
-        let mut config: Self = serde_json::from_value(Value::Object(fields))
-            .map_err(|error| invalid(error.to_string()))?;
+        let mut config: Self = serde_json::from_value(Value::Object(fields)).map_err(unparsable)?;
         let pattern = config
             .alpha_pattern
             .keys()
@@ -170,7 +173,7 @@ mod tests {
         let error = PeftConfig::parse(Path::new("a"), br#"{"peft_type": "LOKR", "r": 4}"#);
         assert!(matches!(
             error.unwrap_err(),
-            OvisImageError::UnsupportedAdapter { method: "LoKr", .. }
+            OvisImageError::Lora(LoraError::UnsupportedAdapter { method: "LoKr", .. })
         ));
     }
 

@@ -3,7 +3,7 @@
 use sysinfo::System;
 
 use crate::config::{TransformerConfig, VaeConfig};
-use crate::error::{OvisImageError, Result};
+use crate::error::{MemoryError, Result};
 use crate::step_cache::StepCacheKind;
 use crate::text_encoder::MAX_PROMPT_TOKENS;
 
@@ -96,13 +96,14 @@ impl Footprint<'_> {
         };
         for (needed, available) in [(device, limit), (host, available_host_memory())] {
             if let Some(available) = available.filter(|available| needed > *available) {
-                return Err(OvisImageError::TooLargeForMemory {
+                return Err(MemoryError::TooLargeForMemory {
                     width: self.width,
                     height: self.height,
                     images: self.images,
                     needed_mib: needed.div_ceil(MIB),
                     available_mib: available / MIB,
-                });
+                }
+                .into());
             }
         }
         Ok(())

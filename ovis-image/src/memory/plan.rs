@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::footprint::Footprint;
 use crate::checkpoint::Checkpoint;
 use crate::config::WeightDtype;
-use crate::error::{OvisImageError, Result};
+use crate::error::{MemoryError, Result};
 use crate::kernels::BackendInfo;
 use crate::parameters::BlockIndex;
 use crate::request::GenerationRequest;
@@ -65,8 +65,9 @@ impl MemoryPlan {
     /// transformer's blocks as must; images are decoded in tiles.
     ///
     /// # Errors
-    /// [`OvisImageError::MemoryLimit`] when nothing of that is enough, with what would be;
-    /// [`OvisImageError::Weights`] when the checkpoint's tensors do not make up the models.
+    /// [`MemoryError::MemoryLimit`] when nothing of that is enough, with what would be;
+    /// [`CheckpointError::Weights`](crate::error::CheckpointError::Weights) when the checkpoint's
+    /// tensors do not make up the models.
     pub fn fit<B: Backend>(
         checkpoint: &Checkpoint,
         options: LoadOptions,
@@ -78,11 +79,12 @@ impl MemoryPlan {
         if plan.estimate.peak <= limit {
             return Ok(plan);
         }
-        Err(OvisImageError::MemoryLimit {
+        Err(MemoryError::MemoryLimit {
             limit_mib: limit >> 20,
             needed_mib: plan.estimate.peak.div_ceil(1 << 20),
             hint: plan.hint(&parameters, checkpoint, limit),
-        })
+        }
+        .into())
     }
 
     /// As much saved as it takes, or all that can be.
@@ -175,10 +177,10 @@ impl MemoryPlan {
             }
         }
         format!(
-            "nothing that can be set does: {} MiB would do, for one image of {}x{}",
-            least.div_ceil(1 << 20),
+            "No setting makes this fit: one image of {}x{} would still need {} MiB",
             part(width, 1),
-            part(height, 1)
+            part(height, 1),
+            least.div_ceil(1 << 20)
         )
     }
 
@@ -186,7 +188,7 @@ impl MemoryPlan {
     fn difference(&self, dtype: WeightDtype, images: usize, size: (usize, usize)) -> String {
         let mut changes = Vec::new();
         if dtype != self.options.dtype {
-            changes.push(format!("{dtype} (--dtype {dtype})"));
+            changes.push(format!("{dtype} weights"));
         }
         if images != self.request.images_per_prompt {
             changes.push("one image at a time".to_owned());
@@ -195,7 +197,7 @@ impl MemoryPlan {
         if (width, height) != (self.request.width, self.request.height) {
             changes.push(format!("{width}x{height} pixels"));
         }
-        format!("it fits with {}", changes.join(", "))
+        format!("It fits with {}", changes.join(", "))
     }
 }
 
@@ -203,8 +205,8 @@ impl MemoryEstimate {
     /// Of a checkpoint with its options and a request.
     ///
     /// # Errors
-    /// [`OvisImageError::Weights`] when the checkpoint's tensors do not make up the models, and the
-    /// other errors of its files.
+    /// [`CheckpointError::Weights`](crate::error::CheckpointError::Weights) when the
+    /// checkpoint's tensors do not make up the models, and the other errors of its files.
     pub fn new<B: Backend>(
         checkpoint: &Checkpoint,
         options: &LoadOptions,

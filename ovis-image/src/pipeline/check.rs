@@ -5,7 +5,7 @@ use super::encode::checked_data;
 use crate::checkpoint::Checkpoint;
 use crate::config::WeightDtype;
 use crate::config::{TransformerConfig, VaeConfig};
-use crate::error::{OvisImageError, Result};
+use crate::error::{OvisImageError, RequestError, Result};
 use crate::images::steps_left_out;
 use crate::memory::{Footprint, MAX_SIDE};
 use crate::request::LoadOptions;
@@ -106,7 +106,7 @@ impl Requirements {
             Some(_) if spacing != SigmaSpacing::Linear => {
                 return Err(OvisImageError::argument(
                     "sigma_spacing",
-                    format!("own sigmas are spread as they are: leave `{spacing}` out"),
+                    format!("custom sigmas are used as given: leave out `{spacing}`"),
                 ));
             }
             Some(sigmas) => self
@@ -155,11 +155,12 @@ impl Requirements {
     ) -> Result<()> {
         let multiple = self.size_multiple();
         let fail = |reason: String| {
-            Err(OvisImageError::InvalidSize {
+            Err(RequestError::InvalidSize {
                 width,
                 height,
                 reason,
-            })
+            }
+            .into())
         };
         if width == 0 || height == 0 {
             return fail("a side is zero".into());

@@ -3,7 +3,7 @@ use burn::tensor::{DType, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::pretrained::OvisImagePipeline;
-use crate::error::{OvisImageError, Phase, Result};
+use crate::error::{OvisImageError, Phase, RequestError, Result};
 use crate::text_encoder::{MAX_PROMPT_TOKENS, PREFIX_TOKENS, TextEncoderInput, TokenizedPrompt};
 
 /// Prompts as the transformer reads them.
@@ -42,8 +42,9 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// right, so the result is that of the padded batch with its pad rows set to zero.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] for no prompts, the errors of
-    /// [`tokenizer`](Self::tokenizer), [`OvisImageError::NonFinite`].
+    /// [`RequestError::InvalidArgument`] for no prompts, the errors of
+    /// [`tokenizer`](Self::tokenizer),
+    /// [`RuntimeError::NonFinite`](crate::error::RuntimeError::NonFinite).
     ///
     /// [`GenerationRequest::with_prompt_embeds`]: super::GenerationRequest::with_prompt_embeds
     pub fn encode_prompts<S: AsRef<str>>(&self, prompts: &[S]) -> Result<EncodedPrompts<B>> {
@@ -177,12 +178,13 @@ pub(super) fn checked_data(
     expected: &[usize],
 ) -> Result<TensorData> {
     if data.shape[..] != *expected {
-        return Err(OvisImageError::ShapeMismatch {
+        return Err(RequestError::ShapeMismatch {
             argument,
             meaning,
             expected: expected.to_vec(),
             actual: data.shape.to_vec(),
-        });
+        }
+        .into());
     }
     if !data.dtype.is_float() {
         return Err(OvisImageError::argument(

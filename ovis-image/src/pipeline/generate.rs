@@ -14,7 +14,7 @@ use super::output::{GeneratedImage, GenerationOutput, GenerationSettings, Timing
 use super::pretrained::OvisImagePipeline;
 use super::profile::Profiler;
 use super::progress::Progress;
-use crate::error::{OvisImageError, Phase, Result};
+use crate::error::{Phase, RequestError, Result, RuntimeError};
 use crate::images::download;
 use crate::images::{SourceImage, mask_of_latents, restore_kept_pixels};
 use crate::images::{from_rgb, to_rgb};
@@ -61,7 +61,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     ///
     /// # Errors
     /// Every argument is checked before any work; see the variants of [`OvisImageError`]. After
-    /// that, [`OvisImageError::NonFinite`] names a phase that produced NaN or infinity.
+    /// that, [`RuntimeError::NonFinite`] names a phase that produced NaN or infinity.
     pub fn generate(&self, request: &GenerationRequest) -> Result<GenerationOutput<B>> {
         self.run(
             request,
@@ -74,7 +74,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// The device is waited for after each step, so that the callback sees real progress.
     ///
     /// # Errors
-    /// As [`generate`](Self::generate), and [`OvisImageError::Canceled`] after
+    /// As [`generate`](Self::generate), and [`RuntimeError::Canceled`] after
     /// [`ControlFlow::Break`].
     pub fn generate_with<F>(
         &self,
@@ -94,9 +94,9 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// - `latents`: `[images, latent channels, height, width]`, as the transformer speaks them
     ///
     /// # Errors
-    /// [`OvisImageError::ShapeMismatch`] for the wrong number of channels,
-    /// [`OvisImageError::InvalidArgument`] for tiles that the VAE cannot have,
-    /// [`OvisImageError::NonFinite`] when the decoder's output is not finite.
+    /// [`RequestError::ShapeMismatch`] for the wrong number of channels,
+    /// [`RequestError::InvalidArgument`] for tiles that the VAE cannot have,
+    /// [`RuntimeError::NonFinite`] when the decoder's output is not finite.
     pub fn decode_latents(
         &self,
         latents: Tensor<B, 4>,
@@ -106,12 +106,13 @@ impl<B: Backend> OvisImagePipeline<B> {
         let [images, channels, height, width] = latents.dims();
         let expected = self.requirements.vae.latent_channels;
         if channels != expected || images == 0 || height == 0 || width == 0 {
-            return Err(OvisImageError::ShapeMismatch {
+            return Err(RequestError::ShapeMismatch {
                 argument: "latents",
                 meaning: "images, latent channels, height, width",
                 expected: vec![images.max(1), expected, height.max(1), width.max(1)],
                 actual: vec![images, channels, height, width],
-            });
+            }
+            .into());
         }
         // One at a time: the decoder's activations are the largest of all. Looked at before the
         // clamp, which would hide infinity, and on some GPUs NaN.
@@ -134,8 +135,9 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// distribution, scaled, `[1, latent channels, height / 8, width / 8]`, f32.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidSize`] when a side is not a multiple of
-    /// [`size_multiple`](Self::size_multiple), or [`OvisImageError::TooLargeForMemory`].
+    /// [`RequestError::InvalidSize`] when a side is not a multiple of
+    /// [`size_multiple`](Self::size_multiple), or
+    /// [`MemoryError::TooLargeForMemory`](crate::error::MemoryError::TooLargeForMemory).
     pub fn encode_image(&self, image: &RgbImage) -> Result<Tensor<B, 4>> {
         let (width, height) = (image.width() as usize, image.height() as usize);
         self.requirements.check_size(width, height, 1, None)?;
@@ -178,10 +180,11 @@ impl<B: Backend> OvisImagePipeline<B> {
             None => Ok(()),
             Some(callback) => match callback(progress) {
                 ControlFlow::Continue(()) => Ok(()),
-                ControlFlow::Break(_) => Err(OvisImageError::Canceled {
+                ControlFlow::Break(_) => Err(RuntimeError::Canceled {
                     completed_steps,
                     total_steps,
-                }),
+                }
+                .into()),
             },
         };
 

@@ -47,8 +47,9 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// all that are there. Clones of the pipeline that were made before do not have it.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] for a name that is taken or a scale that is not finite;
-    /// those of [`attach_lora`](lora::attach_lora), and nothing is changed then.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for
+    /// a name that is taken or a scale that is not finite; those of
+    /// [`attach_lora`](lora::attach_lora), and nothing is changed then.
     pub fn load_lora(
         &mut self,
         name: impl Into<String>,
@@ -59,8 +60,8 @@ impl<B: Backend> OvisImagePipeline<B> {
         check_scale(scale)?;
         if self.loras.iter().any(|lora| lora.name == name) {
             return Err(OvisImageError::argument(
-                "lora",
-                format!("there is one called `{name}` already"),
+                "name",
+                format!("a LoRA called `{name}` is already loaded"),
             ));
         }
         self.change_adapters(|pipeline| {
@@ -80,7 +81,8 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// Changes how strongly a LoRA acts from the next request on; 0 is off, and costs nothing.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] for an unknown name or a scale that is not finite.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for
+    /// an unknown name or a scale that is not finite.
     pub fn set_lora_scale(&mut self, name: &str, scale: f32) -> Result<()> {
         check_scale(scale)?;
         let index = self.lora_index(name)?;
@@ -94,7 +96,8 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// Takes a LoRA away.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] for an unknown name.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for
+    /// an unknown name.
     pub fn unload_lora(&mut self, name: &str) -> Result<()> {
         let index = self.lora_index(name)?;
         self.change_adapters(|pipeline| {
@@ -220,8 +223,8 @@ impl<B: Backend> OvisImagePipeline<B> {
         found.ok_or_else(|| {
             let names: Vec<&str> = self.loras.iter().map(|lora| lora.name.as_str()).collect();
             OvisImageError::argument(
-                "lora",
-                format!("none is called `{name}`; there are {names:?}"),
+                "name",
+                format!("no LoRA is called `{name}`; those loaded are {names:?}"),
             )
         })
     }
@@ -231,7 +234,7 @@ fn check_scale(scale: f32) -> Result<()> {
     match scale.is_finite() {
         true => Ok(()),
         false => Err(OvisImageError::argument(
-            "lora scale",
+            "scale",
             format!("{scale} is not a finite number"),
         )),
     }

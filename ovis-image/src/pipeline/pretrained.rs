@@ -11,7 +11,7 @@ use super::tokenizer::PendingTokenizer;
 use crate::checkpoint::{Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Part};
 use crate::config::WeightDtype;
 use crate::config::{TextEncoderConfig, TransformerConfig};
-use crate::error::{OvisImageError, Phase, Result};
+use crate::error::{DeviceError, OvisImageError, Phase, Result, RuntimeError};
 use crate::images::download;
 use crate::kernels::BackendInfo;
 use crate::parameters::ParameterRole;
@@ -110,10 +110,10 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// Reads the weights of an opened checkpoint onto the device.
     ///
     /// # Errors
-    /// [`OvisImageError::UnsupportedDtype`] when the device cannot compute in the dtype asked for,
-    /// [`OvisImageError::Weights`] when tensors and configuration do not agree. The tokenizer is
-    /// still being parsed when this returns: what is wrong with it is said by the first prompt, or
-    /// by [`tokenizer`](Self::tokenizer).
+    /// [`DeviceError::UnsupportedDtype`] when the device cannot compute in the dtype asked
+    /// for, [`CheckpointError::Weights`](crate::error::CheckpointError::Weights) when tensors and
+    /// configuration do not agree. The tokenizer is still being parsed when this returns: what is
+    /// wrong with it is said by the first prompt, or by [`tokenizer`](Self::tokenizer).
     pub fn from_checkpoint(
         checkpoint: &Checkpoint,
         options: LoadOptions,
@@ -220,8 +220,10 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// The tokenizer with its template; waits for it, if it is still being parsed.
     ///
     /// # Errors
-    /// [`OvisImageError::Tokenizer`], [`OvisImageError::MissingSpecialToken`], or
-    /// [`OvisImageError::InvalidConfig`] when it has more ids than the text encoder.
+    /// [`CheckpointError::Tokenizer`](crate::error::CheckpointError::Tokenizer),
+    /// [`CheckpointError::MissingSpecialToken`](crate::error::CheckpointError::MissingSpecialToken),
+    /// or [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) when it
+    /// has more ids than the text encoder.
     pub fn tokenizer(&self) -> Result<&PromptTokenizer> {
         self.tokenizer.get()
     }
@@ -238,10 +240,7 @@ impl<B: Backend> OvisImagePipeline<B> {
 
     /// Waits for the device; its failures surface here.
     pub(super) fn sync(&self, phase: Phase) -> Result<()> {
-        B::sync(&self.device).map_err(|error| OvisImageError::Backend {
-            phase,
-            reason: error.to_string(),
-        })
+        B::sync(&self.device).map_err(|error| OvisImageError::backend(phase, error))
     }
 
     /// Downloads a tensor and refuses NaN and infinity, naming the phase.
@@ -253,7 +252,7 @@ impl<B: Backend> OvisImagePipeline<B> {
         let values = download(tensor, phase)?;
         match values.iter().filter(|value| !value.is_finite()).count() {
             0 => Ok(values),
-            count => Err(OvisImageError::NonFinite { phase, count }),
+            count => Err(RuntimeError::NonFinite { phase, count }.into()),
         }
     }
 }
@@ -314,9 +313,10 @@ fn check_dtype<B: Backend>(dtype: WeightDtype, device: &B::Device) -> Result<()>
         WeightDtype::BF16 if B::supports_dtype(device, WeightDtype::F16.to_burn()) => "f16 or f32",
         _ => "f32",
     };
-    Err(OvisImageError::UnsupportedDtype {
+    Err(DeviceError::UnsupportedDtype {
         device: B::name(device),
         dtype: dtype.to_string(),
         alternative,
-    })
+    }
+    .into())
 }

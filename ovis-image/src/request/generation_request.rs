@@ -100,8 +100,8 @@ impl GenerationRequest {
     /// given again: a [source image](Self::source_image), own [`latents`](Self::latents) and embeddings.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`](crate::OvisImageError::InvalidArgument) for a schedule that
-    /// is not known.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for
+    /// a schedule that is not known.
     pub fn from_settings(settings: &GenerationSettings) -> Result<Self> {
         let mut request = Self::with_prompts(settings.prompts.iter().cloned());
         if !settings.negative_prompts.is_empty() {

@@ -18,7 +18,8 @@ impl FlowMatchEulerScheduler {
     /// A scheduler with a checkpoint's configuration.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidConfig`] for options that it does not implement.
+    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
+    /// for options that it does not implement.
     pub fn new(config: SchedulerConfig) -> Result<Self> {
         config.validate()?;
         Ok(Self { config })
@@ -32,7 +33,8 @@ impl FlowMatchEulerScheduler {
     /// The sigmas of `steps` steps with the final 0: `steps + 1` values from 1 down.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] for 0 or too many steps, or an invalid schedule.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument)
+    /// for 0 or too many steps, or an invalid schedule.
     pub fn sigmas(
         &self,
         schedule: Schedule,
@@ -73,7 +75,8 @@ impl FlowMatchEulerScheduler {
     /// [`Schedule::Unshifted`] to have them as they are.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] when they do not fall within (0, 1].
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument)
+    /// when they do not fall within (0, 1].
     pub fn custom_sigmas(
         &self,
         schedule: Schedule,
@@ -96,7 +99,7 @@ impl FlowMatchEulerScheduler {
         {
             return Err(OvisImageError::argument(
                 "schedule",
-                format!("{schedule} bends a sigma to {bad}, which is not in (0, 1]"),
+                format!("{schedule} shifts a sigma to {bad}, which is not in (0, 1]"),
             ));
         }
         Ok(sigmas)
@@ -159,6 +162,7 @@ fn with_final_zero(mut sigmas: Vec<f32>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::RequestError;
 
     #[test]
     fn steps_outside_the_range_are_refused() {
@@ -166,10 +170,10 @@ mod tests {
         for steps in [0, MAX_INFERENCE_STEPS + 1, usize::MAX] {
             assert!(matches!(
                 scheduler.sigmas(Schedule::Dynamic, steps, 256),
-                Err(OvisImageError::InvalidArgument {
+                Err(OvisImageError::Request(RequestError::InvalidArgument {
                     argument: "num_inference_steps",
                     ..
-                })
+                }))
             ));
         }
     }

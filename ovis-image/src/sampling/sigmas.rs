@@ -34,7 +34,8 @@ impl Schedule {
     /// Bends evenly spaced sigmas.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] for a shift that is not a positive number or a `mu`
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument)
+    /// for a shift that is not a positive number or a `mu`
     /// that is not finite.
     pub(super) fn apply(
         self,
@@ -183,6 +184,7 @@ impl FromStr for Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::RequestError;
     use proptest::prelude::*;
 
     fn schedules() -> impl Strategy<Value = Schedule> {
@@ -230,10 +232,10 @@ mod tests {
         ] {
             assert!(matches!(
                 validate_sigmas(&bad),
-                Err(OvisImageError::InvalidArgument {
+                Err(OvisImageError::Request(RequestError::InvalidArgument {
                     argument: "sigmas",
                     ..
-                })
+                }))
             ));
         }
     }

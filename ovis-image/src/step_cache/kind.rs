@@ -63,7 +63,8 @@ impl StepCacheKind {
     }
 
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] for numbers that make no cache.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for
+    /// numbers that make no cache.
     pub(crate) fn validate(self) -> Result<()> {
         let reason = match self {
             Self::FirstBlock { threshold } | Self::Tea { threshold }

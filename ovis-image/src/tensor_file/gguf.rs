@@ -164,7 +164,7 @@ impl<'a> Header<'a> {
             None => 0,
             Some(block) => encoding.bytes_of(shape).ok_or_else(|| {
                 self.invalid(format!(
-                    "tensor `{name}`: shape {shape:?} is no whole number of {encoding} blocks of {} elements a row",
+                    "tensor `{name}`: shape {shape:?} is not a whole number of {encoding} blocks of {} elements a row",
                     block.elements
                 ))
             })?,
@@ -276,11 +276,7 @@ impl<'a> Header<'a> {
     }
 
     fn invalid(&self, reason: impl Into<String>) -> OvisImageError {
-        OvisImageError::InvalidFile {
-            path: self.path.to_owned(),
-            format: "GGUF",
-            reason: reason.into(),
-        }
+        OvisImageError::invalid_file(self.path, "GGUF", reason.into())
     }
 }
 

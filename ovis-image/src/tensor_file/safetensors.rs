@@ -24,10 +24,10 @@ pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadat
     let (header, data) = split(path, bytes)?;
     let header: Header = serde_json::from_slice(header).map_err(|error| {
         let reason = match error.is_data() {
-            true => format!("its header: {error}"),
-            false => format!("its header is not JSON: {error}"),
+            true => "its header does not describe tensors",
+            false => "its header is not JSON",
         };
-        invalid(path, reason)
+        OvisImageError::invalid_file_because(path, "safetensors", reason, error)
     })?;
     let data_start = bytes.len() - data.len();
     let mut tensors = Tensors::new();
@@ -46,11 +46,7 @@ pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadat
 }
 
 pub(crate) fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError {
-    OvisImageError::InvalidFile {
-        path: path.to_owned(),
-        format: "safetensors",
-        reason: reason.into(),
-    }
+    OvisImageError::invalid_file(path, "safetensors", reason.into())
 }
 
 /// The header and the data.
@@ -155,11 +151,7 @@ fn check_claim(
     } = claim;
     let text: StrDeserializer<'_, ValueError> = dtype.as_str().into_deserializer();
     let Ok(known) = Dtype::deserialize(text) else {
-        return Err(OvisImageError::UnknownDtype {
-            path: path.to_owned(),
-            tensor: name.to_owned(),
-            dtype,
-        });
+        return Err(OvisImageError::unknown_dtype(path, name, dtype));
     };
     if begin > end || end > data_length {
         return lies(format!(

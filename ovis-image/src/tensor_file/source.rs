@@ -32,8 +32,10 @@ impl TensorSource {
     /// Opens a safetensors or GGUF file, or a folder with one file or with shards and their index.
     ///
     /// # Errors
-    /// [`OvisImageError::NotFound`] or [`OvisImageError::InvalidFile`] naming the file, also for an
-    /// index that points outside its folder or at tensors that its shards do not have.
+    /// [`CheckpointError::NotFound`](crate::error::CheckpointError::NotFound) or
+    /// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) naming the
+    /// file, also for an index that points outside its folder or at tensors that its shards do not
+    /// have.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.is_dir() {
             return Self::from_files(path, vec![WeightsFile::open(path)?]);
@@ -49,26 +51,23 @@ impl TensorSource {
         match (standard, &weights[..]) {
             (Some(name), _) => Self::open_file_of(path, name),
             (None, [only]) => Self::open_file_of(path, only),
-            (None, []) => Err(OvisImageError::NotFound {
-                path: path.join(STANDARD_NAMES[0]),
-                hint:
-                    "the folder has no *.safetensors or *.gguf file and no *.safetensors.index.json"
-                        .into(),
-            }),
-            (None, several) => Err(OvisImageError::InvalidFile {
-                path: path.to_owned(),
-                format: "checkpoint",
-                reason: format!(
-                    "several weight files and no index: {several:?}; name one by its path"
-                ),
-            }),
+            (None, []) => Err(OvisImageError::not_found(
+                path.join(STANDARD_NAMES[0]),
+                "the folder has no *.safetensors or *.gguf file and no *.safetensors.index.json",
+            )),
+            (None, several) => Err(OvisImageError::invalid_file(
+                path,
+                "checkpoint",
+                format!("several weight files and no index: {several:?}; name one by its path"),
+            )),
         }
     }
 
     /// Opens a file that is part of the program; `name` is what errors call it.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidFile`] when the bytes are not a safetensors file.
+    /// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) when
+    /// the bytes are not a safetensors file.
     pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
         Self::from_files(
             Path::new(name),
@@ -111,8 +110,10 @@ impl TensorSource {
     /// A tensor's elements as `dtype`, in its shape; dequantized where they are in blocks.
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidFile`] when there is no such tensor,
-    /// [`OvisImageError::UnknownDtype`] when it cannot be read as one of floats.
+    /// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) when
+    /// there is no such tensor,
+    /// [`CheckpointError::UnknownDtype`](crate::error::CheckpointError::UnknownDtype) when it
+    /// cannot be read as one of floats.
     ///
     /// # Panics
     /// If `dtype` is not f32, f16 or bf16.
@@ -122,18 +123,18 @@ impl TensorSource {
             "TensorSource::read: {dtype:?}"
         );
         let Some((file, entry)) = self.entry(name) else {
-            return Err(OvisImageError::InvalidFile {
-                path: self.path.clone(),
-                format: "checkpoint",
-                reason: format!("it has no tensor `{name}`"),
-            });
+            return Err(OvisImageError::invalid_file(
+                self.path.clone(),
+                "checkpoint",
+                format!("it has no tensor `{name}`"),
+            ));
         };
         if !entry.encoding.is_readable() {
-            return Err(OvisImageError::UnknownDtype {
-                path: file.path().to_owned(),
-                tensor: name.to_owned(),
-                dtype: entry.encoding.to_string(),
-            });
+            return Err(OvisImageError::unknown_dtype(
+                file.path().to_owned(),
+                name,
+                entry.encoding.to_string(),
+            ));
         }
         let mut buffer = HostBuffer::new(dtype, entry.shape.iter().product());
         buffer.extend(file.data(entry), &entry.encoding);
@@ -151,18 +152,17 @@ impl TensorSource {
     }
 
     fn open_shards(folder: &Path, index_path: &Path) -> Result<Self> {
-        let invalid = |reason: String| OvisImageError::InvalidFile {
-            path: index_path.to_owned(),
-            format: "shard index",
-            reason,
-        };
+        let invalid =
+            |reason: String| OvisImageError::invalid_file(index_path, "shard index", reason);
         if !index_path.is_file() {
-            return Err(invalid("it is no file".into()));
+            return Err(invalid("it is not a file".into()));
         }
         let text =
             std::fs::read(index_path).map_err(|error| OvisImageError::io(index_path, error))?;
-        let index: ShardIndex =
-            serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+        let index: ShardIndex = serde_json::from_slice(&text).map_err(|error| {
+            let reason = "it cannot be parsed";
+            OvisImageError::invalid_file_because(index_path, "shard index", reason, error)
+        })?;
 
         let mut shards: Vec<&String> = index.weight_map.values().collect();
         shards.sort();
@@ -198,11 +198,11 @@ impl TensorSource {
         for (position, file) in files.iter().enumerate() {
             for name in file.tensors().keys() {
                 if index.insert(name.clone(), position).is_some() {
-                    return Err(OvisImageError::InvalidFile {
-                        path: path.to_owned(),
-                        format: "checkpoint",
-                        reason: format!("tensor `{name}` is in two shards"),
-                    });
+                    return Err(OvisImageError::invalid_file(
+                        path,
+                        "checkpoint",
+                        format!("tensor `{name}` is in two shards"),
+                    ));
                 }
             }
         }

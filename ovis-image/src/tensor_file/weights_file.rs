@@ -59,10 +59,9 @@ impl WeightsFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         // Asked before opening, which waits where the other end of a pipe is not there.
         let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => OvisImageError::NotFound {
-                path: path.to_owned(),
-                hint: "a safetensors or GGUF file was expected here".into(),
-            },
+            std::io::ErrorKind::NotFound => {
+                OvisImageError::not_found(path, "a safetensors or GGUF file was expected here")
+            }
             _ => OvisImageError::io(path, error),
         })?;
         if !metadata.is_file() {

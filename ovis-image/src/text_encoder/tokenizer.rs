@@ -7,7 +7,7 @@ use tokenizers::{
 };
 
 use super::prompt::{SEQUENCE_TOKENS, render_prompt};
-use crate::error::{OvisImageError, Result};
+use crate::error::{CheckpointError, OvisImageError, Result};
 
 /// The tokens that the template is made of: a tokenizer that splits one of them is the wrong one.
 const TEMPLATE_TOKENS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
@@ -43,17 +43,17 @@ impl PromptTokenizer {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`OvisImageError::NotFound`], [`OvisImageError::Tokenizer`] when it cannot be parsed, and
-    /// [`OvisImageError::MissingSpecialToken`] when it lacks a token of the template.
+    /// [`CheckpointError::NotFound`], [`CheckpointError::Tokenizer`] when it cannot be parsed, and
+    /// [`CheckpointError::MissingSpecialToken`] when it lacks a token of the template.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         match std::fs::read(path) {
             Ok(bytes) => Self::from_bytes(&bytes, path.to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(OvisImageError::NotFound {
-                    path: path.to_owned(),
-                    hint: "the tokenizer's tokenizer.json is needed to read prompts".into(),
-                })
+                Err(OvisImageError::not_found(
+                    path,
+                    "the tokenizer's tokenizer.json is needed to read prompts",
+                ))
             }
             Err(error) => Err(OvisImageError::io(path, error)),
         }
@@ -64,19 +64,13 @@ impl PromptTokenizer {
     /// # Errors
     /// As [`from_file`](Self::from_file).
     pub fn from_bytes(bytes: &[u8], path: PathBuf) -> Result<Self> {
-        let mut tokenizer: Tokenizer =
-            serde_json::from_slice(bytes).map_err(|error| OvisImageError::Tokenizer {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?;
+        let mut tokenizer: Tokenizer = serde_json::from_slice(bytes)
+            .map_err(|error| OvisImageError::tokenizer(&path, error))?;
         // Whatever the file says of padding and truncation, the template decides here.
         tokenizer.with_padding(None);
         tokenizer
             .with_truncation(None)
-            .map_err(|error| OvisImageError::Tokenizer {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| OvisImageError::tokenizer(&path, error))?;
 
         let special = |token: &'static str| {
             let single = tokenizer
@@ -84,10 +78,12 @@ impl PromptTokenizer {
                 .is_ok_and(|encoding| encoding.len() == 1);
             match tokenizer.token_to_id(token) {
                 Some(id) if single => Ok(id),
-                _ => Err(OvisImageError::MissingSpecialToken {
-                    path: path.clone(),
-                    token,
-                }),
+                _ => Err(OvisImageError::Checkpoint(
+                    CheckpointError::MissingSpecialToken {
+                        path: path.clone(),
+                        token,
+                    },
+                )),
             }
         };
         for token in TEMPLATE_TOKENS {
@@ -103,12 +99,15 @@ impl PromptTokenizer {
     /// Renders the template and tokenizes it, cut on the right to [`SEQUENCE_TOKENS`].
     ///
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] when the tokenizer refuses the text.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) when
+    /// the tokenizer refuses the text.
     pub fn tokenize(&self, prompt: &str) -> Result<TokenizedPrompt> {
         let encoding = self
             .tokenizer
             .encode_fast(render_prompt(prompt), false)
-            .map_err(|error| OvisImageError::argument("prompt", error.to_string()))?;
+            .map_err(|error| {
+                OvisImageError::argument_because("prompt", "the tokenizer cannot encode it", error)
+            })?;
         let mut ids = encoding.get_ids().to_vec();
         let truncated = ids.len().saturating_sub(SEQUENCE_TOKENS);
         ids.truncate(SEQUENCE_TOKENS);

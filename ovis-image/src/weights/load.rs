@@ -69,9 +69,12 @@ pub struct PartWeights<'a> {
 /// device before the next.
 ///
 /// # Errors
-/// [`OvisImageError::Weights`](crate::OvisImageError::Weights) listing every missing, unexpected and wrongly shaped tensor, before
-/// anything is read; [`OvisImageError::UnknownDtype`](crate::OvisImageError::UnknownDtype) for a weight that cannot be read as
-/// one, [`OvisImageError::InvalidFile`](crate::OvisImageError::InvalidFile) for quantized ones with broken scales.
+/// [`CheckpointError::Weights`](crate::error::CheckpointError::Weights) listing every
+/// missing, unexpected and wrongly shaped tensor, before anything is read;
+/// [`CheckpointError::UnknownDtype`](crate::error::CheckpointError::UnknownDtype) for a weight that
+/// cannot be read as one,
+/// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) for quantized ones
+/// with broken scales.
 pub fn load_weights<B: Backend, M: Module<B>>(
     module: M,
     weights: PartWeights<'_>,

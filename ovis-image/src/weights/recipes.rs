@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::{NameTable, Piece};
 use super::recipe::TensorRecipe;
-use crate::error::{OvisImageError, Result, WeightsReport, WrongShape};
+use crate::error::{CheckpointError, OvisImageError, Result, WeightsReport, WrongShape};
 use crate::parameters::Parameter;
 use crate::tensor_file::TensorSource;
 use crate::tensor_file::{TensorEntry, WeightsFile, scales_are_finite};
@@ -83,7 +83,7 @@ pub(crate) fn find_recipes(
             .map(|(_, original)| (*original).to_owned()),
     );
     if !report.is_clean() {
-        return Err(OvisImageError::Weights(Box::new(report)));
+        return Err(CheckpointError::Weights(Box::new(report)).into());
     }
     check_elements(source, &recipes)?;
     Ok(recipes)
@@ -183,25 +183,25 @@ fn check_elements(source: &TensorSource, recipes: &Recipes) -> Result<()> {
             continue;
         };
         if !entry.encoding.is_readable() {
-            return Err(OvisImageError::UnknownDtype {
-                path: file.path().to_owned(),
-                tensor: name.clone(),
-                dtype: entry.encoding.to_string(),
-            });
+            return Err(OvisImageError::unknown_dtype(
+                file.path().to_owned(),
+                name.clone(),
+                entry.encoding.to_string(),
+            ));
         }
         let broken = broken_block(file, entry);
         if entry.encoding.is_quantized() {
             file.release(entry);
         }
         if let Some(block) = broken {
-            return Err(OvisImageError::InvalidFile {
-                path: file.path().to_owned(),
-                format: "GGUF",
-                reason: format!(
+            return Err(OvisImageError::invalid_file(
+                file.path().to_owned(),
+                "GGUF",
+                format!(
                     "tensor `{name}`: the {} scale of block {block} is NaN or infinite",
                     entry.encoding
                 ),
-            });
+            ));
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use ovis_image::error::CheckpointError;
 use ovis_image::tensor_file::TensorSource;
 use ovis_image::{Checkpoint, CheckpointPaths, OvisImageError};
 use ovis_image_tests::golden::golden_folder;
@@ -126,7 +127,7 @@ fn rows_whose_sum_overflows_are_of_the_wrong_shape() {
     paths.transformer = scratch.path().to_owned();
     let checkpoint = Checkpoint::open_paths(&paths).unwrap();
     match &checkpoint.problems()[..] {
-        [OvisImageError::Weights(report)] => {
+        [OvisImageError::Checkpoint(CheckpointError::Weights(report))] => {
             let [wrong] = &report.wrong_shape[..] else {
                 panic!("{report}")
             };

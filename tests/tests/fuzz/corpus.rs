@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use ovis_image::tensor_file::TensorSource;
 use ovis_image::{OvisImageError, Result};
 
+use ovis_image_tests::error_chain::chain;
+
 use crate::harness::{Scratch, alone, is_typed, read_all};
 use crate::lora::open_and_attach;
 
@@ -45,12 +47,12 @@ fn replay(reader: &str, read: Reader, ending: &str, expected: &[Expected]) {
             (Ok(()), None) => true,
             (Err(error), Some(says)) => {
                 is_typed(error, &path);
-                error.to_string().contains(says)
+                chain(error).contains(says)
             }
             _ => false,
         };
         if !as_expected {
-            let result = result.map_err(|error: OvisImageError| error.to_string());
+            let result = result.map_err(|error: OvisImageError| chain(&error));
             failures.push(format!("{name}: {result:?} instead of {says:?}"));
         }
     }
@@ -228,7 +230,7 @@ fn lora() {
             ("empty-module-name", Some("belongs to this model")),
             ("half-alone", Some("is alone")),
             ("metadata-alpha-1e300", Some("module `x_embedder`")),
-            ("no-lora", Some("no part of a LoRA")),
+            ("no-lora", Some("does not belong to a LoRA")),
             ("no-tensors", Some("none of the 0 modules")),
             ("one-axis", Some("not [rank, in] and [out, rank]")),
             ("rank-0", Some("not [rank, in] and [out, rank]")),

@@ -4,6 +4,7 @@ use crate::choices::Choices;
 use crate::fuzz;
 use crate::harness::{Scratch, is_typed, read_all};
 use ovis_image::OvisImageError;
+use ovis_image::error::CheckpointError;
 use ovis_image_tests::golden::golden_folder;
 
 /// Types by number: elements and bytes of a block.
@@ -182,7 +183,10 @@ fn read(file: &[u8], is_sound: bool) {
             assert!(!is_sound, "{error}");
             is_typed(&error, &path);
             let kept_magic = file.starts_with(b"GGUF");
-            let is_gguf = matches!(&error, OvisImageError::InvalidFile { format: "GGUF", .. });
+            let is_gguf = matches!(
+                &error,
+                OvisImageError::Checkpoint(CheckpointError::InvalidFile { format: "GGUF", .. })
+            );
             assert!(is_gguf || !kept_magic, "{error}");
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use burn::tensor::DType;
+use ovis_image::error::{CheckpointError, LoraError};
 use ovis_image::tensor_file::TensorSource;
 use ovis_image::{OvisImageError, Result};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -117,7 +118,9 @@ pub(crate) fn read_all(path: &Path, file_bytes: usize) -> Result<()> {
             let shape = source.shape(name).unwrap();
             match source.read(name, DType::F32) {
                 Ok(data) => assert_eq!(&data.shape[..], shape),
-                Err(OvisImageError::UnknownDtype { tensor, .. }) => assert_eq!(tensor, name),
+                Err(OvisImageError::Checkpoint(CheckpointError::UnknownDtype {
+                    tensor, ..
+                })) => assert_eq!(tensor, name),
                 Err(error) => panic!("{error}"),
             }
         }
@@ -128,19 +131,19 @@ pub(crate) fn read_all(path: &Path, file_bytes: usize) -> Result<()> {
 /// Fails unless an error says which of the files in a folder is at fault, and how.
 pub(crate) fn is_typed(error: &OvisImageError, folder: &Path) {
     let named = match error {
-        OvisImageError::InvalidFile { path, reason, .. } => {
+        OvisImageError::Checkpoint(CheckpointError::InvalidFile { path, reason, .. }) => {
             assert!(!reason.is_empty());
             path
         }
-        OvisImageError::UnknownDtype { path, .. }
-        | OvisImageError::NotFound { path, .. }
-        | OvisImageError::UnknownNaming { path, .. }
-        | OvisImageError::UnsupportedAdapter { path, .. }
-        | OvisImageError::LoraNotApplied { path, .. }
-        | OvisImageError::LoraShape { path, .. }
-        | OvisImageError::Io { path, .. } => path,
-        OvisImageError::Weights(report) => &report.source,
-        OvisImageError::InvalidConfig { .. } => return,
+        OvisImageError::Checkpoint(CheckpointError::UnknownDtype { path, .. })
+        | OvisImageError::Checkpoint(CheckpointError::NotFound { path, .. })
+        | OvisImageError::Checkpoint(CheckpointError::UnknownNaming { path, .. })
+        | OvisImageError::Lora(LoraError::UnsupportedAdapter { path, .. })
+        | OvisImageError::Lora(LoraError::NotApplied { path, .. })
+        | OvisImageError::Lora(LoraError::Shape { path, .. })
+        | OvisImageError::Checkpoint(CheckpointError::Io { path, .. }) => path,
+        OvisImageError::Checkpoint(CheckpointError::Weights(report)) => &report.source,
+        OvisImageError::Checkpoint(CheckpointError::InvalidConfig { .. }) => return,
         other => panic!("not an error of a file: {other}"),
     };
     assert!(named.starts_with(folder), "{error}");

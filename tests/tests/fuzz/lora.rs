@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::config::TransformerConfig;
+use ovis_image::error::LoraError;
 use ovis_image::lora::attach_lora;
 use ovis_image::transformer::OvisImageTransformer;
 use ovis_image::{LoraFile, OvisImageError, Result};
@@ -238,7 +239,7 @@ fn read(file: &[u8], config: Option<&[u8]>, is_sound: bool) {
     let bytes = file.len() + config.map_or(0, <[u8]>::len);
     if let Err(error) = open_and_attach(&path, bytes) {
         // A sound file may still be another model's.
-        let is_strange = matches!(&error, OvisImageError::LoraNotApplied { .. });
+        let is_strange = matches!(&error, OvisImageError::Lora(LoraError::NotApplied { .. }));
         assert!(is_strange || !is_sound, "{error}");
         is_typed(&error, scratch.path());
     }

@@ -4,6 +4,7 @@ use crate::choices::Choices;
 use crate::fuzz;
 use crate::harness::{Scratch, is_typed, read_all};
 use ovis_image::OvisImageError;
+use ovis_image::error::CheckpointError;
 use ovis_image_tests::golden::golden_folder;
 
 /// Element types with their bits.
@@ -165,7 +166,8 @@ fn read(file: &[u8], is_sound: bool) {
             is_typed(&error, &path);
             let kind = matches!(
                 &error,
-                OvisImageError::InvalidFile { .. } | OvisImageError::UnknownDtype { .. }
+                OvisImageError::Checkpoint(CheckpointError::InvalidFile { .. })
+                    | OvisImageError::Checkpoint(CheckpointError::UnknownDtype { .. })
             );
             assert!(kind, "{error}");
         }

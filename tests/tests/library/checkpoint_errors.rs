@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use ovis_image::error::CheckpointError;
 use ovis_image::text_encoder::PromptTokenizer;
 use ovis_image::{Checkpoint, CheckpointPaths, OvisImageError, WeightsReport};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::support::{base_model, damaged, load, request};
+use ovis_image_tests::error_chain::chain;
 use ovis_image_tests::golden::golden_folder;
 use ovis_image_tests::layouts::copy_folder;
 
@@ -39,7 +41,7 @@ fn rewrite(
 
 fn report(error: OvisImageError) -> WeightsReport {
     match error {
-        OvisImageError::Weights(report) => *report,
+        OvisImageError::Checkpoint(CheckpointError::Weights(report)) => *report,
         other => panic!("{other}"),
     }
 }
@@ -55,9 +57,9 @@ fn write_header(path: &Path, header: &str, data: usize) {
 #[track_caller]
 fn is_invalid_file(error: &OvisImageError, file: &str, part_of_reason: &str) {
     match error {
-        OvisImageError::InvalidFile { path, reason, .. } => {
+        OvisImageError::Checkpoint(CheckpointError::InvalidFile { path, .. }) => {
             assert!(path.ends_with(file), "{error}");
-            assert!(reason.contains(part_of_reason), "{error}");
+            assert!(chain(error).contains(part_of_reason), "{error}");
         }
         other => panic!("{other}"),
     }
@@ -67,7 +69,7 @@ fn is_invalid_file(error: &OvisImageError, file: &str, part_of_reason: &str) {
 fn a_missing_folder_is_named() {
     let error = Checkpoint::open("/nowhere/at/all").unwrap_err();
     assert!(
-        matches!(&error, OvisImageError::NotFound { path, .. } if path == Path::new("/nowhere/at/all")),
+        matches!(&error, OvisImageError::Checkpoint(CheckpointError::NotFound { path, .. }) if path == Path::new("/nowhere/at/all")),
         "{error}"
     );
 }
@@ -76,9 +78,12 @@ fn a_missing_folder_is_named() {
 fn a_folder_of_no_layout_lists_the_layouts() {
     let folder = tempfile::tempdir().unwrap();
     let error = Checkpoint::open(folder.path()).unwrap_err();
-    assert!(matches!(error, OvisImageError::UnknownLayout { .. }));
+    assert!(matches!(
+        error,
+        OvisImageError::Checkpoint(CheckpointError::UnknownLayout { .. })
+    ));
     for name in ["diffusers", "ovis_image.safetensors", "diffusion_models"] {
-        assert!(error.to_string().contains(name), "{error}");
+        assert!(chain(&error).contains(name), "{error}");
     }
 }
 
@@ -87,14 +92,14 @@ fn missing_parts_are_named() {
     for part in ["transformer", "vae", "text_encoder", "tokenizer"] {
         let error = error_after(|folder| fs::remove_dir_all(folder.join(part)).unwrap());
         assert!(
-            matches!(&error, OvisImageError::NotFound { path, .. } if path.ends_with(part)),
+            matches!(&error, OvisImageError::Checkpoint(CheckpointError::NotFound { path, .. }) if path.ends_with(part)),
             "{error}"
         );
     }
     for file in [TRANSFORMER, "tokenizer/tokenizer.json"] {
         let error = error_after(|folder| fs::remove_file(folder.join(file)).unwrap());
         assert!(
-            matches!(&error, OvisImageError::NotFound { path, .. } if path.ends_with(file)),
+            matches!(&error, OvisImageError::Checkpoint(CheckpointError::NotFound { path, .. }) if path.ends_with(file)),
             "{error}"
         );
     }
@@ -113,7 +118,7 @@ fn a_part_given_by_a_wrong_path_is_named() {
         break_it(&mut paths);
         let error = Checkpoint::open_paths(&paths).unwrap_err();
         assert!(
-            matches!(&error, OvisImageError::NotFound { path, .. } if path == Path::new("/no/file")),
+            matches!(&error, OvisImageError::Checkpoint(CheckpointError::NotFound { path, .. }) if path == Path::new("/no/file")),
             "{error}"
         );
     }
@@ -124,7 +129,8 @@ fn a_part_given_by_a_wrong_path_is_named() {
     assert!(
         matches!(
             &error,
-            OvisImageError::InvalidFile { .. } | OvisImageError::UnknownNaming { .. }
+            OvisImageError::Checkpoint(CheckpointError::InvalidFile { .. })
+                | OvisImageError::Checkpoint(CheckpointError::UnknownNaming { .. })
         ),
         "{error}"
     );
@@ -147,7 +153,8 @@ fn files_that_are_not_safetensors_are_refused() {
     assert!(
         matches!(
             &error,
-            OvisImageError::InvalidFile { .. } | OvisImageError::Io { .. }
+            OvisImageError::Checkpoint(CheckpointError::InvalidFile { .. })
+                | OvisImageError::Checkpoint(CheckpointError::Io { .. })
         ),
         "{error}"
     );
@@ -179,7 +186,7 @@ fn headers_that_lie_are_refused_at_every_length() {
         r#"{"a":null}"#,
     ] {
         let error = error_after(|folder| write_header(&folder.join(TRANSFORMER), header, 16));
-        assert!(error.to_string().contains("`a`"), "{header}: {error}");
+        assert!(chain(&error).contains("`a`"), "{header}: {error}");
     }
     let error = error_after(|folder| {
         fs::write(folder.join(TRANSFORMER), u64::MAX.to_le_bytes()).unwrap();
@@ -192,7 +199,10 @@ fn headers_that_lie_are_refused_at_every_length() {
         );
         let error = error_after(|folder| write_header(&folder.join(TRANSFORMER), &header, 16));
         assert!(
-            matches!(&error, OvisImageError::InvalidFile { .. }),
+            matches!(
+                &error,
+                OvisImageError::Checkpoint(CheckpointError::InvalidFile { .. })
+            ),
             "{error}"
         );
     }
@@ -226,7 +236,7 @@ fn unknown_and_unreadable_dtypes_name_the_tensor() {
         );
     });
     assert!(
-        matches!(&error, OvisImageError::UnknownDtype { tensor, dtype, .. } if tensor == "w" && dtype == "Q4"),
+        matches!(&error, OvisImageError::Checkpoint(CheckpointError::UnknownDtype { tensor, dtype, .. }) if tensor == "w" && dtype == "Q4"),
         "{error}"
     );
 
@@ -241,7 +251,7 @@ fn unknown_and_unreadable_dtypes_name_the_tensor() {
         });
     });
     assert!(
-        matches!(&error, OvisImageError::UnknownDtype { tensor, .. } if tensor == "x_embedder.bias"),
+        matches!(&error, OvisImageError::Checkpoint(CheckpointError::UnknownDtype { tensor, .. }) if tensor == "x_embedder.bias"),
         "{error}"
     );
 }
@@ -448,10 +458,13 @@ fn inconsistent_configs_state_the_broken_relation() {
     ] {
         let error = error_after(|folder| set(&folder.join(file), key, value.clone()));
         assert!(
-            matches!(&error, OvisImageError::InvalidConfig { .. }),
+            matches!(
+                &error,
+                OvisImageError::Checkpoint(CheckpointError::InvalidConfig { .. })
+            ),
             "{key}: {error}"
         );
-        assert!(error.to_string().contains(relation), "{key}: {error}");
+        assert!(chain(&error).contains(relation), "{key}: {error}");
     }
     for (file, key) in [
         ("transformer/config.json", "num_layers"),
@@ -461,7 +474,7 @@ fn inconsistent_configs_state_the_broken_relation() {
     ] {
         // Few enough to be built, too many to be meant.
         let error = error_after(|folder| set(&folder.join(file), key, 16_000_000.into()));
-        assert!(error.to_string().contains("is more than"), "{key}: {error}");
+        assert!(chain(&error).contains("is more than"), "{key}: {error}");
     }
     for (key, value) in [
         ("rope_scaling", serde_json::json!({"type": "yarn"})),
@@ -484,7 +497,7 @@ fn inconsistent_configs_state_the_broken_relation() {
             2.into(),
         )
     });
-    assert!(error.to_string().contains("patch_size = 2"), "{error}");
+    assert!(chain(&error).contains("patch_size = 2"), "{error}");
     let error = error_after(|folder| fs::write(folder.join("vae/config.json"), "{").unwrap());
     is_invalid_file(&error, "vae/config.json", "EOF");
 }
@@ -516,31 +529,31 @@ fn shard_indices_are_not_trusted() {
         let error = edited(&|map| {
             map.insert("x_embedder.bias".into(), outside.into());
         });
-        assert!(error.to_string().contains("outside its folder"), "{error}");
+        assert!(chain(&error).contains("outside its folder"), "{error}");
     }
     let error = edited(&|map| {
         map.insert("x_embedder.bias".into(), "gone.safetensors".into());
     });
     assert!(
-        matches!(&error, OvisImageError::NotFound { path, .. } if path.ends_with("gone.safetensors")),
+        matches!(&error, OvisImageError::Checkpoint(CheckpointError::NotFound { path, .. }) if path.ends_with("gone.safetensors")),
         "{error}"
     );
     let error = edited(&|map| {
         map.insert("no.such.tensor".into(), map["x_embedder.bias"].clone());
     });
     assert!(
-        error.to_string().contains("`no.such.tensor` is not in"),
+        chain(&error).contains("`no.such.tensor` is not in"),
         "{error}"
     );
     let error = edited(&|map| map.clear());
-    assert!(error.to_string().contains("empty"), "{error}");
+    assert!(chain(&error).contains("empty"), "{error}");
     fs::write(&index, "[]").unwrap();
     assert!(matches!(
         load(folder.path().to_owned()),
-        Err(OvisImageError::InvalidFile {
+        Err(OvisImageError::Checkpoint(CheckpointError::InvalidFile {
             format: "shard index",
             ..
-        })
+        }))
     ));
 }
 
@@ -563,14 +576,20 @@ fn a_tokenizer_without_the_special_tokens_is_refused() {
         let error =
             PromptTokenizer::from_bytes(renamed.as_bytes(), "tokenizer.json".into()).unwrap_err();
         assert!(
-            matches!(&error, OvisImageError::MissingSpecialToken { token: missing, .. } if *missing == token),
+            matches!(&error, OvisImageError::Checkpoint(CheckpointError::MissingSpecialToken { token: missing, .. }) if *missing == token),
             "{error}"
         );
     }
     for bad in ["", "{}", "[1]", "not json"] {
         let error =
             PromptTokenizer::from_bytes(bad.as_bytes(), "tokenizer.json".into()).unwrap_err();
-        assert!(matches!(error, OvisImageError::Tokenizer { .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                OvisImageError::Checkpoint(CheckpointError::Tokenizer { .. })
+            ),
+            "{error}"
+        );
     }
 }
 
@@ -610,6 +629,6 @@ fn a_tokenizer_of_another_vocabulary_is_refused() {
     let pipeline = load(folder.path().to_owned()).unwrap();
     for _ in 0..2 {
         let error = pipeline.generate(&request()).unwrap_err();
-        assert!(error.to_string().contains("vocab_size = 300"), "{error}");
+        assert!(chain(&error).contains("vocab_size = 300"), "{error}");
     }
 }

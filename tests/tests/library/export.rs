@@ -8,6 +8,7 @@ use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::WeightDtype;
 use ovis_image::checkpoint::{ExportOptions, ExportReport};
+use ovis_image::error::RequestError;
 use ovis_image::tensor_file::{Encoding, TensorSource};
 use ovis_image::{
     Checkpoint, CheckpointPaths, Layout, LoadOptions, OvisImageError, OvisImagePipeline,
@@ -227,10 +228,11 @@ fn what_cannot_be_written_leaves_nothing_behind() {
         )
         .unwrap_err()
         {
-            OvisImageError::InvalidArgument {
+            OvisImageError::Request(RequestError::InvalidArgument {
                 argument: named,
                 reason,
-            } => {
+                ..
+            }) => {
                 assert_eq!(named, argument);
                 assert!(reason.contains(text), "{reason}");
             }
@@ -245,7 +247,13 @@ fn what_cannot_be_written_leaves_nothing_behind() {
         "folder",
         "not empty",
     );
-    refused(&checkpoint, Path::new("/"), layout, "folder", "no name");
+    refused(
+        &checkpoint,
+        Path::new("/"),
+        layout,
+        "folder",
+        "the name of a folder",
+    );
 
     let damaged = with_one_value(&base_model(), folder.path(), 1e30);
     let checkpoint = Checkpoint::open_paths(&damaged).unwrap();

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
+use ovis_image::error::{RequestError, RuntimeError};
 use ovis_image::pipeline::GenerationSettings;
 use ovis_image::sampling::guidance::SkipLayerGuidance;
 use ovis_image::vae::VaeTiling;
@@ -64,7 +65,10 @@ fn latents_of_another_model_have_no_preview() {
         burn::tensor::Tensor::<burn_flex::Flex, 4>::zeros([1, 3, 2, 2], &burn_flex::FlexDevice);
     let error = decoder.images(latents).unwrap_err();
     assert!(
-        matches!(error, OvisImageError::ShapeMismatch { .. }),
+        matches!(
+            error,
+            OvisImageError::Request(RequestError::ShapeMismatch { .. })
+        ),
         "{error}"
     );
 }
@@ -84,10 +88,10 @@ fn a_canceled_run_leaves_the_pipeline_as_it_was() {
     });
     assert!(matches!(
         canceled,
-        Err(OvisImageError::Canceled {
+        Err(OvisImageError::Runtime(RuntimeError::Canceled {
             completed_steps: 2,
             total_steps: 4
-        })
+        }))
     ));
     let after = pipeline.generate(&request).unwrap();
     assert_eq!(before.images[0].image, after.images[0].image);

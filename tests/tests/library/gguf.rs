@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
+use ovis_image::error::CheckpointError;
 use ovis_image::tensor_file::{Encoding, TensorSource};
 use ovis_image::{
     CheckpointPaths, LoadOptions, OvisImageError, OvisImagePipeline, Quantization, WeightDtype,
@@ -45,11 +46,12 @@ fn is_refused(damage: impl FnOnce(&mut Vec<u8>), reason: &str) {
     let folder = damaged(damage);
     let error = with_transformer(folder.path()).unwrap_err();
     match &error {
-        OvisImageError::InvalidFile {
+        OvisImageError::Checkpoint(CheckpointError::InvalidFile {
             path,
             format: "GGUF",
             reason: text,
-        } => {
+            ..
+        }) => {
             assert!(path.ends_with("damaged.gguf"), "{error}");
             assert!(text.contains(reason), "{error}");
         }
@@ -189,7 +191,10 @@ fn a_truncated_file_is_refused_wherever_it_ends() {
         fs::write(&path, &whole[..length]).unwrap();
         let error = TensorSource::open(&path).unwrap_err();
         assert!(
-            matches!(error, OvisImageError::InvalidFile { format: "GGUF", .. }),
+            matches!(
+                error,
+                OvisImageError::Checkpoint(CheckpointError::InvalidFile { format: "GGUF", .. })
+            ),
             "{length} bytes: {error}"
         );
     }
@@ -301,7 +306,7 @@ fn a_type_without_a_reader_is_named() {
     });
     let error = with_transformer(folder.path()).unwrap_err();
     assert!(
-        matches!(&error, OvisImageError::UnknownDtype { tensor, dtype, .. }
+        matches!(&error, OvisImageError::Checkpoint(CheckpointError::UnknownDtype { tensor, dtype, .. })
             if tensor.ends_with("img_in.weight") && dtype == "IQ4_XS"),
         "{error}"
     );

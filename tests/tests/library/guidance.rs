@@ -1,5 +1,6 @@
 //! Guidance in the pipeline: which predictions are made, and what comes of them.
 
+use ovis_image::error::RequestError;
 use ovis_image::sampling::guidance::SkipLayerGuidance;
 use ovis_image::{GenerationRequest, GuidanceMethod, OvisImageError};
 
@@ -105,7 +106,9 @@ fn what_cannot_guide_is_refused_before_the_work() {
         (skip(&[], &[99]), "skip_layers"),
     ] {
         match pipeline().generate(&request).unwrap_err() {
-            OvisImageError::InvalidArgument { argument, .. } => assert_eq!(argument, name),
+            OvisImageError::Request(RequestError::InvalidArgument { argument, .. }) => {
+                assert_eq!(argument, name)
+            }
             error => panic!("{error}"),
         }
     }

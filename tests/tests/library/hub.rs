@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use ovis_image::OvisImageError;
-use ovis_image::hub::{HubFailure, HubRepo};
+use ovis_image::error::{HubError, HubFailure};
+use ovis_image::hub::HubRepo;
+
+use ovis_image_tests::error_chain::chain;
 
 use crate::hub_server::{COMMIT, Faults, HubServer, ID};
 use crate::support::{base_model, load, pipeline, request, values};
@@ -59,11 +62,11 @@ impl World {
 #[track_caller]
 fn failure(result: Result<PathBuf, OvisImageError>) -> HubFailure {
     match result.unwrap_err() {
-        OvisImageError::Hub {
+        OvisImageError::Hub(HubError {
             repository,
             failure,
             ..
-        } => {
+        }) => {
             assert_eq!(repository, ID);
             failure
         }
@@ -270,7 +273,7 @@ fn a_part_of_a_checkpoint_in_the_cache_is_no_checkpoint() {
     std::fs::remove_dir_all(folder.join("vae")).unwrap();
     let failure = failure(world.repo().offline(true).download());
     assert!(
-        matches!(&failure, HubFailure::PartlyCached { reason } if reason.contains("vae")),
+        matches!(&failure, HubFailure::PartlyCached { source } if source.to_string().contains("vae")),
         "{failure}"
     );
 }
@@ -308,7 +311,7 @@ fn a_hostile_listing_is_refused() {
     let world = World::new();
     for (listing, reason) in [
         ("{", "protocol"),
-        (r#"{"sha": "../..", "siblings": []}"#, "no commit"),
+        (r#"{"sha": "../..", "siblings": []}"#, "not a commit"),
         (
             r#"{"sha": "0123", "siblings": [{"rfilename": "model_index.json"}, {"rfilename": "vae/../../x.json"}]}"#,
             "outside",
@@ -322,7 +325,8 @@ fn a_hostile_listing_is_refused() {
             listing: Some(listing),
             ..Faults::default()
         });
-        assert!(failure.to_string().contains(reason), "{failure}");
+        let text = chain(&failure);
+        assert!(text.contains(reason), "{text}");
         assert_eq!(world.blobs(), Vec::<PathBuf>::new());
     }
 }

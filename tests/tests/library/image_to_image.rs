@@ -1,6 +1,7 @@
 //! Starting from a picture, whole or behind a mask.
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
+use ovis_image::error::RequestError;
 use ovis_image::{GenerationRequest, OvisImageError, SourceImage};
 
 use crate::support::{pipeline, request, values};
@@ -156,7 +157,9 @@ fn what_is_no_source_is_refused_before_the_work() {
         (SourceImage::new(RgbImage::new(0, 0)), "source_image"),
     ] {
         match pipeline().generate(&from(source)).unwrap_err() {
-            OvisImageError::InvalidArgument { argument, .. } => assert_eq!(argument, name),
+            OvisImageError::Request(RequestError::InvalidArgument { argument, .. }) => {
+                assert_eq!(argument, name)
+            }
             error => panic!("{error}"),
         }
     }

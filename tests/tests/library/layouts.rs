@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::checkpoint::PartPaths;
+use ovis_image::error::CheckpointError;
 use ovis_image::{
     Checkpoint, CheckpointPaths, Layout, LoadOptions, OvisImageError, OvisImagePipeline,
     WeightDtype,
@@ -126,7 +127,7 @@ fn comfyui_files_without_a_tokenizer_say_how_to_give_one() {
     write_layouts(folder.path());
     let error = Checkpoint::open(folder.path().join("comfyui")).unwrap_err();
     assert!(
-        matches!(&error, OvisImageError::NotFound { path, .. } if path.ends_with("tokenizer.json"))
+        matches!(&error, OvisImageError::Checkpoint(CheckpointError::NotFound { path, .. }) if path.ends_with("tokenizer.json"))
     );
     assert!(error.to_string().contains("--tokenizer"), "{error}");
     // And that is enough.

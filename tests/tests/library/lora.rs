@@ -6,6 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::config::TransformerConfig;
+use ovis_image::error::{CheckpointError, LoraError, RequestError};
 use ovis_image::lora::attach_lora;
 use ovis_image::pipeline::MergeReport;
 use ovis_image::{
@@ -13,6 +14,7 @@ use ovis_image::{
     Residency, WeightDtype,
 };
 use ovis_image_tests::compare::relative_error;
+use ovis_image_tests::error_chain::chain;
 use ovis_image_tests::golden::{Case, Golden, golden_folder};
 use ovis_image_tests::tolerance::tolerance;
 
@@ -385,7 +387,7 @@ fn a_lora_of_which_nothing_applies_is_an_error() {
         ("unet.down.lora_B.weight", &[32, 1], 0.1),
     ]);
     assert!(
-        matches!(&error, OvisImageError::LoraNotApplied { modules: 1, example, .. } if example == "down"),
+        matches!(&error, OvisImageError::Lora(LoraError::NotApplied { modules: 1, example, .. }) if example == "down"),
         "{error}"
     );
 }
@@ -401,11 +403,11 @@ fn a_lora_of_a_wider_model_is_an_error() {
             .map(|(name, shape)| (name.as_str(), &shape[..], 0.1))
             .collect();
         match error_of(&tensors) {
-            OvisImageError::LoraShape {
+            OvisImageError::Lora(LoraError::Shape {
                 tensor,
                 expected: needed,
                 ..
-            } => {
+            }) => {
                 assert_eq!(tensor, name);
                 assert_eq!(needed, expected);
             }
@@ -422,7 +424,7 @@ fn other_methods_are_refused_by_name() {
     ] {
         let error = error_of(&[(tensor, &[2, 2], 0.1)]);
         assert!(
-            matches!(&error, OvisImageError::UnsupportedAdapter { method: named, .. } if *named == method),
+            matches!(&error, OvisImageError::Lora(LoraError::UnsupportedAdapter { method: named, .. }) if *named == method),
             "{error}"
         );
         assert!(error.to_string().contains(tensor), "{error}");
@@ -476,7 +478,10 @@ fn files_that_are_no_lora_are_refused_naming_the_tensor() {
     ] {
         let error = error_of(&tensors);
         assert!(
-            matches!(error, OvisImageError::InvalidFile { format: "LoRA", .. }),
+            matches!(
+                error,
+                OvisImageError::Checkpoint(CheckpointError::InvalidFile { format: "LoRA", .. })
+            ),
             "{error}"
         );
         assert!(error.to_string().contains(named), "{error}");
@@ -507,7 +512,8 @@ fn a_broken_configuration_is_refused() {
     ] {
         std::fs::write(folder.path().join("adapter_config.json"), json).unwrap();
         let error = LoraFile::open(folder.path()).unwrap_err();
-        assert!(error.to_string().contains(reason), "{error}");
+        let text = chain(&error);
+        assert!(text.contains(reason), "{text}");
     }
 }
 
@@ -516,7 +522,10 @@ fn names_and_scales_are_checked() {
     let mut pipeline = pipeline();
     let is_refused = |result: Result<(), OvisImageError>, reason: &str| {
         let error = result.unwrap_err();
-        assert!(matches!(error, OvisImageError::InvalidArgument { .. }));
+        assert!(matches!(
+            error,
+            OvisImageError::Request(RequestError::InvalidArgument { .. })
+        ));
         assert!(error.to_string().contains(reason), "{error}");
     };
     let file = lora("all");

@@ -20,6 +20,7 @@ mod requests;
 mod residency;
 mod samplers;
 mod sampling;
+mod sources_of_errors;
 mod step_cache;
 mod support;
 mod tiling;

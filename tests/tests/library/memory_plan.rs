@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn_flex::{Flex, FlexDevice};
+use ovis_image::error::MemoryError;
 use ovis_image::memory::{MemoryEstimate, MemoryPlan};
 use ovis_image::vae::VaeTiling;
 use ovis_image::{
@@ -87,7 +88,10 @@ fn savings_are_made_one_after_another_until_it_fits() {
             Ok(plan) => plan,
             Err(error) => {
                 assert!(
-                    matches!(error, OvisImageError::MemoryLimit { .. }),
+                    matches!(
+                        error,
+                        OvisImageError::Memory(MemoryError::MemoryLimit { .. })
+                    ),
                     "{error}"
                 );
                 break;
@@ -147,11 +151,11 @@ fn too_little_is_said_with_a_setting_that_does() {
         .find(|limit| fit(request(), *limit).is_ok())
         .unwrap();
     let hint = |limit| match fit(request(), limit).unwrap_err() {
-        OvisImageError::MemoryLimit { hint, .. } => hint,
+        OvisImageError::Memory(MemoryError::MemoryLimit { hint, .. }) => hint,
         error => panic!("{error}"),
     };
     let bf16 = hint(least * 3 / 4);
-    assert_eq!(bf16, "it fits with bf16 (--dtype bf16)");
+    assert_eq!(bf16, "It fits with bf16 weights");
     let checkpoint = Checkpoint::open(base_model()).unwrap();
     let options = LoadOptions::new().dtype(WeightDtype::BF16);
     MemoryPlan::fit::<Flex>(&checkpoint, options, request(), least * 3 / 4).unwrap();
@@ -167,8 +171,8 @@ fn too_little_is_said_with_a_setting_that_does() {
 #[test]
 fn what_no_setting_makes_fit_is_said_with_what_is_needed() {
     let error = fit(request(), 1000).unwrap_err();
-    let OvisImageError::MemoryLimit { hint, .. } = &error else {
+    let OvisImageError::Memory(MemoryError::MemoryLimit { hint, .. }) = &error else {
         panic!("{error}");
     };
-    assert!(hint.contains("MiB would do"), "{error}");
+    assert!(hint.contains("No setting makes this fit"), "{error}");
 }

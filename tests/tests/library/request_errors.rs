@@ -4,6 +4,7 @@ use burn::backend::NdArray;
 use burn::tensor::TensorData;
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::device::DeviceSpec;
+use ovis_image::error::{DeviceError, MemoryError, RequestError, RuntimeError};
 use ovis_image::{
     Checkpoint, GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline, Phase, Schedule,
     WeightDtype,
@@ -19,7 +20,7 @@ fn refused(request: &GenerationRequest) -> OvisImageError {
 fn refuses_argument(request: &GenerationRequest, name: &str) {
     let error = refused(request);
     assert!(
-        matches!(&error, OvisImageError::InvalidArgument { argument, .. } if *argument == name),
+        matches!(&error, OvisImageError::Request(RequestError::InvalidArgument { argument, .. }) if *argument == name),
         "{error}"
     );
 }
@@ -38,7 +39,7 @@ fn sizes_that_cannot_be_generated_are_refused() {
     ] {
         let error = refused(&request().size(width, height));
         assert!(
-            matches!(error, OvisImageError::InvalidSize { width: w, height: h, .. } if (w, h) == (width, height)),
+            matches!(error, OvisImageError::Request(RequestError::InvalidSize { width: w, height: h, .. }) if (w, h) == (width, height)),
             "{error}"
         );
     }
@@ -55,11 +56,11 @@ fn a_request_that_cannot_fit_says_how_much_it_needs() {
     let pipeline =
         OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap();
     let error = pipeline.generate(&request().size(512, 512)).unwrap_err();
-    let OvisImageError::TooLargeForMemory {
+    let OvisImageError::Memory(MemoryError::TooLargeForMemory {
         needed_mib,
         available_mib,
         ..
-    } = error
+    }) = error
     else {
         panic!("{error}");
     };
@@ -67,7 +68,10 @@ fn a_request_that_cannot_fit_says_how_much_it_needs() {
     // Without a limit of the caller's, the machine's memory is the limit.
     let error = refused(&request().size(16_384, 16_384).images_per_prompt(4000));
     assert!(
-        matches!(error, OvisImageError::TooLargeForMemory { .. }),
+        matches!(
+            error,
+            OvisImageError::Memory(MemoryError::TooLargeForMemory { .. })
+        ),
         "{error}"
     );
 }
@@ -82,7 +86,10 @@ fn a_request_can_be_checked_before_weights_are_read() {
         .check(&checkpoint, &options)
         .unwrap_err();
     assert!(
-        matches!(error, OvisImageError::InvalidArgument { .. }),
+        matches!(
+            error,
+            OvisImageError::Request(RequestError::InvalidArgument { .. })
+        ),
         "{error}"
     );
     let error = request()
@@ -90,7 +97,10 @@ fn a_request_can_be_checked_before_weights_are_read() {
         .check(&checkpoint, &options)
         .unwrap_err();
     assert!(
-        matches!(error, OvisImageError::InvalidSize { .. }),
+        matches!(
+            error,
+            OvisImageError::Request(RequestError::InvalidSize { .. })
+        ),
         "{error}"
     );
 }
@@ -142,7 +152,7 @@ fn sigmas_and_schedules_out_of_range_are_refused() {
 fn refuses_shape(request: &GenerationRequest, name: &str) {
     let error = refused(request);
     assert!(
-        matches!(&error, OvisImageError::ShapeMismatch { argument, .. } if *argument == name),
+        matches!(&error, OvisImageError::Request(RequestError::ShapeMismatch { argument, .. }) if *argument == name),
         "{error}"
     );
 }
@@ -169,10 +179,10 @@ fn tensors_of_the_wrong_shape_are_refused() {
         pipeline().decode_latents(burn::tensor::Tensor::zeros([1, 5, 8, 8], &FlexDevice), None);
     assert!(matches!(
         decoded,
-        Err(OvisImageError::ShapeMismatch {
+        Err(OvisImageError::Request(RequestError::ShapeMismatch {
             argument: "latents",
             ..
-        })
+        }))
     ));
 }
 
@@ -192,7 +202,7 @@ fn nan_in_a_result_names_its_phase() {
     let latents = TensorData::new(vec![f32::MAX; 256], [1, 4, 8, 8]);
     let error = refused(&request().latents(latents));
     assert!(
-        matches!(error, OvisImageError::NonFinite { phase: Phase::Denoising, count } if count > 0),
+        matches!(error, OvisImageError::Runtime(RuntimeError::NonFinite { phase: Phase::Denoising, count }) if count > 0),
         "{error}"
     );
     // A damaged weight in each of the other models.
@@ -217,7 +227,7 @@ fn nan_in_a_result_names_its_phase() {
     ] {
         let error = pipeline.generate(&request()).unwrap_err();
         assert!(
-            matches!(&error, OvisImageError::NonFinite { phase, .. } if *phase == expected),
+            matches!(&error, OvisImageError::Runtime(RuntimeError::NonFinite { phase, .. }) if *phase == expected),
             "{error}"
         );
     }
@@ -233,7 +243,7 @@ fn a_dtype_that_the_device_lacks_is_refused() {
     )
     .unwrap_err();
     assert!(
-        matches!(&error, OvisImageError::UnsupportedDtype { dtype, alternative: "f32", .. } if dtype == "bf16"),
+        matches!(&error, OvisImageError::Device(DeviceError::UnsupportedDtype { dtype, alternative: "f32", .. }) if dtype == "bf16"),
         "{error}"
     );
     assert!("f8".parse::<WeightDtype>().is_err());
@@ -250,8 +260,8 @@ fn a_device_that_is_not_there_is_an_error_not_a_panic() {
     for spec in absent {
         if let Err(error) = spec.open() {
             let named = match &error {
-                OvisImageError::DeviceNotCompiled { device, .. }
-                | OvisImageError::DeviceUnavailable { device, .. } => device,
+                OvisImageError::Device(DeviceError::NotCompiled { device, .. })
+                | OvisImageError::Device(DeviceError::Unavailable { device, .. }) => device,
                 other => panic!("{other}"),
             };
             assert_eq!(*named, spec.to_string());

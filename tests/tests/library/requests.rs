@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use burn::tensor::TensorData;
 use burn_flex::{Flex, FlexDevice};
+use ovis_image::error::RuntimeError;
 use ovis_image::{
     GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline, Progress, Schedule,
     WeightDtype,
@@ -185,10 +186,10 @@ fn a_callback_can_cancel_between_steps() {
         .unwrap_err();
     assert!(matches!(
         error,
-        OvisImageError::Canceled {
+        OvisImageError::Runtime(RuntimeError::Canceled {
             completed_steps: 2,
             total_steps: 5
-        }
+        })
     ));
 }
 

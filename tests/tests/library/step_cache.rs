@@ -1,5 +1,6 @@
 //! Step caches in the pipeline: what is left out, and that nothing is when it need not be.
 
+use ovis_image::error::RequestError;
 use ovis_image::sampling::guidance::SkipLayerGuidance;
 use ovis_image::{GenerationRequest, OvisImageError, StepCacheKind};
 
@@ -122,10 +123,10 @@ fn numbers_that_make_no_cache_are_refused_before_the_work() {
         assert!(
             matches!(
                 error,
-                OvisImageError::InvalidArgument {
+                OvisImageError::Request(RequestError::InvalidArgument {
                     argument: "step_cache",
                     ..
-                }
+                })
             ),
             "{error}"
         );

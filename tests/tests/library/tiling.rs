@@ -2,6 +2,7 @@
 
 use burn::tensor::{DType, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
+use ovis_image::error::{MemoryError, RequestError};
 use ovis_image::vae::VaeTiling;
 use ovis_image::{LoadOptions, OvisImageError, OvisImagePipeline, WeightDtype};
 use ovis_image_tests::compare::relative_error;
@@ -71,7 +72,7 @@ fn tiles_that_the_vae_cannot_have_are_refused_before_the_work() {
             .generate(&request().vae_tiling(tiling))
             .unwrap_err();
         assert!(
-            matches!(&error, OvisImageError::InvalidArgument { argument, reason: text, .. }
+            matches!(&error, OvisImageError::Request(RequestError::InvalidArgument { argument, reason: text, .. })
                 if *argument == "vae_tiling" && text.contains(reason)),
             "{error}"
         );
@@ -87,7 +88,10 @@ fn an_image_that_fits_only_in_tiles_is_refused_whole_with_that_way_out() {
     let request = request().size(512, 512);
     let error = limited.denoiser(&request).map(|_| ()).unwrap_err();
     assert!(
-        matches!(error, OvisImageError::TooLargeForMemory { .. }),
+        matches!(
+            error,
+            OvisImageError::Memory(MemoryError::TooLargeForMemory { .. })
+        ),
         "{error}"
     );
     assert!(error.to_string().contains("tiles"), "{error}");

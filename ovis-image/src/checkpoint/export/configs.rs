@@ -60,8 +60,11 @@ pub(super) fn write(checkpoint: &Checkpoint, layout: Layout, folder: &PartFolder
 
 /// A configuration as a file of weights carries it.
 pub(super) fn carried(config: &impl Serialize) -> Result<String> {
-    serde_json::to_string(config)
-        .map_err(|error| OvisImageError::config("checkpoint", error.to_string()))
+    serde_json::to_string(config).map_err(unwritable)
+}
+
+fn unwritable(error: serde_json::Error) -> OvisImageError {
+    OvisImageError::config_because("checkpoint", "it cannot be written as JSON", error)
 }
 
 fn text(value: &Value) -> String {
@@ -82,8 +85,7 @@ fn model_index() -> Value {
 
 /// A configuration as diffusers writes it: with its class, without what is not set.
 fn of_class(class: &str, config: &impl Serialize, more: Value) -> Result<Value> {
-    let config = serde_json::to_value(config)
-        .map_err(|error| OvisImageError::config("checkpoint", error.to_string()))?;
+    let config = serde_json::to_value(config).map_err(unwritable)?;
     let fields = |value: Value| match value {
         Value::Object(fields) => fields,
         _ => Map::new(),

@@ -36,11 +36,16 @@ impl PartFolder {
             OvisImageError::argument("folder", format!("{}: {reason}", target.display()))
         };
         let Some(name) = target.file_name().and_then(|name| name.to_str()) else {
-            return Err(unusable("it is no name of a new folder".to_owned()));
+            return Err(unusable(
+                "it does not end in the name of a folder".to_owned(),
+            ));
         };
         if target.exists() {
-            let mut entries = fs::read_dir(target)
-                .map_err(|error| unusable(format!("it is no folder: {error}")))?;
+            if !target.is_dir() {
+                return Err(unusable("it is not a folder".to_owned()));
+            }
+            let mut entries =
+                fs::read_dir(target).map_err(|error| OvisImageError::io(target, error))?;
             if entries.next().is_some() {
                 return Err(unusable("it exists and is not empty".to_owned()));
             }

@@ -127,10 +127,11 @@ impl Checkpoint {
     /// One tensor at a time is in memory. The folder appears when it is complete.
     ///
     /// # Errors
-    /// - [`OvisImageError::InvalidArgument`] for a folder that is not empty, a GGUF transformer in
-    ///   another layout than ComfyUI's, and weights that f16 or a quantization cannot hold;
+    /// - [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for a
+    ///   folder that is not empty, a GGUF transformer in another layout than ComfyUI's, and weights
+    ///   that f16 or a quantization cannot hold;
     /// - the errors of loading, for a checkpoint that is not complete;
-    /// - [`OvisImageError::Io`].
+    /// - [`CheckpointError::Io`](crate::error::CheckpointError::Io).
     pub fn export(
         &self,
         folder: impl AsRef<Path>,

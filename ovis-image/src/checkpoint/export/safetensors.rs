@@ -45,11 +45,9 @@ pub(super) fn write(
     }
     result.map_err(|error| match error {
         SafeTensorError::IoError(error) => io(error),
-        other => OvisImageError::InvalidFile {
-            path: path.to_owned(),
-            format: "safetensors",
-            reason: other.to_string(),
-        },
+        other => {
+            OvisImageError::invalid_file_because(path, "safetensors", "it cannot be written", other)
+        }
     })?;
     let written = File::open(path).and_then(|file| file.sync_all());
     written

@@ -131,10 +131,12 @@ impl<'a> OutgoingTensor<'a> {
     }
 
     fn piece(&self, rows: &SourceRows) -> Result<(&Encoding, &[u8])> {
-        let missing = |reason: &str| OvisImageError::InvalidFile {
-            path: self.source.path().to_owned(),
-            format: "checkpoint",
-            reason: format!("tensor `{}`: {reason}", rows.tensor),
+        let missing = |reason: &str| {
+            OvisImageError::invalid_file(
+                self.source.path().to_owned(),
+                "checkpoint",
+                format!("tensor `{}`: {reason}", rows.tensor),
+            )
         };
         let (file, entry) = self
             .source
@@ -143,7 +145,7 @@ impl<'a> OutgoingTensor<'a> {
         let bytes = file.data(entry);
         // Blocks run along the last axis: all rows of a matrix are whole ones, a vector's are not.
         if !bytes.len().is_multiple_of(rows.of) {
-            return Err(missing("its rows are no whole blocks"));
+            return Err(missing("its rows are not whole blocks"));
         }
         let row = bytes.len() / rows.of;
         Ok((

@@ -35,14 +35,15 @@ impl GuidanceInterval {
     }
 
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] when it does not lie in 0 to 1, start before stop.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) when
+    /// it does not lie in 0 to 1, start before stop.
     pub(super) fn validate(self, argument: &'static str) -> Result<()> {
         let Self { start, stop } = self;
         match (0.0..=1.0).contains(&start) && (0.0..=1.0).contains(&stop) && start < stop {
             true => Ok(()),
             false => Err(OvisImageError::argument(
                 argument,
-                format!("{start} to {stop} is no part of 0 to 1"),
+                format!("{start} to {stop} does not lie within 0 to 1"),
             )),
         }
     }

@@ -102,7 +102,8 @@ impl GuidanceSettings {
     }
 
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] with the setting that is not usable.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) with
+    /// the setting that is not usable.
     pub(crate) fn validate(&self, double_blocks: usize, single_blocks: usize) -> Result<()> {
         let refuse = |argument, reason: String| Err(OvisImageError::argument(argument, reason));
         if !self.scale.is_finite() {

@@ -48,7 +48,8 @@ impl SamplerKind {
     }
 
     /// # Errors
-    /// [`OvisImageError::InvalidArgument`] for an `eta` outside of 0 to 1.
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for
+    /// an `eta` outside of 0 to 1.
     pub(crate) fn validate(self) -> Result<()> {
         match self {
             Self::EulerAncestral { eta } if !(0.0..=1.0).contains(&eta) => Err(

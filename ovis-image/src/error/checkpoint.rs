@@ -1,0 +1,196 @@
+use std::path::PathBuf;
+
+use super::{BoxError, OvisImageError, WeightsReport};
+
+/// Why a checkpoint, or another file of weights, cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// A file or folder that the checkpoint needs does not exist.
+    #[error("{} not found: {hint}", path.display())]
+    NotFound {
+        /// The path that was looked for.
+        path: PathBuf,
+        /// What was expected there, and what to do.
+        hint: String,
+    },
+
+    /// Reading or writing a file failed.
+    #[error("cannot access {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's error.
+        source: std::io::Error,
+    },
+
+    /// A file is damaged, or not in the format that its place demands.
+    #[error("{} is not a usable {format} file: {reason}", path.display())]
+    InvalidFile {
+        /// The file.
+        path: PathBuf,
+        /// The format expected, for example `safetensors`.
+        format: &'static str,
+        /// What is wrong with it.
+        reason: String,
+        /// The parser's error, where a parser found it.
+        source: Option<BoxError>,
+    },
+
+    /// A tensor has an element type that cannot be read as a weight.
+    #[error(
+        "tensor `{tensor}` in {} has dtype {dtype}: weights can be read from F32, F16 and BF16, and in \
+         GGUF files from Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K", path.display()
+    )]
+    UnknownDtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name in the file.
+        tensor: String,
+        /// The element type that the header gives.
+        dtype: String,
+    },
+
+    /// The tensors of a file do not make up the model: every one at fault is listed.
+    #[error("{0}")]
+    Weights(Box<WeightsReport>),
+
+    /// A folder follows none of the known checkpoint layouts.
+    #[error(
+        "{} does not contain a checkpoint in a known layout: expected a diffusers folder (model_index.json, \
+         transformer/, vae/, text_encoder/, tokenizer/), the authors' files (ovis_image.safetensors, \
+         ae.safetensors, Ovis2.5-2B/) or ComfyUI's split files (diffusion_models/, text_encoders/, \
+         vae/); or name each part by its own path", path.display()
+    )]
+    UnknownLayout {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// The tensor names of a part follow none of the known naming schemes.
+    #[error("{} does not contain {part} weights: {reason}", path.display())]
+    UnknownNaming {
+        /// The file.
+        path: PathBuf,
+        /// The part of the model that was expected.
+        part: &'static str,
+        /// Which key decides, and what was found.
+        reason: String,
+    },
+
+    /// A configuration is inconsistent or asks for something that this model does not have.
+    #[error("invalid configuration of the {part}: {reason}")]
+    InvalidConfig {
+        /// The part of the model.
+        part: &'static str,
+        /// The broken relation.
+        reason: String,
+        /// The serializer's error, where a configuration could not be written.
+        source: Option<BoxError>,
+    },
+
+    /// The tokenizer file cannot be parsed.
+    #[error("cannot use the tokenizer {}", path.display())]
+    Tokenizer {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// The parser's error.
+        source: BoxError,
+    },
+
+    /// The tokenizer lacks a token that the prompt template needs.
+    #[error(
+        "the tokenizer {} does not have the special token `{token}`: use the tokenizer that belongs to \
+         the checkpoint (Qwen3's)", path.display()
+    )]
+    MissingSpecialToken {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// The token.
+        token: &'static str,
+    },
+}
+
+impl OvisImageError {
+    pub(crate) fn not_found(path: impl Into<PathBuf>, hint: impl Into<String>) -> Self {
+        Self::Checkpoint(CheckpointError::NotFound {
+            path: path.into(),
+            hint: hint.into(),
+        })
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Checkpoint(CheckpointError::Io {
+            path: path.into(),
+            source,
+        })
+    }
+
+    pub(crate) fn invalid_file(
+        path: impl Into<PathBuf>,
+        format: &'static str,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self::Checkpoint(CheckpointError::InvalidFile {
+            path: path.into(),
+            format,
+            reason: reason.into(),
+            source: None,
+        })
+    }
+
+    /// Like [`invalid_file`](Self::invalid_file), with a cause that `reason` does not repeat.
+    pub(crate) fn invalid_file_because(
+        path: impl Into<PathBuf>,
+        format: &'static str,
+        reason: impl Into<String>,
+        source: impl Into<BoxError>,
+    ) -> Self {
+        Self::Checkpoint(CheckpointError::InvalidFile {
+            path: path.into(),
+            format,
+            reason: reason.into(),
+            source: Some(source.into()),
+        })
+    }
+
+    pub(crate) fn unknown_dtype(
+        path: impl Into<PathBuf>,
+        tensor: impl Into<String>,
+        dtype: impl Into<String>,
+    ) -> Self {
+        Self::Checkpoint(CheckpointError::UnknownDtype {
+            path: path.into(),
+            tensor: tensor.into(),
+            dtype: dtype.into(),
+        })
+    }
+
+    pub(crate) fn config(part: &'static str, reason: impl Into<String>) -> Self {
+        Self::Checkpoint(CheckpointError::InvalidConfig {
+            part,
+            reason: reason.into(),
+            source: None,
+        })
+    }
+
+    /// Like [`config`](Self::config), with a cause that `reason` does not repeat.
+    pub(crate) fn config_because(
+        part: &'static str,
+        reason: impl Into<String>,
+        source: impl Into<BoxError>,
+    ) -> Self {
+        Self::Checkpoint(CheckpointError::InvalidConfig {
+            part,
+            reason: reason.into(),
+            source: Some(source.into()),
+        })
+    }
+
+    pub(crate) fn tokenizer(path: impl Into<PathBuf>, source: impl Into<BoxError>) -> Self {
+        Self::Checkpoint(CheckpointError::Tokenizer {
+            path: path.into(),
+            source: source.into(),
+        })
+    }
+}

@@ -1,0 +1,54 @@
+use std::fmt;
+use std::path::PathBuf;
+
+use super::WrongShape;
+
+/// Lists every tensor of a file that does not fit the model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WeightsReport {
+    /// File or folder that the weights came from.
+    pub source: PathBuf,
+    /// Part of the model, for example `transformer`.
+    pub part: &'static str,
+    /// Tensors that the model needs and the file lacks, by their names in the file.
+    pub missing: Vec<String>,
+    /// Tensors that the file has and the model does not know.
+    pub unexpected: Vec<String>,
+    /// Tensors whose shapes do not fit.
+    pub wrong_shape: Vec<WrongShape>,
+}
+
+impl WeightsReport {
+    /// Whether every tensor is accounted for.
+    pub fn is_clean(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.wrong_shape.is_empty()
+    }
+}
+
+impl fmt::Display for WeightsReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the weights in {} do not fit the {}: {} missing, {} unexpected, {} of the wrong shape",
+            self.source.display(),
+            self.part,
+            self.missing.len(),
+            self.unexpected.len(),
+            self.wrong_shape.len()
+        )?;
+        for name in &self.missing {
+            write!(f, "\n  missing     {name}")?;
+        }
+        for name in &self.unexpected {
+            write!(f, "\n  unexpected  {name}")?;
+        }
+        for wrong in &self.wrong_shape {
+            write!(
+                f,
+                "\n  wrong shape {}: expected {:?}, found {:?}",
+                wrong.tensor, wrong.expected, wrong.actual
+            )?;
+        }
+        Ok(())
+    }
+}
