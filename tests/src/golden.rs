@@ -59,6 +59,12 @@ pub struct Case {
     pub sigmas: Option<Vec<f32>>,
     /// Tokens of each prompt before cutting.
     pub prompt_tokens: Vec<usize>,
+    /// The text that the image should show, for the released weights.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// The folder with the case's files; `tests/golden/NAME` unless said.
+    #[serde(skip)]
+    pub folder: Option<PathBuf>,
     /// Where the model is, for the case whose weights are not committed.
     #[serde(skip)]
     pub written_model: Option<PathBuf>,
@@ -97,12 +103,31 @@ impl Case {
         serde_json::from_slice(&text).expect("case.json has the fields of Case")
     }
 
+    /// Reads a case from a folder outside of the repository.
+    ///
+    /// # Errors
+    /// A text that says what is wrong with `case.json`.
+    pub fn read_from(folder: &Path) -> Result<Self, String> {
+        let path = folder.join("case.json");
+        let text = std::fs::read(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let mut case: Self = serde_json::from_slice(&text)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        case.folder = Some(folder.to_owned());
+        Ok(case)
+    }
+
+    fn folder(&self) -> PathBuf {
+        let folder = self.folder.clone();
+        folder.unwrap_or_else(|| golden_folder().join(&self.name))
+    }
+
     /// The folder of the case's model.
     pub fn model_folder(&self) -> PathBuf {
         if let Some(folder) = &self.written_model {
             return folder.clone();
         }
-        golden_folder().join(&self.name).join(&self.model)
+        self.folder().join(&self.model)
     }
 
     /// The reference's tensors, if there are any in this dtype.
@@ -113,7 +138,7 @@ impl Case {
             WeightDtype::BF16 => "golden_bf16.safetensors",
             WeightDtype::F16 => return None,
         };
-        let path = golden_folder().join(&self.name).join(name);
+        let path = self.folder().join(name);
         path.exists().then(|| Golden {
             bytes: std::fs::read(path).expect("the file was just seen"),
         })
