@@ -4,23 +4,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use clap::builder::FalseyValueParser;
 
 /// What a path on the command line begins with when it is one of the Hub.
 const PREFIX: &str = "hf:";
 
-/// How the Hub is reached.
+/// How the Hub is reached, where it differs from the environment.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Hugging Face Hub (the token for closed repositories: HF_TOKEN)")]
 pub struct HubArguments {
-    /// Download nothing: use what the cache has
-    #[arg(long, env = "HF_HUB_OFFLINE", value_parser = FalseyValueParser::new())]
+    /// Download nothing: use what the cache has [env: HF_HUB_OFFLINE]
+    #[arg(long)]
     pub offline: bool,
-    /// Where downloads are kept [default: $HF_HOME/hub or ~/.cache/huggingface/hub]
-    #[arg(long, value_name = "DIR", env = "HF_HUB_CACHE")]
+    /// Where downloads are kept [env: HF_HUB_CACHE] [default: $HF_HOME/hub or ~/.cache/huggingface/hub]
+    #[arg(long, value_name = "DIR")]
     pub hub_cache: Option<PathBuf>,
-    /// A mirror of the Hub
-    #[arg(long, value_name = "URL", env = "HF_ENDPOINT")]
+    /// A mirror of the Hub [env: HF_ENDPOINT]
+    #[arg(long, value_name = "URL")]
     pub hub_endpoint: Option<String>,
 }
 
@@ -84,20 +83,15 @@ impl HubArguments {
 
     #[cfg(feature = "hub")]
     fn download(&self, repository: &str, file: Option<&str>) -> Result<PathBuf> {
-        let mut repository = repository
-            .parse::<ovis_image::hub::HubRepo>()?
-            .offline(self.offline);
+        let mut repository = ovis_image::hub::HubRepo::from_env(repository)?;
+        if self.offline {
+            repository = repository.with_offline(true);
+        }
         if let Some(cache) = &self.hub_cache {
-            repository = repository.cache(cache);
+            repository = repository.with_cache(cache);
         }
         if let Some(endpoint) = &self.hub_endpoint {
-            repository = repository.endpoint(endpoint);
-        }
-        if let Some(token) = std::env::var("HF_TOKEN")
-            .ok()
-            .filter(|token| !token.is_empty())
-        {
-            repository = repository.token(token);
+            repository = repository.with_endpoint(endpoint);
         }
         let bar = crate::progress::BytesBar::new();
         let show = |progress: ovis_image::hub::HubProgress<'_>| {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::{BoxError, OvisImageError};
 
 /// A checkpoint or file that could not be downloaded from the Hugging Face Hub.
@@ -33,6 +35,13 @@ pub enum HubFailure {
     Interrupted {
         /// The network layer's error.
         source: BoxError,
+    },
+
+    /// The server sent nothing for too long.
+    #[error("the server sent nothing for {waited:?} (download again to resume)")]
+    Stalled {
+        /// How long it was waited for.
+        waited: Duration,
     },
 
     /// The repository or revision does not exist, or is not public.

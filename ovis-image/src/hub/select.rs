@@ -1,6 +1,6 @@
 //! Which of a repository's files make up the checkpoint.
 
-use super::is_inside;
+use super::download::is_inside;
 use crate::error::HubFailure;
 
 const DIFFUSERS_INDEX: &str = "model_index.json";

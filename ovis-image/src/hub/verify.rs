@@ -4,70 +4,95 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
+use super::server::Announced;
 use crate::error::HubFailure;
 
-/// The ending of a file that says that the one beside it was not compared yet.
-const UNCHECKED: &str = "unchecked";
-
-/// Says of a file of the cache that it is to be compared before it is used, whatever happens until
-/// then.
-pub(super) fn mark_unchecked(blob: &Path) -> io::Result<()> {
-    if let Some(folder) = blob.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    File::create(blob.with_extension(UNCHECKED)).map(drop)
-}
-
-/// Whether a file, or what it links to, was never compared.
-pub(super) fn is_unchecked(path: &Path) -> bool {
-    path.canonicalize()
-        .is_ok_and(|blob| blob.with_extension(UNCHECKED).exists())
-}
-
-/// Compares a file with its announced size and, where its tag is one, its SHA-256; deletes it when
-/// it differs, so that nothing half-written is ever used.
-pub(super) fn check(path: &Path, size: u64, tag: &str) -> Result<(), HubFailure> {
-    // The cache has a link to the contents.
-    let contents = path.canonicalize().map_err(HubFailure::Io)?;
-    let reason = difference(path, size, tag).map_err(HubFailure::Io)?;
-    if reason.is_some() {
-        std::fs::remove_file(&contents).map_err(HubFailure::Io)?;
-    }
-    // Gone already when another program compared it, too.
-    let _ = std::fs::remove_file(contents.with_extension(UNCHECKED));
-    let Some(reason) = reason else {
+/// Compares a file with its announced size and hash, and deletes it when it differs, so that nothing
+/// damaged is ever used.
+///
+/// A tag of 64 digits is the SHA-256 of a file of the large file storage, one of 40 digits the
+/// SHA-1 that git gives to a file of its own. Others, which mirrors may have, say nothing.
+pub(super) fn check(path: &Path, file: &str, announced: &Announced) -> Result<(), HubFailure> {
+    let Some(reason) = difference(path, announced).map_err(HubFailure::Io)? else {
         return Ok(());
     };
-    // Gone already where there are no links.
-    let _ = std::fs::remove_file(path);
+    std::fs::remove_file(path).map_err(HubFailure::Io)?;
     Err(HubFailure::Damaged {
-        file: path
-            .file_name()
-            .unwrap_or(path.as_os_str())
-            .to_string_lossy()
-            .into_owned(),
+        file: file.to_owned(),
         reason,
     })
 }
 
-fn difference(path: &Path, size: u64, tag: &str) -> io::Result<Option<String>> {
+fn difference(path: &Path, announced: &Announced) -> io::Result<Option<String>> {
+    let Announced { tag, size, .. } = announced;
     let mut file = File::open(path)?;
     let actual = file.metadata()?.len();
-    if actual != size {
+    if actual != *size {
         return Ok(Some(format!("{actual} bytes in place of {size}")));
     }
-    // Files of the large file storage are tagged with it; others with a checksum of git's.
-    if tag.len() != 64 || !tag.chars().all(|c| c.is_ascii_hexdigit()) {
-        return Ok(None);
+    let is_hash = tag.chars().all(|c| c.is_ascii_hexdigit());
+    let (name, hash) = match tag.len() {
+        64 if is_hash => ("SHA-256", hash(Sha256::new(), &mut file)?),
+        40 if is_hash => {
+            let hasher = Sha1::new_with_prefix(format!("blob {size}\0"));
+            ("git SHA-1", hash(hasher, &mut file)?)
+        }
+        _ => return Ok(None),
+    };
+    let differs = hash != tag.to_ascii_lowercase();
+    Ok(differs.then(|| format!("{name} {hash} in place of {tag}")))
+}
+
+fn hash(mut hasher: impl Digest + io::Write, file: &mut File) -> io::Result<String> {
+    io::copy(file, &mut hasher)?;
+    let digest = hasher.finalize();
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_hello(tag: &str, size: u64) -> (Result<(), HubFailure>, bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "hello\n").unwrap();
+        let announced = Announced {
+            tag: tag.to_owned(),
+            size,
+            url: String::new(),
+        };
+        let checked = check(&path, "file", &announced);
+        (checked, path.exists())
     }
-    let mut hasher = Sha256::new();
-    io::copy(&mut file, &mut hasher)?;
-    let hash: String = hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok((hash != tag.to_ascii_lowercase()).then(|| format!("SHA-256 {hash} in place of {tag}")))
+
+    #[test]
+    fn hashes_are_those_of_git_and_sha256sum() {
+        // What `git hash-object` and `sha256sum` print.
+        for tag in [
+            "ce013625030ba8dba906f756967f9e9ca394464a",
+            "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
+            "some-other-tag",
+        ] {
+            let (checked, exists) = check_hello(tag, 6);
+            assert!(checked.is_ok() && exists, "{tag}");
+        }
+    }
+
+    #[test]
+    fn what_differs_is_deleted() {
+        for (tag, size, reason) in [
+            ("ce013625030ba8dba906f756967f9e9ca394464b", 6, "git SHA-1"),
+            (&"0".repeat(64), 6, "SHA-256"),
+            ("some-other-tag", 7, "6 bytes in place of 7"),
+        ] {
+            let (checked, exists) = check_hello(tag, size);
+            let error = checked.unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+            assert!(!exists);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Downloads from a server that speaks the Hub's protocol.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ovis_image::OvisImageError;
 use ovis_image::error::{HubError, HubFailure};
@@ -11,7 +12,10 @@ use ovis_image_tests::error_chain::chain;
 use crate::hub_server::{COMMIT, Faults, HubServer, ID};
 use crate::support::{base_model, load, pipeline, request, values};
 
+/// Of the large file storage.
 const TRANSFORMER: &str = "transformer/diffusion_pytorch_model.safetensors";
+/// Of git's own.
+const CONFIG: &str = "transformer/config.json";
 /// A port that nobody listens at.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
@@ -32,9 +36,9 @@ impl World {
     fn repo(&self) -> HubRepo {
         HubRepo::new(ID)
             .unwrap()
-            .endpoint(&self.server.url)
-            .cache(self.cache.path())
-            .attempts(1)
+            .with_endpoint(&self.server.url)
+            .with_cache(self.cache.path())
+            .with_attempts(1)
     }
 
     fn fails_with(&self, faults: Faults) -> HubFailure {
@@ -53,7 +57,7 @@ impl World {
         paths
             .filter(|path| {
                 let end = path.extension();
-                end.is_none_or(|end| end != "lock" && end != "unchecked")
+                end.is_none_or(|end| end != "lock")
             })
             .collect()
     }
@@ -110,7 +114,7 @@ fn only_what_is_needed_is_downloaded_once_and_from_one_commit() {
     assert_eq!(world.server.downloads(), downloads, "all was in the cache");
     // The server knows files by this commit alone.
     assert!(first.ends_with(Path::new("snapshots").join(COMMIT)));
-    let pinned = world.repo().revision(COMMIT).unwrap();
+    let pinned = world.repo().with_revision(COMMIT).unwrap();
     assert_eq!(pinned.download().unwrap(), first);
 }
 
@@ -154,7 +158,7 @@ fn what_broke_off_goes_on_where_it_stopped() {
 fn a_short_interruption_is_not_noticed() {
     let world = World::new();
     world.server.faults.lock().unwrap().cut = Some((TRANSFORMER, 5000, 1));
-    let folder = world.repo().attempts(2).download().unwrap();
+    let folder = world.repo().with_attempts(2).download().unwrap();
     assert_eq!(
         std::fs::read(folder.join(TRANSFORMER)).unwrap(),
         std::fs::read(base_model().join(TRANSFORMER)).unwrap()
@@ -162,27 +166,98 @@ fn a_short_interruption_is_not_noticed() {
 }
 
 #[test]
-fn a_damaged_file_is_deleted() {
+fn a_server_that_sends_no_parts_sends_the_whole_file() {
     let world = World::new();
-    let failure = world.fails_with(Faults {
-        damaged: Some(TRANSFORMER),
+    world.fails_with(Faults {
+        cut: Some((TRANSFORMER, 1000, 1)),
         ..Faults::default()
     });
+    world.server.faults.lock().unwrap().no_parts = true;
+    let folder = world.repo().download().unwrap();
+    assert_eq!(
+        std::fs::read(folder.join(TRANSFORMER)).unwrap(),
+        std::fs::read(base_model().join(TRANSFORMER)).unwrap()
+    );
+}
+
+#[test]
+fn a_stalled_download_ends_and_is_resumed() {
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    let world = World::new();
+    *world.server.faults.lock().unwrap() = Faults {
+        stalled: Some((TRANSFORMER, 1000, 2)),
+        ..Faults::default()
+    };
+    let repo = world.repo().with_read_timeout(TIMEOUT);
+    let failure = failure(repo.download());
     assert!(
-        matches!(&failure, HubFailure::Damaged { reason, .. } if reason.contains("SHA-256")),
+        matches!(failure, HubFailure::Stalled { waited: TIMEOUT }),
         "{failure}"
     );
-    let length = std::fs::metadata(base_model().join(TRANSFORMER))
-        .unwrap()
-        .len();
-    let lengths = world
-        .blobs()
-        .into_iter()
-        .map(|path| std::fs::metadata(path).unwrap().len());
-    assert!(!lengths.collect::<Vec<_>>().contains(&length));
+    assert!(failure.to_string().contains("download again to resume"));
 
-    *world.server.faults.lock().unwrap() = Faults::default();
-    world.repo().download().unwrap();
+    // The second connection stalls, too, and the third is not noticed.
+    let folder = repo.with_attempts(2).download().unwrap();
+    let downloads = world.server.downloads().into_iter();
+    let starts = downloads.filter_map(|(file, from)| (file == TRANSFORMER).then_some(from));
+    assert_eq!(starts.collect::<Vec<_>>(), [0, 1000, 2000]);
+    assert_eq!(
+        std::fs::read(folder.join(TRANSFORMER)).unwrap(),
+        std::fs::read(base_model().join(TRANSFORMER)).unwrap()
+    );
+}
+
+#[test]
+fn a_server_that_never_answers_is_not_waited_for() {
+    let world = World::new();
+    world.server.faults.lock().unwrap().silent = true;
+    let repo = world.repo().with_read_timeout(Duration::from_millis(300));
+    let stalled = failure(repo.download());
+    assert!(matches!(stalled, HubFailure::Stalled { .. }), "{stalled}");
+
+    world.server.faults.lock().unwrap().silent = false;
+    let folder = repo.download().unwrap();
+    world.server.faults.lock().unwrap().silent = true;
+    assert_eq!(repo.download().unwrap(), folder, "the cache serves");
+}
+
+#[test]
+fn the_token_is_sent_to_the_server_and_to_no_other() {
+    let world = World::new();
+    world.repo().with_token("hf_secret").download().unwrap();
+    for request in world.server.requests.lock().unwrap().iter() {
+        let token = request.token.as_deref();
+        let expected = (!request.path.starts_with("/cdn/")).then_some("Bearer hf_secret");
+        assert_eq!(token, expected, "{}", request.path);
+    }
+}
+
+#[test]
+fn a_damaged_file_is_deleted() {
+    for (file, hash) in [(TRANSFORMER, "SHA-256"), (CONFIG, "git SHA-1")] {
+        let world = World::new();
+        let failure = world.fails_with(Faults {
+            damaged: Some(file),
+            ..Faults::default()
+        });
+        assert!(
+            matches!(&failure, HubFailure::Damaged { file: named, reason } if named == file && reason.contains(hash)),
+            "{failure}"
+        );
+        let length = std::fs::metadata(base_model().join(file)).unwrap().len();
+        let lengths = world
+            .blobs()
+            .into_iter()
+            .map(|path| std::fs::metadata(path).unwrap().len());
+        assert!(!lengths.collect::<Vec<_>>().contains(&length));
+
+        *world.server.faults.lock().unwrap() = Faults::default();
+        let folder = world.repo().download().unwrap();
+        assert_eq!(
+            std::fs::read(folder.join(file)).unwrap(),
+            std::fs::read(base_model().join(file)).unwrap()
+        );
+    }
 }
 
 #[test]
@@ -191,8 +266,9 @@ fn what_other_programs_or_commits_left_in_the_cache_is_used() {
     let folder = world.repo().download().unwrap();
     let downloads = world.server.downloads();
     let repository = folder.ancestors().nth(2).unwrap();
-    // Python's programs write down branches only.
-    std::fs::remove_file(repository.join("refs").join(COMMIT)).unwrap();
+    // As Python's programs do, only branches are written down.
+    assert!(!repository.join("refs").join(COMMIT).exists());
+    assert!(repository.join("refs/main").exists());
     world.repo().download().unwrap();
     // Another commit has the same contents under another name.
     std::fs::remove_dir_all(&folder).unwrap();
@@ -206,18 +282,37 @@ fn what_other_programs_or_commits_left_in_the_cache_is_used() {
 
 #[test]
 fn what_was_never_compared_is_before_it_is_used() {
-    let world = World::new();
-    let folder = world.repo().download().unwrap();
-    // As a run leaves it that is killed between the last byte and the comparison.
-    let blob = folder.join(TRANSFORMER).canonicalize().unwrap();
-    let mut bytes = std::fs::read(&blob).unwrap();
-    bytes[0] ^= 1;
-    std::fs::write(&blob, bytes).unwrap();
-    std::fs::write(blob.with_extension("unchecked"), "").unwrap();
-    let failure = failure(world.repo().download());
-    assert!(matches!(failure, HubFailure::Damaged { .. }), "{failure}");
-    world.repo().download().unwrap();
-    assert!(!blob.with_extension("unchecked").exists());
+    for is_damaged in [false, true] {
+        let world = World::new();
+        let folder = world.repo().download().unwrap();
+        // As a run leaves it that is killed between the last byte and the comparison.
+        let blob = folder.join(TRANSFORMER).canonicalize().unwrap();
+        let mut bytes = std::fs::read(&blob).unwrap();
+        if is_damaged {
+            bytes[0] ^= 1;
+        }
+        std::fs::remove_file(&blob).unwrap();
+        std::fs::write(blob.with_extension("part"), bytes).unwrap();
+        let before = world.server.downloads().len();
+        world.repo().download().unwrap();
+        assert_eq!(
+            std::fs::read(folder.join(TRANSFORMER)).unwrap(),
+            std::fs::read(base_model().join(TRANSFORMER)).unwrap()
+        );
+        let again = world.server.downloads().len() - before;
+        assert_eq!(again, usize::from(is_damaged));
+        assert!(!blob.with_extension("part").exists());
+    }
+}
+
+#[test]
+fn empty_files_and_files_with_odd_names_are_downloaded() {
+    let cache = tempfile::tempdir().unwrap();
+    let server = HubServer::start(&base_model(), &[("an empty one.gguf", b"")]);
+    let repo = HubRepo::new(ID).unwrap().with_cache(cache.path());
+    let repo = repo.with_endpoint(&server.url).with_attempts(1);
+    let path = repo.download_file("an empty one.gguf", |_| {}).unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), b"");
 }
 
 #[test]
@@ -251,14 +346,18 @@ fn a_part_as_long_as_the_file_is_downloaded_again() {
 fn what_is_in_the_cache_serves_without_a_network() {
     let world = World::new();
     let folder = world.repo().download().unwrap();
-    let offline = HubRepo::new(ID).unwrap().cache(world.cache.path());
+    let offline = HubRepo::new(ID).unwrap().with_cache(world.cache.path());
     for repo in [
-        offline.clone().endpoint(NOWHERE).offline(true),
-        offline.clone().endpoint(NOWHERE),
+        offline.clone().with_endpoint(NOWHERE).with_offline(true),
+        offline.clone().with_endpoint(NOWHERE),
     ] {
         assert_eq!(repo.download().unwrap(), folder);
         assert_eq!(
-            repo.clone().revision(COMMIT).unwrap().download().unwrap(),
+            repo.clone()
+                .with_revision(COMMIT)
+                .unwrap()
+                .download()
+                .unwrap(),
             folder
         );
         let file = repo.download_file(TRANSFORMER, |_| {}).unwrap();
@@ -271,7 +370,7 @@ fn a_part_of_a_checkpoint_in_the_cache_is_no_checkpoint() {
     let world = World::new();
     let folder = world.repo().download().unwrap();
     std::fs::remove_dir_all(folder.join("vae")).unwrap();
-    let failure = failure(world.repo().offline(true).download());
+    let failure = failure(world.repo().with_offline(true).download());
     assert!(
         matches!(&failure, HubFailure::PartlyCached { source } if source.to_string().contains("vae")),
         "{failure}"
@@ -281,13 +380,16 @@ fn a_part_of_a_checkpoint_in_the_cache_is_no_checkpoint() {
 #[test]
 fn without_a_network_or_a_cache_it_says_so() {
     let empty = tempfile::tempdir().unwrap();
-    let repo = HubRepo::new(ID).unwrap().cache(empty.path()).attempts(1);
-    let unreachable = failure(repo.clone().endpoint(NOWHERE).download());
+    let repo = HubRepo::new(ID)
+        .unwrap()
+        .with_cache(empty.path())
+        .with_attempts(1);
+    let unreachable = failure(repo.clone().with_endpoint(NOWHERE).download());
     assert!(
         matches!(unreachable, HubFailure::Unreachable { .. }),
         "{unreachable}"
     );
-    let not_cached = failure(repo.offline(true).download());
+    let not_cached = failure(repo.with_offline(true).download());
     assert!(matches!(not_cached, HubFailure::NotCached), "{not_cached}");
 }
 

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 /// The commit that every revision is.
@@ -26,15 +27,32 @@ pub(crate) struct Faults {
     pub(crate) tag: Option<&'static str>,
     /// An answer in place of the list of files.
     pub(crate) listing: Option<&'static str>,
+    /// A file whose connection is silent after so many bytes of each answer, and how often.
+    pub(crate) stalled: Option<(&'static str, usize, usize)>,
+    /// Whether nothing is ever answered.
+    pub(crate) silent: bool,
+    /// Whether every answer has the whole file, whatever part was asked for.
+    pub(crate) no_parts: bool,
 }
 
 /// A running server.
 pub(crate) struct HubServer {
     /// Its address.
     pub(crate) url: String,
-    /// Paths that were asked for, with the first byte that was.
-    pub(crate) requests: Arc<Mutex<Vec<(String, u64)>>>,
+    pub(crate) requests: Arc<Mutex<Vec<Request>>>,
     pub(crate) faults: Arc<Mutex<Faults>>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Request {
+    pub(crate) path: String,
+    /// `Authorization`.
+    pub(crate) token: Option<String>,
+    /// Whether only the headers were asked for.
+    is_head: bool,
+    /// The first byte.
+    from: u64,
 }
 
 type Files = Arc<BTreeMap<String, Vec<u8>>>;
@@ -69,22 +87,46 @@ impl HubServer {
     /// The files' contents that were asked for, by name, with the first byte.
     pub(crate) fn downloads(&self) -> Vec<(String, u64)> {
         let requests = self.requests.lock().unwrap();
-        let contents = requests
-            .iter()
-            .filter_map(|(path, from)| Some((path.strip_prefix("/cdn/")?.to_owned(), *from)));
-        contents.collect()
+        let contents = requests.iter().filter(|request| !request.is_head);
+        contents
+            .filter_map(|request| Some((contents_of(&request.path)?.to_owned(), request.from)))
+            .collect()
     }
+}
+
+/// Where the server has small files itself.
+const SMALL: &str = "/api/resolve-cache/";
+/// Where it has large ones, as if on another host.
+const LARGE: &str = "/cdn/";
+
+fn contents_of(path: &str) -> Option<&str> {
+    path.strip_prefix(SMALL)
+        .or_else(|| path.strip_prefix(LARGE))
+}
+
+fn is_large(file: &str) -> bool {
+    file.ends_with(".safetensors")
+}
+
+/// What the Hub tags a file with: its SHA-256, or git's hash of it.
+fn tag_of(file: &str, bytes: &[u8]) -> String {
+    let hex = |digest: &[u8]| -> String { digest.iter().map(|b| format!("{b:02x}")).collect() };
+    if is_large(file) {
+        return hex(&Sha256::digest(bytes));
+    }
+    let mut hasher = Sha1::new_with_prefix(format!("blob {}\0", bytes.len()));
+    hasher.update(bytes);
+    hex(&hasher.finalize())
 }
 
 fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
         let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
-        match entry.path().is_dir() {
-            true => collect(&entry.path(), &format!("{name}/"), files),
-            false => {
-                files.insert(name, std::fs::read(entry.path()).unwrap());
-            }
+        if entry.path().is_dir() {
+            collect(&entry.path(), &format!("{name}/"), files);
+        } else {
+            files.insert(name, std::fs::read(entry.path()).unwrap());
         }
     }
 }
@@ -93,28 +135,18 @@ fn answer(
     mut stream: TcpStream,
     url: &str,
     files: &Files,
-    requests: &Mutex<Vec<(String, u64)>>,
+    requests: &Mutex<Vec<Request>>,
     faults: &Mutex<Faults>,
 ) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let first = lines.next().transpose()?.unwrap_or_default();
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut range = (0, None);
-    for line in lines {
-        let line = line?.to_ascii_lowercase();
-        if let Some(asked) = line.strip_prefix("range: bytes=") {
-            let (from, to) = asked.split_once('-').unwrap_or((asked, ""));
-            range = (from.parse().unwrap_or(0), to.parse::<usize>().ok());
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    // A look at the length is no download.
-    if range.1 != Some(0) {
-        requests.lock().unwrap().push((path.clone(), range.0));
-    }
+    let request = read_request(&stream)?;
+    requests.lock().unwrap().push(request.clone());
+    let Request { path, is_head, .. } = &request;
     let faulty = faults.lock().unwrap().clone();
+    if faulty.silent {
+        // It stays open.
+        std::mem::forget(stream);
+        return Ok(());
+    }
     if let Some(status) = faulty.status {
         return write!(
             stream,
@@ -134,44 +166,58 @@ fn answer(
             listing.len()
         );
     }
-    // Contents are elsewhere, as with large files on the Hub.
+    // As on the Hub, large files are elsewhere and small ones behind a redirect of the host's own.
     if let Some(file) = path.strip_prefix(&format!("/{ID}/resolve/{COMMIT}/"))
         && let Some(bytes) = files.get(file)
     {
-        let hash: String = Sha256::digest(bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let hash = faulty.tag.unwrap_or(&hash);
+        let tag = tag_of(file, bytes);
+        let tag = faulty.tag.unwrap_or(&tag);
+        let to = if is_large(file) {
+            let size = bytes.len();
+            format!("{url}{LARGE}{file}\r\nX-Linked-Etag: \"{tag}\"\r\nX-Linked-Size: {size}")
+        } else {
+            let file = file.replace(' ', "%20");
+            format!("{SMALL}{file}\r\nETag: W/\"{tag}\"")
+        };
         return write!(
             stream,
-            "HTTP/1.1 302 Found\r\nLocation: {url}/cdn/{file}\r\nX-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{hash}\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            "HTTP/1.1 302 Found\r\nLocation: {to}\r\nX-Repo-Commit: {COMMIT}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
     }
-    if let Some(file) = path.strip_prefix("/cdn/")
+    if let Some(file) = contents_of(path)
         && let Some(bytes) = files.get(file)
     {
         let mut bytes = bytes.clone();
+        let tag = tag_of(file, &bytes);
+        let tag = faulty.tag.unwrap_or(&tag);
         if faulty.damaged == Some(file) {
             bytes[0] ^= 1;
         }
-        let (from, total) = (range.0 as usize, bytes.len());
-        let end = range.1.map_or(total, |last| total.min(last + 1));
-        let body = &bytes[from..end];
+        let from = if faulty.no_parts { 0 } else { request.from };
+        let (from, total) = (from as usize, bytes.len());
+        let body = &bytes[from..];
+        let status = if from == 0 {
+            "200 OK".to_owned()
+        } else {
+            let last = total - 1;
+            format!("206 Partial Content\r\nContent-Range: bytes {from}-{last}/{total}")
+        };
         write!(
             stream,
-            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{}/{total}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            end.saturating_sub(1),
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nETag: W/\"{tag}\"\r\nX-Repo-Commit: {COMMIT}\r\nConnection: close\r\n\r\n",
             body.len()
         )?;
+        if *is_head {
+            return Ok(());
+        }
         let mut faults = faults.lock().unwrap();
-        if let Some((cut, after, times)) = &mut faults.cut
-            && *cut == file
-            && *times > 0
-            && range.1.is_none()
-        {
-            *times -= 1;
-            return stream.write_all(&body[..body.len().min(*after)]);
+        if let Some(after) = part_of(&mut faults.cut, file) {
+            return stream.write_all(&body[..body.len().min(after)]);
+        }
+        if let Some(after) = part_of(&mut faults.stalled, file) {
+            let written = stream.write_all(&body[..body.len().min(after)]);
+            std::mem::forget(stream);
+            return written;
         }
         return stream.write_all(body);
     }
@@ -179,4 +225,44 @@ fn answer(
         stream,
         "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     )
+}
+
+/// After how many bytes an answer with a file ends this time.
+fn part_of(fault: &mut Option<(&'static str, usize, usize)>, file: &str) -> Option<usize> {
+    let (faulty, after, times) = fault.as_mut()?;
+    if *faulty != file || *times == 0 {
+        return None;
+    }
+    *times -= 1;
+    Some(*after)
+}
+
+fn read_request(stream: &TcpStream) -> std::io::Result<Request> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let first = lines.next().transpose()?.unwrap_or_default();
+    let mut request = Request {
+        path: first
+            .split(' ')
+            .nth(1)
+            .unwrap_or_default()
+            .replace("%20", " "),
+        is_head: first.starts_with("HEAD "),
+        ..Request::default()
+    };
+    for line in lines {
+        let line = line?;
+        if line.is_empty() {
+            break;
+        }
+        let (name, value) = line.split_once(": ").unwrap_or((&line, ""));
+        match name.to_ascii_lowercase().as_str() {
+            "range" => {
+                let from = value.trim_start_matches("bytes=").trim_end_matches('-');
+                request.from = from.parse().unwrap_or(0);
+            }
+            "authorization" => request.token = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    Ok(request)
 }

@@ -1,0 +1,117 @@
+//! The cache, laid out as Python's `huggingface_hub` does.
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::repository::HubRepo;
+use crate::checkpoint::CheckpointPaths;
+use crate::error::{HubFailure, OvisImageError, Result};
+
+/// What a repository has in the cache: `blobs/TAG` are contents, `snapshots/COMMIT/FILE` link to
+/// them, `refs/REVISION` says which commit a branch or tag is.
+#[derive(Debug)]
+pub(super) struct RepoCache {
+    folder: PathBuf,
+}
+
+impl RepoCache {
+    pub(super) fn of(repo: &HubRepo) -> Result<Self> {
+        let in_home = || Some(env::home_dir()?.join(".cache/huggingface/hub"));
+        let root = repo.cache.clone().or_else(in_home).ok_or_else(|| {
+            OvisImageError::argument("cache", "there is no home folder: name a folder for it")
+        })?;
+        let name = format!("models--{}", repo.id.replace('/', "--"));
+        Ok(Self {
+            folder: root.join(name),
+        })
+    }
+
+    /// The contents that the server tags so.
+    pub(super) fn blob(&self, tag: &str) -> PathBuf {
+        self.folder.join("blobs").join(tag)
+    }
+
+    /// The folder of a commit's files.
+    pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
+        self.folder.join("snapshots").join(commit)
+    }
+
+    /// The folder of a revision's files, if the cache has it.
+    pub(super) fn find(&self, revision: &str) -> Option<PathBuf> {
+        // A commit is the name of its folder; which one a branch is stands in a file.
+        let by_commit = self.snapshot(revision);
+        if by_commit.is_dir() {
+            return Some(by_commit);
+        }
+        let commit = std::fs::read_to_string(self.reference(revision)).ok()?;
+        let by_reference = self.snapshot(commit.trim());
+        by_reference.is_dir().then_some(by_reference)
+    }
+
+    /// Writes down which commit a revision is, for the next time without a network.
+    pub(super) fn remember(&self, revision: &str, commit: &str) -> Result<()> {
+        if revision == commit {
+            return Ok(());
+        }
+        let path = self.reference(revision);
+        // A revision may have slashes.
+        let folder = path.parent().unwrap_or(&self.folder);
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&path, commit))
+            .map_err(|error| OvisImageError::io(&path, error))
+    }
+
+    fn reference(&self, revision: &str) -> PathBuf {
+        self.folder.join("refs").join(revision)
+    }
+
+    /// Puts contents where a commit has them, and returns the path.
+    pub(super) fn link(&self, blob: &Path, commit: &str, file: &str) -> io::Result<PathBuf> {
+        let path = self.snapshot(commit).join(file);
+        if path.exists() {
+            return Ok(path);
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        // A link whose contents were deleted.
+        if path.symlink_metadata().is_ok() {
+            std::fs::remove_file(&path)?;
+        }
+        #[cfg(unix)]
+        {
+            // snapshots/COMMIT/FILE to blobs/TAG, relative, so that the cache can be moved.
+            let depth = 1 + Path::new(file).components().count();
+            let mut target: PathBuf = std::iter::repeat_n("..", depth).collect();
+            target.push("blobs");
+            target.extend(blob.file_name());
+            std::os::unix::fs::symlink(target, &path)?;
+        }
+        #[cfg(not(unix))]
+        std::fs::hard_link(blob, &path)?;
+        Ok(path)
+    }
+}
+
+impl HubRepo {
+    /// The folder of the checkpoint in the cache.
+    pub(super) fn cached_checkpoint(&self) -> Result<PathBuf> {
+        let folder = RepoCache::of(self)?.find(&self.revision);
+        let folder = folder.ok_or_else(|| self.error(HubFailure::NotCached))?;
+        match CheckpointPaths::discover(&folder) {
+            Ok(_) => Ok(folder),
+            Err(error) => Err(self.error(HubFailure::PartlyCached {
+                source: Box::new(error),
+            })),
+        }
+    }
+
+    /// The path of a file in the cache.
+    pub(super) fn cached_file(&self, file: &str) -> Result<PathBuf> {
+        let folder = RepoCache::of(self)?.find(&self.revision);
+        let path = folder.map(|folder| folder.join(file));
+        path.filter(|path| path.is_file())
+            .ok_or_else(|| self.error(HubFailure::NotCached))
+    }
+}
