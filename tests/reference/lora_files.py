@@ -1,7 +1,8 @@
 """LoRAs on the transformer of `base`, and what diffusers with PEFT makes of them.
 
 `all/`: rank 4 on every linear layer, as `save_lora_adapter` writes it. `attention/`: another on the attention's layers with
-two ranks and two alphas and rank-stabilized scaling, as PEFT's own `save_pretrained` lays it out. `kohya.safetensors`: the first
+two ranks and two alphas and rank-stabilized scaling, as PEFT's own `save_pretrained` lays it out. `modulation/`: a third on the
+adaLN layers alone, as `save_lora_adapter` writes it. `kohya.safetensors`: the first
 under kohya's names. `fused.safetensors`: one on the authors' fused modules under ComfyUI's names; PEFT has no such modules, so its
 reference is the weights plus the products, in torch. `merged/` is the transformer after PEFT merged half of `all`.
 """
@@ -22,6 +23,9 @@ import weights
 from cases import CASES
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
+
+# Every adaLN layer by the end of its name; PEFT takes an end from a dot on, so `norm.linear` is not `norm1.linear`.
+MODULATION = ["norm1.linear", "norm1_context.linear", "norm.linear", "norm_out.linear"]
 
 
 def matrix(key, shape, std):
@@ -119,6 +123,12 @@ def make(root):
     set_weights_and_activate_adapters(transformer, ["all", "attention"], [0.5, -0.75])
     golden |= {f"both.{k}": v for k, v in generate(pipe).items()}
 
+    config = LoraConfig(r=3, lora_alpha=3, target_modules=MODULATION, init_lora_weights=False)
+    add(transformer, "modulation", config)
+    transformer.save_lora_adapter(f"{folder}/modulation", adapter_name="modulation")
+    set_weights_and_activate_adapters(transformer, ["modulation"], [1.0])
+    golden |= {f"modulation.{k}": v for k, v in generate(pipe).items()}
+
     # The merged weights of all modules, as PEFT merges them.
     set_weights_and_activate_adapters(transformer, ["all"], [0.5])
     for module in transformer.modules():
@@ -135,6 +145,10 @@ def make(root):
 
     all_lora = load_file(f"{folder}/all/pytorch_lora_weights.safetensors")
     assert len(all_lora) == 2 * len(names)
+    modulated = {k.rsplit(".lora_", 1)[0] for k in load_file(f"{folder}/modulation/pytorch_lora_weights.safetensors")}
+    config = transformer.config
+    assert len(modulated) == 2 * config.num_layers + config.num_single_layers + 1
+    assert modulated < set(names)
     save_file(kohya(all_lora), f"{folder}/kohya.safetensors")
     golden |= {f"fused.{k}": v for k, v in fused(root, folder).items()}
     save_file(golden, f"{folder}/golden.safetensors")

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
 use burn_flex::{Flex, FlexDevice};
+use half::bf16;
 use ovis_image::config::TransformerConfig;
 use ovis_image::error::{CheckpointError, LoraError, RequestError};
 use ovis_image::lora::attach_lora;
@@ -70,6 +71,93 @@ fn several_loras_add_up_with_their_ranks_alphas_and_scales() {
         .map(|lora| (lora.name.as_str(), lora.scale))
         .collect();
     assert_eq!(named, [("all", 0.5), ("attention", -0.75)]);
+}
+
+#[test]
+fn a_lora_of_the_modulation_alone_is_pefts() {
+    let mut pipeline = pipeline();
+    let report = pipeline.load_lora("modulation", &lora("modulation"), 1.0);
+    assert_eq!(report.unwrap().to_string(), "applied 7 of 7 modules");
+    is_the_reference(&pipeline, "modulation");
+    pipeline.merge_loras().unwrap();
+    is_the_reference(&pipeline, "modulation");
+
+    let in_files = LoadOptions::new().modulation_residency(Residency::File);
+    let mut pipeline = load_with(in_files);
+    pipeline
+        .load_lora("modulation", &lora("modulation"), 1.0)
+        .unwrap();
+    is_the_reference(&pipeline, "modulation");
+    let MergeReport { merged, beside, .. } = pipeline.merge_loras().unwrap();
+    assert_eq!((merged, beside), (0, 7));
+    is_the_reference(&pipeline, "modulation");
+}
+
+#[test]
+fn a_lora_on_each_modulation_does_what_its_product_in_the_weights_does() {
+    let file = base_model().join("transformer/diffusion_pytorch_model.safetensors");
+    let bytes = std::fs::read(file).unwrap();
+    let weights = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let read = |name: &str| -> Vec<f32> {
+        let weight = weights.tensor(name).unwrap();
+        let (pairs, _) = weight.data().as_chunks::<2>();
+        let values = pairs.iter().map(|pair| bf16::from_le_bytes(*pair).to_f32());
+        values.collect()
+    };
+    let without = latents(&pipeline());
+    for module in [
+        "transformer_blocks.0.norm1.linear",
+        "transformer_blocks.1.norm1_context.linear",
+        "single_transformer_blocks.1.norm.linear",
+        "norm_out.linear",
+    ] {
+        let changed = format!("{module}.weight");
+        let shape = weights.tensor(&changed).unwrap().shape().to_vec();
+        let [out, input] = shape[..] else {
+            panic!("{shape:?}")
+        };
+        let wave = |count: usize| (0..count).map(|i| 0.3 * (i as f32).sin()).collect();
+        let (down, up): (Vec<f32>, Vec<f32>) = (wave(input), wave(out));
+
+        let folder = tempfile::tempdir().unwrap();
+        let transformer = folder.path().join("transformer");
+        std::fs::create_dir(&transformer).unwrap();
+        std::fs::copy(
+            base_model().join("transformer/config.json"),
+            transformer.join("config.json"),
+        )
+        .unwrap();
+        let tensors = weights.tensors().into_iter().map(|(name, tensor)| {
+            let mut values = read(&name);
+            if name == changed {
+                for (index, value) in values.iter_mut().enumerate() {
+                    *value += up[index / input] * down[index % input];
+                }
+            }
+            (name, tensor.shape().to_vec(), values)
+        });
+        let merged = transformer.join("diffusion_pytorch_model.safetensors");
+        write_tensors(&merged, tensors);
+        let mut paths = CheckpointPaths::discover(base_model()).unwrap();
+        paths.transformer = transformer;
+        let merged = OvisImagePipeline::from_paths(&paths, LoadOptions::new(), &FlexDevice);
+        let expected = latents(&merged.unwrap());
+        assert!(relative_error(&without, &expected) > 1e-3, "{module}");
+
+        let path = folder.path().join("lora.safetensors");
+        let matrices = [
+            (format!("{module}.lora_A.weight"), vec![1, input], down),
+            (format!("{module}.lora_B.weight"), vec![out, 1], up),
+        ];
+        write_tensors(&path, matrices);
+        for residency in [Residency::Device, Residency::File] {
+            let mut beside = load_with(LoadOptions::new().modulation_residency(residency));
+            let file = LoraFile::open(&path).unwrap();
+            beside.load_lora("modulation", &file, 1.0).unwrap();
+            let error = relative_error(&latents(&beside), &expected);
+            assert!(error <= 1e-5, "{module}, {residency:?}: {error:.1e}");
+        }
+    }
 }
 
 #[test]
@@ -224,7 +312,7 @@ fn loras_act_beside_weights_that_are_streamed_or_quantized() {
 }
 
 #[test]
-fn all_207_modules_of_the_release_are_found() {
+fn all_252_modules_of_the_release_are_found() {
     let config: TransformerConfig = serde_json::from_value(serde_json::json!({
         "patch_size": 1, "in_channels": 64, "num_layers": 6, "num_single_layers": 27,
         "attention_head_dim": 128, "num_attention_heads": 24, "joint_attention_dim": 2048,
@@ -238,8 +326,21 @@ fn all_207_modules_of_the_release_are_found() {
         tensors.push((format!("{module}.lora_A.weight"), vec![1, input]));
         tensors.push((format!("{module}.lora_B.weight"), vec![out, 1]));
     };
+    for (name, out, input) in [
+        ("x_embedder", H, 64),
+        ("context_embedder", H, 2048),
+        ("timestep_embedder.linear_1", H, 256),
+        ("timestep_embedder.linear_2", H, H),
+        ("norm_out.linear", 2 * H, H),
+        ("proj_out", 64, H),
+    ] {
+        add(name.to_owned(), out, input);
+    }
     for block in 0..6 {
         let block = format!("transformer_blocks.{block}");
+        for name in ["norm1.linear", "norm1_context.linear"] {
+            add(format!("{block}.{name}"), 6 * H, H);
+        }
         for name in [
             "to_q",
             "to_k",
@@ -259,13 +360,16 @@ fn all_207_modules_of_the_release_are_found() {
     }
     for block in 0..27 {
         let block = format!("single_transformer_blocks.{block}");
+        add(format!("{block}.norm.linear"), 3 * H, H);
         for name in ["to_q", "to_k", "to_v"] {
             add(format!("{block}.attn.{name}"), H, H);
         }
         add(format!("{block}.proj_mlp"), 8 * H, H);
         add(format!("{block}.proj_out"), H, 5 * H);
     }
-    assert_eq!(tensors.len(), 414);
+    // 14 of each double block, 6 of each single block, and 6 outside of them: as many as PEFT finds
+    // with `target_modules="all-linear"`.
+    assert_eq!(tensors.len(), 2 * (6 * 14 + 27 * 6 + 6));
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("release.safetensors");
@@ -277,7 +381,7 @@ fn all_207_modules_of_the_release_are_found() {
     let mut transformer = config.init::<Flex>(&FlexDevice);
     let file = LoraFile::open(&path).unwrap();
     let report = attach_lora(&mut transformer, &file, "x", 1.0, DType::BF16, &FlexDevice).unwrap();
-    assert_eq!(report.to_string(), "applied 207 of 207 modules");
+    assert_eq!(report.to_string(), "applied 252 of 252 modules");
     assert!(report.unmatched.is_empty());
     // Fused rows: query, key and value, then the MLP.
     let rows: Vec<_> = transformer.single_blocks[26]
