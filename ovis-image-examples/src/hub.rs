@@ -8,7 +8,7 @@ use clap::Args;
 /// What a path on the command line begins with when it is one of the Hub.
 const PREFIX: &str = "hf:";
 
-/// How the Hub is reached, where it differs from the environment.
+/// How the Hub is reached; what is given takes precedence over the environment.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Hugging Face Hub (the token for closed repositories: HF_TOKEN)")]
 pub struct HubArguments {

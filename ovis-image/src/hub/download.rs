@@ -30,8 +30,8 @@ pub struct HubProgress<'a> {
 
 /// The wait before the second attempt; each further one waits twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// What ends the names of a file that is not complete and of the one that is locked meanwhile. The
-/// crate `hf-hub` has the same.
+/// What ends the names of a file that is not complete and of the one that is locked meanwhile, as in
+/// the crate `hf-hub`.
 const PART_EXTENSION: &str = "part";
 const LOCK_EXTENSION: &str = "lock";
 /// How often, and how many seconds apart, a file is tried to be locked.

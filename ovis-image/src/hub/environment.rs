@@ -30,7 +30,7 @@ impl HubRepo {
     /// replaced (a leading `~` is).
     ///
     /// # Errors
-    /// Those of [`new`](Self::new); [`OvisImageError::Io`] if the token's file is there and cannot be
+    /// Those of [`new`](Self::new); [`CheckpointError::Io`](crate::error::CheckpointError::Io) if the token's file is there and cannot be
     /// read; [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if the timeout is
     /// not a number of seconds.
     pub fn from_env(id: impl Into<String>) -> Result<Self> {

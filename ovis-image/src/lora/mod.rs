@@ -2,6 +2,11 @@
 //! transformer's layers. An adapter stays beside the weights, whatever those are kept as: several
 //! can be attached, scaled and taken away at any time.
 //!
+//! Any linear layer of the transformer can have adapters, as with PEFT: those of attention and of the
+//! feed-forward layers (207 modules of the release, by diffusers' names), the adaLN modulation
+//! (`norm1.linear`, `norm1_context.linear`, `norm.linear`: 39 in the blocks; `norm_out.linear`), the
+//! embedders and the output: 252 in all.
+//!
 //! A file of one naming fits a checkpoint of the other: modules are found by the tables of
 //! [`weights`](crate::weights), and land on the rows that they are in our fused layers.
 

@@ -133,10 +133,13 @@ fn a_failure_of_the_hub_keeps_what_was_missing() {
     let cache = tempfile::tempdir().unwrap();
     let repo = HubRepo::new("owner/name")
         .unwrap()
-        .cache(cache.path())
-        .attempts(1);
+        .with_cache(cache.path())
+        .with_attempts(1);
     // A port that nothing listens on.
-    let error = repo.endpoint("http://127.0.0.1:9").download().unwrap_err();
+    let error = repo
+        .with_endpoint("http://127.0.0.1:9")
+        .download()
+        .unwrap_err();
     let failure = source_of::<HubFailure>(&error);
     assert!(
         matches!(failure, HubFailure::Unreachable { .. }),
