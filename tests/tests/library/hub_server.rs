@@ -96,7 +96,7 @@ impl HubServer {
 
 /// Where the server has small files itself.
 const SMALL: &str = "/api/resolve-cache/";
-/// Where it has large ones, as if on another host.
+/// Where it has large ones, under another name.
 const LARGE: &str = "/cdn/";
 
 fn contents_of(path: &str) -> Option<&str> {
@@ -174,7 +174,9 @@ fn answer(
         let tag = faulty.tag.unwrap_or(&tag);
         let to = if is_large(file) {
             let size = bytes.len();
-            format!("{url}{LARGE}{file}\r\nX-Linked-Etag: \"{tag}\"\r\nX-Linked-Size: {size}")
+            // Another name is another host, which must not see the token.
+            let elsewhere = url.replace("127.0.0.1", "localhost");
+            format!("{elsewhere}{LARGE}{file}\r\nX-Linked-Etag: \"{tag}\"\r\nX-Linked-Size: {size}")
         } else {
             let file = file.replace(' ', "%20");
             format!("{SMALL}{file}\r\nETag: W/\"{tag}\"")
