@@ -76,7 +76,12 @@ impl BackendVisitor for Stages {
     type Output = Result<(), Failed>;
 
     fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
-        let stages = run_case::<B>(&self.case, self.dtype, released_weights(self.dtype), &device)?;
+        let stages = run_case::<B>(
+            &self.case,
+            self.dtype,
+            released_weights(self.dtype),
+            &device,
+        )?;
         for stage in &stages {
             println!(
                 "{:32} {:9.2e} of {:.0e}",
