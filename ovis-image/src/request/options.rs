@@ -89,7 +89,7 @@ impl LoadOptions {
     /// | what happens to a file in use | what is guaranteed |
     /// |---|---|
     /// | another file takes its place (renamed over it, as downloads and package managers do) | Nothing changes: the opened file is used to the end. |
-    /// | it is deleted | On Unix the same, and the disk space is freed when the pipeline is dropped. Windows refuses. |
+    /// | it is deleted | On Unix the same, and its space on the disk is freed when the last clone is dropped. Windows may refuse to delete it. |
     /// | it is shortened or overwritten between two pieces of work | The next encoding, step or decoding returns [`FileChanged`](crate::error::CheckpointError::FileChanged), which names it: its length and the time of its last change are compared with what they were. |
     /// | it is shortened while weights are being read | The operating system may end the process (`SIGBUS`). |
     /// | it is overwritten while weights are being read, or the time of its last change is put back | Wrong weights may be used. |
