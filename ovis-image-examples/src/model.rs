@@ -21,7 +21,7 @@ pub struct ModelArguments {
     /// used, whose picture is noise
     #[arg(long, value_name = "DIR or owner/name")]
     pub model: Option<PathBuf>,
-    /// Transformer, in place of the folder's: a safetensors or GGUF file or a folder; like the other
+    /// Transformer, in place of the folder's: a safetensors, GGUF or burnpack file or a folder; like the other
     /// parts, also a file of the Hub, `hf:owner/name/FILE`
     #[arg(long, value_name = "PATH")]
     pub transformer: Option<PathBuf>,

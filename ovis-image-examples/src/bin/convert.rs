@@ -48,6 +48,8 @@ enum Target {
     Authors,
     /// ComfyUI's split files, with the tokenizer beside them
     Comfyui,
+    /// Files of Burn's own format (burn-store), with the tokenizer beside them
+    Burnpack,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +71,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Target::Diffusers => Layout::Diffusers,
         Target::Authors => Layout::Authors,
         Target::Comfyui => Layout::ComfyUi,
+        Target::Burnpack => Layout::Burnpack,
     };
     let mut options = ExportOptions::new(layout)
         .gguf(arguments.gguf)

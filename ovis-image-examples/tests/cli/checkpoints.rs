@@ -104,12 +104,17 @@ fn a_converted_checkpoint_makes_the_same_picture() {
         read_png(&folder.path().join("image.png")).0
     };
     let original = picture(&last);
-    for layout in ["comfyui", "authors", "diffusers"] {
+    for (layout, ending) in [
+        ("comfyui", ".safetensors"),
+        ("burnpack", ".bpk"),
+        ("authors", ".safetensors"),
+        ("diffusers", ".safetensors"),
+    ] {
         let target = folder.path().join(layout).to_str().unwrap().to_owned();
         let text = succeeds(&convert(&[
             "--model", &last, "--to", layout, "--output", &target,
         ]));
-        assert!(text.contains("safetensors"), "{text}");
+        assert!(text.contains(ending), "{text}");
         assert!(original == picture(&target), "{layout}");
         last = target;
     }

@@ -3,7 +3,7 @@
 use crate::config::{MAX_DEPTH, TextEncoderConfig, TransformerConfig, VaeConfig};
 use crate::error::{CheckpointError, OvisImageError, Result};
 use crate::tensor_file::TensorSource;
-use crate::weights::{NameTable, TransformerNaming, VaeNaming};
+use crate::weights::{NameTable, TextEncoderNaming, TransformerNaming, VaeNaming};
 
 /// A source seen through a table: normalized keys and their shapes.
 struct Shapes<'a> {
@@ -60,12 +60,17 @@ pub(super) fn transformer_naming(source: &TensorSource) -> Result<TransformerNam
         Ok(TransformerNaming::Diffusers)
     } else if holds(TransformerNaming::Authors, "img_in.weight") {
         Ok(TransformerNaming::Authors)
+    } else if holds(TransformerNaming::Burn, "image_embedder.weight") {
+        Ok(TransformerNaming::Burn)
     } else {
         Err(CheckpointError::UnknownNaming {
             path: source.path().to_owned(),
             part: PART,
-            reason: "neither `x_embedder.weight` (diffusers) nor `img_in.weight` (the authors, ComfyUI) is there".into(),
-        }.into())
+            reason: "none of `x_embedder.weight` (diffusers), `img_in.weight` (the authors, ComfyUI) and \
+                     `image_embedder.weight` (burn-store) is there"
+                .into(),
+        }
+        .into())
     }
 }
 
@@ -80,15 +85,27 @@ pub(super) fn vae_naming(source: &TensorSource) -> Result<VaeNaming> {
         Ok(VaeNaming::Diffusers)
     } else if holds(VaeNaming::Bfl, "decoder.mid.block_1.conv1.weight") {
         Ok(VaeNaming::Bfl)
+    } else if holds(VaeNaming::Burn, "decoder.mid.resnet1.conv1.weight") {
+        Ok(VaeNaming::Burn)
     } else {
         Err(CheckpointError::UnknownNaming {
             path: source.path().to_owned(),
             part: PART,
-            reason: "neither `decoder.mid_block.resnets.0.conv1.weight` (diffusers) nor \
-                     `decoder.mid.block_1.conv1.weight` (BFL) is there"
+            reason: "none of `decoder.mid_block.resnets.0.conv1.weight` (diffusers), \
+                     `decoder.mid.block_1.conv1.weight` (BFL) and \
+                     `decoder.mid.resnet1.conv1.weight` (burn-store) is there"
                 .into(),
         }
         .into())
+    }
+}
+
+/// The naming that a text encoder file follows: transformers' unless it is Burn's. What is missing
+/// from it is said later.
+pub(super) fn text_encoder_naming(source: &TensorSource) -> TextEncoderNaming {
+    match source.shape("embedding") {
+        Some(_) => TextEncoderNaming::Burn,
+        None => TextEncoderNaming::Transformers,
     }
 }
 
@@ -113,10 +130,18 @@ pub(super) fn transformer_config(
             "single_blocks.",
             "norm.query_norm.weight",
         ],
+        TransformerNaming::Burn => [
+            "image_embedder.weight",
+            "text_embedder.weight",
+            "double_blocks.",
+            "single_blocks.",
+            "qk_norm.query.weight",
+        ],
     };
     let (num_layers, num_single_layers) = (shapes.count(double), shapes.count(single));
     let query_norm = match (naming, num_single_layers) {
         (TransformerNaming::Authors, 0) => format!("{double}0.img_attn.{query_norm}"),
+        (TransformerNaming::Burn, 0) => format!("{double}0.image_attention.{query_norm}"),
         (_, 0) => format!("{double}0.{query_norm}"),
         _ => format!("{single}0.{query_norm}"),
     };
@@ -149,7 +174,7 @@ pub(super) fn transformer_config(
 pub(super) fn vae_config(source: &TensorSource, naming: VaeNaming) -> Result<VaeConfig> {
     let shapes = Shapes::new(source, "VAE", NameTable::vae(naming, 0));
     let (levels, block) = match naming {
-        VaeNaming::Diffusers => ("encoder.down_blocks.", "resnets."),
+        VaeNaming::Diffusers | VaeNaming::Burn => ("encoder.down_blocks.", "resnets."),
         VaeNaming::Bfl => ("encoder.down.", "block."),
     };
     let block_out_channels = (0..shapes.count(levels))
@@ -164,16 +189,38 @@ pub(super) fn vae_config(source: &TensorSource, naming: VaeNaming) -> Result<Vae
 }
 
 /// Sizes of a text encoder from its tensors; theta and epsilon are Qwen3's.
-pub(super) fn text_encoder_config(source: &TensorSource) -> Result<TextEncoderConfig> {
-    let shapes = Shapes::new(source, "text encoder", NameTable::text_encoder());
-    let head_dim = shapes.axis("layers.0.self_attn.q_norm.weight", 0)?.max(1);
+pub(super) fn text_encoder_config(
+    source: &TensorSource,
+    naming: TextEncoderNaming,
+) -> Result<TextEncoderConfig> {
+    let shapes = Shapes::new(source, "text encoder", NameTable::text_encoder(naming));
+    let (embedding, blocks) = match naming {
+        TextEncoderNaming::Transformers => ("embed_tokens.weight", "layers."),
+        TextEncoderNaming::Burn => ("embedding", "blocks."),
+    };
+    let [query_norm, query, key, up] = match naming {
+        TextEncoderNaming::Transformers => [
+            "self_attn.q_norm",
+            "self_attn.q_proj",
+            "self_attn.k_proj",
+            "mlp.up_proj",
+        ],
+        TextEncoderNaming::Burn => [
+            "attention.query_norm",
+            "attention.query",
+            "attention.key",
+            "feed_forward.up",
+        ],
+    };
+    let rows = |module: &str| shapes.axis(&format!("{blocks}0.{module}.weight"), 0);
+    let head_dim = rows(query_norm)?.max(1);
     Ok(TextEncoderConfig {
-        vocab_size: shapes.axis("embed_tokens.weight", 0)?,
-        hidden_size: shapes.axis("embed_tokens.weight", 1)?,
-        intermediate_size: shapes.axis("layers.0.mlp.up_proj.weight", 0)?,
-        num_hidden_layers: shapes.count("layers."),
-        num_attention_heads: shapes.axis("layers.0.self_attn.q_proj.weight", 0)? / head_dim,
-        num_key_value_heads: shapes.axis("layers.0.self_attn.k_proj.weight", 0)? / head_dim,
+        vocab_size: shapes.axis(embedding, 0)?,
+        hidden_size: shapes.axis(embedding, 1)?,
+        intermediate_size: rows(up)?,
+        num_hidden_layers: shapes.count(blocks),
+        num_attention_heads: rows(query)? / head_dim,
+        num_key_value_heads: rows(key)? / head_dim,
         head_dim,
         rope_theta: TextEncoderConfig::QWEN3_ROPE_THETA,
         rms_norm_eps: TextEncoderConfig::QWEN3_RMS_NORM_EPS,

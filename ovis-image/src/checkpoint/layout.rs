@@ -1,8 +1,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::file_names::{self, TOKENIZER_FILE, authors, burnpack, comfyui, diffusers};
 use crate::error::{CheckpointError, OvisImageError, Result};
-use crate::tensor_file::{file_names, is_weights_file};
+use crate::tensor_file::{is_weights_file, names_in_folder};
 
 /// The published forms of the checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,9 @@ pub enum Layout {
     Authors,
     /// ComfyUI's split files: `diffusion_models/`, `text_encoders/`, `vae/`.
     ComfyUi,
+    /// Files of Burn's own format, with the parameters named as in the models here:
+    /// `transformer.bpk`, `vae.bpk`, `text_encoder.bpk`, a configuration beside each, `tokenizer/`.
+    Burnpack,
 }
 
 impl fmt::Display for Layout {
@@ -22,11 +26,13 @@ impl fmt::Display for Layout {
             Self::Diffusers => "diffusers folder",
             Self::Authors => "authors' files",
             Self::ComfyUi => "ComfyUI split files",
+            Self::Burnpack => "burnpack files",
         })
     }
 }
 
-/// Where each part of a checkpoint lies: a safetensors or GGUF file, or a folder with a `config.json`.
+/// Where each part of a checkpoint lies: a safetensors, GGUF or burnpack file, or a folder with a
+/// `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointPaths {
     /// The denoiser.
@@ -74,65 +80,85 @@ impl CheckpointPaths {
             Layout::Diffusers => Self::diffusers(folder, given),
             Layout::Authors => Self::authors(folder, given),
             Layout::ComfyUi => Self::comfyui(folder, given),
+            Layout::Burnpack => Self::burnpack(folder, given),
         }
     }
 
     fn diffusers(folder: &Path, given: &PartPaths) -> Result<Self> {
         let part =
             |name: &str| existing(folder.join(name), "a diffusers checkpoint has this folder");
-        let scheduler = folder.join("scheduler").join("scheduler_config.json");
+        let scheduler = folder
+            .join(diffusers::SCHEDULER)
+            .join(diffusers::SCHEDULER_CONFIG);
         Ok(Self {
-            transformer: given_or(&given.transformer, || part("transformer"))?,
-            vae: given_or(&given.vae, || part("vae"))?,
-            text_encoder: given_or(&given.text_encoder, || part("text_encoder"))?,
-            tokenizer: given_or(&given.tokenizer, || part("tokenizer"))?,
+            transformer: given_or(&given.transformer, || part(diffusers::TRANSFORMER))?,
+            vae: given_or(&given.vae, || part(diffusers::VAE))?,
+            text_encoder: given_or(&given.text_encoder, || part(diffusers::TEXT_ENCODER))?,
+            tokenizer: given_or(&given.tokenizer, || part(diffusers::TOKENIZER))?,
             scheduler: scheduler.is_file().then_some(scheduler),
         })
     }
 
     fn authors(folder: &Path, given: &PartPaths) -> Result<Self> {
         let part = |name: &str| {
-            existing(
-                folder.join(name),
-                "the authors' checkpoint has it beside ovis_image.safetensors",
-            )
+            let hint = format!(
+                "the authors' checkpoint has it beside {}",
+                authors::TRANSFORMER
+            );
+            existing(folder.join(name), &hint)
         };
         Ok(Self {
-            transformer: given_or(&given.transformer, || part("ovis_image.safetensors"))?,
-            vae: given_or(&given.vae, || part("ae.safetensors"))?,
-            text_encoder: given_or(&given.text_encoder, || part("Ovis2.5-2B"))?,
-            tokenizer: given_or(&given.tokenizer, || part("Ovis2.5-2B"))?,
+            transformer: given_or(&given.transformer, || part(authors::TRANSFORMER))?,
+            vae: given_or(&given.vae, || part(authors::VAE))?,
+            text_encoder: given_or(&given.text_encoder, || part(authors::TEXT_ENCODER))?,
+            tokenizer: given_or(&given.tokenizer, || part(authors::TEXT_ENCODER))?,
             scheduler: None,
         })
     }
 
     fn comfyui(folder: &Path, given: &PartPaths) -> Result<Self> {
         let tokenizer = || {
+            let beside_text_encoder = folder.join(comfyui::TEXT_ENCODER_FOLDER);
             [
-                "tokenizer",
-                "tokenizer.json",
-                "text_encoders/tokenizer.json",
+                folder.join(comfyui::TOKENIZER),
+                folder.join(TOKENIZER_FILE),
+                beside_text_encoder.join(TOKENIZER_FILE),
             ]
-            .iter()
-            .map(|name| folder.join(name))
+            .into_iter()
             .find(|path| path.exists())
             .ok_or_else(|| {
                 OvisImageError::not_found(
-                    folder.join("tokenizer.json"),
-                    "ComfyUI's files do not include a tokenizer: put Qwen3's tokenizer.json there, \
-                         or give the tokenizer's path",
+                    folder.join(TOKENIZER_FILE),
+                    "ComfyUI's files do not include a tokenizer: put Qwen3's tokenizer there, or \
+                     give the tokenizer's path",
                 )
             })
         };
         let weights = |name: &str, stem: &str| only_weights(&folder.join(name), stem);
         Ok(Self {
             transformer: given_or(&given.transformer, || {
-                weights("diffusion_models", "ovis_image")
+                weights(comfyui::TRANSFORMER_FOLDER, comfyui::TRANSFORMER_STEM)
             })?,
-            vae: given_or(&given.vae, || weights("vae", "ae"))?,
-            text_encoder: given_or(&given.text_encoder, || weights("text_encoders", "ovis_2.5"))?,
+            vae: given_or(&given.vae, || {
+                weights(comfyui::VAE_FOLDER, comfyui::VAE_STEM)
+            })?,
+            text_encoder: given_or(&given.text_encoder, || {
+                weights(comfyui::TEXT_ENCODER_FOLDER, comfyui::TEXT_ENCODER_STEM)
+            })?,
             tokenizer: given_or(&given.tokenizer, tokenizer)?,
             scheduler: None,
+        })
+    }
+
+    fn burnpack(folder: &Path, given: &PartPaths) -> Result<Self> {
+        let part = |name: &str| existing(folder.join(name), "a checkpoint of Burn's files has it");
+        let scheduler = folder.join(burnpack::SCHEDULER_CONFIG);
+        Ok(Self {
+            transformer: given_or(&given.transformer, || part(burnpack::TRANSFORMER))?,
+            vae: given_or(&given.vae, || part(burnpack::VAE))?,
+            text_encoder: given_or(&given.text_encoder, || part(burnpack::TEXT_ENCODER))?,
+            tokenizer: given_or(&given.tokenizer, || part(burnpack::TOKENIZER))?,
+            scheduler: scheduler.is_file().then_some(scheduler),
         })
     }
 }
@@ -145,14 +171,20 @@ impl Layout {
     pub fn of(folder: &Path) -> Result<Self> {
         let folder = existing(folder.to_owned(), "a checkpoint folder was expected here")?;
         let has = |name: &str| folder.join(name).exists();
-        if has("model_index.json") || has("transformer") {
+        if has(diffusers::INDEX) || has(diffusers::TRANSFORMER) {
             Ok(Self::Diffusers)
-        } else if has("ovis_image.safetensors") {
+        } else if has(authors::TRANSFORMER) {
             Ok(Self::Authors)
-        } else if has("diffusion_models") {
+        } else if has(comfyui::TRANSFORMER_FOLDER) {
             Ok(Self::ComfyUi)
+        } else if has(burnpack::TRANSFORMER) {
+            Ok(Self::Burnpack)
         } else {
-            Err(CheckpointError::UnknownLayout { path: folder }.into())
+            Err(CheckpointError::UnknownLayout {
+                path: folder,
+                expected: file_names::known_layouts(),
+            }
+            .into())
         }
     }
 }
@@ -173,7 +205,7 @@ fn existing(path: PathBuf, hint: &str) -> Result<PathBuf> {
 /// only one whose name begins as this model's does.
 fn only_weights(folder: &Path, stem: &str) -> Result<PathBuf> {
     let folder = existing(folder.to_owned(), "a ComfyUI checkpoint has this folder")?;
-    let names: Vec<String> = file_names(&folder)?
+    let names: Vec<String> = names_in_folder(&folder)?
         .into_iter()
         .filter(|name| is_weights_file(name))
         .collect();
@@ -183,7 +215,7 @@ fn only_weights(folder: &Path, stem: &str) -> Result<PathBuf> {
         ([], [one]) => Ok(folder.join(one)),
         ([], []) => Err(OvisImageError::not_found(
             folder.join(format!("{stem}*.safetensors")),
-            "the folder has no safetensors or GGUF file",
+            "the folder has no file of weights",
         )),
         _ => Err(OvisImageError::invalid_file(
             folder,

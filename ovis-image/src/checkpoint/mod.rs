@@ -2,6 +2,7 @@
 //! writing them in another layout.
 
 mod export;
+pub(crate) mod file_names;
 mod infer;
 mod inspect;
 mod layout;

@@ -3,13 +3,14 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::file_names::{CONFIG_FILE, TOKENIZER_FILE, burnpack};
 use super::infer;
 use super::layout::CheckpointPaths;
 use super::part::Part;
 use crate::config::{SchedulerConfig, TextEncoderConfig, TransformerConfig, VaeConfig};
 use crate::error::{OvisImageError, Result};
 use crate::tensor_file::TensorSource;
-use crate::weights::{NameTable, TransformerNaming, VaeNaming};
+use crate::weights::{NameTable, TextEncoderNaming, TransformerNaming, VaeNaming};
 
 /// An opened checkpoint: configurations read and checked, files mapped, no weight read yet.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ impl Checkpoint {
             if !path.exists() {
                 return Err(OvisImageError::not_found(
                     path,
-                    "a safetensors or GGUF file or a folder with one was expected here",
+                    "a file of weights or a folder with one was expected here",
                 ));
             }
             Ok((sibling_config(path)?, TensorSource::open(path)?))
@@ -95,7 +96,7 @@ impl Checkpoint {
             None => SchedulerConfig::ovis_image_7b(),
         };
         let tokenizer = match paths.tokenizer.is_dir() {
-            true => paths.tokenizer.join("tokenizer.json"),
+            true => paths.tokenizer.join(TOKENIZER_FILE),
             false => paths.tokenizer.clone(),
         };
         if !tokenizer.is_file() {
@@ -239,12 +240,13 @@ fn vae_part((config, source): (Option<VaeConfig>, TensorSource)) -> Result<Part<
 fn text_encoder_part(
     (config, source): (Option<TextEncoderConfig>, TensorSource),
 ) -> Result<Part<TextEncoderConfig>> {
+    let naming: TextEncoderNaming = infer::text_encoder_naming(&source);
     let config = match config.map_or_else(|| carried(&source), |config| Ok(Some(config)))? {
         Some(config) => config,
-        None => infer::text_encoder_config(&source)?,
+        None => infer::text_encoder_config(&source, naming)?,
     };
     config.validate()?;
-    let table = NameTable::text_encoder();
+    let table = NameTable::text_encoder(naming);
     Ok(Part {
         config,
         source: Arc::new(source),
@@ -258,14 +260,24 @@ fn carried<C: DeserializeOwned>(source: &TensorSource) -> Result<Option<C>> {
     text.map(|text| parse(source.path(), text)).transpose()
 }
 
-/// The `config.json` in a part's folder; single files carry none.
+/// The configuration in a part's folder, or the one beside a file: `vae_config.json` for `vae.bpk`.
 fn sibling_config(path: &Path) -> Result<Option<(PathBuf, String)>> {
-    let config = path.join("config.json");
-    if path.is_dir() && config.is_file() {
-        let text = read_text(&config)?;
-        return Ok(Some((config, text)));
-    }
-    Ok(None)
+    let config = if path.is_dir() {
+        Some(path.join(CONFIG_FILE))
+    } else {
+        config_beside(path)
+    };
+    let Some(config) = config.filter(|config| config.is_file()) else {
+        return Ok(None);
+    };
+    let text = read_text(&config)?;
+    Ok(Some((config, text)))
+}
+
+/// Where the configuration of a single file is, if it has one.
+pub(super) fn config_beside(weights: &Path) -> Option<PathBuf> {
+    let stem = weights.file_stem()?.to_str()?;
+    Some(weights.with_file_name(format!("{stem}{}", burnpack::CONFIG_SUFFIX)))
 }
 
 fn given<C: DeserializeOwned>(json: Option<(PathBuf, String)>) -> Result<Option<C>> {

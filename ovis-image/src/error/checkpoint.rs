@@ -24,6 +24,15 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
 
+    /// A file whose weights are still read has changed since it was opened.
+    #[error("{} has changed since it was opened: {reason}; load it again", path.display())]
+    FileChanged {
+        /// The file.
+        path: PathBuf,
+        /// What is different.
+        reason: String,
+    },
+
     /// A file is damaged, or not in the format that its place demands.
     #[error("{} is not a usable {format} file: {reason}", path.display())]
     InvalidFile {
@@ -57,14 +66,14 @@ pub enum CheckpointError {
 
     /// A folder follows none of the known checkpoint layouts.
     #[error(
-        "{} does not contain a checkpoint in a known layout: expected a diffusers folder (model_index.json, \
-         transformer/, vae/, text_encoder/, tokenizer/), the authors' files (ovis_image.safetensors, \
-         ae.safetensors, Ovis2.5-2B/) or ComfyUI's split files (diffusion_models/, text_encoders/, \
-         vae/); or name each part by its own path", path.display()
+        "{} does not contain a checkpoint in a known layout: expected {expected}; or name each part \
+         by its own path", path.display()
     )]
     UnknownLayout {
         /// The folder.
         path: PathBuf,
+        /// The layouts and what each has.
+        expected: String,
     },
 
     /// The tensor names of a part follow none of the known naming schemes.

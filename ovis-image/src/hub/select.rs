@@ -1,19 +1,9 @@
 //! Which of a repository's files make up the checkpoint.
 
 use super::download::is_inside;
+use crate::checkpoint::file_names::{authors, diffusers};
 use crate::error::HubFailure;
 
-const DIFFUSERS_INDEX: &str = "model_index.json";
-const DIFFUSERS_FOLDERS: [&str; 5] = [
-    "transformer",
-    "vae",
-    "text_encoder",
-    "tokenizer",
-    "scheduler",
-];
-const AUTHORS_TRANSFORMER: &str = "ovis_image.safetensors";
-const AUTHORS_VAE: &str = "ae.safetensors";
-const AUTHORS_TEXT_ENCODER: &str = "Ovis2.5-2B";
 /// diffusers' marks of further copies of the weights: `model.fp16.safetensors`.
 const VARIANTS: [&str; 5] = [".fp16.", ".fp16-", ".bf16.", ".bf16-", ".non_ema."];
 
@@ -21,15 +11,15 @@ const VARIANTS: [&str; 5] = [".fp16.", ".fp16-", ".bf16.", ".bf16-", ".non_ema."
 pub(super) fn checkpoint_files(files: &[String]) -> Result<Vec<&str>, HubFailure> {
     let has = |name: &str| files.iter().any(|file| file == name);
     let is_needed: &dyn Fn(&str) -> bool = match () {
-        () if has(DIFFUSERS_INDEX) => &|file| {
-            file == DIFFUSERS_INDEX
-                || DIFFUSERS_FOLDERS
+        () if has(diffusers::INDEX) => &|file| {
+            file == diffusers::INDEX
+                || diffusers::FOLDERS
                     .iter()
                     .any(|folder| is_directly_in(file, folder))
         },
-        () if has(AUTHORS_TRANSFORMER) => &|file| {
-            [AUTHORS_TRANSFORMER, AUTHORS_VAE].contains(&file)
-                || is_directly_in(file, AUTHORS_TEXT_ENCODER)
+        () if has(authors::TRANSFORMER) => &|file| {
+            [authors::TRANSFORMER, authors::VAE].contains(&file)
+                || is_directly_in(file, authors::TEXT_ENCODER)
         },
         () => {
             return Err(HubFailure::NoCheckpoint {

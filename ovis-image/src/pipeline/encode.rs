@@ -44,6 +44,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// # Errors
     /// [`RequestError::InvalidArgument`] for no prompts, the errors of
     /// [`tokenizer`](Self::tokenizer),
+    /// [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged),
     /// [`RuntimeError::NonFinite`](crate::error::RuntimeError::NonFinite).
     ///
     /// [`GenerationRequest::with_prompt_embeds`]: super::GenerationRequest::with_prompt_embeds
@@ -51,6 +52,7 @@ impl<B: Backend> OvisImagePipeline<B> {
         if prompts.is_empty() {
             return Err(OvisImageError::argument("prompts", "none were given"));
         }
+        self.files.check_text_encoder()?;
         let tokenizer = self.tokenizer()?;
         let mut embeds = Vec::with_capacity(prompts.len());
         let mut tokens = Vec::with_capacity(prompts.len());

@@ -61,7 +61,9 @@ impl<B: Backend> OvisImagePipeline<B> {
     ///
     /// # Errors
     /// Every argument is checked before any work; see the variants of [`OvisImageError`]. After
-    /// that, [`RuntimeError::NonFinite`] names a phase that produced NaN or infinity.
+    /// that, [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged) names a
+    /// file that was shortened or overwritten although its weights are still read, and
+    /// [`RuntimeError::NonFinite`] a phase that produced NaN or infinity.
     pub fn generate(&self, request: &GenerationRequest) -> Result<GenerationOutput<B>> {
         self.run(
             request,
@@ -103,6 +105,7 @@ impl<B: Backend> OvisImagePipeline<B> {
         tiling: Option<VaeTiling>,
     ) -> Result<Tensor<B, 4>> {
         self.requirements.check_tiling(tiling)?;
+        self.files.check_vae()?;
         let [images, channels, height, width] = latents.dims();
         let expected = self.requirements.vae.latent_channels;
         if channels != expected || images == 0 || height == 0 || width == 0 {
@@ -141,6 +144,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     pub fn encode_image(&self, image: &RgbImage) -> Result<Tensor<B, 4>> {
         let (width, height) = (image.width() as usize, image.height() as usize);
         self.requirements.check_size(width, height, 1, None)?;
+        self.files.check_vae()?;
         let pixels = from_rgb::<B>(image, &self.device).cast(self.vae_dtype.to_burn());
         let distribution = self.vae.encode(pixels);
         let latents = self.vae.scale(distribution.mean).cast(DType::F32);
@@ -155,6 +159,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// As [`generate`](Self::generate) for the request's arguments.
     pub fn denoiser(&self, request: &GenerationRequest) -> Result<Denoiser<'_, B>> {
         let checked = self.requirements.check(request)?;
+        self.files.check()?;
         let (prompts, negative) = self.encode(request, &checked)?;
         let start = self.start(request, &checked)?;
         Ok(self.denoiser_from(request, &checked, &prompts, negative.as_ref(), start))
@@ -170,6 +175,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     {
         let start = Instant::now();
         let checked = self.requirements.check(request)?;
+        self.files.check()?;
         let (width, height) = (request.width, request.height);
         let _span =
             tracing::info_span!("generate", width, height, images = checked.images).entered();
@@ -257,13 +263,14 @@ impl<B: Backend> OvisImagePipeline<B> {
 }
 
 impl<B: Backend> OvisImagePipeline<B> {
-    /// Waits for a step when somebody watches, and reports it.
+    /// Waits for a step when somebody watches, and reports it. The next step reads the files again.
     fn finish_step(
         &self,
         report: &mut impl FnMut(Progress<'_, B>, usize) -> Result<()>,
         step: &super::DenoisingStep<B>,
     ) -> Result<()> {
         self.sync(Phase::Denoising)?;
+        self.files.check_transformer()?;
         report(Progress::Denoising(step), step.completed)
     }
 

@@ -191,7 +191,7 @@ impl<B: Backend> OvisImagePipeline<B> {
         files: &TransformerFiles,
         layers: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, Param<Tensor<B, 2>>>> {
-        let mut read = files.load::<B>(&self.device, |stored| {
+        let read = files.load::<B>(&self.device, |stored| {
             let layer = stored.parameter.path.strip_suffix(".weight");
             match layer.is_some_and(|layer| layers.contains(layer)) {
                 true => Residency::Device,
@@ -199,6 +199,7 @@ impl<B: Backend> OvisImagePipeline<B> {
                 false => Residency::File,
             }
         })?;
+        let mut read = read.model;
         Ok(read
             .linear_layers_mut()
             .into_iter()

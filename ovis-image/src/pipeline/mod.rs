@@ -3,6 +3,7 @@
 mod check;
 mod denoise;
 mod encode;
+mod files_in_use;
 mod generate;
 mod guided_model;
 mod lora;

@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::check::Requirements;
+use super::files_in_use::FilesInUse;
 use super::lora::{ActiveLora, Originals};
 use super::tokenizer::PendingTokenizer;
 use crate::checkpoint::{Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Part};
@@ -20,7 +21,7 @@ use crate::sampling::FlowMatchEulerScheduler;
 use crate::text_encoder::{PromptTokenizer, TextEncoder};
 use crate::transformer::OvisImageTransformer;
 use crate::vae::AutoencoderKl;
-use crate::weights::{MappedRows, Residency, StoredParameter, load_weights};
+use crate::weights::{LoadedModel, MappedRows, Residency, StoredParameter, load_weights};
 
 /// All of Ovis-Image on one device. Clones share their weights.
 #[derive(Debug, Clone)]
@@ -47,6 +48,8 @@ pub struct OvisImagePipeline<B: Backend> {
     pub(super) originals: Option<Originals<B>>,
     /// Where the transformer's weights can be read again; `None` if it is not the checkpoint's own.
     pub(super) transformer_files: Option<Arc<TransformerFiles>>,
+    /// The files that are still read.
+    pub(super) files: FilesInUse,
     load_time: Duration,
 }
 
@@ -64,7 +67,7 @@ impl TransformerFiles {
         &self,
         device: &B::Device,
         residency: impl Fn(&StoredParameter) -> Residency,
-    ) -> Result<OvisImageTransformer<B>> {
+    ) -> Result<LoadedModel<OvisImageTransformer<B>>> {
         let weights = self.part.weights(self.dtype, self.in_place);
         load_weights(self.part.config.init(device), weights, residency, device)
     }
@@ -135,6 +138,7 @@ impl<B: Backend> OvisImagePipeline<B> {
             text_encoder,
             transformer,
             vae,
+            files,
         } = Models::load(checkpoint, &transformer_files, &options, device)?;
         let modulation_is_absent = transformer.modulation_is_absent();
         let pipeline = Self {
@@ -157,6 +161,7 @@ impl<B: Backend> OvisImagePipeline<B> {
             dtype,
             vae_dtype,
             device: device.clone(),
+            files,
             load_time: Duration::ZERO,
         };
         pipeline.sync(Phase::Loading)?;
@@ -196,6 +201,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// The same pipeline with another text encoder, for example one that was trained further.
     pub fn with_text_encoder(mut self, text_encoder: TextEncoder<B>) -> Self {
         self.text_encoder = text_encoder;
+        self.files.text_encoder = None;
         self.embedding_rows = None;
         self.empty_prompt = Arc::default();
         self
@@ -204,6 +210,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// The same pipeline with another denoiser, and without its LoRAs.
     pub fn with_transformer(mut self, transformer: OvisImageTransformer<B>) -> Self {
         self.transformer = transformer;
+        self.files.transformer = None;
         self.modulation_is_absent = false;
         self.loras = Vec::new();
         self.originals = None;
@@ -214,6 +221,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// The same pipeline with another autoencoder.
     pub fn with_vae(mut self, vae: AutoencoderKl<B>) -> Self {
         self.vae = vae;
+        self.files.vae = None;
         self
     }
 
@@ -262,6 +270,7 @@ struct Models<B: Backend> {
     text_encoder: TextEncoder<B>,
     transformer: OvisImageTransformer<B>,
     vae: AutoencoderKl<B>,
+    files: FilesInUse,
 }
 
 impl<B: Backend> Models<B> {
@@ -279,20 +288,26 @@ impl<B: Backend> Models<B> {
             |stored| options.text_encoder_placement(stored),
             device,
         )?;
-        text_encoder.stream_absent_weights();
+        text_encoder.model.stream_absent_weights();
         let mut denoiser = transformer.load(device, |stored| {
             options.transformer_placement(&transformer.part.config, stored)
         })?;
-        denoiser.stream_absent_weights();
+        denoiser.model.stream_absent_weights();
+        let vae = load_weights(
+            vae.config.init(device),
+            vae.weights(options.resolved_vae_dtype(), in_place),
+            |stored| options.vae_placement(stored),
+            device,
+        )?;
         Ok(Self {
-            text_encoder,
-            transformer: denoiser,
-            vae: load_weights(
-                vae.config.init(device),
-                vae.weights(options.resolved_vae_dtype(), in_place),
-                |stored| options.vae_placement(stored),
-                device,
-            )?,
+            text_encoder: text_encoder.model,
+            transformer: denoiser.model,
+            vae: vae.model,
+            files: FilesInUse {
+                text_encoder: text_encoder.files,
+                transformer: denoiser.files,
+                vae: vae.files,
+            },
         })
     }
 }

@@ -78,8 +78,24 @@ impl LoadOptions {
 
     /// Whether a CPU backend computes with weights where they lie in the memory-mapped files, if
     /// those hold them in the dtype asked for (by default yes): loading is then almost free, and the
-    /// system can drop their pages and read them again. The files must not be shortened or
-    /// overwritten while the pipeline lives; on Unix, deleting or replacing them does no harm.
+    /// system can drop their pages and read them again.
+    ///
+    /// # Contract
+    /// While the pipeline or a clone of it lives, no process may write to these files or shorten
+    /// them: a program in safe Rust cannot rule that out, nor can this library. It holds also for
+    /// weights that are read when used ([`Residency::File`], [`streamed_blocks`](Self::streamed_blocks),
+    /// the rows of the token embedding, the VAE's encoder), whatever `in_place` is.
+    ///
+    /// | what happens to a file in use | what is guaranteed |
+    /// |---|---|
+    /// | another file takes its place (renamed over it, as downloads and package managers do) | Nothing changes: the opened file is used to the end. |
+    /// | it is deleted | On Unix the same, and its space on the disk is freed when the last clone is dropped. Windows may refuse to delete it. |
+    /// | it is shortened or overwritten between two pieces of work | The next encoding, step or decoding returns [`FileChanged`](crate::error::CheckpointError::FileChanged), which names it: its length and the time of its last change are compared with what they were. |
+    /// | it is shortened while weights are being read | The operating system may end the process (`SIGBUS`). |
+    /// | it is overwritten while weights are being read, or the time of its last change is put back | Wrong weights may be used. |
+    ///
+    /// With `in_place(false)`, and everything [on the device](Residency::Device), the transformer's
+    /// files are not read again after loading, except to unmerge LoRAs.
     pub fn in_place(mut self, in_place: bool) -> Self {
         self.in_place = in_place;
         self

@@ -1,6 +1,7 @@
-//! Files that hold tensors, and what their bytes mean: safetensors and GGUF, memory-mapped; the
-//! element encodings of both, quantized ones included. Knows nothing of the models.
+//! Files that hold tensors, and what their bytes mean: safetensors, GGUF and burnpack, memory-mapped;
+//! the element encodings of all, quantized ones included. Knows nothing of the models.
 
+pub(crate) mod burnpack;
 mod convert;
 mod dequantize;
 mod encoding;
@@ -16,5 +17,5 @@ pub use source::TensorSource;
 
 pub(crate) use convert::{HostBuffer, is_stored_as};
 pub(crate) use dequantize::scales_are_finite;
-pub(crate) use source::{file_names, is_weights_file};
+pub(crate) use source::{is_weights_file, names_in_folder};
 pub(crate) use weights_file::{TensorEntry, WeightsFile};

@@ -29,7 +29,7 @@ struct ShardIndex {
 }
 
 impl TensorSource {
-    /// Opens a safetensors or GGUF file, or a folder with one file or with shards and their index.
+    /// Opens a safetensors, GGUF or burnpack file, or a folder with one file or with shards and their index.
     ///
     /// # Errors
     /// [`CheckpointError::NotFound`](crate::error::CheckpointError::NotFound) or
@@ -40,7 +40,7 @@ impl TensorSource {
         if !path.is_dir() {
             return Self::from_files(path, vec![WeightsFile::open(path)?]);
         }
-        let names = file_names(path)?;
+        let names = names_in_folder(path)?;
         if let Some(index) = names.iter().find(|name| name.ends_with(INDEX_SUFFIX)) {
             return Self::open_shards(path, &path.join(index));
         }
@@ -53,7 +53,10 @@ impl TensorSource {
             (None, [only]) => Self::open_file_of(path, only),
             (None, []) => Err(OvisImageError::not_found(
                 path.join(STANDARD_NAMES[0]),
-                "the folder has no *.safetensors or *.gguf file and no *.safetensors.index.json",
+                format!(
+                    "the folder has no file of weights (*{}) and no *{INDEX_SUFFIX}",
+                    WEIGHT_FILE_ENDINGS.join(", *")
+                ),
             )),
             (None, several) => Err(OvisImageError::invalid_file(
                 path,
@@ -73,6 +76,21 @@ impl TensorSource {
             Path::new(name),
             vec![WeightsFile::from_static(name, bytes)?],
         )
+    }
+
+    /// Compares the files with what they were when they were opened: their lengths, and when they
+    /// were last written to. Weights that are read later, or computed with in place, are read from
+    /// these files, so call it before such work. A file that was replaced or deleted is not
+    /// changed: what was opened lives on.
+    ///
+    /// Not every change is found: one after the check, one that keeps length and time, or one
+    /// within the resolution of the file system's clock.
+    ///
+    /// # Errors
+    /// [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged) naming the
+    /// file, [`CheckpointError::Io`](crate::error::CheckpointError::Io).
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.files.iter().try_for_each(WeightsFile::check_unchanged)
     }
 
     /// What errors call this source.
@@ -113,7 +131,8 @@ impl TensorSource {
     /// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) when
     /// there is no such tensor,
     /// [`CheckpointError::UnknownDtype`](crate::error::CheckpointError::UnknownDtype) when it
-    /// cannot be read as one of floats.
+    /// cannot be read as one of floats,
+    /// [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged).
     ///
     /// # Panics
     /// If `dtype` is not f32, f16 or bf16.
@@ -136,6 +155,7 @@ impl TensorSource {
                 entry.encoding.to_string(),
             ));
         }
+        file.check_unchanged()?;
         let mut buffer = HostBuffer::new(dtype, entry.shape.iter().product());
         buffer.extend(file.data(entry), &entry.encoding);
         Ok(buffer.into_data(entry.shape.clone()))
@@ -222,7 +242,7 @@ pub(crate) fn is_weights_file(name: &str) -> bool {
 }
 
 /// The names of a folder's files, sorted.
-pub(crate) fn file_names(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn names_in_folder(folder: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(folder).map_err(|error| OvisImageError::io(folder, error))?;
     let mut names = Vec::new();
     for entry in entries {

@@ -6,23 +6,24 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use memmap2::Mmap;
 
 use super::encoding::Encoding;
-use super::{gguf, safetensors};
-use crate::error::{OvisImageError, Result};
+use super::{burnpack, gguf, safetensors};
+use crate::error::{CheckpointError, OvisImageError, Result};
 
 /// The endings of files that hold weights.
-pub(crate) const WEIGHT_FILE_ENDINGS: [&str; 2] = [".safetensors", ".gguf"];
+pub(crate) const WEIGHT_FILE_ENDINGS: [&str; 3] = [".safetensors", ".gguf", ".bpk"];
 
 /// One file and where its tensors lie.
 #[derive(Debug)]
 pub(crate) struct WeightsFile {
     path: PathBuf,
     /// `None` for a file that is part of the program.
-    map: Option<Arc<Mmap>>,
+    mapped: Option<Arc<MappedFile>>,
     /// The whole file.
     bytes: Bytes,
     tensors: Tensors,
@@ -45,23 +46,66 @@ pub(crate) struct TensorEntry {
     pub(super) range: Range<usize>,
 }
 
+/// A file in memory, and what it was when it was mapped.
+#[derive(Debug)]
+struct MappedFile {
+    map: Mmap,
+    /// Open for as long as it is mapped: a path may lead to another file by then.
+    file: File,
+    /// `None` where the file system does not tell.
+    modified: Option<SystemTime>,
+}
+
+impl MappedFile {
+    fn open(path: &Path) -> std::io::Result<Self> {
+        let file = File::open(path)?;
+        let modified = file.metadata()?.modified().ok();
+        // SAFETY: not guaranteed by this program alone. The slices that are made of the map are
+        // sound while no process writes to the file or shortens it, which no lock prevents on every
+        // system, and which a copy of all weights would cost twice their memory to rule out. It is
+        // therefore the contract of everything that opens a file here, stated where a user chooses
+        // (`LoadOptions::in_place`). Replacing or deleting the file is harmless: what is mapped is
+        // the file that was opened, and it lives on. `check_unchanged` finds breaches of the
+        // contract before the next read.
+        #[allow(unsafe_code)]
+        let map = unsafe { Mmap::map(&file) }?;
+        Ok(Self {
+            map,
+            file,
+            modified,
+        })
+    }
+
+    /// What is different from when it was mapped.
+    fn change(&self) -> std::io::Result<Option<String>> {
+        let metadata = self.file.metadata()?;
+        let (was, is) = (self.map.len() as u64, metadata.len());
+        if was != is {
+            return Ok(Some(format!("it had {was} bytes and has {is}")));
+        }
+        let modified = metadata.modified().ok();
+        Ok((modified != self.modified).then(|| "it was written to".to_owned()))
+    }
+}
+
 /// Keeps a file mapped for as long as bytes of it are in use.
-struct MapOwner(Arc<Mmap>);
+struct MapOwner(Arc<MappedFile>);
 
 impl AsRef<[u8]> for MapOwner {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.0.map
     }
 }
 
 impl WeightsFile {
-    /// Maps a file and checks its header. GGUF files are known by their first bytes.
+    /// Maps a file and checks its header. GGUF and burnpack files are known by their first bytes.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         // Asked before opening, which waits where the other end of a pipe is not there.
         let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                OvisImageError::not_found(path, "a safetensors or GGUF file was expected here")
-            }
+            std::io::ErrorKind::NotFound => OvisImageError::not_found(
+                path,
+                "a safetensors, GGUF or burnpack file was expected here",
+            ),
             _ => OvisImageError::io(path, error),
         })?;
         if !metadata.is_file() {
@@ -71,18 +115,14 @@ impl WeightsFile {
             };
             return Err(safetensors::invalid(path, reason));
         }
-        let file = File::open(path).map_err(|error| OvisImageError::io(path, error))?;
         // An empty file cannot be mapped.
         if metadata.len() == 0 {
             return Err(safetensors::invalid(path, "it is empty (truncated?)"));
         }
-        // SAFETY: the map is read-only and private to this struct. Another process that shrinks
-        // the file meanwhile could fault it; no format avoids that without copying 15 GB.
-        #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&file) }.map_err(|error| OvisImageError::io(path, error))?;
-        let map = Arc::new(map);
-        let bytes = Bytes::from_owner(MapOwner(Arc::clone(&map)));
-        Self::parse(path.to_owned(), Some(map), bytes)
+        let mapped = MappedFile::open(path).map_err(|error| OvisImageError::io(path, error))?;
+        let mapped = Arc::new(mapped);
+        let bytes = Bytes::from_owner(MapOwner(Arc::clone(&mapped)));
+        Self::parse(path.to_owned(), Some(mapped), bytes)
     }
 
     /// A file that is part of the program.
@@ -90,14 +130,17 @@ impl WeightsFile {
         Self::parse(PathBuf::from(name), None, Bytes::from_static(bytes))
     }
 
-    fn parse(path: PathBuf, map: Option<Arc<Mmap>>, bytes: Bytes) -> Result<Self> {
-        let (tensors, metadata) = match bytes.starts_with(gguf::MAGIC) {
-            true => gguf::read_header(&path, &bytes)?,
-            false => safetensors::read_header(&path, &bytes)?,
+    fn parse(path: PathBuf, mapped: Option<Arc<MappedFile>>, bytes: Bytes) -> Result<Self> {
+        let (tensors, metadata) = if bytes.starts_with(gguf::MAGIC) {
+            gguf::read_header(&path, &bytes)?
+        } else if bytes.starts_with(burnpack::MAGIC) {
+            burnpack::read_header(&path, &bytes)?
+        } else {
+            safetensors::read_header(&path, &bytes)?
         };
         Ok(Self {
             path,
-            map,
+            mapped,
             bytes,
             tensors,
             metadata,
@@ -106,6 +149,22 @@ impl WeightsFile {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Compares the file with what it was when it was opened: its length, and when it was last
+    /// written to. To be called before bytes are read that could be gone.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        let Some(mapped) = &self.mapped else {
+            return Ok(());
+        };
+        let change = mapped.change();
+        match change.map_err(|error| OvisImageError::io(&self.path, error))? {
+            None => Ok(()),
+            Some(reason) => Err(OvisImageError::Checkpoint(CheckpointError::FileChanged {
+                path: self.path.clone(),
+                reason,
+            })),
+        }
     }
 
     /// Bytes of the whole file.
@@ -127,7 +186,8 @@ impl WeightsFile {
         &self.bytes[entry.range.clone()]
     }
 
-    /// The same without a copy, for as long as they are needed: the file stays mapped meanwhile.
+    /// Like [`data`](Self::data), but shared: the file stays mapped for as long as they are needed,
+    /// and must not be written to or shortened meanwhile.
     pub(crate) fn shared_data(&self, entry: &TensorEntry) -> Bytes {
         self.bytes.slice(entry.range.clone())
     }
@@ -136,12 +196,12 @@ impl WeightsFile {
     /// and goes to the file. Without this a loaded model would count twice as resident.
     pub(crate) fn release(&self, entry: &TensorEntry) {
         #[cfg(unix)]
-        if let Some(map) = &self.map {
+        if let Some(mapped) = &self.mapped {
             // SAFETY: the map is read-only and backed by its file, so that dropped pages come back
-            // with the same bytes.
+            // with the same bytes, for as long as the file is what it was (see `MappedFile::open`).
             #[allow(unsafe_code)]
             let released = unsafe {
-                map.unchecked_advise_range(
+                mapped.map.unchecked_advise_range(
                     memmap2::UncheckedAdvice::DontNeed,
                     entry.range.start,
                     entry.range.len(),

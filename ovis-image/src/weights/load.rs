@@ -57,9 +57,21 @@ pub struct PartWeights<'a> {
     /// What they become.
     pub dtype: WeightDtype,
     /// Whether tensors that the file holds as they are needed may stay there and be computed with in
-    /// place: for devices that compute in the machine's own memory. The file must not be shortened
-    /// or overwritten meanwhile.
+    /// place: for devices that compute in the machine's own memory. The contract is that of
+    /// [`LoadOptions::in_place`](crate::LoadOptions::in_place).
     pub in_place: bool,
+}
+
+/// A model with its weights.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LoadedModel<M> {
+    /// The model.
+    pub model: M,
+    /// The files that it still reads: those of weights that are computed with in place, or read
+    /// when used. [Check them](TensorSource::check_unchanged) before a forward. `None` if it has
+    /// all of its weights.
+    pub files: Option<Arc<TensorSource>>,
 }
 
 /// Fills a model's parameters from a checkpoint in the dtype asked for; `residency` tells of each
@@ -74,13 +86,13 @@ pub struct PartWeights<'a> {
 /// [`CheckpointError::UnknownDtype`](crate::error::CheckpointError::UnknownDtype) for a weight that
 /// cannot be read as one,
 /// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) for quantized ones
-/// with broken scales.
+/// with broken scales, [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged).
 pub fn load_weights<B: Backend, M: Module<B>>(
     module: M,
     weights: PartWeights<'_>,
     residency: impl Fn(&StoredParameter) -> Residency,
     device: &B::Device,
-) -> Result<M> {
+) -> Result<LoadedModel<M>> {
     let PartWeights {
         part,
         source,
@@ -92,7 +104,7 @@ pub fn load_weights<B: Backend, M: Module<B>>(
     let recipes = find_recipes(part, source, table, &parameters)?;
     tracing::debug!(part, tensors = recipes.len(), path = %source.path().display(), "loading weights");
 
-    Ok(module.map(&mut Loader::<B, _> {
+    let mut loader = Loader::<B, _> {
         path: Vec::new(),
         source,
         recipes,
@@ -100,7 +112,13 @@ pub fn load_weights<B: Backend, M: Module<B>>(
         in_place,
         device,
         residency,
-    }))
+        reads_files_later: false,
+    };
+    let model = module.map(&mut loader);
+    Ok(LoadedModel {
+        model,
+        files: loader.reads_files_later.then(|| Arc::clone(source)),
+    })
 }
 
 impl StoredParameter {
@@ -136,6 +154,8 @@ struct Loader<'a, B: Backend, R> {
     in_place: bool,
     device: &'a B::Device,
     residency: R,
+    /// Whether a parameter stays in the files.
+    reads_files_later: bool,
 }
 
 impl<B: Backend, R> Loader<'_, B, R> {
@@ -178,6 +198,7 @@ impl<B: Backend, R: Fn(&StoredParameter) -> Residency> ModuleMapper<B> for Loade
         let (dtype, shape) = (self.dtype, stored.parameter.shape.clone());
         match (self.residency)(&stored) {
             Residency::File => {
+                self.reads_files_later = true;
                 let (source, recipe) = (Arc::clone(self.source), recipe.clone());
                 return self.lazy(&param, shape, move || recipe.read(&source, dtype));
             }
@@ -193,6 +214,7 @@ impl<B: Backend, R: Fn(&StoredParameter) -> Residency> ModuleMapper<B> for Loade
         } else {
             None
         };
+        self.reads_files_later |= mapped.is_some();
         let data = mapped.unwrap_or_else(|| recipe.read(self.source, dtype));
         let id = param.id;
         param.transform_for_load(Tensor::from_data(data, (self.device, dtype)), id)

@@ -8,8 +8,8 @@ mod recipe;
 mod recipes;
 mod rows;
 
-pub use load::{PartWeights, Residency, StoredParameter, load_weights};
-pub use names::{NameTable, TransformerNaming, VaeNaming};
+pub use load::{LoadedModel, PartWeights, Residency, StoredParameter, load_weights};
+pub use names::{NameTable, TextEncoderNaming, TransformerNaming, VaeNaming};
 pub use quantization_scheme::QuantizationScheme;
 
 pub(crate) use load::stored_parameters;

@@ -85,6 +85,8 @@ pub(crate) fn find_recipes(
     if !report.is_clean() {
         return Err(CheckpointError::Weights(Box::new(report)).into());
     }
+    // From here on, tensors are read.
+    source.check_unchanged()?;
     check_elements(source, &recipes)?;
     Ok(recipes)
 }

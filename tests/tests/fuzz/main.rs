@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod burnpack;
 mod checkpoint;
 mod choices;
 mod corpus;

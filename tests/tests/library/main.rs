@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod burn_store;
+mod changed_files;
 mod checkpoint_errors;
 mod differentiable;
 mod export;

@@ -1,11 +1,14 @@
 //! The configurations that other programs look for beside the weights.
 
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::folder::PartFolder;
+use crate::checkpoint::file_names::{CONFIG_FILE, authors, burnpack, diffusers};
 use crate::checkpoint::layout::Layout;
-use crate::checkpoint::open::Checkpoint;
+use crate::checkpoint::open::{Checkpoint, config_beside};
 use crate::config::{TextEncoderConfig, VaeConfig};
 use crate::error::{OvisImageError, Result};
 
@@ -15,11 +18,12 @@ const DIFFUSERS_VERSION: &str = "0.36.0";
 /// Writes what the layout has.
 pub(super) fn write(checkpoint: &Checkpoint, layout: Layout, folder: &PartFolder) -> Result<()> {
     let text_encoder = &checkpoint.text_encoder.config;
-    let write = |name: &str, value: &Value| folder.write(name, text(value).as_bytes());
+    let write = |path: &Path, value: &Value| folder.write(path, text(value).as_bytes());
+    let of_folder = |folder: &str| Path::new(folder).join(CONFIG_FILE);
     match layout {
         Layout::ComfyUi => Ok(()),
         Layout::Authors => write(
-            "Ovis2.5-2B/config.json",
+            &of_folder(authors::TEXT_ENCODER),
             &json!({
                 "architectures": ["Ovis2_5"],
                 "model_type": "ovis2_5",
@@ -28,9 +32,9 @@ pub(super) fn write(checkpoint: &Checkpoint, layout: Layout, folder: &PartFolder
             }),
         ),
         Layout::Diffusers => {
-            write("model_index.json", &model_index())?;
+            write(Path::new(diffusers::INDEX), &model_index())?;
             write(
-                "transformer/config.json",
+                &of_folder(diffusers::TRANSFORMER),
                 &of_class(
                     "OvisImageTransformer2DModel",
                     &checkpoint.transformer.config,
@@ -39,11 +43,11 @@ pub(super) fn write(checkpoint: &Checkpoint, layout: Layout, folder: &PartFolder
             )?;
             let vae = &checkpoint.vae.config;
             write(
-                "vae/config.json",
+                &of_folder(diffusers::VAE),
                 &of_class("AutoencoderKL", vae, blocks(vae))?,
             )?;
             write(
-                "scheduler/scheduler_config.json",
+                &Path::new(diffusers::SCHEDULER).join(diffusers::SCHEDULER_CONFIG),
                 &of_class(
                     "FlowMatchEulerDiscreteScheduler",
                     &checkpoint.scheduler,
@@ -51,11 +55,32 @@ pub(super) fn write(checkpoint: &Checkpoint, layout: Layout, folder: &PartFolder
                 )?,
             )?;
             write(
-                "text_encoder/config.json",
+                &of_folder(diffusers::TEXT_ENCODER),
                 &qwen3(text_encoder, "Qwen3Model"),
             )
         }
+        Layout::Burnpack => {
+            let write_beside = |weights: &str, config: Value| match config_beside(weights.as_ref())
+            {
+                Some(path) => write(&path, &config),
+                None => Ok(()),
+            };
+            write_beside(
+                burnpack::TRANSFORMER,
+                json_of(&checkpoint.transformer.config)?,
+            )?;
+            write_beside(burnpack::VAE, json_of(&checkpoint.vae.config)?)?;
+            write_beside(burnpack::TEXT_ENCODER, json_of(text_encoder)?)?;
+            write(
+                Path::new(burnpack::SCHEDULER_CONFIG),
+                &json_of(&checkpoint.scheduler)?,
+            )
+        }
     }
+}
+
+fn json_of(config: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(config).map_err(unwritable)
 }
 
 /// A configuration as a file of weights carries it.
@@ -85,7 +110,7 @@ fn model_index() -> Value {
 
 /// A configuration as diffusers writes it: with its class, without what is not set.
 fn of_class(class: &str, config: &impl Serialize, more: Value) -> Result<Value> {
-    let config = serde_json::to_value(config).map_err(unwritable)?;
+    let config = json_of(config)?;
     let fields = |value: Value| match value {
         Value::Object(fields) => fields,
         _ => Map::new(),

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::ExportOptions;
 use super::tensor::OutgoingTensor;
+use crate::checkpoint::file_names::{TEXT_ENCODER_WEIGHTS, authors, burnpack, comfyui, diffusers};
 use crate::checkpoint::layout::Layout;
-use crate::weights::{NameTable, TransformerNaming, VaeNaming, comfyui_name};
+use crate::weights::{NameTable, TextEncoderNaming, TransformerNaming, VaeNaming, comfyui_name};
 
 /// Names of files and tensors of a layout.
 pub(super) struct ExportFiles {
@@ -20,12 +21,17 @@ impl ExportFiles {
         let (transformer, vae) = match options.layout {
             Layout::Diffusers => (TransformerNaming::Diffusers, VaeNaming::Diffusers),
             Layout::Authors | Layout::ComfyUi => (TransformerNaming::Authors, VaeNaming::Bfl),
+            Layout::Burnpack => (TransformerNaming::Burn, VaeNaming::Burn),
+        };
+        let text_encoder = match options.layout {
+            Layout::Burnpack => TextEncoderNaming::Burn,
+            _ => TextEncoderNaming::Transformers,
         };
         Self {
             layout: options.layout,
             transformer_table: NameTable::transformer(transformer),
             vae_table: NameTable::vae(vae, vae_levels),
-            text_encoder_table: NameTable::text_encoder(),
+            text_encoder_table: NameTable::text_encoder(text_encoder),
         }
     }
 
@@ -35,7 +41,7 @@ impl ExportFiles {
         options: &ExportOptions,
     ) -> OutgoingTensor<'a> {
         let tensor = match self.layout {
-            Layout::Diffusers | Layout::Authors => tensor,
+            Layout::Diffusers | Layout::Authors | Layout::Burnpack => tensor,
             Layout::ComfyUi => tensor.rename(comfyui_name),
         };
         match options.is_gguf() {
@@ -50,7 +56,7 @@ impl ExportFiles {
         options: &ExportOptions,
     ) -> OutgoingTensor<'a> {
         let tensor = match self.layout {
-            Layout::Diffusers => tensor,
+            Layout::Diffusers | Layout::Burnpack => tensor,
             // Black Forest Labs' attention is made of 1 x 1 convolutions.
             Layout::Authors | Layout::ComfyUi => {
                 tensor.convolution_if(|parameter| parameter.contains(".mid.attention."))
@@ -65,7 +71,7 @@ impl ExportFiles {
         options: &ExportOptions,
     ) -> OutgoingTensor<'a> {
         let prefix = match self.layout {
-            Layout::Diffusers => "",
+            Layout::Diffusers | Layout::Burnpack => "",
             Layout::Authors => "llm.model.",
             Layout::ComfyUi => "model.",
         };
@@ -74,38 +80,58 @@ impl ExportFiles {
     }
 
     pub(super) fn transformer_path(&self, options: &ExportOptions) -> PathBuf {
-        match (self.layout, options.is_gguf(), options.quantization) {
-            (Layout::Diffusers, ..) => "transformer/diffusion_pytorch_model.safetensors".into(),
-            (Layout::Authors, ..) => "ovis_image.safetensors".into(),
-            (Layout::ComfyUi, false, _) => "diffusion_models/ovis_image.safetensors".into(),
-            (Layout::ComfyUi, true, None) => "diffusion_models/ovis_image.gguf".into(),
-            (Layout::ComfyUi, true, Some(quantization)) => {
-                let format = quantization.encoding();
-                format!("diffusion_models/ovis_image-{format}.gguf").into()
+        match self.layout {
+            Layout::Diffusers => path([diffusers::TRANSFORMER, diffusers::WEIGHTS]),
+            Layout::Authors => authors::TRANSFORMER.into(),
+            Layout::ComfyUi => {
+                let stem = comfyui::TRANSFORMER_STEM;
+                let name = match (options.is_gguf(), options.quantization) {
+                    (false, _) => format!("{stem}.safetensors"),
+                    (true, None) => format!("{stem}.gguf"),
+                    (true, Some(quantization)) => {
+                        format!("{stem}-{}.gguf", quantization.encoding())
+                    }
+                };
+                path([comfyui::TRANSFORMER_FOLDER, &name])
             }
+            Layout::Burnpack => burnpack::TRANSFORMER.into(),
         }
     }
 
     pub(super) fn vae_path(&self) -> PathBuf {
         match self.layout {
-            Layout::Diffusers => "vae/diffusion_pytorch_model.safetensors".into(),
-            Layout::Authors => "ae.safetensors".into(),
-            Layout::ComfyUi => "vae/ae.safetensors".into(),
+            Layout::Diffusers => path([diffusers::VAE, diffusers::WEIGHTS]),
+            Layout::Authors => authors::VAE.into(),
+            Layout::ComfyUi => {
+                let name = format!("{}.safetensors", comfyui::VAE_STEM);
+                path([comfyui::VAE_FOLDER, &name])
+            }
+            Layout::Burnpack => burnpack::VAE.into(),
         }
     }
 
     pub(super) fn text_encoder_path(&self) -> PathBuf {
         match self.layout {
-            Layout::Diffusers => "text_encoder/model.safetensors".into(),
-            Layout::Authors => "Ovis2.5-2B/model.safetensors".into(),
-            Layout::ComfyUi => "text_encoders/ovis_2.5.safetensors".into(),
+            Layout::Diffusers => path([diffusers::TEXT_ENCODER, TEXT_ENCODER_WEIGHTS]),
+            Layout::Authors => path([authors::TEXT_ENCODER, TEXT_ENCODER_WEIGHTS]),
+            Layout::ComfyUi => {
+                let name = format!("{}.safetensors", comfyui::TEXT_ENCODER_STEM);
+                path([comfyui::TEXT_ENCODER_FOLDER, &name])
+            }
+            Layout::Burnpack => burnpack::TEXT_ENCODER.into(),
         }
     }
 
     pub(super) fn tokenizer_folder(&self) -> &'static Path {
         Path::new(match self.layout {
-            Layout::Diffusers | Layout::ComfyUi => "tokenizer",
-            Layout::Authors => "Ovis2.5-2B",
+            Layout::Diffusers => diffusers::TOKENIZER,
+            Layout::Authors => authors::TEXT_ENCODER,
+            Layout::ComfyUi => comfyui::TOKENIZER,
+            Layout::Burnpack => burnpack::TOKENIZER,
         })
     }
+}
+
+fn path<const N: usize>(names: [&str; N]) -> PathBuf {
+    names.iter().collect()
 }

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::TokenizerFile;
+use crate::checkpoint::file_names::TOKENIZER_FILE;
 use crate::error::{OvisImageError, Result};
 
 /// A folder beside the one that is asked for, until it takes its place. Dropped before, it is
@@ -90,7 +91,7 @@ impl PartFolder {
 
     /// Copies a tokenizer; whether it has a configuration for other programs.
     pub(super) fn tokenizer(&self, tokenizer: &TokenizerFile, folder: &Path) -> Result<bool> {
-        let main = folder.join("tokenizer.json");
+        let main = folder.join(TOKENIZER_FILE);
         let path = match tokenizer {
             TokenizerFile::Static(bytes) => {
                 self.write(main, bytes)?;

@@ -1,6 +1,7 @@
 //! Writing a checkpoint in another layout. A tensor of the target is made of rows of the source's
 //! tensors: where both are stored alike their bytes are copied, in blocks too, and nothing is rounded.
 
+mod burnpack;
 mod configs;
 mod files;
 mod folder;
@@ -9,6 +10,7 @@ mod rows;
 mod safetensors;
 mod tensor;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -193,9 +195,11 @@ impl Checkpoint {
         };
         for part in &parts {
             let path = part_folder.file(&part.name)?;
-            match part.name.extension().is_some_and(|end| end == "gguf") {
-                true => gguf::write(&path, part, &mut on_written)?,
-                false => safetensors::write(&path, part, &mut on_written)?,
+            let ending = part.name.extension().and_then(OsStr::to_str);
+            match ending {
+                Some("gguf") => gguf::write(&path, part, &mut on_written)?,
+                Some("bpk") => burnpack::write(&path, part, &mut on_written)?,
+                _ => safetensors::write(&path, part, &mut on_written)?,
             }
             let length = std::fs::metadata(&path).map_err(|error| OvisImageError::io(&path, error));
             report.files.push((folder.join(&part.name), length?.len()));
@@ -209,7 +213,8 @@ impl Checkpoint {
                     .to_owned(),
             );
         }
-        if options.layout != Layout::Diffusers && !is_the_releases(&self.scheduler) {
+        let has_scheduler = matches!(options.layout, Layout::Diffusers | Layout::Burnpack);
+        if !has_scheduler && !is_the_releases(&self.scheduler) {
             report.notes.push(format!(
                 "{} have no scheduler, and the source's is not the release's: pass its shift yourself",
                 options.layout

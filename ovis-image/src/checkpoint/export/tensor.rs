@@ -99,6 +99,7 @@ impl<'a> OutgoingTensor<'a> {
 
     /// Its bytes in the file.
     pub(super) fn read(&self) -> Result<Vec<u8>> {
+        self.source.check_unchanged()?;
         let pieces = || self.rows.iter().map(|rows| self.piece(rows));
         if self.stored().as_ref() == Some(&self.encoding) {
             let mut bytes = Vec::with_capacity(self.bytes());
@@ -172,7 +173,7 @@ fn encoding_of(dtype: WeightDtype) -> Encoding {
 }
 
 /// What elements are collected in before they are written.
-fn dtype_of(encoding: &Encoding) -> DType {
+pub(super) fn dtype_of(encoding: &Encoding) -> DType {
     match encoding {
         Encoding::F16 => DType::F16,
         Encoding::BF16 => DType::BF16,

@@ -46,7 +46,8 @@ type Row = (&'static str, &'static [Piece<&'static str>]);
 /// A naming scheme of one part of the model.
 #[derive(Debug, Clone, Copy)]
 pub struct NameTable {
-    rows: &'static [Row],
+    /// `None` where the names are the parameters' own paths.
+    rows: Option<&'static [Row]>,
     /// Keys that other programs put in the file and this model never reads.
     ignored_prefixes: &'static [&'static str],
     /// Beginnings of keys that are dropped before looking a key up, the first that fits.
@@ -71,6 +72,8 @@ pub enum TransformerNaming {
     Diffusers,
     /// `double_blocks.…`; ComfyUI's files are these with a few other spellings.
     Authors,
+    /// The parameters' own paths in the model, as burn-store saves them: `image_embedder.…`.
+    Burn,
 }
 
 /// The naming schemes of the VAE.
@@ -81,48 +84,73 @@ pub enum VaeNaming {
     Diffusers,
     /// `mid.block_1.…`, as Black Forest Labs publish it.
     Bfl,
+    /// The parameters' own paths in the model, as burn-store saves them: `mid.resnet1.…`.
+    Burn,
+}
+
+/// The naming schemes of the text encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TextEncoderNaming {
+    /// `layers.…`, with or without what other programs put before it.
+    Transformers,
+    /// The parameters' own paths in the model, as burn-store saves them: `blocks.…`.
+    Burn,
 }
 
 impl NameTable {
+    /// The parameters' own paths.
+    const PATHS: Self = Self {
+        rows: None,
+        ignored_prefixes: &[],
+        strip_prefixes: &[],
+        aliases: &[],
+        last_level: 0,
+    };
+
     /// The table of a transformer's naming.
     pub fn transformer(naming: TransformerNaming) -> Self {
+        let (rows, aliases) = match naming {
+            TransformerNaming::Diffusers => (transformer::TRANSFORMER_DIFFUSERS, &[][..]),
+            TransformerNaming::Authors => (
+                transformer::TRANSFORMER_AUTHORS,
+                transformer::COMFYUI_ALIASES,
+            ),
+            TransformerNaming::Burn => return Self::PATHS,
+        };
         Self {
-            rows: match naming {
-                TransformerNaming::Diffusers => transformer::TRANSFORMER_DIFFUSERS,
-                TransformerNaming::Authors => transformer::TRANSFORMER_AUTHORS,
-            },
-            ignored_prefixes: &[],
+            rows: Some(rows),
             strip_prefixes: transformer::TRANSFORMER_PREFIXES,
-            aliases: match naming {
-                TransformerNaming::Diffusers => &[],
-                TransformerNaming::Authors => transformer::COMFYUI_ALIASES,
-            },
-            last_level: 0,
+            aliases,
+            ..Self::PATHS
         }
     }
 
     /// The table of a VAE's naming with `levels` levels.
     pub fn vae(naming: VaeNaming, levels: usize) -> Self {
+        let rows = match naming {
+            VaeNaming::Diffusers => vae::VAE_DIFFUSERS,
+            VaeNaming::Bfl => vae::VAE_BFL,
+            VaeNaming::Burn => return Self::PATHS,
+        };
         Self {
-            rows: match naming {
-                VaeNaming::Diffusers => vae::VAE_DIFFUSERS,
-                VaeNaming::Bfl => vae::VAE_BFL,
-            },
-            ignored_prefixes: &[],
+            rows: Some(rows),
             strip_prefixes: vae::VAE_PREFIXES,
-            aliases: &[],
             last_level: levels.saturating_sub(1),
+            ..Self::PATHS
         }
     }
 
-    /// The table of the text encoder.
-    pub fn text_encoder() -> Self {
-        Self {
-            rows: text_encoder::TEXT_ENCODER,
-            ignored_prefixes: text_encoder::TEXT_ENCODER_IGNORED,
-            strip_prefixes: text_encoder::TEXT_ENCODER_PREFIXES,
-            aliases: &[],
-            last_level: 0,
+    /// The table of a text encoder's naming.
+    pub fn text_encoder(naming: TextEncoderNaming) -> Self {
+        match naming {
+            TextEncoderNaming::Transformers => Self {
+                rows: Some(text_encoder::TEXT_ENCODER),
+                ignored_prefixes: text_encoder::TEXT_ENCODER_IGNORED,
+                strip_prefixes: text_encoder::TEXT_ENCODER_PREFIXES,
+                ..Self::PATHS
+            },
+            TextEncoderNaming::Burn => Self::PATHS,
         }
     }
 
@@ -167,6 +195,9 @@ impl NameTable {
 
     /// The pieces of one of our parameters, or `None` for a path that the table lacks.
     pub(crate) fn pieces(&self, path: &str) -> Option<Vec<Piece<String>>> {
+        let Some(rows) = self.rows else {
+            return Some(vec![Whole(path.to_owned())]);
+        };
         let (module, leaf) = match path.rsplit_once('.') {
             Some((module, leaf @ ("weight" | "bias"))) => (module, Some(leaf)),
             _ => (path, None),
@@ -183,7 +214,7 @@ impl NameTable {
             })
             .collect();
         let pattern = pattern.join(".");
-        let (_, pieces) = self.rows.iter().find(|(ours, _)| *ours == pattern)?;
+        let (_, pieces) = rows.iter().find(|(ours, _)| *ours == pattern)?;
         Some(
             pieces
                 .iter()
@@ -248,7 +279,10 @@ mod tests {
             ["double_blocks.3.img_attn.qkv.bias"]
         );
         assert_eq!(
-            names(NameTable::text_encoder(), "embedding"),
+            names(
+                NameTable::text_encoder(TextEncoderNaming::Transformers),
+                "embedding"
+            ),
             ["embed_tokens.weight"]
         );
     }
@@ -279,6 +313,14 @@ mod tests {
     }
 
     #[test]
+    fn burns_names_are_the_paths_themselves() {
+        let table = NameTable::vae(VaeNaming::Burn, 4);
+        let path = "decoder.up_blocks.0.resnets.2.conv1.weight";
+        assert_eq!(names(table, path), [path]);
+        assert_eq!(table.normalize(path).unwrap(), path);
+    }
+
+    #[test]
     fn comfyui_spellings_become_the_authors() {
         let table = NameTable::transformer(TransformerNaming::Authors);
         let normal = |key| table.normalize(key).unwrap();
@@ -296,7 +338,7 @@ mod tests {
 
     #[test]
     fn vision_parts_and_the_head_are_ignored_and_nothing_else() {
-        let table = NameTable::text_encoder();
+        let table = NameTable::text_encoder(TextEncoderNaming::Transformers);
         for ignored in [
             "llm.lm_head.weight",
             "visual_tokenizer.head.0.weight",

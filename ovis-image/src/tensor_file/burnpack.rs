@@ -1,0 +1,168 @@
+//! The header of a burnpack file, the format of burn-store: a magic number, a version, then the
+//! places of the tensors in CBOR, then their data. Read here and not by burn-store, whose tensors
+//! cannot be shared between threads, and which believes a shape without comparing it with its bytes.
+
+use std::fmt;
+use std::path::Path;
+
+use burn::tensor::DType;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+
+use super::encoding::Encoding;
+use super::weights_file::{Metadata, TensorEntry, Tensors};
+use crate::error::{OvisImageError, Result};
+
+/// What errors call it.
+pub(crate) const FORMAT: &str = "burnpack";
+/// How every file begins.
+pub(crate) const MAGIC: &[u8] = b"NRUB";
+/// The version of the format that is read and written.
+pub(crate) const VERSION: u16 = 1;
+/// Each tensor begins at a multiple of it.
+pub(crate) const ALIGNMENT: usize = 256;
+/// Magic number, version and length of the CBOR.
+const FIXED_BYTES: usize = 10;
+
+/// Where the data begins in a file whose CBOR has a length.
+pub(crate) fn data_start(cbor_length: usize) -> usize {
+    (FIXED_BYTES + cbor_length).next_multiple_of(ALIGNMENT)
+}
+
+/// The tensors of a file, and what it says of itself.
+pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata)> {
+    let Some(([.., v0, v1, l0, l1, l2, l3], rest)) = bytes.split_first_chunk::<FIXED_BYTES>()
+    else {
+        return Err(invalid(path, "it ends within its header (truncated?)"));
+    };
+    let version = u16::from_le_bytes([*v0, *v1]);
+    if version != VERSION {
+        let reason = format!("it is of version {version}, and {VERSION} is known");
+        return Err(invalid(path, reason));
+    }
+    let length = u32::from_le_bytes([*l0, *l1, *l2, *l3]) as usize;
+    let Some(cbor) = rest.get(..length) else {
+        let reason = format!(
+            "its header claims {length} bytes, but {} follow (truncated, or damaged)",
+            rest.len()
+        );
+        return Err(invalid(path, reason));
+    };
+    let header: Header = ciborium::from_reader(cbor).map_err(|error| {
+        OvisImageError::invalid_file_because(path, FORMAT, "its header is damaged", error)
+    })?;
+
+    // Without tensors, no data need begin.
+    let data_start = data_start(length).min(bytes.len());
+    let data_length = bytes.len() - data_start;
+    let mut tensors = Tensors::new();
+    for (name, claim) in header.tensors {
+        let entry = check_claim(path, &name, &claim, data_start, data_length)?;
+        if tensors.insert(name.clone(), entry).is_some() {
+            return Err(invalid(path, format!("tensor `{name}` is there twice")));
+        }
+    }
+    check_overlaps(path, &tensors)?;
+    Ok((tensors, header.metadata))
+}
+
+fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError {
+    OvisImageError::invalid_file(path, FORMAT, reason)
+}
+
+#[derive(Deserialize)]
+struct Header {
+    #[serde(deserialize_with = "claims")]
+    tensors: Vec<(String, Claim)>,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+/// What a header says of a tensor. Other fields are skipped.
+#[derive(Deserialize)]
+struct Claim {
+    dtype: DType,
+    shape: Vec<usize>,
+    data_offsets: [usize; 2],
+}
+
+/// Tensors as they stand in the file, in its order: a name may be there twice.
+fn claims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Claim)>, D::Error> {
+    struct Claims;
+
+    impl<'de> Visitor<'de> for Claims {
+        type Value = Vec<(String, Claim)>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("tensors by name")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut claims = Vec::new();
+            while let Some(name) = map.next_key::<String>()? {
+                let claim = map
+                    .next_value()
+                    .map_err(|error| A::Error::custom(format!("tensor `{name}`: {error}")))?;
+                claims.push((name, claim));
+            }
+            Ok(claims)
+        }
+    }
+
+    deserializer.deserialize_map(Claims)
+}
+
+/// Compares what is claimed of a tensor with the file, by itself.
+fn check_claim(
+    path: &Path,
+    name: &str,
+    claim: &Claim,
+    data_start: usize,
+    data_length: usize,
+) -> Result<TensorEntry> {
+    let lies = |reason: String| Err(invalid(path, format!("tensor `{name}`: {reason}")));
+    let [begin, end] = claim.data_offsets;
+    if begin > end || end > data_length {
+        return lies(format!(
+            "it claims bytes {begin} to {end}, but the file has {data_length} bytes of data (truncated?)"
+        ));
+    }
+    let encoding = match claim.dtype {
+        DType::F32 => Encoding::F32,
+        DType::F16 => Encoding::F16,
+        DType::BF16 => Encoding::BF16,
+        other => Encoding::Other(format!("{other:?}")),
+    };
+    let shape = claim.shape.clone();
+    // The size of the others is not known, and they are not read.
+    if encoding.is_readable() && encoding.bytes_of(&shape) != Some(end - begin) {
+        return lies(format!(
+            "shape {shape:?} of {encoding} does not fill the {} bytes that it claims",
+            end - begin
+        ));
+    }
+    Ok(TensorEntry {
+        encoding,
+        shape,
+        // Within bounds: the data ends where the file does.
+        range: data_start + begin..data_start + end,
+    })
+}
+
+/// Two tensors never share bytes.
+fn check_overlaps(path: &Path, tensors: &Tensors) -> Result<()> {
+    let mut places: Vec<_> = tensors
+        .iter()
+        .map(|(name, entry)| (entry.range.start, entry.range.end, name))
+        .collect();
+    places.sort_unstable();
+    let mut filled = 0;
+    for (begin, end, name) in places {
+        if begin < filled {
+            let reason = format!("tensor `{name}` begins within the one before it");
+            return Err(invalid(path, reason));
+        }
+        filled = end;
+    }
+    Ok(())
+}
