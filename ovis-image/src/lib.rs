@@ -57,7 +57,7 @@ pub mod weights;
 
 pub use checkpoint::{Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Layout};
 pub use config::WeightDtype;
-pub use error::{OvisImageError, Phase, Result, WeightsReport};
+pub use error::{OvisImageError, Phase, Result};
 pub use images::SourceImage;
 pub use lora::{LoraFile, LoraReport};
 pub use pipeline::{GeneratedImage, GenerationOutput, OvisImagePipeline, Progress};

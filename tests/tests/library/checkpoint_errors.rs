@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use ovis_image::error::CheckpointError;
+use ovis_image::error::{CheckpointError, WeightsReport};
 use ovis_image::text_encoder::PromptTokenizer;
-use ovis_image::{Checkpoint, CheckpointPaths, OvisImageError, WeightsReport};
+use ovis_image::{Checkpoint, CheckpointPaths, OvisImageError};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
