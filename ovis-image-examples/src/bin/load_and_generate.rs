@@ -6,7 +6,7 @@ use std::path::Path;
 
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline, Result, WeightDtype};
-use ovis_image_examples::tiny;
+use ovis_image_examples::shared::tiny;
 
 fn main() -> anyhow::Result<()> {
     let folder = std::env::args_os().nth(1);

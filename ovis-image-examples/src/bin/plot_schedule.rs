@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use burn_flex::{Flex, FlexDevice};
 use clap::Parser;
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline, WeightDtype};
-use ovis_image_examples::model::ModelArguments;
-use ovis_image_examples::output_file;
 use ovis_image_examples::plot::{Series, panels};
-use ovis_image_examples::sampling::SamplingArguments;
+use ovis_image_examples::shared::model::ModelArguments;
+use ovis_image_examples::shared::output_file;
+use ovis_image_examples::shared::sampling::SamplingArguments;
 
 /// Plots sigma and the size of the latents over the steps of a run on the CPU.
 #[derive(Debug, Parser)]

@@ -6,7 +6,7 @@
 use burn::tensor::backend::Backend;
 use ovis_image::device::{BackendVisitor, DeviceSpec};
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline};
-use ovis_image_examples::{error_chain, tiny};
+use ovis_image_examples::shared::{error_chain, tiny};
 
 const DEVICES: [DeviceSpec; 7] = [
     DeviceSpec::Flex,

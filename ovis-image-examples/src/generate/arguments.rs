@@ -9,15 +9,15 @@ use ovis_image::device::DeviceSpec;
 use ovis_image::vae::VaeTiling;
 use ovis_image::{GenerationRequest, LoadOptions, Quantization, Residency, WeightDtype};
 
-use crate::dump;
-use crate::grid::GridAxis;
-use crate::lora::LoraArgument;
-use crate::model::{Model, ModelArguments};
-use crate::parameters::Parameters;
-use crate::png;
-use crate::record::{Inputs, Record};
-use crate::sampling::SamplingArguments;
-use crate::source_image::SourceArguments;
+use crate::generate::dump;
+use crate::generate::grid::GridAxis;
+use crate::generate::lora::LoraArgument;
+use crate::generate::source_image::SourceArguments;
+use crate::shared::model::{Model, ModelArguments};
+use crate::shared::parameters::Parameters;
+use crate::shared::png;
+use crate::shared::record::{Inputs, Record};
+use crate::shared::sampling::SamplingArguments;
 
 /// Makes pictures from a prompt with Ovis-Image.
 #[derive(Debug, Parser)]

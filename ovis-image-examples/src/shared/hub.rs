@@ -93,7 +93,7 @@ impl HubArguments {
         if let Some(endpoint) = &self.hub_endpoint {
             repository = repository.with_endpoint(endpoint);
         }
-        let bar = crate::progress::BytesBar::new();
+        let bar = crate::shared::progress::BytesBar::new();
         let show = |progress: ovis_image::hub::HubProgress<'_>| {
             let (place, files) = (progress.index + 1, progress.files);
             let what = format!("{} ({place} of {files})", progress.file);

@@ -8,7 +8,7 @@ use image::imageops::{self, FilterType};
 use ovis_image::images::PreviewDecoder;
 use ovis_image::pipeline::DenoisingStep;
 
-use crate::output_file;
+use crate::shared::output_file;
 
 /// Where previews go.
 #[derive(Debug)]

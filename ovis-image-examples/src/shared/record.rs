@@ -7,8 +7,8 @@ use ovis_image::GenerationRequest;
 use ovis_image::pipeline::GenerationSettings;
 use serde::{Deserialize, Serialize};
 
-use crate::parameters::{Parameters, read_text_chunks};
-use crate::png::{PARAMETERS_KEYWORD, SETTINGS_KEYWORD};
+use crate::shared::parameters::{Parameters, read_text_chunks};
+use crate::shared::png::{PARAMETERS_KEYWORD, SETTINGS_KEYWORD};
 
 /// Settings and files of one picture.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use ovis_image::memory::MemoryEstimate;
 use ovis_image::pipeline::{DenoisingProfile, GenerationSettings, StepCacheReport, Timings};
 use serde::Serialize;
 
-use crate::lora::AppliedLora;
+use crate::generate::lora::AppliedLora;
 
 /// The JSON object of `generate --json`.
 #[derive(Debug, Clone, Serialize)]

@@ -5,7 +5,7 @@ use image::RgbImage;
 use ovis_image::pipeline::GenerationSettings;
 use ovis_image::{SamplerKind, SigmaSpacing};
 
-use crate::record::Record;
+use crate::shared::record::Record;
 
 /// Where other programs look for settings, in the form that AUTOMATIC1111's web UI began.
 pub const PARAMETERS_KEYWORD: &str = "parameters";

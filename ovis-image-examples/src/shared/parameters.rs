@@ -298,8 +298,8 @@ mod tests {
     use tempfile::NamedTempFile;
 
     use super::*;
-    use crate::png::{PARAMETERS_KEYWORD, SETTINGS_KEYWORD, encode};
-    use crate::record::Record;
+    use crate::shared::png::{PARAMETERS_KEYWORD, SETTINGS_KEYWORD, encode};
+    use crate::shared::record::Record;
 
     /// A picture of 512x768 as this program says it was made.
     fn record(prompt: &str, negative: &str) -> Record {

@@ -11,7 +11,7 @@ use ovis_image::error::{BoxError, CheckpointError};
 use ovis_image::text_encoder::{SEQUENCE_TOKENS, TokenizedPrompt};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::output_file::write_whole;
+use crate::shared::output_file::write_whole;
 
 /// The name that initial noise is read under.
 const LATENTS: &str = "latents";

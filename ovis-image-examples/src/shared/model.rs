@@ -9,8 +9,8 @@ use ovis_image::checkpoint::PartPaths;
 use ovis_image::kernels::BackendInfo;
 use ovis_image::{Checkpoint, CheckpointPaths, WeightDtype};
 
-use crate::hub::HubArguments;
-use crate::tiny;
+use crate::shared::hub::HubArguments;
+use crate::shared::tiny;
 
 /// The arguments that choose a model; none of them chooses the embedded one.
 #[derive(Debug, Clone, Args)]

@@ -10,7 +10,7 @@ use burn::tensor::backend::Backend;
 use ovis_image::{LoraFile, LoraReport, OvisImagePipeline};
 use serde::Serialize;
 
-use crate::hub::HubArguments;
+use crate::shared::hub::HubArguments;
 
 /// `FILE` or `FILE:SCALE`.
 #[derive(Debug, Clone, PartialEq)]
