@@ -1,7 +1,10 @@
-//! A checkpoint in another layout, or with a quantized transformer for ComfyUI.
+//! A checkpoint in another layout.
 
 use std::process::ExitCode;
 
+use ovis_image_examples::convert::run;
+use ovis_image_examples::shared::program;
+
 fn main() -> ExitCode {
-    ovis_image_examples::convert::main()
+    program::run(run)
 }

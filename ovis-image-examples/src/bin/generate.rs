@@ -1,7 +1,10 @@
-//! Prompt to PNG from the command line; `--help` lists everything.
+//! Prompt to PNG; `--help` lists everything.
 
 use std::process::ExitCode;
 
+use ovis_image_examples::generate::run;
+use ovis_image_examples::shared::program;
+
 fn main() -> ExitCode {
-    ovis_image_examples::generate::run::main()
+    program::run(run)
 }

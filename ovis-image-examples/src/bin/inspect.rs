@@ -1,7 +1,10 @@
-//! What a checkpoint holds and what it takes to run it, without loading it.
+//! Contents, problems and memory requirements of a checkpoint.
 
 use std::process::ExitCode;
 
+use ovis_image_examples::inspect::run;
+use ovis_image_examples::shared::program;
+
 fn main() -> ExitCode {
-    ovis_image_examples::inspect::main()
+    program::run(run)
 }

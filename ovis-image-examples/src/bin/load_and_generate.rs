@@ -1,4 +1,5 @@
-//! As a library user would write it: the backend is a type, the rest follows.
+//! Loads a checkpoint and generates two images, as a library user would write it: the backend is a
+//! type.
 //!
 //! `cargo run --release -p ovis-image-examples --bin load_and_generate [checkpoint folder]`
 
@@ -35,7 +36,7 @@ fn load(folder: &Path) -> Result<OvisImagePipeline<Flex>> {
     OvisImagePipeline::from_pretrained(folder, options, &FlexDevice)
 }
 
-/// The model that is part of this program: untrained, so its pictures are noise.
+/// Loads the model that is embedded in this program. It is untrained, so its images are noise.
 fn load_tiny() -> Result<OvisImagePipeline<Flex>> {
     OvisImagePipeline::from_embedded(&tiny::TINY, LoadOptions::new(), &FlexDevice)
 }

@@ -15,25 +15,25 @@ use ovis_image_examples::shared::sampling::SamplingArguments;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// What the picture shows
+    /// What the image shows
     #[arg(long, default_value = "a lighthouse at dusk")]
     prompt: String,
     /// Denoising steps
     #[arg(long, default_value_t = 20)]
     steps: usize,
-    /// Side in pixels
+    /// Side of the image in pixels
     #[arg(long, default_value_t = 256)]
     side: usize,
-    /// Seed of the noise
+    /// Seed of the initial noise
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// Where the plot goes
+    /// Output file
     #[arg(long, value_name = "FILE.svg", default_value = "schedule.svg")]
     output: PathBuf,
-    /// How noise becomes a picture.
+    /// How to sample.
     #[command(flatten)]
     sampling: SamplingArguments,
-    /// Which model.
+    /// The model.
     #[command(flatten)]
     model: ModelArguments,
 }

@@ -1,10 +1,8 @@
-//! A checkpoint in another layout, or with a quantized transformer for ComfyUI.
+//! `convert`: writes a checkpoint in another layout, or with a quantized transformer for ComfyUI.
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use crate::shared::error_chain;
 use crate::shared::model::ModelArguments;
 use crate::shared::progress::BytesBar;
 use anyhow::Result;
@@ -16,24 +14,25 @@ use ovis_image::{Layout, Quantization, WeightDtype};
 /// Writes a checkpoint in another layout.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {
-    /// The layout
+pub struct Arguments {
+    /// Target layout
     #[arg(long, value_name = "LAYOUT")]
     to: Target,
-    /// The folder to make
+    /// Folder to create
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// f32, f16 or bf16 for what is not quantized [default: as it is; bf16 for what leaves a GGUF file]
+    /// Precision of tensors that are not quantized: f32, f16 or bf16 [default: unchanged; bf16 for
+    /// dequantized tensors of a GGUF file]
     #[arg(long)]
     dtype: Option<WeightDtype>,
-    /// With --to comfyui: the transformer as a GGUF file
+    /// With --to comfyui: write the transformer as a GGUF file
     #[arg(long)]
     gguf: bool,
-    /// With --to comfyui: a GGUF file with the matrices of blocks rounded to q8_0 (8 bits) or q4_0
-    /// (4 bits)
+    /// With --to comfyui: write a GGUF file with the matrices of the blocks quantized to q8_0 (8 bits) or
+    /// q4_0 (4 bits)
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<Quantization>,
-    /// With --quantize: leave the double blocks alone, a quarter of the transformer
+    /// Do not --quantize the double blocks, a quarter of the transformer
     #[arg(long, requires = "quantize")]
     protect_double_blocks: bool,
     #[command(flatten)]
@@ -52,22 +51,11 @@ enum Target {
     Burnpack,
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(
-                std::io::stderr(),
-                "error: {}",
-                error_chain::one_line(&error)
-            );
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(arguments: &Arguments) -> Result<()> {
+/// Writes the checkpoint that the arguments ask for.
+///
+/// # Errors
+/// Returns the errors of opening the checkpoint and of writing the other.
+pub fn run(arguments: Arguments) -> Result<()> {
     let layout = match arguments.to {
         Target::Diffusers => Layout::Diffusers,
         Target::Authors => Layout::Authors,
@@ -95,11 +83,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         writeln!(out, "{}  {size}", path.display())?;
     }
     if report.left_out > 0 {
-        writeln!(
-            out,
-            "{} tensors that are not read were left out",
-            report.left_out
-        )?;
+        writeln!(out, "{} unused tensors were left out", report.left_out)?;
     }
     for note in &report.notes {
         writeln!(std::io::stderr(), "note: {note}")?;

@@ -1,4 +1,4 @@
-//! A picture of what is coming, written again after each step.
+//! Preview file, replaced after each step.
 
 use std::path::{Path, PathBuf};
 
@@ -10,18 +10,18 @@ use ovis_image::pipeline::DenoisingStep;
 
 use crate::shared::output_file;
 
-/// Where previews go.
+/// Writes previews to a file.
 #[derive(Debug)]
 pub struct PreviewFile {
     path: PathBuf,
     decoder: PreviewDecoder,
 }
 
-/// Pixels for each of the latents', a side: a quarter of the picture's size in all.
+/// Pixels of the preview per latent, on each side: half the side of the image.
 const ENLARGED: u32 = 4;
 
 impl PreviewFile {
-    /// A file that does not exist until the first step is done.
+    /// Creates the writer. The file does not exist before the first step is done.
     pub fn new(path: &Path, decoder: PreviewDecoder) -> Self {
         Self {
             path: path.to_owned(),
@@ -29,18 +29,18 @@ impl PreviewFile {
         }
     }
 
-    /// Writes what a step predicts, one file for each image.
+    /// Writes what a step predicts, one file per image.
     ///
     /// # Errors
-    /// Those of the device and of the file system.
+    /// Returns the errors of the device and of the file system.
     pub fn write<B: Backend>(&self, step: &DenoisingStep<B>) -> Result<()> {
-        let pictures = step.preview(&self.decoder)?;
-        for (index, picture) in pictures.iter().enumerate() {
-            let (width, height) = (ENLARGED * picture.width(), ENLARGED * picture.height());
-            let picture = imageops::resize(picture, width, height, FilterType::Triangle);
+        let images = step.preview(&self.decoder)?;
+        for (index, image) in images.iter().enumerate() {
+            let (width, height) = (ENLARGED * image.width(), ENLARGED * image.height());
+            let enlarged = imageops::resize(image, width, height, FilterType::Triangle);
             let mut bytes = std::io::Cursor::new(Vec::new());
-            picture.write_to(&mut bytes, image::ImageFormat::Png)?;
-            let path = output_file::numbered(&self.path, index, pictures.len());
+            enlarged.write_to(&mut bytes, image::ImageFormat::Png)?;
+            let path = output_file::numbered(&self.path, index, images.len());
             output_file::write_passing(&path, bytes.get_ref())?;
         }
         Ok(())

@@ -1,57 +1,42 @@
-//! Prompt to PNG from the command line; `--help` lists everything.
+//! The run: check, load, generate, save.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::generate::arguments::{Arguments, RequestedImages};
-use crate::generate::grid::GridRequests;
-use crate::generate::lora::AppliedLora;
-use crate::generate::preview::PreviewFile;
-use crate::generate::summary::{Seconds, Summary};
-use crate::generate::{dump, grid, lora, memory, profile, summary};
-use crate::shared::model::Model;
-use crate::shared::progress::StepBar;
-use crate::shared::record::{Origin, Record};
-use crate::shared::{error_chain, output_file, peak_memory, png, tiny};
 use anyhow::Result;
 use burn::tensor::backend::Backend;
-use clap::Parser;
 use ovis_image::device::BackendVisitor;
 use ovis_image::memory::{MemoryEstimate, MemoryPlan};
 use ovis_image::pipeline::{DenoisingProfile, GenerationSettings, StepCacheReport, Timings};
 use ovis_image::{GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, Progress};
-use tracing_subscriber::filter::LevelFilter;
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // Fails only when the terminal is gone. Help goes to stdout and is a success.
-            let _ = error.print();
-            return ExitCode::from(u8::from(error.use_stderr()));
-        }
-    };
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&format!("error: {}", error_chain::one_line(&error)));
-            ExitCode::FAILURE
-        }
-    }
-}
+use super::arguments::{Arguments, RequestedImages};
+use super::grid::{self, GridRequests};
+use super::preview::PreviewFile;
+use super::summary::{self, Seconds, Summary};
+use super::{dump, memory, profile};
+use crate::shared::lora::{self, AppliedLora};
+use crate::shared::model::Model;
+use crate::shared::program::{say, start_log};
+use crate::shared::progress::StepBar;
+use crate::shared::record::{Origin, Record, png_text};
+use crate::shared::{output_file, peak_memory, tiny};
 
-/// As many names are looked at before the work.
+/// Number of output files that are checked before the work.
 const MOST_FILES: usize = 4096;
 
-fn run(arguments: Arguments) -> Result<()> {
+/// Generates and saves what the arguments ask for.
+///
+/// # Errors
+/// Returns an error if anything is wrong with the arguments or with the files that they name, before weights
+/// are read if possible, and errors of the run.
+pub fn run(arguments: Arguments) -> Result<()> {
     let start = Instant::now();
     start_log(arguments.verbose);
 
-    // All that can be wrong is looked at before weights are read, which can take minutes.
+    // Everything is checked before weights are read, which can take minutes.
     for path in [&arguments.output].into_iter().chain(&arguments.preview) {
         output_file::check(path, "png")?;
     }
@@ -68,7 +53,7 @@ fn run(arguments: Arguments) -> Result<()> {
     let arguments = &arguments;
     let model = arguments.model.resolve()?;
     let requested = arguments.request(&model, record.as_ref())?;
-    // An absurd number is refused by the request's own check.
+    // The check of the request refuses an absurd number.
     let count = requested.count().min(MOST_FILES);
     for path in [&arguments.output].into_iter().chain(&arguments.preview) {
         for index in 0..count {
@@ -79,7 +64,7 @@ fn run(arguments: Arguments) -> Result<()> {
         GridRequests::new(&requested.request, &arguments.grid)?;
     }
     let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
-    let device = arguments.device.open()?;
+    let device = arguments.device.spec.open()?;
     if matches!(model, Model::Tiny) {
         say(&format!("note: {}", tiny::NOTICE));
     }
@@ -118,7 +103,7 @@ fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The work, on whichever backend the device needs.
+/// The work, on the backend of the device.
 struct Generate<'a> {
     arguments: &'a Arguments,
     model: &'a Model,
@@ -126,9 +111,9 @@ struct Generate<'a> {
     loras: &'a [LoraFile],
 }
 
-/// What is left of the work without the backend's tensors.
+/// The result of the work, without tensors of the backend.
 struct Run {
-    /// Of the last picture, where there is a grid; of all, where not.
+    /// Settings of all images, or of the last one of a grid.
     settings: Option<GenerationSettings>,
     loras: Vec<AppliedLora>,
     memory: MemoryEstimate,
@@ -145,7 +130,7 @@ impl BackendVisitor for Generate<'_> {
     fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
         let start = Instant::now();
         let bar = StepBar::loading();
-        let dtype = self.arguments.dtype;
+        let dtype = self.arguments.device.dtype;
         let dtype = dtype.unwrap_or_else(|| self.model.default_dtype::<B>(&device));
         let mut options = self.arguments.load_options(dtype);
         let mut request = self.requested.request.clone();
@@ -209,7 +194,7 @@ impl BackendVisitor for Generate<'_> {
         if let Some(grid) = &grid {
             let sheet = grid::render(&grid.rows, &grid.columns, &cells)?;
             let path = &self.arguments.output;
-            output_file::write_whole(path, &png::encode_without_record(&sheet)?)?;
+            output_file::write_whole(path, &png_text::encode(&sheet, &[])?)?;
             run.files.push(shown(path));
         }
         if self.arguments.profile {
@@ -240,7 +225,7 @@ impl Generate<'_> {
             ControlFlow::Continue(())
         });
         match preview_error {
-            Some(error) => Err(error.context("the preview")),
+            Some(error) => Err(error.context("cannot write the preview")),
             None => Ok(output?),
         }
     }
@@ -262,7 +247,7 @@ impl Generate<'_> {
                 Some(_) => self.arguments.output.clone(),
                 None => output_file::numbered(&self.arguments.output, index, count),
             };
-            output_file::write_whole(&path, &png::encode(&generated.image, &record)?)?;
+            output_file::write_whole(&path, &record.encode(&generated.image)?)?;
             files.push(shown(&path));
         }
         if let Some(path) = &self.arguments.dump {
@@ -270,26 +255,6 @@ impl Generate<'_> {
         }
         Ok(files)
     }
-}
-
-fn start_log(verbose: u8) {
-    let level = match verbose {
-        0 => LevelFilter::WARN,
-        1 => LevelFilter::INFO,
-        _ => LevelFilter::DEBUG,
-    };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(verbose > 1)
-        .without_time()
-        .init();
-}
-
-/// A line on stderr, unlike `eprintln` without a panic when nobody reads it.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn shown(path: &Path) -> String {

@@ -1,10 +1,9 @@
-//! What a checkpoint holds and what it takes to run it, without loading it.
+//! `inspect`: contents, problems and memory requirements of a checkpoint, without loading it.
 
 use std::fmt::Write as _;
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::shared::error_chain;
 use crate::shared::model::{Model, ModelArguments};
 use anyhow::Result;
 use burn_flex::Flex;
@@ -17,14 +16,14 @@ use ovis_image::{
 };
 use serde::Serialize;
 
-/// Says what a checkpoint holds, what is wrong with it, and what it takes to run it.
+/// Inspects a checkpoint: contents, problems, memory requirements.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {
-    /// Width of the picture that memory is estimated for
+pub struct Arguments {
+    /// Width of the image for which memory is estimated
     #[arg(long, default_value_t = 1024)]
     width: usize,
-    /// Height of the picture that memory is estimated for
+    /// Height of the image for which memory is estimated
     #[arg(long, default_value_t = 1024)]
     height: usize,
     /// Print one JSON object
@@ -34,7 +33,7 @@ struct Arguments {
     model: ModelArguments,
 }
 
-/// All that is found.
+/// The findings.
 #[derive(Serialize)]
 struct Report {
     model: String,
@@ -49,31 +48,18 @@ struct Report {
 struct Setting {
     flags: &'static str,
     estimate: MemoryEstimate,
-    /// The smallest of the usual sizes of GPUs, in GiB, that the estimate leaves a tenth of.
+    /// Smallest common GPU size in GiB that leaves a tenth of its memory free.
     fits_gpu_gib: Option<u64>,
 }
 
-/// Sizes of GPUs' memory, GiB.
+/// Common sizes of GPU memory in GiB.
 const GPU_SIZES: [u64; 9] = [4, 6, 8, 12, 16, 24, 32, 48, 80];
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(healthy) => ExitCode::from(u8::from(!healthy)),
-        Err(error) => {
-            let _ = writeln!(
-                std::io::stderr(),
-                "error: {}",
-                error_chain::one_line(&error)
-            );
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Whether no problem was found.
-fn run(arguments: &Arguments) -> Result<bool> {
+/// Prints the findings. The exit code is 1 if the checkpoint has problems.
+///
+/// # Errors
+/// Returns an error if the checkpoint cannot be opened.
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let model = arguments.model.resolve()?;
     let checkpoint = model.open()?;
     let problems: Vec<String> = checkpoint
@@ -81,9 +67,10 @@ fn run(arguments: &Arguments) -> Result<bool> {
         .into_iter()
         .map(|problem| error_chain::one_line(&problem.into()))
         .collect();
-    let memory = match problems.is_empty() {
-        true => settings(&checkpoint, arguments)?,
-        false => Vec::new(),
+    let memory = if problems.is_empty() {
+        settings(&checkpoint, &arguments)?
+    } else {
+        Vec::new()
     };
     let report = Report {
         model: model.name().to_owned(),
@@ -92,12 +79,14 @@ fn run(arguments: &Arguments) -> Result<bool> {
         problems,
         memory,
     };
-    let text = match arguments.json {
-        true => serde_json::to_string(&report)? + "\n",
-        false => report.text(arguments),
+    let text = if arguments.json {
+        serde_json::to_string(&report)? + "\n"
+    } else {
+        report.text(&arguments)
     };
     std::io::stdout().write_all(text.as_bytes())?;
-    Ok(report.problems.is_empty())
+    let healthy = report.problems.is_empty();
+    Ok(ExitCode::from(u8::from(!healthy)))
 }
 
 fn layout(model: &Model) -> Option<String> {
@@ -169,7 +158,7 @@ impl Report {
                 part.tensors - part.ignored_tensors,
                 match part.ignored_tensors {
                     0 => String::new(),
-                    ignored => format!(", {ignored} more that are not read"),
+                    ignored => format!(", {ignored} more that are ignored"),
                 }
             );
             for share in &part.encodings {
@@ -191,13 +180,13 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\nno problems\n\nweights and activations of one {}x{} picture, about:",
+            "\nno problems\n\nestimated weights and activations for one {}x{} image:",
             arguments.width, arguments.height
         );
         for setting in &self.memory {
             let gpu = setting
                 .fits_gpu_gib
-                .map_or("no usual GPU".to_owned(), |size| {
+                .map_or("no common GPU".to_owned(), |size| {
                     format!("a GPU of {size} GiB")
                 });
             let _ = writeln!(

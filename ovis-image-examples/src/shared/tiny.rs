@@ -1,15 +1,15 @@
-//! The model that is part of the programs: every part of the real one at small sizes.
+//! The embedded model: every part of the real one, at small sizes and untrained.
 
 use ovis_image::EmbeddedCheckpoint;
 
-/// Its sides in pixels unless asked otherwise.
+/// Default side of its images in pixels.
 pub const SIDE: usize = 256;
 
-/// Its steps unless asked otherwise.
+/// Default number of denoising steps.
 pub const STEPS: usize = 20;
 
-/// What there is to know before looking at its pictures.
-pub const NOTICE: &str = "the embedded model is small and untrained: its picture is noise (give a real one with --model)";
+/// Notice to show before its images.
+pub const NOTICE: &str = "the embedded model is small and untrained: its image is noise (choose a real one with --model)";
 
 /// The files of `assets/tiny`.
 pub const TINY: EmbeddedCheckpoint = EmbeddedCheckpoint {
