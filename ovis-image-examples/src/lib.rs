@@ -13,8 +13,9 @@
 //! | `inspect` | contents, problems and memory requirements of a checkpoint | `flex` |
 //! | [`convert`] | a checkpoint in another layout | – |
 //!
-//! Three short examples use little more than the public interface of `ovis-image`, and are a file in
-//! `src/bin/` each: `load_and_generate`, `several_backends`, and `plot_schedule` (feature `plot`).
+//! Four short examples use little more than the public interface of `ovis-image`, and are a file in
+//! `src/bin/` each: `load_and_generate`, `several_backends`, `plot_schedule` (feature `plot`) and
+//! `burn_store` (feature `burn-store`).
 //!
 //! # Adding a program
 //!
@@ -33,7 +34,8 @@
 //!
 //! The module is `#[cfg(feature = "serve")]`. So one program's dependencies are never built for another, and
 //! the first command of the README costs what `generate` costs. `generate`, `inspect` and `convert` have no
-//! features, because they need nearly the same crates; `plot` shows the rule.
+//! features, because they need nearly the same crates; `plot` and `burn-store` show
+//! the rule. Tests build all programs: add the feature to the dev-dependency of this package on itself.
 //!
 //! All of them share the arguments for model, Hub, device, sampling and LoRAs
 //! ([`shared::model`], [`shared::hub`], [`shared::device`], [`shared::sampling`], [`shared::lora`]), the

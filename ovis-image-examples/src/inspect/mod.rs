@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::shared::error_chain;
 use crate::shared::model::{Model, ModelArguments};
 use anyhow::Result;
 use burn_flex::Flex;
