@@ -1,24 +1,50 @@
-//! What the example programs share: the embedded model, and how pictures, dumps and progress are
-//! written.
+//! The programs around `ovis-image`.
+//!
+//! # Where things are
+//!
+//! Each program is a folder here with a function `run`, and a file in `src/bin/` that parses its arguments
+//! and calls it. The folders are modules of this library, so that their unit tests run without compiling
+//! every backend once more per binary. What a second program needs moves to [`shared`]. Programs import
+//! [`shared`] and `ovis-image`, never one another.
+//!
+//! | program | what it does | feature |
+//! |---|---|---|
+//! | [`generate`](mod@generate) | prompt to PNG | – |
+//! | `inspect` | contents, problems and memory requirements of a checkpoint | `flex` |
+//! | [`convert`] | a checkpoint in another layout | – |
+//!
+//! Four short examples use little more than the public interface of `ovis-image`, and are a file in
+//! `src/bin/` each: `load_and_generate`, `several_backends`, `plot_schedule` (feature `plot`) and
+//! `burn_store` (feature `burn-store`).
+//!
+//! # Adding a program
+//!
+//! `dataset`, `train`, `evaluate` and `serve` will be a folder `src/NAME/`, a file `src/bin/NAME.rs`, and a
+//! cargo feature `NAME` that is off by default and lists the dependencies that only this program has:
+//!
+//! ```toml
+//! [features]
+//! serve = ["dep:axum"]
+//!
+//! [[bin]]
+//! name = "serve"
+//! required-features = ["serve"]
+//! test = false
+//! ```
+//!
+//! The module is `#[cfg(feature = "serve")]`. So one program's dependencies are never built for another, and
+//! the first command of the README costs what `generate` costs. `generate`, `inspect` and `convert` have no
+//! features, because they need nearly the same crates; `plot` and `burn-store` show
+//! the rule. Tests build all programs: add the feature to the dev-dependency of this package on itself.
+//!
+//! All of them share the arguments for model, Hub, device, sampling and LoRAs
+//! ([`shared::model`], [`shared::hub`], [`shared::device`], [`shared::sampling`], [`shared::lora`]), the
+//! records in images ([`shared::record`]), output files, progress and errors.
 
-pub mod arguments;
-pub mod dump;
-pub mod error_chain;
-pub mod grid;
-pub mod hub;
-pub mod lora;
-pub mod memory;
-pub mod model;
-pub mod output_file;
-pub mod parameters;
-pub mod peak_memory;
+pub mod convert;
+pub mod generate;
+#[cfg(feature = "flex")]
+pub mod inspect;
+#[cfg(feature = "plot")]
 pub mod plot;
-pub mod png;
-pub mod preview;
-pub mod profile;
-pub mod progress;
-pub mod record;
-pub mod sampling;
-pub mod source_image;
-pub mod summary;
-pub mod tiny;
+pub mod shared;

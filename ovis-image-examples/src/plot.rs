@@ -1,19 +1,19 @@
-//! Lines over steps, as an SVG.
+//! Line plots over the steps of a run, as SVG.
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-/// A line.
+/// A line of a plot.
 #[derive(Debug, Clone)]
 pub struct Series {
-    /// What it shows.
+    /// Name in the legend.
     pub name: String,
-    /// Step and value.
+    /// Steps and values.
     pub points: Vec<(usize, f64)>,
 }
 
 impl Series {
-    /// One without points.
+    /// Creates a line without points.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -35,10 +35,10 @@ const COLORS: [RGBColor; 3] = [
     RGBColor(44, 160, 44),
 ];
 
-/// Panels below one another, each with a title and its lines.
+/// Draws panels below one another, each with a title and its lines.
 ///
 /// # Errors
-/// When there is nothing to draw.
+/// Returns an error if a panel has no points.
 pub fn panels(panels: &[(&str, &[Series])]) -> Result<String> {
     let mut svg = String::new();
     let root = SVGBackend::with_string(&mut svg, (WIDTH, PANEL_HEIGHT * panels.len() as u32));

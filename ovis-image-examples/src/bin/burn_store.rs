@@ -9,7 +9,7 @@ use burn_store::{BurnpackStore, ModuleSnapshot};
 use ovis_image::checkpoint::Checkpoint;
 use ovis_image::transformer::OvisImageTransformer;
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline};
-use ovis_image_examples::tiny;
+use ovis_image_examples::shared::tiny;
 
 fn main() -> anyhow::Result<()> {
     let checkpoint = match std::env::args_os().nth(1) {

@@ -1,4 +1,5 @@
-//! As a library user would write it: the backend is a type, the rest follows.
+//! Loads a checkpoint and generates two images, as a library user would write it: the backend is a
+//! type.
 //!
 //! `cargo run --release -p ovis-image-examples --bin load_and_generate [checkpoint folder]`
 
@@ -6,7 +7,7 @@ use std::path::Path;
 
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline, Result, WeightDtype};
-use ovis_image_examples::tiny;
+use ovis_image_examples::shared::tiny;
 
 fn main() -> anyhow::Result<()> {
     let folder = std::env::args_os().nth(1);
@@ -35,7 +36,7 @@ fn load(folder: &Path) -> Result<OvisImagePipeline<Flex>> {
     OvisImagePipeline::from_pretrained(folder, options, &FlexDevice)
 }
 
-/// The model that is part of this program: untrained, so its pictures are noise.
+/// Loads the model that is embedded in this program. It is untrained, so its images are noise.
 fn load_tiny() -> Result<OvisImagePipeline<Flex>> {
     OvisImagePipeline::from_embedded(&tiny::TINY, LoadOptions::new(), &FlexDevice)
 }

@@ -6,34 +6,34 @@ use anyhow::{Context, Result};
 use burn_flex::{Flex, FlexDevice};
 use clap::Parser;
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline, WeightDtype};
-use ovis_image_examples::model::ModelArguments;
-use ovis_image_examples::output_file;
 use ovis_image_examples::plot::{Series, panels};
-use ovis_image_examples::sampling::SamplingArguments;
+use ovis_image_examples::shared::model::ModelArguments;
+use ovis_image_examples::shared::output_file;
+use ovis_image_examples::shared::sampling::SamplingArguments;
 
 /// Plots sigma and the size of the latents over the steps of a run on the CPU.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// What the picture shows
+    /// What the image shows
     #[arg(long, default_value = "a lighthouse at dusk")]
     prompt: String,
     /// Denoising steps
     #[arg(long, default_value_t = 20)]
     steps: usize,
-    /// Side in pixels
+    /// Side of the image in pixels
     #[arg(long, default_value_t = 256)]
     side: usize,
-    /// Seed of the noise
+    /// Seed of the initial noise
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// Where the plot goes
+    /// Output file
     #[arg(long, value_name = "FILE.svg", default_value = "schedule.svg")]
     output: PathBuf,
-    /// How noise becomes a picture.
+    /// How to sample.
     #[command(flatten)]
     sampling: SamplingArguments,
-    /// Which model.
+    /// The model.
     #[command(flatten)]
     model: ModelArguments,
 }

@@ -1,12 +1,12 @@
-//! One program, every backend: the tiny model on each that is compiled in and present, compared
-//! with the first.
+//! Runs one program on every backend: the embedded model on each that is compiled in and present,
+//! compared with the first.
 
 #![allow(clippy::print_stdout, reason = "a program that talks to its user")]
 
 use burn::tensor::backend::Backend;
 use ovis_image::device::{BackendVisitor, DeviceSpec};
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline};
-use ovis_image_examples::{error_chain, tiny};
+use ovis_image_examples::shared::tiny;
 
 const DEVICES: [DeviceSpec; 7] = [
     DeviceSpec::Flex,
@@ -18,7 +18,7 @@ const DEVICES: [DeviceSpec; 7] = [
     DeviceSpec::Wgpu(0),
 ];
 
-/// The latents of one and the same request.
+/// Generates the latents of a fixed request.
 struct Latents;
 
 impl BackendVisitor for Latents {
@@ -44,7 +44,7 @@ fn main() -> anyhow::Result<()> {
         let device = match spec.open() {
             Ok(device) => device,
             Err(error) => {
-                println!("skipped   {}", error_chain::one_line(&error.into()));
+                println!("skipped   {:#}", anyhow::Error::from(error));
                 continue;
             }
         };
@@ -63,7 +63,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `|a - b| / |b|`
+/// Returns `|a - b| / |b|`.
 fn difference(a: &[f32], b: &[f32]) -> f64 {
     let norm = |values: &mut dyn Iterator<Item = f32>| {
         values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt()

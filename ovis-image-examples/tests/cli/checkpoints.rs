@@ -96,14 +96,14 @@ fn convert(arguments: &[&str]) -> Output {
 
 #[cfg(feature = "flex")]
 #[test]
-fn a_converted_checkpoint_makes_the_same_picture() {
+fn a_converted_checkpoint_makes_the_same_image() {
     let folder = TempDir::new().unwrap();
     let mut last = tiny().to_str().unwrap().to_owned();
-    let picture = |model: &str| {
+    let generated = |model: &str| {
         succeeds(&small(&folder, &["--dtype", "f32", "--model", model]));
         read_png(&folder.path().join("image.png")).0
     };
-    let original = picture(&last);
+    let original = generated(&last);
     for (layout, ending) in [
         ("comfyui", ".safetensors"),
         ("burnpack", ".bpk"),
@@ -115,7 +115,7 @@ fn a_converted_checkpoint_makes_the_same_picture() {
             "--model", &last, "--to", layout, "--output", &target,
         ]));
         assert!(text.contains(ending), "{text}");
-        assert!(original == picture(&target), "{layout}");
+        assert!(original == generated(&target), "{layout}");
         last = target;
     }
     let target = folder.path().join("q8").to_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! What one can ask of a generation: each flag does something, and says what is wrong with it.
+//! The flags of `generate`: each does something, and says what is wrong with it.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn summary(folder: &TempDir, arguments: &[&str]) -> Value {
 }
 
 #[test]
-fn sampling_flags_are_in_the_settings_and_change_the_picture() {
+fn sampling_flags_are_in_the_settings_and_change_the_image() {
     let folder = TempDir::new().unwrap();
     summary(&folder, &["--steps", "4"]);
     let plain = pixels(&folder, "image.png");
@@ -77,7 +77,7 @@ fn what_cannot_be_sampled_is_refused_before_the_model_is_loaded() {
 }
 
 #[test]
-fn a_picture_can_be_made_again_from_itself() {
+fn an_image_can_be_made_again_from_itself() {
     let folder = TempDir::new().unwrap();
     let cases: [&[&str]; 5] = [
         &[
@@ -139,7 +139,7 @@ fn a_picture_can_be_made_again_from_itself() {
 }
 
 #[test]
-fn arguments_change_what_a_picture_says_and_files_without_a_record_are_refused() {
+fn arguments_change_what_an_image_says_and_files_without_a_record_are_refused() {
     let folder = TempDir::new().unwrap();
     succeeds(&small(&folder, &["--seed", "5", "--sampler", "heun"]));
     let again = [
@@ -162,10 +162,10 @@ fn arguments_change_what_a_picture_says_and_files_without_a_record_are_refused()
     RgbImage::new(16, 16)
         .save(empty.path().join("plain.png"))
         .unwrap();
-    fs::write(empty.path().join("text.png"), "no picture").unwrap();
+    fs::write(empty.path().join("text.png"), "not an image").unwrap();
     for (name, text) in [
         ("plain.png", "does not say how it was made"),
-        ("text.png", "text.png is no PNG file"),
+        ("text.png", "text.png is not a PNG file"),
         ("none.png", "cannot read none.png"),
     ] {
         let output = generate(&empty, &["--from-image", name]);
@@ -186,7 +186,7 @@ fn what_another_program_says_is_asked_for() {
         let mut writer = encoder.write_header().unwrap();
         writer.write_image_data(&[0]).unwrap();
     };
-    let run = || {
+    let run = |more: &[&str]| {
         let arguments = [
             "--from-image",
             "other.png",
@@ -194,12 +194,12 @@ fn what_another_program_says_is_asked_for() {
             super::DEVICE,
             "--json",
         ];
-        generate(&folder, &arguments)
+        generate(&folder, &[&arguments[..], more].concat())
     };
     write(
         "a cat, a mat\nNegative prompt: blurry\nSteps: 3, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 2.5, Seed: 11, Size: 64x32",
     );
-    let summary: Value = serde_json::from_str(&succeeds(&run())).unwrap();
+    let summary: Value = serde_json::from_str(&succeeds(&run(&[]))).unwrap();
     let settings = &summary["settings"];
     assert_eq!(settings["prompts"], serde_json::json!(["a cat, a mat"]));
     assert_eq!(settings["negative_prompts"], serde_json::json!(["blurry"]));
@@ -219,21 +219,33 @@ fn what_another_program_says_is_asked_for() {
         (&64.into(), &32.into())
     );
     assert_eq!(settings["seeds"], serde_json::json!([11]));
-    write("a cat\nSteps: 3, Sampler: DPM fast, Seed: 11, Size: 64x32");
-    let refused = run();
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(
-        stderr(&refused).contains("`DPM fast`"),
-        "{}",
-        stderr(&refused)
-    );
+    for (unknown, way_out) in [
+        ("Sampler: DPM fast", "--sampler"),
+        ("Sampler: Euler, Schedule type: KL Optimal", "--sigmas"),
+    ] {
+        write(&format!(
+            "a cat\nSteps: 3, {unknown}, Seed: 11, Size: 64x32"
+        ));
+        let refused = run(&[]);
+        let (_, name) = unknown.rsplit_once(": ").unwrap();
+        assert_eq!(refused.status.code(), Some(1));
+        for text in [&format!("`{name}`"), way_out] {
+            assert!(stderr(&refused).contains(text), "{}", stderr(&refused));
+        }
+        let value = if way_out == "--sampler" {
+            "heun"
+        } else {
+            "beta"
+        };
+        succeeds(&run(&[way_out, value]));
+    }
 }
 
 #[test]
-fn a_picture_starts_from_another_and_keeps_what_the_mask_keeps() {
+fn an_image_starts_from_another_and_keeps_what_the_mask_keeps() {
     let folder = TempDir::new().unwrap();
-    let picture = RgbImage::from_fn(64, 48, |x, y| Rgb([x as u8 * 3, y as u8 * 4, 90]));
-    picture.save(folder.path().join("start.png")).unwrap();
+    let image = RgbImage::from_fn(64, 48, |x, y| Rgb([x as u8 * 3, y as u8 * 4, 90]));
+    image.save(folder.path().join("start.png")).unwrap();
     let mask = GrayImage::from_fn(64, 48, |x, _| Luma([if x < 32 { 0 } else { 255 }]));
     mask.save(folder.path().join("mask.png")).unwrap();
     let base = [
@@ -253,7 +265,7 @@ fn a_picture_starts_from_another_and_keeps_what_the_mask_keeps() {
         serde_json::from_str(&succeeds(&output)).unwrap()
     };
     let whole = run(&["--strength", "0.5"]);
-    // The picture's own size, without --width and --height.
+    // The image's own size, without --width and --height.
     assert_eq!(
         (&whole["settings"]["width"], &whole["settings"]["height"]),
         (&64.into(), &48.into())
@@ -261,7 +273,7 @@ fn a_picture_starts_from_another_and_keeps_what_the_mask_keeps() {
     assert_eq!(whole["settings"]["sigmas"].as_array().unwrap().len(), 3);
     run(&["--mask", "mask.png", "--strength", "0.9"]);
     let result = pixels(&folder, "image.png");
-    for (row, original) in result.chunks(3 * 64).zip(picture.as_raw().chunks(3 * 64)) {
+    for (row, original) in result.chunks(3 * 64).zip(image.as_raw().chunks(3 * 64)) {
         assert_eq!(row[..3 * 32], original[..3 * 32]);
         assert_ne!(row[3 * 32..], original[3 * 32..]);
     }
@@ -304,7 +316,7 @@ fn previews_are_written_and_the_profile_is_said() {
 }
 
 #[test]
-fn a_grid_holds_a_picture_for_each_combination() {
+fn a_grid_holds_an_image_for_each_combination() {
     let folder = TempDir::new().unwrap();
     succeeds(&small(&folder, &["--seed", "2"]));
     let alone = pixels(&folder, "image.png");
@@ -321,14 +333,14 @@ fn a_grid_holds_a_picture_for_each_combination() {
         .unwrap()
         .to_rgb8();
     assert!(sheet.width() > 3 * 64 && sheet.height() > 2 * 64);
-    // The picture of seed 2 with Euler stands in it as it is.
+    // The image of seed 2 with Euler stands in it as it is.
     let first_row: Vec<u8> = alone[..3 * 64].to_vec();
     let found = sheet.rows().any(|row| {
         let row: Vec<u8> = row.flat_map(|pixel| pixel.0).collect();
         row.windows(3 * 64).any(|part| part == first_row)
     });
     assert!(found);
-    refuses(&["--grid", "seed=x"], &["`x` is no seed"]);
+    refuses(&["--grid", "seed=x"], &["`x` is not a valid seed"]);
 }
 
 #[test]
@@ -346,7 +358,7 @@ fn sizes_beyond_the_training_are_warned_of() {
     );
 }
 
-#[cfg(feature = "flex")]
+#[cfg(all(feature = "flex", feature = "plot"))]
 #[test]
 fn the_schedule_and_the_latents_are_plotted() {
     let folder = TempDir::new().unwrap();

@@ -17,7 +17,7 @@ fn golden(name: &str) -> String {
 fn loras_act_as_strongly_as_asked_and_are_reported() {
     let folder = TempDir::new().unwrap();
     let (model, lora) = (golden("base/model"), golden("lora/kohya.safetensors"));
-    let picture = |more: &[&str]| {
+    let generated = |more: &[&str]| {
         let base = ["--dtype", "f32", "--json", "--model", &model];
         let output = small(&folder, &[&base[..], more].concat());
         let summary: Value = serde_json::from_str(&succeeds(&output)).unwrap();
@@ -28,18 +28,18 @@ fn loras_act_as_strongly_as_asked_and_are_reported() {
         )
     };
     let largest = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
-    let (plain, ..) = picture(&[]);
-    let (full, summary, notes) = picture(&["--lora", &lora]);
+    let (plain, ..) = generated(&[]);
+    let (full, summary, notes) = generated(&["--lora", &lora]);
     assert!(largest(&plain, &full) > 2);
     assert_eq!(summary["loras"][0]["applied"], 46);
     assert_eq!(summary["loras"][0]["modules"], 46);
     assert!(notes.contains("applied 46 of 46 modules"), "{notes}");
-    assert!(plain == picture(&["--lora", &format!("{lora}:0")]).0);
+    assert!(plain == generated(&["--lora", &format!("{lora}:0")]).0);
     let halves = format!("{lora}:0.5");
     let second = format!("{}:0.5", golden("lora/all"));
     // The same adapter in two spellings, half of each; and merged: other sums, within a step of 255.
-    assert!(largest(&full, &picture(&["--lora", &halves, "--lora", &second]).0) <= 1);
-    assert!(largest(&full, &picture(&["--lora", &lora, "--merge-loras"]).0) <= 1);
+    assert!(largest(&full, &generated(&["--lora", &halves, "--lora", &second]).0) <= 1);
+    assert!(largest(&full, &generated(&["--lora", &lora, "--merge-loras"]).0) <= 1);
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn generate(folder: &TempDir, arguments: &[&str]) -> Output {
         .expect("the command starts")
 }
 
-/// A small picture, unless the arguments say otherwise.
+/// Generates a small image, unless the arguments say otherwise.
 fn small(folder: &TempDir, arguments: &[&str]) -> Output {
     let defaults = [
         ("--prompt", "a cat"),
@@ -78,7 +78,7 @@ fn fails(folder: &TempDir, output: &Output, texts: &[&str]) {
     assert!(names(folder).is_empty(), "left behind: {:?}", names(folder));
 }
 
-/// A small picture that fails.
+/// Generates a small image that fails.
 #[track_caller]
 fn refuses(arguments: &[&str], texts: &[&str]) {
     let folder = TempDir::new().unwrap();
@@ -124,7 +124,7 @@ fn write_latents(path: &Path, name: &str, shape: &[usize], value: f32) {
 }
 
 #[test]
-fn the_first_command_makes_a_picture_and_says_that_it_is_noise() {
+fn the_first_command_makes_an_image_and_says_that_it_is_noise() {
     let folder = TempDir::new().unwrap();
     let output = small(&folder, &[]);
     assert!(succeeds(&output).contains("image.png"));
@@ -135,7 +135,7 @@ fn the_first_command_makes_a_picture_and_says_that_it_is_noise() {
 }
 
 #[test]
-fn a_picture_carries_its_settings_in_any_script() {
+fn an_image_carries_its_settings_in_any_script() {
     let folder = TempDir::new().unwrap();
     let arguments = [
         ["--prompt", "一只猫"],
@@ -191,7 +191,7 @@ fn json_is_one_object_with_settings_seconds_memory_and_files() {
 }
 
 #[test]
-fn several_pictures_are_numbered_and_each_says_its_place() {
+fn several_images_are_numbered_and_each_says_its_place() {
     let folder = TempDir::new().unwrap();
     let output = small(&folder, &["--num-images", "2", "--output", "cat.png"]);
     assert!(succeeds(&output).contains("cat-0.png, cat-1.png"));
@@ -203,7 +203,7 @@ fn several_pictures_are_numbered_and_each_says_its_place() {
 }
 
 #[test]
-fn the_dumped_noise_fed_back_makes_the_same_picture() {
+fn the_dumped_noise_fed_back_makes_the_same_image() {
     let folder = TempDir::new().unwrap();
     let dump = folder.path().join("run.safetensors");
     succeeds(&small(
@@ -401,7 +401,7 @@ fn bad_latents_are_refused_by_name() {
 }
 
 #[test]
-fn less_memory_gives_a_picture_too() {
+fn less_memory_gives_an_image_too() {
     let folder = tempfile::tempdir().unwrap();
     let plain = {
         succeeds(&small(&folder, &[]));
@@ -416,8 +416,8 @@ fn less_memory_gives_a_picture_too() {
         (&["--quantize", "q4_0"], 2..=255),
     ] {
         succeeds(&small(&folder, flags));
-        let picture = fs::read(folder.path().join("image.png")).unwrap();
-        let (a, b) = (pixels(&plain), pixels(&picture));
+        let image = fs::read(folder.path().join("image.png")).unwrap();
+        let (a, b) = (pixels(&plain), pixels(&image));
         let largest = a
             .as_raw()
             .iter()

@@ -1,6 +1,6 @@
-//! Errors as one line for a person.
+//! Errors as one line.
 
-/// An error and its causes. A cause that the line already ends with is not said twice.
+/// Writes an error and its causes. Leaves out a cause that the line already ends with.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {

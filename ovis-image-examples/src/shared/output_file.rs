@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all, and checked before the work for them starts.
+//! Output files: checked before the work starts, and written whole or not at all.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Checks that a file of this name can be written: the extension fits, its folder exists and takes
-/// new files.
+/// Checks that a file of this name can be written: the extension is right, and its folder exists and is
+/// writable.
 ///
 /// # Errors
-/// One that names the path and the way out.
+/// Returns an error that names the path and says what to do.
 pub fn check(path: &Path, extension: &str) -> Result<()> {
     let shown = path.display();
     ensure!(
@@ -30,24 +30,24 @@ pub fn check(path: &Path, extension: &str) -> Result<()> {
             folder.display()
         );
     }
-    // Gone at once; the only sure test of a folder's permissions.
+    // The only reliable test of a folder's permissions; the file is gone at once.
     tempfile::tempfile_in(folder)
         .with_context(|| format!("cannot write into the output folder {}", folder.display()))?;
     Ok(())
 }
 
-/// Writes beside the target and renames, so that no half-written file is ever seen.
+/// Writes a file beside the target and renames it, so that no half-written file is ever seen.
 ///
 /// # Errors
-/// Those of the file system, with the path.
+/// Returns the file system's error with the path.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     write(path, bytes, |file| file.sync_all())
 }
 
-/// The same without waiting for the disk: for files that are soon written again.
+/// Like [`write_whole`], without waiting for the disk: for files that are soon replaced.
 ///
 /// # Errors
-/// Those of the file system, with the path.
+/// Returns the file system's error with the path.
 pub fn write_passing(path: &Path, bytes: &[u8]) -> Result<()> {
     write(path, bytes, |_| Ok(()))
 }
@@ -63,8 +63,7 @@ fn write(path: &Path, bytes: &[u8], sync: impl Fn(&File) -> std::io::Result<()>)
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The name of one of several files: `image.png` becomes `image-0.png`; a single one keeps its
-/// name.
+/// Names one of several files: `image.png` becomes `image-0.png`. A single file keeps its name.
 pub fn numbered(path: &Path, index: usize, count: usize) -> PathBuf {
     if count == 1 {
         return path.to_owned();
@@ -87,7 +86,7 @@ fn folder_of(path: &Path) -> &Path {
 
 fn new_temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    // Temporary files are their owner's alone; this one is going to be an ordinary file.
+    // Temporary files are private to their owner; this one will be an ordinary file.
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! Tensors of a run as a safetensors file, and initial noise from one.
+//! Safetensors files: the tensors of a run, and initial noise.
 
 use std::path::Path;
 
@@ -11,16 +11,16 @@ use ovis_image::error::{BoxError, CheckpointError};
 use ovis_image::text_encoder::{SEQUENCE_TOKENS, TokenizedPrompt};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::output_file::write_whole;
+use crate::shared::output_file::write_whole;
 
-/// The name that initial noise is read under.
+/// Name of the tensor that is read as initial noise.
 const LATENTS: &str = "latents";
 
 /// Reads the tensor `latents` of a safetensors file as f32.
 ///
 /// # Errors
-/// [`CheckpointError::NotFound`], [`CheckpointError::InvalidFile`] also for a file without that
-/// tensor, [`CheckpointError::UnknownDtype`].
+/// Returns [`CheckpointError::NotFound`], [`CheckpointError::InvalidFile`] (also for a file without that
+/// tensor) or [`CheckpointError::UnknownDtype`].
 pub fn read_latents(path: &Path) -> Result<TensorData, CheckpointError> {
     let invalid = |reason: String, source: Option<BoxError>| CheckpointError::InvalidFile {
         path: path.to_owned(),
@@ -62,13 +62,13 @@ pub fn read_latents(path: &Path) -> Result<TensorData, CheckpointError> {
     Ok(TensorData::new(values, tensor.shape()))
 }
 
-/// Writes everything between the prompt and the picture: `input_ids` and `attention_mask`
+/// Writes the tensors between the prompt and the image: `input_ids` and `attention_mask`
 /// `[P, 284]` i64; `prompt_embeds` and, with guidance, `negative_prompt_embeds` `[P, 256, C]`;
 /// `sigmas` `[steps + 1]`; `latents_in` and `latents_out` `[B, C, h, w]`; `image` `[B, 3, H, W]` in
 /// 0..1, all f32.
 ///
 /// # Errors
-/// Those of the device and of the file system.
+/// Returns the errors of the device and of the file system.
 pub fn write<B: Backend>(path: &Path, output: &GenerationOutput<B>) -> Result<()> {
     let prompts = &output.encoded_prompts;
     let mut tensors = vec![
@@ -104,7 +104,7 @@ pub fn write<B: Backend>(path: &Path, output: &GenerationOutput<B>) -> Result<()
     write_whole(path, &safetensors::serialize(views, None)?)
 }
 
-/// A tensor as it goes into the file.
+/// A tensor in the form in which it is written.
 struct HostTensor {
     name: &'static str,
     dtype: Dtype,
@@ -112,7 +112,7 @@ struct HostTensor {
     bytes: Vec<u8>,
 }
 
-/// One row per prompt.
+/// Collects one row of ids per prompt.
 fn ids(
     name: &'static str,
     prompts: &[TokenizedPrompt],

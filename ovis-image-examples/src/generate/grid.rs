@@ -1,4 +1,4 @@
-//! Pictures side by side with captions: one setting across, another down.
+//! Images side by side with captions: one setting across, another down.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,16 +11,16 @@ use embedded_graphics::text::{Baseline, Text};
 use image::{GrayImage, Luma, Rgb, RgbImage, imageops};
 use ovis_image::GenerationRequest;
 
-/// A setting and the values that it takes in turn.
+/// A setting and its values, one per column or row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GridAxis {
-    /// Which.
+    /// The setting.
     pub setting: GridSetting,
-    /// Its values as they were written.
+    /// The values as they were written.
     pub values: Vec<String>,
 }
 
-/// A setting that pictures can be compared by.
+/// A setting by which images can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GridSetting {
     /// `--seed`.
@@ -37,9 +37,9 @@ pub enum GridSetting {
     Sigmas,
     /// `--guidance`.
     Guidance,
-    /// `--step-cache`; `none` is one.
+    /// `--step-cache`, or `none`.
     StepCache,
-    /// `--prompt`; it cannot hold commas.
+    /// `--prompt`, without commas.
     Prompt,
 }
 
@@ -57,12 +57,12 @@ const SETTINGS: [(&str, GridSetting); 9] = [
 const MOST_VALUES: usize = 64;
 
 impl GridSetting {
-    /// The request with this setting at a value.
+    /// Sets a request to a value of this setting.
     ///
     /// # Errors
-    /// For what is no value of it.
+    /// Returns an error if the setting does not have this value.
     pub fn apply(self, request: GenerationRequest, value: &str) -> Result<GenerationRequest> {
-        let number = || format!("`{value}` is no {self}");
+        let number = || format!("`{value}` is not a valid {self}");
         Ok(match self {
             Self::Seed => request.seed(value.parse().with_context(number)?),
             Self::GuidanceScale => request.guidance_scale(value.parse().with_context(number)?),
@@ -79,7 +79,7 @@ impl GridSetting {
 }
 
 impl GridAxis {
-    /// What stands beside a value's pictures.
+    /// Returns the caption of a value.
     pub fn caption(&self, value: &str) -> String {
         match self.setting {
             GridSetting::Prompt => value.to_owned(),
@@ -98,20 +98,20 @@ impl GridAxis {
 /// The requests of a grid, row by row, and its captions.
 #[derive(Debug, Clone)]
 pub struct GridRequests {
-    /// One for each picture.
+    /// One request per image.
     pub requests: Vec<GenerationRequest>,
-    /// Left of the rows; one empty caption if there is one axis.
+    /// Captions of the rows: a single empty one if there is one axis.
     pub rows: Vec<String>,
-    /// Above the columns.
+    /// Captions of the columns.
     pub columns: Vec<String>,
 }
 
 impl GridRequests {
-    /// Of a request with one axis (across) or two (across, down).
+    /// Makes the requests of one axis (across) or two (across, down).
     ///
     /// # Errors
-    /// For another number of axes, for values that their setting does not have, and for a request of
-    /// several pictures.
+    /// Returns an error for another number of axes, for a value that its setting does not have, and for a
+    /// base request of several images.
     pub fn new(base: &GenerationRequest, axes: &[GridAxis]) -> Result<Self> {
         let (across, down) = match axes {
             [across] => (across, None),
@@ -125,7 +125,7 @@ impl GridRequests {
         );
         ensure!(
             base.num_images() == 1,
-            "a grid has one picture for each value: leave --num-images and --seeds out"
+            "a grid has one image per value: remove --num-images and --seeds"
         );
         let mut requests = Vec::new();
         for row in down.map_or(vec![None], |down| down.values.iter().map(Some).collect()) {
@@ -178,23 +178,23 @@ impl fmt::Display for GridSetting {
 
 const FONT: MonoFont<'_> = iso_8859_1::FONT_7X13;
 const BACKGROUND: Rgb<u8> = Rgb([255; 3]);
-/// Around pictures and captions, in the font's pixels.
+/// Space around images and captions, in pixels of the font.
 const MARGIN: u32 = 4;
-/// The captions' pixels for each of the font's: larger for larger pictures.
-const PICTURE_FOR_SCALE_1: u32 = 384;
+/// Side in pixels per unit of the captions' scale: larger images have larger captions.
+const SIDE_PER_SCALE: u32 = 384;
 
-/// Pictures of one size, row by row, with captions above the columns and, where a row has one, left of it.
+/// Draws images of one size, row by row, with captions above the columns and left of the rows.
 ///
 /// # Errors
-/// When there are not as many pictures as rows times columns, or they differ in size.
+/// Returns an error if the number of images is not rows times columns, or if they differ in size.
 pub fn render(rows: &[String], columns: &[String], cells: &[RgbImage]) -> Result<RgbImage> {
     let Some(first) = cells.first() else {
-        bail!("a grid of no pictures");
+        bail!("the grid has no images");
     };
     let (width, height) = first.dimensions();
     ensure!(
         cells.len() == rows.len() * columns.len(),
-        "{} pictures for {} rows and {} columns",
+        "{} images for {} rows and {} columns",
         cells.len(),
         rows.len(),
         columns.len()
@@ -203,9 +203,9 @@ pub fn render(rows: &[String], columns: &[String], cells: &[RgbImage]) -> Result
         cells
             .iter()
             .all(|cell| cell.dimensions() == (width, height)),
-        "the grid's pictures are not all of one size"
+        "the images of the grid differ in size"
     );
-    let scale = (width.min(height) / PICTURE_FOR_SCALE_1).max(1);
+    let scale = (width.min(height) / SIDE_PER_SCALE).max(1);
     let margin = MARGIN * scale;
     let line = FONT.character_size.height * scale;
     let captions = rows.iter().map(|row| text_width(row) * scale);
@@ -248,7 +248,7 @@ fn text_width(text: &str) -> u32 {
     advance * text.chars().count() as u32
 }
 
-/// Writes a caption, shortened to a width.
+/// Draws a caption, shortened to a width.
 fn write(sheet: &mut RgbImage, caption: &str, [x, y]: [u32; 2], width: u32, scale: u32) {
     let fits = (width / scale / text_width("x")) as usize;
     let mut caption = caption.to_owned();
@@ -264,7 +264,7 @@ fn write(sheet: &mut RgbImage, caption: &str, [x, y]: [u32; 2], width: u32, scal
         FONT.character_size.height,
     ));
     let style = MonoTextStyle::new(&FONT, Gray8::WHITE);
-    // Infallible: the target's error type has no values.
+    // Infallible: the error type has no values.
     let Ok(_) = Text::with_baseline(&caption, Point::zero(), style, Baseline::Top).draw(&mut ink);
     for (at_x, at_y, pixel) in ink.0.enumerate_pixels() {
         if pixel.0[0] == 0 {
@@ -279,7 +279,7 @@ fn write(sheet: &mut RgbImage, caption: &str, [x, y]: [u32; 2], width: u32, scal
     }
 }
 
-/// Where `embedded-graphics` draws.
+/// Target on which `embedded-graphics` draws.
 struct Ink(GrayImage);
 
 impl OriginDimensions for Ink {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_stand_unaltered_in_rows_and_columns() {
+    fn images_stand_unaltered_in_rows_and_columns() {
         let cells: Vec<RgbImage> = (1..=6).map(|index| cell(40 * index)).collect();
         let sheet = render(&captions(["a", "b"]), &captions(["1", "2", "3"]), &cells).unwrap();
         let count = |level: u8| sheet.pixels().filter(|pixel| pixel.0 == [level; 3]).count();
@@ -351,14 +351,14 @@ mod tests {
         let (size, drawn) = ink(&captions(["seed 1"]));
         assert!(drawn > 10);
         assert_eq!(ink(&captions([""])), (size, 0));
-        let (long_size, drawn) = ink(&captions(["a caption that is far too long for a picture"]));
+        let (long_size, drawn) = ink(&captions(["a caption that is far too long for an image"]));
         assert!(long_size == size && drawn > 10);
-        // A letter that the font lacks is drawn as something.
+        // A letter that the font lacks is drawn as something else.
         assert!(ink(&captions(["猫"])).1 > 0);
     }
 
     #[test]
-    fn pictures_that_make_no_grid_are_refused() {
+    fn images_that_do_not_make_a_grid_are_refused() {
         let (one, two) = (captions([""]), captions(["1", "2"]));
         assert!(render(&one, &two, &[]).is_err());
         assert!(render(&one, &two, &[cell(1)]).is_err());

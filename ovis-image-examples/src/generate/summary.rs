@@ -1,4 +1,4 @@
-//! What a run did, for programs to read.
+//! What a run did, as JSON.
 
 use std::time::Duration;
 
@@ -6,54 +6,54 @@ use ovis_image::memory::MemoryEstimate;
 use ovis_image::pipeline::{DenoisingProfile, GenerationSettings, StepCacheReport, Timings};
 use serde::Serialize;
 
-use crate::lora::AppliedLora;
+use crate::shared::lora::AppliedLora;
 
 /// The JSON object of `generate --json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
-    /// What the model is called.
+    /// Name of the model.
     pub model: String,
-    /// The device that it ran on.
+    /// Device of the run.
     pub device: String,
-    /// The settings that were really used; of a grid, those of its last picture.
+    /// Settings that were used; for a grid, those of its last image.
     pub settings: Option<GenerationSettings>,
-    /// Where the time went.
+    /// Seconds per phase.
     pub seconds: Seconds,
-    /// The LoRAs and what became of their modules.
+    /// LoRAs and which of their modules were applied.
     pub loras: Vec<AppliedLora>,
-    /// Where the steps' time went; `null` without `--profile`.
+    /// Time of the steps by kind of block; `null` without `--profile`.
     pub profile: Option<DenoisingProfile>,
-    /// What the step cache saved; `null` without one.
+    /// Predictions that the step cache skipped; `null` without one.
     pub step_cache: Option<StepCacheReport>,
-    /// What is expected to be on the device, in bytes.
+    /// Estimated memory on the device in bytes.
     pub memory_estimate: MemoryEstimate,
-    /// The most host memory that the process took; `null` where the system does not tell.
+    /// Peak host memory of the process; `null` if the system does not tell.
     pub peak_memory_bytes: Option<u64>,
-    /// The pictures.
+    /// Images that were written.
     pub files: Vec<String>,
-    /// The file of tensors, if one was asked for.
+    /// File of tensors, if one was requested.
     pub dump: Option<String>,
 }
 
-/// Seconds of each phase.
+/// Seconds per phase.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Seconds {
-    /// Opening the checkpoint and bringing the weights to the device.
+    /// Opening the checkpoint and loading the weights.
     pub load: f64,
-    /// Prompts to embeddings.
+    /// Encoding the prompts.
     pub text_encoding: f64,
-    /// The picture to start from to latents.
+    /// Encoding the source image.
     pub image_encoding: f64,
-    /// The sampling loop.
+    /// Denoising.
     pub denoising: f64,
-    /// Latents to pixels.
+    /// Decoding the latents.
     pub vae_decoding: f64,
-    /// The whole command, files written.
+    /// The whole command, with writing the files.
     pub total: f64,
 }
 
 impl Seconds {
-    /// From what the pipeline and the program measured.
+    /// Converts what the pipeline and the program measured.
     pub fn new(load: Duration, timings: &Timings, total: Duration) -> Self {
         Self {
             load: load.as_secs_f64(),
@@ -66,7 +66,7 @@ impl Seconds {
     }
 }
 
-/// Adds another picture's times.
+/// Adds the times of another image.
 pub fn add(sum: &mut Timings, timings: &Timings) {
     sum.text_encoding += timings.text_encoding;
     sum.image_encoding += timings.image_encoding;

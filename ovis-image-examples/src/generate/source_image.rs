@@ -1,4 +1,4 @@
-//! The arguments of image to image and inpainting.
+//! Image to image and inpainting from the command line.
 
 use std::path::{Path, PathBuf};
 
@@ -8,41 +8,41 @@ use image::DynamicImage;
 use ovis_image::SourceImage;
 use ovis_image::images::{ImageFit, SourceSettings};
 
-/// A picture to start from.
+/// The arguments for the image to start from.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Image to image")]
 pub struct SourceArguments {
-    /// A picture to start from, in place of noise alone: PNG, JPEG or WebP
+    /// Image to start from: PNG, JPEG or WebP
     #[arg(long, value_name = "FILE")]
     pub init_image: Option<PathBuf>,
-    /// How much of it is made anew, 0 to 1 [default: 0.6]
+    /// Fraction of the denoising schedule to run: 0 returns the source image, 1 ignores it [default: 0.6]
     #[arg(long, requires = "init_image")]
     pub strength: Option<f64>,
-    /// What is repainted: white in a picture of the same size; black keeps its pixels
+    /// Mask of the same size: white is repainted, black keeps its pixels
     #[arg(long, value_name = "FILE", requires = "init_image")]
     pub mask: Option<PathBuf>,
-    /// How far the mask's edge is softened, in pixels [default: 0]
+    /// Radius in pixels by which the mask's edge is softened [default: 0]
     #[arg(long, value_name = "PIXELS", requires = "mask")]
     pub mask_blur: Option<f32>,
-    /// How the picture is brought to --width and --height, where these are another shape
+    /// How the image is fitted to --width and --height if the aspect ratio differs
     #[arg(long, value_enum, requires = "init_image")]
     pub fit: Option<Fit>,
 }
 
-/// How a picture is brought to another size.
+/// How an image is fitted to another size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Fit {
-    /// Scaled until it covers the size, and cut (the default)
+    /// Scale until it covers the size, then crop (the default)
     Crop,
-    /// Scaled in each direction by itself
+    /// Scale each direction independently
     Stretch,
 }
 
 impl SourceArguments {
-    /// Reads the picture and its mask; `before` is how a picture that is made again was made.
+    /// Reads the image and its mask. `before` holds the settings of an image that is made again.
     ///
     /// # Errors
-    /// One that names the file.
+    /// Returns an error that names the file.
     pub fn read(&self, before: Option<SourceSettings>) -> Result<Option<SourceImage>> {
         let Some(path) = &self.init_image else {
             return Ok(None);
@@ -75,5 +75,5 @@ fn open(path: &Path) -> Result<DynamicImage> {
     reader
         .map_err(anyhow::Error::from)
         .and_then(|reader| Ok(reader.decode()?))
-        .with_context(|| format!("cannot read the picture {}", path.display()))
+        .with_context(|| format!("cannot read the image {}", path.display()))
 }

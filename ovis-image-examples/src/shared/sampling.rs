@@ -1,4 +1,4 @@
-//! The arguments that say how noise becomes a picture.
+//! Sampling from the command line.
 
 use std::str::FromStr;
 
@@ -9,61 +9,61 @@ use ovis_image::{
     GenerationRequest, GuidanceMethod, SamplerKind, Schedule, SigmaSpacing, StepCacheKind,
 };
 
-/// Sampler, sigmas, guidance and step cache; what is not given is left as the request has it.
+/// The arguments for sampler, noise levels, guidance and step cache. Those not given leave the request as
+/// it is.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArguments {
-    /// How predictions move the latents: euler (the default), heun, dpmpp-2m, unipc, lcm,
-    /// euler-ancestral (or with an ETA, euler-ancestral:0.5)
+    /// Sampler: euler (the default), heun, dpmpp-2m, unipc, lcm,
+    /// euler-ancestral, euler-ancestral:ETA
     #[arg(long, value_name = "NAME")]
     pub sampler: Option<SamplerKind>,
-    /// Bending of the noise levels: checkpoint (the default), dynamic, unshifted, shift:N, mu:N,
+    /// Timestep shift: checkpoint (the default), dynamic, unshifted, shift:N, mu:N,
     /// comfyui, stable-diffusion.cpp
     #[arg(long, value_name = "NAME")]
     pub schedule: Option<Schedule>,
     /// Spacing of the noise levels: linear (the default), karras, exponential, beta, simple
     #[arg(long, value_name = "NAME")]
     pub sigmas: Option<SigmaSpacing>,
-    /// How strongly the prompt is followed; at 1 and below guidance is off [default: 5]
+    /// Guidance scale: higher follows the prompt more closely, 1 and below turns guidance off [default: 5]
     #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
     pub guidance_scale: Option<f32>,
-    /// How the two predictions become one: cfg (the default), zero-star or zero-star:STEPS, apg or
-    /// apg:ETA:MOMENTUM:NORM
+    /// Guidance method: cfg (the default), zero-star or zero-star:STEPS, apg or apg:ETA:MOMENTUM:NORM
     #[arg(long, value_name = "NAME")]
     pub guidance: Option<GuidanceMethod>,
-    /// Guide in a part of the steps only, for example 0.1..0.8: the others take half as long
+    /// Apply guidance in this part of the steps only, for example 0.1..0.8; the others take half as long
     #[arg(long, value_name = "START..STOP")]
     pub guidance_interval: Option<Interval>,
-    /// Lead away from what the model predicts without these blocks, for example double:3,single:12
+    /// Guide away from what the model predicts without these blocks, for example double:3,single:12
     #[arg(long, value_name = "BLOCKS")]
     pub skip_layers: Option<Blocks>,
-    /// With --skip-layers: how far [default: 2.8]
+    /// Scale of --skip-layers [default: 2.8]
     #[arg(long, value_name = "SCALE", requires = "skip_layers")]
     pub skip_layers_scale: Option<f32>,
-    /// With --skip-layers: in which steps [default: 0.01..0.2]
+    /// Part of the steps in which --skip-layers applies [default: 0.01..0.2]
     #[arg(long, value_name = "START..STOP", requires = "skip_layers")]
     pub skip_layers_interval: Option<Interval>,
-    /// Leave out most of the transformer where little changes: first-block:THRESHOLD, tea:THRESHOLD,
-    /// taylor:INTERVAL or taylor:INTERVAL:ORDER:WARMUP
+    /// Step cache, which skips most of the transformer when little changes: first-block:THRESHOLD,
+    /// tea:THRESHOLD, taylor:INTERVAL or taylor:INTERVAL:ORDER:WARMUP
     #[arg(long, value_name = "NAME")]
     pub step_cache: Option<StepCacheKind>,
 }
 
-/// `START..STOP`.
+/// A part of the steps, written as `START..STOP`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval(pub f64, pub f64);
 
-/// Blocks by kind and number.
+/// Transformer blocks by kind and index.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Blocks {
-    /// Double blocks.
+    /// Indices of double blocks.
     pub double: Vec<usize>,
-    /// Single blocks.
+    /// Indices of single blocks.
     pub single: Vec<usize>,
 }
 
 impl SamplingArguments {
-    /// The request with what was given.
+    /// Applies the given arguments to a request.
     pub fn apply(&self, mut request: GenerationRequest) -> GenerationRequest {
         if let Some(sampler) = self.sampler {
             request = request.sampler(sampler);
@@ -124,7 +124,7 @@ impl FromStr for Blocks {
                 _ => bail!("`{name}` is neither double:N nor single:N"),
             };
             let index = index.parse();
-            list.push(index.with_context(|| format!("`{name}` names no block"))?);
+            list.push(index.with_context(|| format!("`{name}` does not name a block"))?);
         }
         Ok(blocks)
     }

@@ -2,31 +2,30 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytesize::ByteSize;
 use clap::{ArgAction, Parser};
-use ovis_image::device::DeviceSpec;
 use ovis_image::vae::VaeTiling;
 use ovis_image::{GenerationRequest, LoadOptions, Quantization, Residency, WeightDtype};
 
-use crate::dump;
-use crate::grid::GridAxis;
-use crate::lora::LoraArgument;
-use crate::model::{Model, ModelArguments};
-use crate::parameters::Parameters;
-use crate::png;
-use crate::record::{Inputs, Record};
-use crate::sampling::SamplingArguments;
-use crate::source_image::SourceArguments;
+use super::dump;
+use super::grid::GridAxis;
+use super::source_image::SourceArguments;
+use crate::shared::device::DeviceArguments;
+use crate::shared::lora::LoraArgument;
+use crate::shared::model::{Model, ModelArguments};
+use crate::shared::record::parameters::Parameters;
+use crate::shared::record::{Inputs, Record, names};
+use crate::shared::sampling::SamplingArguments;
 
-/// Makes pictures from a prompt with Ovis-Image.
+/// Generates images from a prompt with Ovis-Image.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// What the picture shows; can be given several times
+    /// What the image shows; can be given several times
     #[arg(long, value_name = "TEXT", required_unless_present = "from_image")]
     pub prompt: Vec<String>,
-    /// What it should not show; unused at a guidance scale of 1 and below
+    /// What the image does not show; unused at a guidance scale of 1 and below
     #[arg(long, value_name = "TEXT")]
     pub negative_prompt: Option<String>,
     /// Denoising steps [default: 50; 20 for the embedded model]
@@ -41,96 +40,95 @@ pub struct Arguments {
     /// Seed of the initial noise, the same as in Python [default: 42]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// A seed for each picture, for example 1,2,3: each is what its seed gives alone
+    /// One seed per image, for example 1,2,3: each image is the one that its seed gives alone
     #[arg(long, value_delimiter = ',', conflicts_with = "seed")]
     pub seeds: Vec<u64>,
-    /// Pictures of each prompt, made at once: image-0.png, image-1.png, … [default: 1]
+    /// Number of images per prompt, generated as one batch: image-0.png, image-1.png, … [default: 1]
     #[arg(long, value_name = "COUNT")]
     pub num_images: Option<usize>,
-    /// Pictures side by side in one file with captions, for example seed=1,2,3; a second one goes down:
+    /// Images side by side in one file with captions, for example seed=1,2,3; a second one goes down:
     /// seed, guidance-scale, steps, sampler, schedule, sigmas, guidance, step-cache, prompt
     #[arg(long, value_name = "SETTING=VALUES", conflicts_with_all = ["num_images", "seeds", "dump", "preview", "from_image"])]
     pub grid: Vec<GridAxis>,
-    /// Make a picture of this program again, or as another program's says in its `parameters`; other
-    /// arguments change what they say
+    /// Make an image of this program again, or one as another program's `parameters` describe it; other
+    /// arguments override what the file says
     #[arg(long, value_name = "FILE.png")]
     pub from_image: Option<PathBuf>,
-    /// `auto`, `flex`, `ndarray`, `wgpu[:N]`, `vulkan[:N]`, `metal[:N]`, `cuda[:N]` or `rocm[:N]`
-    #[arg(long, default_value_t)]
-    pub device: DeviceSpec,
-    /// f32, f16 or bf16 [default: bf16 where the device has it; f32 for the embedded model on a CPU]
-    #[arg(long)]
-    pub dtype: Option<WeightDtype>,
-    /// Leave the text encoder and the modulation's weights in the checkpoint until they are used,
-    /// and give their memory back: a third less for the release, and a little slower
+    /// Where the model runs.
+    #[command(flatten)]
+    pub device: DeviceArguments,
+    /// Leave the text encoder and the modulation weights in the checkpoint until they are used, and free
+    /// their memory afterwards: a third less memory for the release, a little slower
     #[arg(long)]
     pub low_memory: bool,
-    /// Round the weights of the transformer's blocks when loading: q8_0 (8 bits) or q4_0 (4 bits)
+    /// Quantize the weights of the transformer's blocks when loading: q8_0 (8 bits) or q4_0 (4 bits)
     #[arg(long, value_name = "FORMAT")]
     pub quantize: Option<Quantization>,
-    /// With --quantize: leave the double blocks alone, a quarter of the transformer
+    /// Do not --quantize the double blocks, a quarter of the transformer
     #[arg(long, requires = "quantize")]
     pub protect_double_blocks: bool,
-    /// Widen the weights of a GGUF file once, when loading: more memory, quicker steps
+    /// Dequantize the weights of a GGUF file once, when loading: more memory, faster steps
     #[arg(long)]
     pub expand_quantized: bool,
-    /// How many of the transformer's blocks leave their weights in the checkpoint and are read at
-    /// each step, while others compute
+    /// Number of transformer blocks to stream: their weights stay in the checkpoint and are read at each
+    /// step, while others compute
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub stream_blocks: usize,
-    /// Weights and activations may take so much on the device, for example 8GB: what does not fit
-    /// stays in the checkpoint, and large pictures are decoded in tiles
+    /// Limit for weights and activations on the device, for example 8GB. Applies only as much offloading,
+    /// tiling and streaming as the limit requires
     #[arg(long, value_name = "SIZE")]
     pub max_memory: Option<ByteSize>,
-    /// Decode in tiles of so many pixels a side, blended where they overlap: less memory for large
-    /// pictures, which come out a little different
+    /// Decode in tiles of this side, blended where they overlap: less memory for large images, which
+    /// come out slightly different
     #[arg(long, value_name = "PIXELS")]
     pub vae_tile: Option<usize>,
-    /// A LoRA file, PEFT folder or `hf:owner/name/FILE`, and how strongly it acts (1 if not said); can be given several times
+    /// LoRA to apply: a file, PEFT folder or `hf:owner/name/FILE`, and its strength [default: 1]; can be
+    /// given several times
     #[arg(long, value_name = "FILE[:SCALE]")]
     pub lora: Vec<LoraArgument>,
-    /// Add the LoRAs to the weights: steps cost what they cost without
+    /// Merge the LoRAs into the weights: steps are as fast as without LoRAs
     #[arg(long, requires = "lora")]
     pub merge_loras: bool,
-    /// Where the picture goes
+    /// Output file
     #[arg(long, value_name = "FILE.png", default_value = "image.png")]
     pub output: PathBuf,
-    /// Initial noise in place of a seed's: the tensor `latents`, [images, channels, height / 8,
+    /// Initial noise instead of a seed's: the tensor `latents`, [images, channels, height / 8,
     /// width / 8]
     #[arg(long, value_name = "FILE.safetensors", conflicts_with_all = ["seed", "seeds"])]
     pub latents: Option<PathBuf>,
-    /// After each step, write what the picture is going to be
+    /// Write a preview after each step
     #[arg(long, value_name = "FILE.png")]
     pub preview: Option<PathBuf>,
-    /// Say where the time goes, by phase and kind of block
+    /// Report where the time goes, by phase and kind of block
     #[arg(long)]
     pub profile: bool,
-    /// Write the tensors between prompt and picture
+    /// Write the tensors between prompt and image
     #[arg(long, value_name = "FILE.safetensors")]
     pub dump: Option<PathBuf>,
     /// Print one JSON object: settings, seconds per phase, peak memory, files
     #[arg(long)]
     pub json: bool,
-    /// More messages on stderr; twice for still more
+    /// Show more messages on stderr; give it twice for debugging messages
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
-    /// How noise becomes a picture.
+    /// How to sample.
     #[command(flatten)]
     pub sampling: SamplingArguments,
-    /// What to start from.
+    /// The image to start from.
     #[command(flatten)]
     pub source: SourceArguments,
-    /// Which model.
+    /// The model.
     #[command(flatten)]
     pub model: ModelArguments,
 }
 
 impl Arguments {
-    /// How to load the model.
+    /// Returns the options to load the model with.
     pub fn load_options(&self, dtype: WeightDtype) -> LoadOptions {
-        let residency = match self.low_memory {
-            true => Residency::File,
-            false => Residency::Device,
+        let residency = if self.low_memory {
+            Residency::File
+        } else {
+            Residency::Device
         };
         let mut options = LoadOptions::new()
             .dtype(dtype)
@@ -145,10 +143,10 @@ impl Arguments {
         options
     }
 
-    /// Fills in what a picture that shall be made again says, where nothing else was said.
+    /// Fills in the arguments that were not given from the record of an image to make again.
     ///
     /// # Errors
-    /// For a picture whose record names what this program does not know.
+    /// Returns an error if the record names something that this program does not know.
     pub fn filled_from(mut self, record: &Record) -> Result<Self> {
         let Inputs {
             model,
@@ -190,15 +188,16 @@ impl Arguments {
         if self.latents.is_none() && !other_noise {
             self.latents = latents;
         }
-        self.dtype = self.dtype.or(Some(record.settings.dtype));
+        self.device.dtype = self.device.dtype.or(Some(record.settings.dtype));
         Ok(self)
     }
 
-    /// The same from what a picture of another program says, as far as it is known here. Such a picture
-    /// comes out alike at best: programs differ in noise and schedules.
+    /// Fills in the arguments that were not given from the text of another program's image. The result is
+    /// similar at best, because programs differ in noise and schedules.
     ///
     /// # Errors
-    /// For a sampler that this program does not have.
+    /// Returns an error if the image was made with a sampler or schedule that this program does not have,
+    /// unless another was given.
     pub fn filled_from_parameters(mut self, said: &Parameters) -> Result<Self> {
         if self.prompt.is_empty() {
             self.prompt = vec![said.prompt.clone()];
@@ -214,27 +213,38 @@ impl Arguments {
         }
         let sampling = &mut self.sampling;
         sampling.guidance_scale = sampling.guidance_scale.or(said.guidance_scale);
-        if let (None, Some(name)) = (sampling.sampler, &said.sampler) {
-            let known = png::sampler_of_name(name);
-            ensure!(
-                known.is_some(),
-                "the picture was made with the sampler `{name}`, which is not here: give another with --sampler"
-            );
-            sampling.sampler = known;
+        let mut schedules = Vec::new();
+        if let Some(name) = &said.sampler {
+            let known = names::sampler(name);
+            if sampling.sampler.is_none() {
+                let known = known.with_context(|| {
+                    format!(
+                        "the image was made with the sampler `{name}`, which is not supported here: choose \
+                         another with --sampler"
+                    )
+                })?;
+                sampling.sampler = Some(known.kind);
+            }
+            schedules.extend(known.and_then(|known| known.schedule));
         }
-        let schedule = said
-            .schedule_type
-            .as_deref()
-            .unwrap_or_default()
-            .to_lowercase();
-        for word in schedule.split(' ') {
-            sampling.sigmas = sampling.sigmas.or(word.parse().ok());
-            sampling.schedule = sampling.schedule.or(word.parse().ok());
+        if let Some(name) = &said.schedule_type {
+            match names::schedule(name) {
+                Some(known) => schedules.insert(0, known),
+                None if sampling.sigmas.is_some() => {}
+                None => bail!(
+                    "the image was made with the schedule `{name}`, which is not supported here: choose \
+                     another with --sigmas"
+                ),
+            }
+        }
+        for known in schedules {
+            sampling.sigmas = sampling.sigmas.or(known.spacing);
+            sampling.schedule = sampling.schedule.or(known.schedule);
         }
         Ok(self)
     }
 
-    /// The files that decide what the pictures look like.
+    /// Lists the files and options that affect the images and are not part of the settings.
     pub fn inputs(&self) -> Inputs {
         Inputs {
             model: self.model.model.clone(),
@@ -252,12 +262,12 @@ impl Arguments {
         }
     }
 
-    /// What to generate: what is asked for, else what the picture that is made again says, else what
-    /// suits the model. Reads the noise and the picture to start from, if files were given.
+    /// Makes the request from the arguments, then from the record of an image to make again, then from the
+    /// defaults of the model. Reads the files of the initial noise and of the image to start from.
     ///
     /// # Errors
-    /// Those of [`dump::read_latents`], [`SourceArguments::read`] and [`Record::request`]; for seeds that
-    /// are not as many as the pictures.
+    /// Returns the errors of [`dump::read_latents`], [`SourceArguments::read`] and [`Record::request`], and
+    /// an error if the number of seeds is not a multiple of the number of prompts.
     pub fn request(&self, model: &Model, record: Option<&Record>) -> Result<RequestedImages> {
         let (side, steps) = model.default_size_and_steps();
         let before = record.and_then(|record| record.settings.source);
@@ -296,7 +306,7 @@ impl Arguments {
             let prompts = request.num_prompts().max(1);
             ensure!(
                 self.seeds.len().is_multiple_of(prompts),
-                "{} seeds are not the same number for each of {prompts} prompts",
+                "{} seeds cannot be divided among {prompts} prompts",
                 self.seeds.len()
             );
             request = request.images_per_prompt(self.seeds.len() / prompts);
@@ -320,17 +330,17 @@ impl Arguments {
     }
 }
 
-/// A request and which of its pictures are wanted.
+/// A request, and which of its images to write.
 #[derive(Debug, Clone)]
 pub struct RequestedImages {
-    /// What to generate.
+    /// The request.
     pub request: GenerationRequest,
-    /// The one picture that is wanted; all when `None`.
+    /// The one image to write; `None` for all.
     pub only: Option<usize>,
 }
 
 impl RequestedImages {
-    /// How many pictures are written.
+    /// Counts the images to write.
     pub fn count(&self) -> usize {
         match self.only {
             Some(_) => 1,

@@ -10,25 +10,25 @@ use burn::tensor::backend::Backend;
 use ovis_image::{LoraFile, LoraReport, OvisImagePipeline};
 use serde::Serialize;
 
-use crate::hub::HubArguments;
+use super::hub::HubArguments;
 
-/// `FILE` or `FILE:SCALE`.
+/// A LoRA to apply, written as `FILE` or `FILE:SCALE`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraArgument {
-    /// The file or folder.
+    /// File or folder.
     pub path: PathBuf,
-    /// How strongly it acts.
+    /// Strength.
     pub scale: f32,
 }
 
-/// A LoRA in the summary of a run.
+/// A LoRA that was applied, in the summary of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct AppliedLora {
-    /// The file or folder.
+    /// File or folder.
     pub file: String,
-    /// How strongly it acts.
+    /// Strength.
     pub scale: f32,
-    /// What became of its modules.
+    /// Modules that were applied and skipped.
     #[serde(flatten)]
     pub report: LoraReport,
 }
@@ -37,7 +37,7 @@ impl FromStr for LoraArgument {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        // What is no number after the last colon is part of the path, as in `C:\\lora`.
+        // Text after the last colon that is not a number is part of the path, as in `C:\\lora`.
         let (path, scale) = match text.rsplit_once(':') {
             Some((path, scale)) => match scale.parse() {
                 Ok(scale) => (path, scale),
@@ -58,10 +58,10 @@ impl fmt::Display for LoraArgument {
     }
 }
 
-/// Opens the files, downloaded if they are the Hub's; nothing of them is read but headers.
+/// Opens the files, after downloading those of the Hub. Reads only headers.
 ///
 /// # Errors
-/// Those of [`LoraFile::open`] and of downloads.
+/// Returns the errors of [`LoraFile::open`] and of downloads.
 pub fn open(arguments: &[LoraArgument], hub: &HubArguments) -> Result<Vec<LoraFile>> {
     let files = arguments
         .iter()
@@ -69,10 +69,10 @@ pub fn open(arguments: &[LoraArgument], hub: &HubArguments) -> Result<Vec<LoraFi
     files.collect()
 }
 
-/// Puts LoRAs on a pipeline, each under its path.
+/// Loads LoRAs into a pipeline, each named by its path.
 ///
 /// # Errors
-/// Those of [`OvisImagePipeline::load_lora`].
+/// Returns the errors of [`OvisImagePipeline::load_lora`].
 pub fn load<B: Backend>(
     pipeline: &mut OvisImagePipeline<B>,
     arguments: &[LoraArgument],
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_scale_is_part_of_the_path() {
+    fn what_is_not_a_scale_is_part_of_the_path() {
         for (text, path, scale) in [
             ("a.safetensors", "a.safetensors", 1.0),
             ("a.safetensors:0.7", "a.safetensors", 0.7),

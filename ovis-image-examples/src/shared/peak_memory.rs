@@ -1,6 +1,6 @@
-//! How much memory the process took at most.
+//! Peak memory of the process.
 
-/// The peak of the resident set in bytes, where the system tells it. Memory of a GPU is not in it.
+/// Returns the peak of the resident set in bytes, if the system tells it. GPU memory is not part of it.
 #[cfg(unix)]
 pub fn peak_memory_bytes() -> Option<u64> {
     use nix::sys::resource::{UsageWho, getrusage};
@@ -17,7 +17,7 @@ pub fn peak_memory_bytes() -> Option<u64> {
         .map(|peak| peak.saturating_mul(unit))
 }
 
-/// The peak of the resident set in bytes, where the system tells it. Memory of a GPU is not in it.
+/// Returns the peak of the resident set in bytes, if the system tells it. GPU memory is not part of it.
 #[cfg(not(unix))]
 pub fn peak_memory_bytes() -> Option<u64> {
     None

@@ -1,10 +1,10 @@
-//! Where the time of a run went, in a few lines.
+//! The time of a run by phase, in a few lines.
 
 use std::time::Duration;
 
 use ovis_image::pipeline::{DenoisingProfile, StepCacheReport, Timings};
 
-/// Seconds per phase and, within the steps, per kind of block.
+/// Lists seconds per phase and, within the steps, per kind of block.
 pub fn report(
     timings: &Timings,
     profile: Option<&DenoisingProfile>,

@@ -1,39 +1,39 @@
-//! Models and files of the Hugging Face Hub in place of local paths.
+//! Models and files of the Hugging Face Hub from the command line.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
 
-/// What a path on the command line begins with when it is one of the Hub.
+/// Prefix of a path on the command line that is a file or repository of the Hub.
 const PREFIX: &str = "hf:";
 
-/// How the Hub is reached; what is given takes precedence over the environment.
+/// The arguments that say how to reach the Hub. They take precedence over the environment.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Hugging Face Hub (the token for closed repositories: HF_TOKEN)")]
 pub struct HubArguments {
-    /// Download nothing: use what the cache has [env: HF_HUB_OFFLINE]
+    /// Download nothing, use only the cache [env: HF_HUB_OFFLINE]
     #[arg(long)]
     pub offline: bool,
-    /// Where downloads are kept [env: HF_HUB_CACHE] [default: $HF_HOME/hub or ~/.cache/huggingface/hub]
+    /// Folder for downloads [env: HF_HUB_CACHE] [default: $HF_HOME/hub or ~/.cache/huggingface/hub]
     #[arg(long, value_name = "DIR")]
     pub hub_cache: Option<PathBuf>,
-    /// A mirror of the Hub [env: HF_ENDPOINT]
+    /// Address of a mirror of the Hub [env: HF_ENDPOINT]
     #[arg(long, value_name = "URL")]
     pub hub_endpoint: Option<String>,
 }
 
 impl HubArguments {
-    /// The folder of a model: the path itself when it exists, or that of `owner/name[@revision]`,
-    /// downloaded.
+    /// Finds the folder of a model: the path itself if it exists, or else the folder of
+    /// `owner/name[@revision]`, which is downloaded.
     ///
     /// # Errors
-    /// The library's when the download fails.
+    /// Returns the library's error if the download fails.
     pub fn folder(&self, path: &Path) -> Result<PathBuf> {
         match repository_in(path) {
             Some(repository) => self.download(&repository, None).with_context(|| {
                 format!(
-                    "`{}` is no folder here, so the Hub was asked",
+                    "`{}` is not a folder, so it was looked up on the Hub",
                     path.display()
                 )
             }),
@@ -41,32 +41,31 @@ impl HubArguments {
         }
     }
 
-    /// A file or folder: the path itself, or the file of `hf:owner/name[@revision]/FILE`, downloaded.
+    /// Finds a file or folder: the path itself, or the file of `hf:owner/name[@revision]/FILE`, which is
+    /// downloaded.
     ///
     /// # Errors
-    /// The library's when the download fails.
+    /// Returns the library's error if the download fails.
     pub fn file(&self, path: &Path) -> Result<PathBuf> {
         let Some(reference) = path.to_str().and_then(|text| text.strip_prefix(PREFIX)) else {
             return Ok(path.to_owned());
         };
         // A revision such as `refs/pr/1` has slashes of its own.
-        let name_ends = match reference.contains("@refs/") {
-            true => 4,
-            false => 2,
-        };
+        let name_ends = if reference.contains("@refs/") { 4 } else { 2 };
         let Some((index, _)) = reference.match_indices('/').nth(name_ends - 1) else {
             anyhow::bail!(
-                "`{}` names no file: it must be `{PREFIX}owner/name/FILE`",
+                "`{}` does not name a file: it must be `{PREFIX}owner/name/FILE`",
                 path.display()
             );
         };
         self.download(&reference[..index], Some(&reference[index + 1..]))
     }
 
-    /// A LoRA's file; for one of PEFT's with the configuration that the repository has beside it.
+    /// Finds the file of a LoRA, and downloads PEFT's configuration if the repository has it beside the
+    /// file.
     ///
     /// # Errors
-    /// As [`file`](Self::file).
+    /// Like [`file`](Self::file).
     pub fn lora(&self, path: &Path) -> Result<PathBuf> {
         let file = self.file(path)?;
         let is_peft = path
@@ -93,7 +92,7 @@ impl HubArguments {
         if let Some(endpoint) = &self.hub_endpoint {
             repository = repository.with_endpoint(endpoint);
         }
-        let bar = crate::progress::BytesBar::new();
+        let bar = crate::shared::progress::BytesBar::new();
         let show = |progress: ovis_image::hub::HubProgress<'_>| {
             let (place, files) = (progress.index + 1, progress.files);
             let what = format!("{} ({place} of {files})", progress.file);
@@ -108,13 +107,13 @@ impl HubArguments {
     #[cfg(not(feature = "hub"))]
     fn download(&self, repository: &str, _file: Option<&str>) -> Result<PathBuf> {
         anyhow::bail!(
-            "`{repository}` is not here, and this program was built without downloads: build it with \
+            "`{repository}` is not a local path, and this program was built without downloads: build it with \
              `--features hub`"
         )
     }
 }
 
-/// Whether a repository simply lacks a file.
+/// Whether the error says that a repository does not have a file.
 #[cfg(feature = "hub")]
 fn is_absent(error: &anyhow::Error) -> bool {
     use ovis_image::OvisImageError::Hub;
@@ -134,7 +133,7 @@ fn is_absent(_error: &anyhow::Error) -> bool {
     false
 }
 
-/// `owner/name[@revision]`, unless the path is there.
+/// Returns the `owner/name[@revision]` in a path, unless the path exists.
 fn repository_in(path: &Path) -> Option<String> {
     let text = path.to_str()?;
     if let Some(repository) = text.strip_prefix(PREFIX) {

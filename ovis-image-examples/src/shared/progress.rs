@@ -1,4 +1,4 @@
-//! A bar on stderr; silent where stderr is no terminal.
+//! Progress bars on stderr, silent if stderr is not a terminal.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use ovis_image::Progress;
 
 const TEMPLATE: &str = "{msg} {wide_bar} {pos}/{len} steps, {elapsed} so far, {eta} left";
 
-/// The phases of a run with its steps. Dropping it clears the line.
+/// Shows the phases of a run and its steps. Dropping it clears the line.
 #[derive(Debug)]
 pub struct StepBar(ProgressBar);
 
 impl StepBar {
-    /// A spinner that says `loading`, until steps are known.
+    /// Creates a spinner that says `loading` until the number of steps is known.
     pub fn loading() -> Self {
         let bar = ProgressBar::new_spinner().with_message("loading");
-        // A step of a large model takes long: the clock runs on meanwhile.
+        // A step of a large model takes long; the clock must run meanwhile.
         bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)
     }
@@ -41,7 +41,7 @@ impl StepBar {
         }
     }
 
-    /// Loading is no step: counted in, it would spoil the estimate of the time left.
+    /// Restarts the clock after loading, which would spoil the estimate of the time left.
     fn restart_clock(&self) {
         self.0.reset_elapsed();
         self.0.reset_eta();
@@ -50,12 +50,13 @@ impl StepBar {
 
 const BYTES: &str = "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
 
-/// Bytes of a download or of a file that is written, and their speed. Dropping it clears the line.
+/// Shows the bytes of a download or of a file that is written, and their speed. Dropping it clears the
+/// line.
 #[derive(Debug)]
 pub struct BytesBar(ProgressBar);
 
 impl BytesBar {
-    /// A bar that is empty until something comes.
+    /// Creates a bar that is empty until the first report.
     #[allow(
         clippy::new_without_default,
         reason = "an empty bar is no useful value"
@@ -68,7 +69,7 @@ impl BytesBar {
         Self(bar)
     }
 
-    /// Shows what is done of it.
+    /// Shows how much is done.
     pub fn show(&self, what: impl Into<String>, done: u64, total: u64) {
         self.0.set_message(what.into());
         self.0.set_length(total);

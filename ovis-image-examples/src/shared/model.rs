@@ -1,4 +1,4 @@
-//! Which model to run, from the command line.
+//! The model from the command line.
 
 use std::path::PathBuf;
 
@@ -9,54 +9,54 @@ use ovis_image::checkpoint::PartPaths;
 use ovis_image::kernels::BackendInfo;
 use ovis_image::{Checkpoint, CheckpointPaths, WeightDtype};
 
-use crate::hub::HubArguments;
-use crate::tiny;
+use super::hub::HubArguments;
+use super::tiny;
 
-/// The arguments that choose a model; none of them chooses the embedded one.
+/// The arguments that choose a model. Without any of them it is the embedded one.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArguments {
     /// Checkpoint folder (diffusers, the authors' files or ComfyUI's split files) or a repository of
-    /// the Hub, `owner/name[@revision]`. Without it the small untrained model in this program is
-    /// used, whose picture is noise
+    /// the Hub, `owner/name[@revision]` [default: a small untrained model that is part of this program,
+    /// whose image is noise]
     #[arg(long, value_name = "DIR or owner/name")]
     pub model: Option<PathBuf>,
-    /// Transformer, in place of the folder's: a safetensors, GGUF or burnpack file or a folder; like the other
-    /// parts, also a file of the Hub, `hf:owner/name/FILE`
+    /// Transformer, instead of the folder's: a safetensors, GGUF or burnpack file, a folder, or, as with
+    /// the other parts, a file of the Hub, `hf:owner/name/FILE`
     #[arg(long, value_name = "PATH")]
     pub transformer: Option<PathBuf>,
-    /// VAE, in place of the folder's
+    /// VAE, instead of the folder's
     #[arg(long, value_name = "PATH")]
     pub vae: Option<PathBuf>,
-    /// Text encoder, in place of the folder's
+    /// Text encoder, instead of the folder's
     #[arg(long, value_name = "PATH")]
     pub text_encoder: Option<PathBuf>,
-    /// Tokenizer, in place of the folder's: a tokenizer.json or its folder
+    /// Tokenizer, instead of the folder's: a tokenizer.json or its folder
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
-    /// How the Hub is reached.
+    /// Access to the Hub.
     #[command(flatten)]
     pub hub: HubArguments,
 }
 
-/// A model that was chosen.
+/// A chosen model.
 #[derive(Debug, Clone)]
 pub enum Model {
-    /// The embedded one.
+    /// The embedded model.
     Tiny,
-    /// One in files.
+    /// A model in files.
     Files {
-        /// What to call it: the path that was given.
+        /// Name to show: the path that was given.
         name: String,
-        /// The folder that it is in, unless all of its parts were given.
+        /// Folder of the checkpoint, unless all parts were given one by one.
         folder: Option<PathBuf>,
-        /// Where its parts are.
+        /// Paths of the parts.
         paths: CheckpointPaths,
     },
 }
 
 impl ModelArguments {
-    /// Whether any of them was given.
+    /// Whether any of the arguments was given.
     pub fn is_given(&self) -> bool {
         let parts = [
             &self.model,
@@ -68,11 +68,11 @@ impl ModelArguments {
         parts.into_iter().any(Option::is_some)
     }
 
-    /// Finds the files, and downloads what is not here; nothing is read yet.
+    /// Finds the files and downloads missing ones. Reads nothing yet.
     ///
     /// # Errors
-    /// The library's for a folder that is no checkpoint and for a download that fails, and one that
-    /// names the missing arguments when only some parts are given.
+    /// Returns the library's error if a folder is not a checkpoint or a download fails, and an error that
+    /// names the missing arguments if only some parts are given.
     pub fn resolve(&self) -> Result<Model> {
         let part = |path: &Option<PathBuf>| {
             let path = path.as_deref();
@@ -130,7 +130,7 @@ impl ModelArguments {
 }
 
 impl Model {
-    /// What to call it.
+    /// Returns the name to show.
     pub fn name(&self) -> &str {
         match self {
             Self::Tiny => "embedded tiny model",
@@ -138,7 +138,7 @@ impl Model {
         }
     }
 
-    /// Sides in pixels and steps, unless asked otherwise.
+    /// Returns the default side in pixels and number of steps.
     pub fn default_size_and_steps(&self) -> (usize, usize) {
         match self {
             Self::Tiny => (tiny::SIDE, tiny::STEPS),
@@ -146,8 +146,8 @@ impl Model {
         }
     }
 
-    /// The element type unless asked otherwise: the release's bf16 or the next best that the device
-    /// has; f32 for the tiny model on a CPU, where it is the quickest.
+    /// Returns the default dtype: bf16, as the release has it, or the next best that the device supports.
+    /// On a CPU the embedded model is fastest in f32.
     pub fn default_dtype<B: Backend>(&self, device: &B::Device) -> WeightDtype {
         let on_cpu = BackendInfo::of::<B>().uses_host_memory;
         if on_cpu && matches!(self, Self::Tiny) {
@@ -159,10 +159,10 @@ impl Model {
             .unwrap_or(WeightDtype::F32)
     }
 
-    /// Opens the files and reads their headers and configurations; no weight is read yet.
+    /// Opens the files and reads their headers and configurations, but no weights.
     ///
     /// # Errors
-    /// Those of [`Checkpoint::open_paths`].
+    /// Returns the errors of [`Checkpoint::open_paths`].
     pub fn open(&self) -> Result<Checkpoint> {
         Ok(match self {
             Self::Tiny => Checkpoint::open_embedded(&tiny::TINY)?,

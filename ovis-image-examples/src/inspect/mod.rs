@@ -1,0 +1,206 @@
+//! `inspect`: contents, problems and memory requirements of a checkpoint, without loading it.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::shared::error_chain;
+use crate::shared::model::{Model, ModelArguments};
+use anyhow::Result;
+use burn_flex::Flex;
+use bytesize::ByteSize;
+use clap::Parser;
+use ovis_image::checkpoint::PartInspection;
+use ovis_image::memory::MemoryEstimate;
+use ovis_image::{
+    Checkpoint, GenerationRequest, Layout, LoadOptions, Quantization, Residency, WeightDtype,
+};
+use serde::Serialize;
+
+/// Inspects a checkpoint: contents, problems, memory requirements.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Arguments {
+    /// Width of the image for which memory is estimated
+    #[arg(long, default_value_t = 1024)]
+    width: usize,
+    /// Height of the image for which memory is estimated
+    #[arg(long, default_value_t = 1024)]
+    height: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelArguments,
+}
+
+/// The findings.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    layout: Option<String>,
+    parts: [PartInspection; 3],
+    problems: Vec<String>,
+    memory: Vec<Setting>,
+}
+
+/// A way to load the checkpoint.
+#[derive(Serialize)]
+struct Setting {
+    flags: &'static str,
+    estimate: MemoryEstimate,
+    /// Smallest common GPU size in GiB that leaves a tenth of its memory free.
+    fits_gpu_gib: Option<u64>,
+}
+
+/// Common sizes of GPU memory in GiB.
+const GPU_SIZES: [u64; 9] = [4, 6, 8, 12, 16, 24, 32, 48, 80];
+
+/// Prints the findings. The exit code is 1 if the checkpoint has problems.
+///
+/// # Errors
+/// Returns an error if the checkpoint cannot be opened.
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    let model = arguments.model.resolve()?;
+    let checkpoint = model.open()?;
+    let problems: Vec<String> = checkpoint
+        .problems()
+        .into_iter()
+        .map(|problem| error_chain::one_line(&problem.into()))
+        .collect();
+    let memory = if problems.is_empty() {
+        settings(&checkpoint, &arguments)?
+    } else {
+        Vec::new()
+    };
+    let report = Report {
+        model: model.name().to_owned(),
+        layout: layout(&model),
+        parts: checkpoint.inspect(),
+        problems,
+        memory,
+    };
+    let text = if arguments.json {
+        serde_json::to_string(&report)? + "\n"
+    } else {
+        report.text(&arguments)
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    let healthy = report.problems.is_empty();
+    Ok(ExitCode::from(u8::from(!healthy)))
+}
+
+fn layout(model: &Model) -> Option<String> {
+    match model {
+        Model::Files {
+            folder: Some(folder),
+            ..
+        } => Some(Layout::of(folder).ok()?.to_string()),
+        _ => None,
+    }
+}
+
+fn settings(checkpoint: &Checkpoint, arguments: &Arguments) -> Result<Vec<Setting>> {
+    let bf16 = LoadOptions::new().dtype(WeightDtype::BF16);
+    let low = bf16
+        .text_encoder_residency(Residency::File)
+        .modulation_residency(Residency::File);
+    let config = checkpoint.transformer_config();
+    let blocks = config.num_layers + config.num_single_layers;
+    let request = GenerationRequest::new("").size(arguments.width, arguments.height);
+    [
+        ("--dtype f32", LoadOptions::new()),
+        ("--dtype bf16", bf16),
+        ("--dtype bf16 --low-memory", low),
+        (
+            "--dtype bf16 --low-memory --quantize q8_0",
+            low.quantization(Quantization::Q8_0),
+        ),
+        (
+            "--dtype bf16 --low-memory --quantize q4_0",
+            low.quantization(Quantization::Q4_0),
+        ),
+        (
+            "--dtype bf16 --low-memory, all blocks streamed",
+            low.streamed_blocks(blocks),
+        ),
+    ]
+    .into_iter()
+    .map(|(flags, options)| {
+        let estimate = MemoryEstimate::new::<Flex>(checkpoint, &options, &request)?;
+        Ok(Setting {
+            flags,
+            fits_gpu_gib: GPU_SIZES
+                .into_iter()
+                .find(|size| estimate.peak < (size << 30) / 10 * 9),
+            estimate,
+        })
+    })
+    .collect()
+}
+
+impl Report {
+    fn text(&self, arguments: &Arguments) -> String {
+        let mut text = format!("{}\n", self.model);
+        // Writing to a string cannot fail.
+        if let Some(layout) = &self.layout {
+            let _ = writeln!(text, "layout: {layout}");
+        }
+        for part in &self.parts {
+            let bytes: u64 = part.files.iter().map(|(_, bytes)| bytes).sum();
+            let _ = writeln!(
+                text,
+                "\n{}: {}, {} file(s), {}\n  {} parameters in {} tensors{}",
+                part.part,
+                part.path.display(),
+                part.files.len(),
+                size(bytes),
+                part.parameters,
+                part.tensors - part.ignored_tensors,
+                match part.ignored_tensors {
+                    0 => String::new(),
+                    ignored => format!(", {ignored} more that are ignored"),
+                }
+            );
+            for share in &part.encodings {
+                let _ = writeln!(
+                    text,
+                    "  {:<6} {:>5} tensors  {:>12}",
+                    share.encoding,
+                    share.tensors,
+                    size(share.bytes)
+                );
+            }
+        }
+        if !self.problems.is_empty() {
+            let _ = writeln!(text, "\nproblems:");
+            for problem in &self.problems {
+                let _ = writeln!(text, "{problem}");
+            }
+            return text;
+        }
+        let _ = writeln!(
+            text,
+            "\nno problems\n\nestimated weights and activations for one {}x{} image:",
+            arguments.width, arguments.height
+        );
+        for setting in &self.memory {
+            let gpu = setting
+                .fits_gpu_gib
+                .map_or("no common GPU".to_owned(), |size| {
+                    format!("a GPU of {size} GiB")
+                });
+            let _ = writeln!(
+                text,
+                "  {:<46} {:>9}  {gpu}",
+                setting.flags,
+                size(setting.estimate.peak)
+            );
+        }
+        text
+    }
+}
+
+fn size(bytes: u64) -> String {
+    ByteSize::b(bytes).display().si().to_string()
+}
