@@ -23,7 +23,7 @@ pub fn report(plan: &MemoryPlan) -> String {
             estimate.streamed_blocks
         ));
     }
-    if plan.request.is_tiled() {
+    if plan.request.parameters().vae_tiling.is_some() {
         parts.push("decoding in tiles".to_owned());
     }
     parts.join("; ")

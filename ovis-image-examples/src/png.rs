@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use image::RgbImage;
-use ovis_image::pipeline::GenerationSettings;
+use ovis_image::GenerationSettings;
 use ovis_image::{SamplerKind, SigmaSpacing};
 
 use crate::record::Record;
@@ -17,30 +17,34 @@ impl Record {
     /// Prompt, negative prompt, and the settings in one line.
     pub fn parameters(&self) -> String {
         let settings = &self.settings;
-        let prompt_index = self.index / settings.images_per_prompt.max(1);
-        let mut text = settings
+        let parameters = &settings.parameters;
+        let prompt_index = self.index / parameters.images_per_prompt.max(1);
+        let mut text = parameters
             .prompts
             .get(prompt_index)
             .cloned()
             .unwrap_or_default();
-        let negative = settings
+        let negative = parameters
             .negative_prompts
             .get(prompt_index)
-            .or(settings.negative_prompts.first());
+            .or(parameters.negative_prompts.first());
         if let Some(negative) = negative.filter(|prompt| !prompt.is_empty()) {
             text += &format!("\nNegative prompt: {negative}");
         }
 
         let mut fields = vec![
-            ("Steps", settings.num_inference_steps.to_string()),
-            ("Sampler", sampler_name(settings.sampler)),
+            ("Steps", parameters.num_inference_steps.to_string()),
+            ("Sampler", sampler_name(parameters.sampler)),
             ("Schedule type", schedule_name(settings)),
-            ("CFG scale", settings.guidance_scale.to_string()),
+            ("CFG scale", parameters.guidance.scale.to_string()),
         ];
-        if let Some(seed) = settings.seeds.get(self.index) {
+        if let Some(seed) = parameters.seeds.get(self.index) {
             fields.push(("Seed", seed.to_string()));
         }
-        fields.push(("Size", format!("{}x{}", settings.width, settings.height)));
+        fields.push((
+            "Size",
+            format!("{}x{}", parameters.width, parameters.height),
+        ));
         fields.push(("Model", self.model.clone()));
         if let Some(source) = settings.source {
             fields.push(("Denoising strength", source.strength.to_string()));
@@ -134,9 +138,9 @@ pub fn sampler_of_name(name: &str) -> Option<SamplerKind> {
 
 /// Bending, and spacing where it is not the plain one.
 fn schedule_name(settings: &GenerationSettings) -> String {
-    match settings.sigma_spacing {
-        SigmaSpacing::Linear => settings.schedule.clone(),
-        spacing => format!("{} {spacing}", settings.schedule),
+    match settings.parameters.sigma_spacing {
+        SigmaSpacing::Linear => settings.parameters.schedule.to_string(),
+        spacing => format!("{} {spacing}", settings.parameters.schedule),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use ovis_image::GenerationRequest;
-use ovis_image::pipeline::GenerationSettings;
+use ovis_image::GenerationSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::parameters::{Parameters, read_text_chunks};
@@ -96,12 +96,13 @@ impl Record {
     /// The picture's request, and which of its images it is.
     ///
     /// # Errors
-    /// Those of [`GenerationRequest::from_settings`], and for a picture that is none of its run.
+    /// For a picture that is none of its run.
     pub fn request(&self) -> Result<(GenerationRequest, usize)> {
         let mut settings = self.settings.clone();
+        let parameters = &mut settings.parameters;
         // The noise of a shared seed was drawn for all pictures, one after another; own noise is a file's.
-        if (settings.is_seed_shared || settings.seeds.is_empty()) && self.count > 1 {
-            let request = GenerationRequest::from_settings(&settings)?;
+        if (parameters.is_seed_shared || parameters.seeds.is_empty()) && self.count > 1 {
+            let request = GenerationRequest::from_settings(&settings);
             ensure!(
                 self.index < request.num_images(),
                 "the picture says that it is number {} of {}",
@@ -110,19 +111,19 @@ impl Record {
             );
             return Ok((request, self.index));
         }
-        let prompt = self.index / settings.images_per_prompt.max(1);
+        let prompt = self.index / parameters.images_per_prompt.max(1);
         let alone = |texts: &mut Vec<String>| {
             if texts.len() > 1 && prompt < texts.len() {
                 texts.swap(0, prompt);
                 texts.truncate(1);
             }
         };
-        alone(&mut settings.prompts);
-        alone(&mut settings.negative_prompts);
-        settings.images_per_prompt = 1;
-        if let Some(seed) = settings.seeds.get(self.index).copied() {
-            settings.seeds = vec![seed];
+        alone(&mut parameters.prompts);
+        alone(&mut parameters.negative_prompts);
+        parameters.images_per_prompt = 1;
+        if let Some(seed) = parameters.seeds.get(self.index).copied() {
+            parameters.seeds = vec![seed];
         }
-        Ok((GenerationRequest::from_settings(&settings)?, 0))
+        Ok((GenerationRequest::from_settings(&settings), 0))
     }
 }

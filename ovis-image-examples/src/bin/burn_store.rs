@@ -33,8 +33,8 @@ fn main() -> anyhow::Result<()> {
 
     let pipeline = pipeline.with_transformer(loaded);
     let request = GenerationRequest::new("a lighthouse at dusk")
-        .size(tiny::SIDE, tiny::SIDE)
-        .num_inference_steps(tiny::STEPS);
+        .with_size(tiny::SIDE, tiny::SIDE)
+        .with_num_inference_steps(tiny::STEPS);
     let output = pipeline.generate(&request)?;
     output.images[0].image.save("burn-store.png")?;
     Ok(())

@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
-use super::conversion::download;
+use super::download::download;
 use super::least_squares::NormalEquations;
 use crate::error::{OvisImageError, Phase, RequestError, Result};
 use crate::sampling::NoiseGenerator;
