@@ -10,6 +10,7 @@ mod layout;
 mod open;
 mod part;
 mod pending_tokenizer;
+mod transformer_files;
 
 pub use export::{ExportOptions, ExportProgress, ExportReport};
 pub use inspect::{EncodingShare, PartInspection};
@@ -19,3 +20,4 @@ pub use open::{Checkpoint, EmbeddedCheckpoint};
 pub(crate) use given_model::{check_dtype, check_given_model};
 pub(crate) use part::Part;
 pub(crate) use pending_tokenizer::PendingTokenizer;
+pub(crate) use transformer_files::TransformerFiles;

@@ -87,7 +87,7 @@ impl PreviewDecoder {
     ///
     /// # Errors
     /// [`RequestError::ShapeMismatch`] for another number of channels;
-    /// [`RuntimeError::Backend`] when the device fails.
+    /// [`RuntimeError::Backend`](crate::error::RuntimeError::Backend) when the device fails.
     pub fn images<B: Backend>(&self, latents: Tensor<B, 4>) -> Result<Vec<RgbImage>> {
         let [images, channels, height, width] = latents.dims();
         let Some((constant, weights)) = self.weights.split_last() else {

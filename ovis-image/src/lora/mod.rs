@@ -27,9 +27,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ActiveLora {
-    /// What it is called.
+    /// Name that it was loaded under.
     pub name: String,
-    /// How strongly it acts.
+    /// Factor of its updates.
     pub scale: f32,
 }
 

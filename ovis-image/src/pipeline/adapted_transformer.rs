@@ -8,13 +8,12 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::files_in_use::FilesInUse;
-use super::transformer_files::TransformerFiles;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, TransformerFiles};
 use crate::config::WeightDtype;
 use crate::error::{OvisImageError, Result};
 use crate::lora::{self, ActiveLora, LoraFile, LoraReport};
 use crate::request::LoadOptions;
+use crate::tensor_file::FilesInUse;
 use crate::transformer::OvisImageTransformer;
 use crate::weights::{LoadedModel, Residency};
 

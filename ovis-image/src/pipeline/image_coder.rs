@@ -4,12 +4,12 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use image::RgbImage;
 
-use super::files_in_use::FilesInUse;
 use crate::checkpoint::Checkpoint;
 use crate::config::WeightDtype;
 use crate::error::{Phase, Result};
 use crate::images::{check_finite, from_rgb};
 use crate::request::LoadOptions;
+use crate::tensor_file::FilesInUse;
 use crate::vae::{AutoencoderKl, VaeTiling};
 use crate::weights::load_weights;
 

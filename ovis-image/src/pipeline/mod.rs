@@ -4,7 +4,6 @@ mod adapted_transformer;
 mod check;
 mod denoise;
 mod embeddings;
-mod files_in_use;
 mod generate;
 mod guided_model;
 mod image_coder;
@@ -16,7 +15,6 @@ mod progress;
 mod prompt_encoder;
 mod stages;
 mod start;
-mod transformer_files;
 
 pub use adapted_transformer::MergeReport;
 pub use denoise::{Denoiser, DenoisingStep};

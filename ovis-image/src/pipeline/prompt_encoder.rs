@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::files_in_use::FilesInUse;
 use crate::checkpoint::{Checkpoint, Part, PendingTokenizer};
 use crate::config::{TextEncoderConfig, WeightDtype};
 use crate::error::{OvisImageError, Phase, Result};
 use crate::images::check_finite;
 use crate::parameters::ParameterRole;
 use crate::request::{LoadOptions, PromptReport};
+use crate::tensor_file::FilesInUse;
 use crate::text_encoder::{
     PREFIX_TOKENS, PromptTokenizer, TextEncoder, TextEncoderInput, TokenizedPrompt,
 };

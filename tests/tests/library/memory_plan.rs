@@ -75,7 +75,7 @@ fn rounded_blocks_take_8_or_4_bits_and_their_scales() {
 fn what_fits_is_left_as_it_is() {
     let plan = fit(request(), 1 << 30).unwrap();
     assert_eq!(plan.estimate, estimate(LoadOptions::new(), &request()));
-    assert!(!plan.request.parameters().vae_tiling.is_some());
+    assert!(plan.request.parameters().vae_tiling.is_none());
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_plan_makes_the_image_that_was_asked_for() {
 fn large_images_are_decoded_in_tiles_where_nothing_else_helps() {
     let large = request().with_size(1024, 1024);
     let whole = fit(large.clone(), 1 << 30).unwrap();
-    assert!(!whole.request.parameters().vae_tiling.is_some());
+    assert!(whole.request.parameters().vae_tiling.is_none());
     let in_tiles = estimate(
         LoadOptions::new(),
         &large.clone().with_vae_tiling(VaeTiling::new(512)),

@@ -1,6 +1,7 @@
 use burn::tensor::backend::Backend;
 
-use crate::checkpoint::{Checkpoint, Part};
+use super::open::Checkpoint;
+use super::part::Part;
 use crate::config::{TransformerConfig, WeightDtype};
 use crate::error::Result;
 use crate::transformer::OvisImageTransformer;
@@ -8,14 +9,14 @@ use crate::weights::{LoadedModel, Residency, StoredParameter, load_weights};
 
 /// What a transformer was loaded from, to read weights again.
 #[derive(Debug)]
-pub(super) struct TransformerFiles {
+pub(crate) struct TransformerFiles {
     part: Part<TransformerConfig>,
     dtype: WeightDtype,
     in_place: bool,
 }
 
 impl TransformerFiles {
-    pub(super) fn new(checkpoint: &Checkpoint, dtype: WeightDtype, in_place: bool) -> Self {
+    pub(crate) fn new(checkpoint: &Checkpoint, dtype: WeightDtype, in_place: bool) -> Self {
         Self {
             part: checkpoint.transformer.clone(),
             dtype,
@@ -23,12 +24,12 @@ impl TransformerFiles {
         }
     }
 
-    pub(super) fn config(&self) -> &TransformerConfig {
+    pub(crate) fn config(&self) -> &TransformerConfig {
         &self.part.config
     }
 
     /// Reads the weights, each to where it is placed.
-    pub(super) fn load<B: Backend>(
+    pub(crate) fn load<B: Backend>(
         &self,
         device: &B::Device,
         residency: impl Fn(&StoredParameter) -> Residency,
