@@ -7,10 +7,12 @@
 //! use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline, WeightDtype};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let options = LoadOptions::new().dtype(WeightDtype::BF16);
+//! let options = LoadOptions::new().with_dtype(WeightDtype::BF16);
 //! let pipeline = OvisImagePipeline::<Flex>::from_pretrained("Ovis-Image-7B", options, &FlexDevice)?;
 //!
-//! let request = GenerationRequest::new("a poster that says HELLO").size(512, 512).seed(7);
+//! let request = GenerationRequest::new("a poster that says HELLO")
+//!     .with_size(512, 512)
+//!     .with_seed(7);
 //! let output = pipeline.generate(&request)?;
 //! output.images[0].image.save("hello.png")?;
 //! # Ok(())
@@ -18,7 +20,7 @@
 //! ```
 //!
 //! # Reading order
-//! 1. [`pipeline`]: loading, requests, the sampling loop, results.
+//! 1. [`pipeline`]: loading, the sampling loop, results. [`request`]: what a program asks for.
 //! 2. [`sampling`]: sigmas, samplers, guidance, noise. [`step_cache`]: steps cut short.
 //! 3. [`transformer`], [`text_encoder`], [`vae`]: the models; strangers to one another.
 //! 4. [`weights`]: layouts, name tables, strict loading. [`lora`]: adapters on the transformer.
@@ -59,9 +61,9 @@ pub use checkpoint::{Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Layout};
 pub use config::WeightDtype;
 pub use error::{OvisImageError, Phase, Result};
 pub use images::SourceImage;
-pub use lora::{LoraFile, LoraReport};
+pub use lora::{ActiveLora, LoraFile, LoraReport};
 pub use pipeline::{GeneratedImage, GenerationOutput, OvisImagePipeline, Progress};
-pub use request::{GenerationRequest, LoadOptions, Seeds};
+pub use request::{GenerationParameters, GenerationRequest, GenerationSettings, LoadOptions};
 pub use sampling::{GuidanceMethod, SamplerKind, Schedule, SigmaSpacing};
 pub use step_cache::StepCacheKind;
 pub use tensor_file::Quantization;

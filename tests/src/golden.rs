@@ -146,18 +146,18 @@ impl Case {
 
     /// The case as a request.
     pub fn request(&self) -> GenerationRequest {
-        let request = GenerationRequest::with_prompts(self.prompt.to_vec())
-            .negative_prompts(self.negative_prompt.to_vec())
-            .size(self.width, self.height)
-            .num_inference_steps(self.steps)
-            .guidance_scale(self.guidance_scale)
-            .images_per_prompt(self.images_per_prompt);
+        let request = GenerationRequest::from_prompts(self.prompt.to_vec())
+            .with_negative_prompts(self.negative_prompt.to_vec())
+            .with_size(self.width, self.height)
+            .with_num_inference_steps(self.steps)
+            .with_guidance_scale(self.guidance_scale)
+            .with_images_per_prompt(self.images_per_prompt);
         let request = match &self.seed {
-            OneOrMany::One(seed) => request.seed(*seed),
-            OneOrMany::Many(seeds) => request.seed_per_image(seeds.iter().copied()),
+            OneOrMany::One(seed) => request.with_seed(*seed),
+            OneOrMany::Many(seeds) => request.with_seed_per_image(seeds.iter().copied()),
         };
         match &self.sigmas {
-            Some(sigmas) => request.sigmas(sigmas.iter().copied()),
+            Some(sigmas) => request.with_sigmas(sigmas.iter().copied()),
             None => request,
         }
     }

@@ -3,13 +3,17 @@
 
 use std::ops::ControlFlow;
 
+use burn::module::Param;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor, TensorData};
+use ovis_image::error::RuntimeError;
 use ovis_image::ops::{RotaryTable, pack_latents};
 use ovis_image::sampling::FlowMatchEulerScheduler;
 use ovis_image::text_encoder::TextEncoderInput;
 use ovis_image::transformer::{JointHiddenStates, TransformerInput};
-use ovis_image::{GenerationOutput, LoadOptions, OvisImagePipeline, Progress, WeightDtype};
+use ovis_image::{
+    GenerationOutput, LoadOptions, OvisImageError, OvisImagePipeline, Progress, WeightDtype,
+};
 
 use crate::compare::{largest_difference, relative_error};
 use crate::golden::{Case, Golden};
@@ -39,7 +43,7 @@ pub fn run_case<B: Backend>(
     let golden = case
         .golden(dtype)
         .ok_or("the case has no golden of this dtype")?;
-    let options = LoadOptions::new().dtype(dtype);
+    let options = LoadOptions::new().with_dtype(dtype);
     let pipeline = OvisImagePipeline::<B>::from_pretrained(case.model_folder(), options, device)
         .map_err(|error| error.to_string())?;
     let mut stages = Stages {
@@ -55,6 +59,7 @@ pub fn run_case<B: Backend>(
     stages.transformer(&pipeline);
     stages.vae(&pipeline);
     stages.whole(&pipeline)?;
+    stages.not_finite(pipeline)?;
     Ok(stages.errors)
 }
 
@@ -343,6 +348,30 @@ impl<B: Backend> Stages<'_, B> {
         );
         self.record("predicted_clean_latents", error, 1e-6);
         self.rounded_image(&output.images);
+        Ok(())
+    }
+
+    /// NaN and infinity are found on this device, whatever its comparisons make of them.
+    fn not_finite(&mut self, pipeline: OvisImagePipeline<B>) -> Result<(), String> {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut vae = pipeline.vae().clone();
+            // One of the three colors.
+            let bias = Tensor::<B, 1>::from_data([0.0, bad, 0.0], (self.device, DType::F32));
+            vae.decoder.conv_out.bias = Param::from_tensor(bias.cast(self.dtype));
+            let damaged = pipeline
+                .clone()
+                .with_vae(vae)
+                .map_err(|error| error.to_string())?;
+            let channels = pipeline.vae().config().latent_channels;
+            let latents = Tensor::zeros([1, channels, 4, 4], (self.device, DType::F32));
+            let decoded = damaged.decode_latents(latents, None);
+            let side = 4 * pipeline.vae().config().scale_factor();
+            let found = matches!(
+                decoded,
+                Err(OvisImageError::Runtime(RuntimeError::NonFinite { count, .. })) if count == side * side
+            );
+            self.compare_exactly(&format!("{bad} is found"), found);
+        }
         Ok(())
     }
 

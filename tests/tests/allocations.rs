@@ -20,9 +20,9 @@ fn every_step_allocates_the_same_and_keeps_nothing() {
         OvisImagePipeline::<Flex>::from_pretrained(folder, LoadOptions::new(), &FlexDevice)
             .unwrap();
     let request = GenerationRequest::new("a cat")
-        .size(64, 64)
-        .num_inference_steps(12)
-        .guidance_scale(4.0);
+        .with_size(64, 64)
+        .with_num_inference_steps(12)
+        .with_guidance_scale(4.0);
     let mut denoiser = pipeline.denoiser(&request).unwrap();
 
     let mut steps = Vec::with_capacity(12);

@@ -53,19 +53,22 @@ fn main() -> Result<()> {
     let args = Args::parse();
 
     let start = Instant::now();
-    let options = LoadOptions::new().dtype(args.dtype);
+    let options = LoadOptions::new().with_dtype(args.dtype);
     let pipeline = OvisImagePipeline::<Flex>::from_pretrained(&args.model, options, &FlexDevice)?;
     let load = start.elapsed();
 
     let request = GenerationRequest::new(&args.prompt)
-        .negative_prompt(&args.negative_prompt)
-        .size(args.size, args.size)
-        .num_inference_steps(args.steps)
-        .guidance_scale(args.guidance_scale)
-        .images_per_prompt(args.batch)
-        .seed(args.seed);
+        .with_negative_prompt(&args.negative_prompt)
+        .with_size(args.size, args.size)
+        .with_num_inference_steps(args.steps)
+        .with_guidance_scale(args.guidance_scale)
+        .with_images_per_prompt(args.batch)
+        .with_seed(args.seed);
     let warm_up = match args.short_warm_up {
-        true => request.clone().size(64, 64).num_inference_steps(1),
+        true => request
+            .clone()
+            .with_size(64, 64)
+            .with_num_inference_steps(1),
         false => request.clone(),
     };
     let image = pipeline.generate(&warm_up)?.image_tensor;

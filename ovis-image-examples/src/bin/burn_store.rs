@@ -31,10 +31,10 @@ fn main() -> anyhow::Result<()> {
     // A store takes it for no error that a file has more than the model, LoRAs for example.
     ensure!(result.is_success() && result.unused.is_empty(), "{result}");
 
-    let pipeline = pipeline.with_transformer(loaded);
+    let pipeline = pipeline.with_transformer(loaded)?;
     let request = GenerationRequest::new("a lighthouse at dusk")
-        .size(tiny::SIDE, tiny::SIDE)
-        .num_inference_steps(tiny::STEPS);
+        .with_size(tiny::SIDE, tiny::SIDE)
+        .with_num_inference_steps(tiny::STEPS);
     let output = pipeline.generate(&request)?;
     output.images[0].image.save("burn-store.png")?;
     Ok(())

@@ -17,11 +17,11 @@ fn main() -> anyhow::Result<()> {
     };
 
     let request = GenerationRequest::new("a poster that says HELLO, 3D letters, wood and moss")
-        .negative_prompt("blurry")
-        .size(side, side)
-        .num_inference_steps(tiny::STEPS)
-        .images_per_prompt(2)
-        .seed(7);
+        .with_negative_prompt("blurry")
+        .with_size(side, side)
+        .with_num_inference_steps(tiny::STEPS)
+        .with_images_per_prompt(2)
+        .with_seed(7);
     let output = pipeline.generate(&request)?;
 
     for (index, generated) in output.images.iter().enumerate() {
@@ -32,7 +32,7 @@ fn main() -> anyhow::Result<()> {
 
 fn load(folder: &Path) -> Result<OvisImagePipeline<Flex>> {
     // The release's own dtype, half the memory of f32.
-    let options = LoadOptions::new().dtype(WeightDtype::BF16);
+    let options = LoadOptions::new().with_dtype(WeightDtype::BF16);
     OvisImagePipeline::from_pretrained(folder, options, &FlexDevice)
 }
 

@@ -42,12 +42,12 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     output_file::check(&arguments.output, "svg")?;
     let checkpoint = arguments.model.resolve()?.open()?;
-    let options = LoadOptions::new().dtype(WeightDtype::F32);
+    let options = LoadOptions::new().with_dtype(WeightDtype::F32);
     let pipeline = OvisImagePipeline::<Flex>::from_checkpoint(&checkpoint, options, &FlexDevice)?;
     let request = GenerationRequest::new(&arguments.prompt)
-        .size(arguments.side, arguments.side)
-        .num_inference_steps(arguments.steps)
-        .seed(arguments.seed);
+        .with_size(arguments.side, arguments.side)
+        .with_num_inference_steps(arguments.steps)
+        .with_seed(arguments.seed);
     let request = arguments.sampling.apply(request);
 
     let mut sigmas = Series::new("sigma");

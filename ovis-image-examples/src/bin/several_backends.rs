@@ -28,8 +28,8 @@ impl BackendVisitor for Latents {
         let options = LoadOptions::new();
         let pipeline = OvisImagePipeline::<B>::from_embedded(&tiny::TINY, options, &device)?;
         let request = GenerationRequest::new("a lighthouse at dusk")
-            .size(64, 64)
-            .num_inference_steps(4);
+            .with_size(64, 64)
+            .with_num_inference_steps(4);
         let latents = pipeline.generate(&request)?.latents.try_into_data();
         latents
             .ok()

@@ -63,13 +63,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Target::Burnpack => Layout::Burnpack,
     };
     let mut options = ExportOptions::new(layout)
-        .gguf(arguments.gguf)
-        .protect_double_blocks(arguments.protect_double_blocks);
+        .with_gguf(arguments.gguf)
+        .with_protected_double_blocks(arguments.protect_double_blocks);
     if let Some(dtype) = arguments.dtype {
-        options = options.dtype(dtype);
+        options = options.with_dtype(dtype);
     }
     if let Some(quantization) = arguments.quantize {
-        options = options.quantization(quantization);
+        options = options.with_quantization(quantization);
     }
     let checkpoint = arguments.model.resolve()?.open()?;
     let bar = BytesBar::new();

@@ -131,14 +131,14 @@ impl Arguments {
             Residency::Device
         };
         let mut options = LoadOptions::new()
-            .dtype(dtype)
-            .text_encoder_residency(residency)
-            .modulation_residency(residency)
-            .protect_double_blocks(self.protect_double_blocks)
-            .expand_quantized(self.expand_quantized)
-            .streamed_blocks(self.stream_blocks);
+            .with_dtype(dtype)
+            .with_text_encoder_residency(residency)
+            .with_modulation_residency(residency)
+            .with_protected_double_blocks(self.protect_double_blocks)
+            .with_dequantize_on_load(self.expand_quantized)
+            .with_streamed_blocks(self.stream_blocks);
         if let Some(quantization) = self.quantize {
-            options = options.quantization(quantization);
+            options = options.with_quantization(quantization);
         }
         options
     }
@@ -282,50 +282,55 @@ impl Arguments {
                     .as_ref()
                     .map(|source| source.size_in_multiples_of(16));
                 let (width, height) = size.unwrap_or((side, side));
-                let request = GenerationRequest::with_prompts(self.prompt.iter().cloned());
-                (request.size(width, height).num_inference_steps(steps), None)
+                let request = GenerationRequest::from_prompts(self.prompt.iter().cloned());
+                (
+                    request
+                        .with_size(width, height)
+                        .with_num_inference_steps(steps),
+                    None,
+                )
             }
         };
         if record.is_some() && !self.prompt.is_empty() {
-            request = request.prompts(self.prompt.iter().cloned());
+            request = request.with_prompts(self.prompt.iter().cloned());
             only = None;
         }
-        let (width, height) = request.dimensions();
-        request = request.size(self.width.unwrap_or(width), self.height.unwrap_or(height));
+        let (width, height) = request.size();
+        request = request.with_size(self.width.unwrap_or(width), self.height.unwrap_or(height));
         if let Some(steps) = self.steps {
-            request = request.num_inference_steps(steps);
+            request = request.with_num_inference_steps(steps);
         }
         if let Some(prompt) = &self.negative_prompt {
-            request = request.negative_prompt(prompt);
+            request = request.with_negative_prompt(prompt);
         }
         if let Some(seed) = self.seed {
-            request = request.seed(seed);
+            request = request.with_seed(seed);
         }
         if !self.seeds.is_empty() {
-            request = request.seed_per_image(self.seeds.iter().copied());
+            request = request.with_seed_per_image(self.seeds.iter().copied());
             let prompts = request.num_prompts().max(1);
             ensure!(
                 self.seeds.len().is_multiple_of(prompts),
                 "{} seeds cannot be divided among {prompts} prompts",
                 self.seeds.len()
             );
-            request = request.images_per_prompt(self.seeds.len() / prompts);
+            request = request.with_images_per_prompt(self.seeds.len() / prompts);
             only = None;
         }
         if let Some(images) = self.num_images {
-            request = request.images_per_prompt(images);
+            request = request.with_images_per_prompt(images);
             only = None;
         }
         if let Some(tile) = self.vae_tile {
-            request = request.vae_tiling(VaeTiling::new(tile));
+            request = request.with_vae_tiling(VaeTiling::new(tile));
         }
         if let Some(path) = &self.latents {
-            request = request.latents(dump::read_latents(path)?);
+            request = request.with_latents(dump::read_latents(path)?);
         }
         if let Some(source) = source {
-            request = request.source_image(source);
+            request = request.with_source_image(source);
         }
-        request = self.sampling.apply(request).profile(self.profile);
+        request = self.sampling.apply(request).with_profile(self.profile);
         Ok(RequestedImages { request, only })
     }
 }

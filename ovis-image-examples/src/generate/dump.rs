@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, TensorData};
 use half::{bf16, f16};
 use ovis_image::GenerationOutput;
 use ovis_image::error::{BoxError, CheckpointError};
-use ovis_image::text_encoder::{SEQUENCE_TOKENS, TokenizedPrompt};
+use ovis_image::text_encoder::TokenizedPrompt;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::shared::output_file::write_whole;
@@ -63,7 +63,7 @@ pub fn read_latents(path: &Path) -> Result<TensorData, CheckpointError> {
 }
 
 /// Writes the tensors between the prompt and the image: `input_ids` and `attention_mask`
-/// `[P, 284]` i64; `prompt_embeds` and, with guidance, `negative_prompt_embeds` `[P, 256, C]`;
+/// `[P, 28 + N]` i64; `prompt_embeds` and, with guidance, `negative_prompt_embeds` `[P, N, C]`;
 /// `sigmas` `[steps + 1]`; `latents_in` and `latents_out` `[B, C, h, w]`; `image` `[B, 3, H, W]` in
 /// 0..1, all f32.
 ///
@@ -119,10 +119,11 @@ fn ids(
     row: impl Fn(&TokenizedPrompt) -> Vec<i64>,
 ) -> HostTensor {
     let values: Vec<i64> = prompts.iter().flat_map(row).collect();
+    let tokens = prompts.first().map_or(0, TokenizedPrompt::sequence_length);
     HostTensor {
         name,
         dtype: Dtype::I64,
-        shape: vec![prompts.len(), SEQUENCE_TOKENS],
+        shape: vec![prompts.len(), tokens],
         bytes: little_endian(&values, |value| value.to_le_bytes()),
     }
 }

@@ -64,16 +64,16 @@ impl GridSetting {
     pub fn apply(self, request: GenerationRequest, value: &str) -> Result<GenerationRequest> {
         let number = || format!("`{value}` is not a valid {self}");
         Ok(match self {
-            Self::Seed => request.seed(value.parse().with_context(number)?),
-            Self::GuidanceScale => request.guidance_scale(value.parse().with_context(number)?),
-            Self::Steps => request.num_inference_steps(value.parse().with_context(number)?),
-            Self::Sampler => request.sampler(value.parse()?),
-            Self::Schedule => request.schedule(value.parse()?),
-            Self::Sigmas => request.sigma_spacing(value.parse()?),
-            Self::Guidance => request.guidance_method(value.parse()?),
+            Self::Seed => request.with_seed(value.parse().with_context(number)?),
+            Self::GuidanceScale => request.with_guidance_scale(value.parse().with_context(number)?),
+            Self::Steps => request.with_num_inference_steps(value.parse().with_context(number)?),
+            Self::Sampler => request.with_sampler(value.parse()?),
+            Self::Schedule => request.with_schedule(value.parse()?),
+            Self::Sigmas => request.with_sigma_spacing(value.parse()?),
+            Self::Guidance => request.with_guidance_method(value.parse()?),
             Self::StepCache if value == "none" => request,
-            Self::StepCache => request.step_cache(value.parse()?),
-            Self::Prompt => request.prompts([value.to_owned()]),
+            Self::StepCache => request.with_step_cache(value.parse()?),
+            Self::Prompt => request.with_prompts([value.to_owned()]),
         })
     }
 }
@@ -390,7 +390,7 @@ mod tests {
         ] {
             assert!(GridRequests::new(&base, &bad).is_err(), "{bad:?}");
         }
-        let several = base.images_per_prompt(2);
+        let several = base.with_images_per_prompt(2);
         assert!(GridRequests::new(&several, &[axis("seed=1")]).is_err());
     }
 }

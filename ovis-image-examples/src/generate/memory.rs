@@ -20,7 +20,7 @@ pub fn report(plan: &MemoryPlan) -> String {
     if estimate.streamed_blocks > 0 {
         parts.push(format!("{} blocks are streamed", estimate.streamed_blocks));
     }
-    if plan.request.is_tiled() {
+    if plan.request.parameters().vae_tiling.is_some() {
         parts.push("decoding in tiles".to_owned());
     }
     parts.join("; ")

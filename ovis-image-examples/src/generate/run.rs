@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use burn::tensor::backend::Backend;
+use ovis_image::GenerationSettings;
 use ovis_image::device::BackendVisitor;
 use ovis_image::memory::{MemoryEstimate, MemoryPlan};
-use ovis_image::pipeline::{DenoisingProfile, GenerationSettings, StepCacheReport, Timings};
+use ovis_image::pipeline::{DenoisingProfile, StepCacheReport, Timings};
 use ovis_image::{GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, Progress};
 
 use super::arguments::{Arguments, RequestedImages};

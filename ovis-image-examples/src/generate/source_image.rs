@@ -49,13 +49,13 @@ impl SourceArguments {
         };
         let mut source = SourceImage::new(open(path)?.to_rgb8());
         if let Some(before) = before {
-            source = source.strength(before.strength).fit(before.fit);
+            source = source.with_strength(before.strength).with_fit(before.fit);
         }
         if let Some(strength) = self.strength {
-            source = source.strength(strength);
+            source = source.with_strength(strength);
         }
         if let Some(fit) = self.fit {
-            source = source.fit(match fit {
+            source = source.with_fit(match fit {
                 Fit::Crop => ImageFit::Crop,
                 Fit::Stretch => ImageFit::Stretch,
             });
@@ -63,8 +63,8 @@ impl SourceArguments {
         if let Some(mask) = &self.mask {
             let blur = self.mask_blur.or(before.map(|before| before.mask_blur));
             source = source
-                .mask(open(mask)?.to_luma8())
-                .mask_blur(blur.unwrap_or(0.0));
+                .with_mask(open(mask)?.to_luma8())
+                .with_mask_blur(blur.unwrap_or(0.0));
         }
         Ok(Some(source))
     }

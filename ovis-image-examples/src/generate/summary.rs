@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use ovis_image::GenerationSettings;
 use ovis_image::memory::MemoryEstimate;
-use ovis_image::pipeline::{DenoisingProfile, GenerationSettings, StepCacheReport, Timings};
+use ovis_image::pipeline::{DenoisingProfile, StepCacheReport, Timings};
 use serde::Serialize;
 
 use crate::shared::lora::AppliedLora;

@@ -101,28 +101,28 @@ fn layout(model: &Model) -> Option<String> {
 }
 
 fn settings(checkpoint: &Checkpoint, arguments: &Arguments) -> Result<Vec<Setting>> {
-    let bf16 = LoadOptions::new().dtype(WeightDtype::BF16);
+    let bf16 = LoadOptions::new().with_dtype(WeightDtype::BF16);
     let low = bf16
-        .text_encoder_residency(Residency::File)
-        .modulation_residency(Residency::File);
+        .with_text_encoder_residency(Residency::File)
+        .with_modulation_residency(Residency::File);
     let config = checkpoint.transformer_config();
     let blocks = config.num_layers + config.num_single_layers;
-    let request = GenerationRequest::new("").size(arguments.width, arguments.height);
+    let request = GenerationRequest::new("").with_size(arguments.width, arguments.height);
     [
         ("--dtype f32", LoadOptions::new()),
         ("--dtype bf16", bf16),
         ("--dtype bf16 --low-memory", low),
         (
             "--dtype bf16 --low-memory --quantize q8_0",
-            low.quantization(Quantization::Q8_0),
+            low.with_quantization(Quantization::Q8_0),
         ),
         (
             "--dtype bf16 --low-memory --quantize q4_0",
-            low.quantization(Quantization::Q4_0),
+            low.with_quantization(Quantization::Q4_0),
         ),
         (
             "--dtype bf16 --low-memory, all blocks streamed",
-            low.streamed_blocks(blocks),
+            low.with_streamed_blocks(blocks),
         ),
     ]
     .into_iter()

@@ -66,35 +66,35 @@ impl SamplingArguments {
     /// Applies the given arguments to a request.
     pub fn apply(&self, mut request: GenerationRequest) -> GenerationRequest {
         if let Some(sampler) = self.sampler {
-            request = request.sampler(sampler);
+            request = request.with_sampler(sampler);
         }
         if let Some(schedule) = self.schedule {
-            request = request.schedule(schedule);
+            request = request.with_schedule(schedule);
         }
         if let Some(spacing) = self.sigmas {
-            request = request.sigma_spacing(spacing);
+            request = request.with_sigma_spacing(spacing);
         }
         if let Some(scale) = self.guidance_scale {
-            request = request.guidance_scale(scale);
+            request = request.with_guidance_scale(scale);
         }
         if let Some(method) = self.guidance {
-            request = request.guidance_method(method);
+            request = request.with_guidance_method(method);
         }
         if let Some(Interval(start, stop)) = self.guidance_interval {
-            request = request.guidance_interval(start, stop);
+            request = request.with_guidance_interval(start, stop);
         }
         if let Some(Blocks { double, single }) = self.skip_layers.clone() {
             let mut skip_layers = SkipLayerGuidance::new(double, single);
             if let Some(scale) = self.skip_layers_scale {
-                skip_layers = skip_layers.scale(scale);
+                skip_layers = skip_layers.with_scale(scale);
             }
             if let Some(Interval(start, stop)) = self.skip_layers_interval {
-                skip_layers = skip_layers.interval(start, stop);
+                skip_layers = skip_layers.with_interval(start, stop);
             }
-            request = request.skip_layers(skip_layers);
+            request = request.with_skip_layers(skip_layers);
         }
         if let Some(cache) = self.step_cache {
-            request = request.step_cache(cache);
+            request = request.with_step_cache(cache);
         }
         request
     }

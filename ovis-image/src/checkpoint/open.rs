@@ -161,26 +161,12 @@ impl Checkpoint {
             tokenizer,
         };
         checkpoint.scheduler.validate()?;
-        let (transformer, vae) = (&checkpoint.transformer.config, &checkpoint.vae.config);
-        if transformer.latent_channels() != vae.latent_channels {
-            return Err(OvisImageError::config(
-                "transformer",
-                format!(
-                    "in_channels / 4 = {} != latent_channels = {} of the VAE: they belong to different models",
-                    transformer.latent_channels(),
-                    vae.latent_channels
-                ),
-            ));
-        }
-        if transformer.joint_attention_dim != checkpoint.text_encoder.config.hidden_size {
-            return Err(OvisImageError::config(
-                "transformer",
-                format!(
-                    "joint_attention_dim = {} != hidden_size = {} of the text encoder: they belong to different models",
-                    transformer.joint_attention_dim, checkpoint.text_encoder.config.hidden_size
-                ),
-            ));
-        }
+        let vae = &checkpoint.vae.config;
+        let text_encoder = &checkpoint.text_encoder.config;
+        checkpoint
+            .transformer
+            .config
+            .validate_with(vae, text_encoder)?;
         Ok(checkpoint)
     }
 

@@ -21,6 +21,9 @@ pub(crate) trait PartConfig {
     /// What errors call the model.
     const PART: &'static str;
 
+    /// Checks the relations between the sizes.
+    fn check(&self) -> Result<()>;
+
     fn list_parameters(&self) -> Vec<Parameter>;
 }
 
@@ -67,6 +70,10 @@ impl<C: PartConfig> Part<C> {
 impl PartConfig for TextEncoderConfig {
     const PART: &'static str = "text encoder";
 
+    fn check(&self) -> Result<()> {
+        self.validate()
+    }
+
     fn list_parameters(&self) -> Vec<Parameter> {
         self.parameters()
     }
@@ -75,6 +82,10 @@ impl PartConfig for TextEncoderConfig {
 impl PartConfig for TransformerConfig {
     const PART: &'static str = "transformer";
 
+    fn check(&self) -> Result<()> {
+        self.validate()
+    }
+
     fn list_parameters(&self) -> Vec<Parameter> {
         self.parameters()
     }
@@ -82,6 +93,10 @@ impl PartConfig for TransformerConfig {
 
 impl PartConfig for VaeConfig {
     const PART: &'static str = "VAE";
+
+    fn check(&self) -> Result<()> {
+        self.validate()
+    }
 
     fn list_parameters(&self) -> Vec<Parameter> {
         self.parameters()

@@ -30,6 +30,16 @@ impl WeightDtype {
         }
     }
 
+    /// The dtype that Burn names so; `None` for those that weights cannot have.
+    pub fn from_burn(dtype: DType) -> Option<Self> {
+        match dtype {
+            DType::F32 => Some(Self::F32),
+            DType::F16 => Some(Self::F16),
+            DType::BF16 => Some(Self::BF16),
+            _ => None,
+        }
+    }
+
     /// Bytes of one element.
     pub(crate) fn bytes(self) -> u64 {
         match self {

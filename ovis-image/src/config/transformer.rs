@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{check_depth, check_sizes};
+use super::{TextEncoderConfig, VaeConfig, check_depth, check_sizes};
 use crate::error::{OvisImageError, Result};
 
 const PART: &str = "transformer";
@@ -82,6 +82,28 @@ impl TransformerConfig {
     /// Channels of the latents: those of a token over the four pixels of a patch.
     pub fn latent_channels(&self) -> usize {
         self.in_channels / 4
+    }
+
+    /// Checks that the other models of a checkpoint speak the same latents and embeddings.
+    ///
+    /// # Errors
+    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) with the first relation that does not hold.
+    pub fn validate_with(&self, vae: &VaeConfig, text_encoder: &TextEncoderConfig) -> Result<()> {
+        let fail = |reason: String| Err(OvisImageError::config(PART, reason));
+        if self.latent_channels() != vae.latent_channels {
+            return fail(format!(
+                "in_channels / 4 = {} != latent_channels = {} of the VAE: they belong to different models",
+                self.latent_channels(),
+                vae.latent_channels
+            ));
+        }
+        if self.joint_attention_dim != text_encoder.hidden_size {
+            return fail(format!(
+                "joint_attention_dim = {} != hidden_size = {} of the text encoder: they belong to different models",
+                self.joint_attention_dim, text_encoder.hidden_size
+            ));
+        }
+        Ok(())
     }
 
     /// Checks the relations between the sizes.

@@ -1,12 +1,10 @@
-//! Tensors to pictures and back.
+//! Tensors to images and back.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 use image::RgbImage;
 
-use crate::error::{OvisImageError, Phase, Result};
-
-/// One image `[3, height, width]` in 0..1, row by row, to 8 bits, rounded as diffusers does.
+/// Rounds one image `[3, height, width]` in 0..1, row by row, to 8 bits, as diffusers does.
 pub(crate) fn to_rgb(planes: &[f32], width: usize, height: usize) -> RgbImage {
     let pixels = width * height;
     // Rounds halves to even, as numpy.
@@ -21,7 +19,7 @@ pub(crate) fn to_rgb(planes: &[f32], width: usize, height: usize) -> RgbImage {
     })
 }
 
-/// A picture as `[1, 3, height, width]` in -1..1.
+/// An image as `[1, 3, height, width]` in -1..1.
 pub(crate) fn from_rgb<B: Backend>(image: &RgbImage, device: &B::Device) -> Tensor<B, 4> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let planes: Vec<f32> = (0..3)
@@ -35,17 +33,4 @@ pub(crate) fn from_rgb<B: Backend>(image: &RgbImage, device: &B::Device) -> Tens
         TensorData::new(planes, [1, 3, height, width]),
         (device, DType::F32),
     )
-}
-
-/// Downloads a tensor as f32.
-pub(crate) fn download<B: Backend, const D: usize>(
-    tensor: Tensor<B, D>,
-    phase: Phase,
-) -> Result<Vec<f32>> {
-    tensor
-        .try_into_data()
-        .map_err(|error| OvisImageError::backend(phase, error))?
-        .convert::<f32>()
-        .into_vec::<f32>()
-        .map_err(|error| OvisImageError::backend(phase, error))
 }

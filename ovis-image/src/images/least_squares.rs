@@ -1,6 +1,9 @@
 //! Ridge regression with three outputs, for the preview's small map. A linear-algebra crate would be
 //! a tenth of the program's compile time for one solve of 17 unknowns.
 
+use std::array::from_fn;
+use std::ops::Range;
+
 /// The normal equations of a least-squares problem, summed row by row.
 pub(super) struct NormalEquations {
     unknowns: usize,
@@ -54,22 +57,26 @@ impl NormalEquations {
             }
         }
         let mut solution = self.right;
-        for output in 0..3 {
-            for row in 0..n {
-                let dot: f64 = (0..row)
-                    .map(|k| lower[row * n + k] * solution[k][output])
-                    .sum();
-                solution[row][output] = (solution[row][output] - dot) / lower[row * n + row];
-            }
-            for row in (0..n).rev() {
-                let dot: f64 = (row + 1..n)
-                    .map(|k| lower[k * n + row] * solution[k][output])
-                    .sum();
-                solution[row][output] = (solution[row][output] - dot) / lower[row * n + row];
-            }
+        for row in 0..n {
+            let dot = dot(&solution, 0..row, |k| lower[row * n + k]);
+            let known = solution[row];
+            solution[row] = from_fn(|output| (known[output] - dot[output]) / lower[row * n + row]);
+        }
+        for row in (0..n).rev() {
+            let dot = dot(&solution, row + 1..n, |k| lower[k * n + row]);
+            let known = solution[row];
+            solution[row] = from_fn(|output| (known[output] - dot[output]) / lower[row * n + row]);
         }
         Some(solution)
     }
+}
+
+/// The sum of some unknowns' values times their factors.
+fn dot(values: &[[f64; 3]], unknowns: Range<usize>, factor: impl Fn(usize) -> f64) -> [f64; 3] {
+    from_fn(|output| {
+        let products = unknowns.clone().map(|k| factor(k) * values[k][output]);
+        products.sum()
+    })
 }
 
 #[cfg(test)]

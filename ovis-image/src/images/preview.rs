@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
-use super::conversion::download;
+use super::download::download;
 use super::least_squares::NormalEquations;
 use crate::error::{OvisImageError, Phase, RequestError, Result};
 use crate::sampling::NoiseGenerator;
@@ -87,7 +87,7 @@ impl PreviewDecoder {
     ///
     /// # Errors
     /// [`RequestError::ShapeMismatch`] for another number of channels;
-    /// [`RuntimeError::Backend`] when the device fails.
+    /// [`RuntimeError::Backend`](crate::error::RuntimeError::Backend) when the device fails.
     pub fn images<B: Backend>(&self, latents: Tensor<B, 4>) -> Result<Vec<RgbImage>> {
         let [images, channels, height, width] = latents.dims();
         let Some((constant, weights)) = self.weights.split_last() else {

@@ -1,4 +1,4 @@
-//! Pictures to start from: fitted to the request's size, whole or behind a mask.
+//! Images to start from: fitted to the request's size, whole or behind a mask.
 
 use image::imageops::{self, FilterType};
 use image::{GrayImage, RgbImage};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{OvisImageError, Result};
 
-/// A picture that a generation starts from.
+/// An image that a generation starts from.
 #[derive(Debug, Clone)]
 pub struct SourceImage {
     image: RgbImage,
@@ -14,22 +14,21 @@ pub struct SourceImage {
     mask: Option<GrayImage>,
 }
 
-/// How a picture is used.
+/// How a source image is used.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SourceSettings {
-    /// How much of the way from noise is gone again, 0 (none: the picture comes back) to 1 (all of it:
-    /// nothing of the picture is left).
+    /// Fraction of the denoising schedule to run: 0 returns the source image, 1 ignores it.
     pub strength: f64,
-    /// How it is brought to the size asked for.
+    /// How the image is fitted to the size asked for.
     pub fit: ImageFit,
-    /// How far the mask's edge is softened, in pixels.
+    /// Standard deviation of the blur of the mask's edge, in pixels.
     pub mask_blur: f32,
-    /// Whether only a part is repainted.
+    /// Whether a mask limits what is repainted.
     pub is_masked: bool,
 }
 
-/// How a picture is brought to a size of another shape.
+/// How an image is fitted to a size of another shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -42,7 +41,7 @@ pub enum ImageFit {
 }
 
 impl SourceImage {
-    /// A picture with a strength of 0.6.
+    /// Starts from an image with a strength of 0.6.
     pub fn new(image: RgbImage) -> Self {
         Self {
             image,
@@ -56,38 +55,38 @@ impl SourceImage {
         }
     }
 
-    /// How much of the way from noise is gone again: of `n` steps the last `n * strength` are taken
-    /// (diffusers' `strength`). 0 gives what the VAE makes of the picture, 1 is text to image.
-    pub fn strength(mut self, strength: f64) -> Self {
+    /// Sets the fraction of the denoising schedule to run: of `n` steps the last `n * strength`
+    /// (diffusers' `strength`). 0 returns the VAE's reconstruction, 1 is text to image.
+    pub fn with_strength(mut self, strength: f64) -> Self {
         self.settings.strength = strength;
         self
     }
 
-    /// How it is brought to the request's size.
-    pub fn fit(mut self, fit: ImageFit) -> Self {
+    /// Sets how the image is fitted to the request's size.
+    pub fn with_fit(mut self, fit: ImageFit) -> Self {
         self.settings.fit = fit;
         self
     }
 
-    /// Repaints where the mask is white and keeps the pixels where it is black; of the picture's size.
-    pub fn mask(mut self, mask: GrayImage) -> Self {
+    /// Sets a mask of the image's size: white is repainted, black keeps its pixels.
+    pub fn with_mask(mut self, mask: GrayImage) -> Self {
         self.mask = Some(mask);
         self.settings.is_masked = true;
         self
     }
 
-    /// Softens the mask's edge: the standard deviation of a Gaussian, in pixels of the result.
-    pub fn mask_blur(mut self, pixels: f32) -> Self {
+    /// Sets how far the mask's edge is blurred: the standard deviation of a Gaussian, in pixels of the result.
+    pub fn with_mask_blur(mut self, pixels: f32) -> Self {
         self.settings.mask_blur = pixels;
         self
     }
 
-    /// How it is used.
+    /// How the image is used.
     pub fn settings(&self) -> SourceSettings {
         self.settings
     }
 
-    /// The picture's size, each side rounded to a multiple, for a request of its shape.
+    /// The image's size with each side rounded to a multiple, for a request of its shape.
     pub fn size_in_multiples_of(&self, multiple: usize) -> (usize, usize) {
         let side = |side: u32| {
             let steps = (side as usize + multiple / 2) / multiple.max(1);
@@ -132,7 +131,7 @@ impl SourceImage {
         }
     }
 
-    /// The picture in a size.
+    /// The image fitted to a size.
     pub(crate) fn fitted(&self, width: usize, height: usize) -> RgbImage {
         let Some([x, y, w, h]) = self.crop(width, height) else {
             return self.image.clone();
@@ -141,7 +140,7 @@ impl SourceImage {
         imageops::resize(&part, width as u32, height as u32, FilterType::Lanczos3)
     }
 
-    /// The mask in a size, row by row, 1 where it is repainted.
+    /// The mask fitted to a size, row by row, 1 where it is repainted.
     pub(crate) fn fitted_mask(&self, width: usize, height: usize) -> Option<Vec<f32>> {
         let mask = self.mask.as_ref()?;
         let mut mask = match self.crop(width, height) {
@@ -157,7 +156,7 @@ impl SourceImage {
         Some(mask.iter().map(|value| f32::from(*value) / 255.0).collect())
     }
 
-    /// The part of the picture that is scaled, `[x, y, width, height]`; `None` if it is as it should be.
+    /// The part of the image that is scaled, `[x, y, width, height]`; `None` if it is as it should be.
     fn crop(&self, width: usize, height: usize) -> Option<[u32; 4]> {
         let (w, h) = self.image.dimensions();
         if (w as usize, h as usize) == (width, height) {
@@ -197,9 +196,9 @@ pub(crate) fn mask_of_latents(mask: &[f32], width: usize, scale: usize) -> Vec<f
         .collect()
 }
 
-/// Lays the source over a picture where the mask keeps it; what is kept whole keeps its bits.
-pub(crate) fn restore_kept_pixels(picture: &mut RgbImage, source: &RgbImage, mask: &[f32]) {
-    for ((pixel, original), weight) in picture.pixels_mut().zip(source.pixels()).zip(mask) {
+/// Lays the source over an image where the mask keeps it; what is kept whole keeps its bits.
+pub(crate) fn restore_kept_pixels(image: &mut RgbImage, source: &RgbImage, mask: &[f32]) {
+    for ((pixel, original), weight) in image.pixels_mut().zip(source.pixels()).zip(mask) {
         for (value, original) in pixel.0.iter_mut().zip(original.0) {
             let (new, old) = (f32::from(*value), f32::from(original));
             *value = (old + (new - old) * weight).round() as u8;
@@ -212,15 +211,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn picture(width: u32, height: u32) -> RgbImage {
+    fn gradient(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 7]))
     }
 
     proptest! {
         #[test]
-        fn any_picture_fits_any_size(w in 1u32..40, h in 1u32..40, width in 1usize..5, height in 1usize..5, stretch: bool) {
+        fn any_image_fits_any_size(w in 1u32..40, h in 1u32..40, width in 1usize..5, height in 1usize..5, stretch: bool) {
             let fit = if stretch { ImageFit::Stretch } else { ImageFit::Crop };
-            let source = SourceImage::new(picture(w, h)).fit(fit).mask(GrayImage::new(w, h)).mask_blur(1.0);
+            let source = SourceImage::new(gradient(w, h)).with_fit(fit).with_mask(GrayImage::new(w, h)).with_mask_blur(1.0);
             let (width, height) = (16 * width, 16 * height);
             let fitted = source.fitted(width, height);
             prop_assert_eq!(fitted.dimensions(), (width as u32, height as u32));
@@ -236,18 +235,18 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_the_right_size_is_left_alone() {
-        let source = SourceImage::new(picture(32, 16));
-        assert_eq!(source.fitted(32, 16), picture(32, 16));
+    fn an_image_of_the_right_size_is_left_alone() {
+        let source = SourceImage::new(gradient(32, 16));
+        assert_eq!(source.fitted(32, 16), gradient(32, 16));
         assert_eq!(source.size_in_multiples_of(16), (32, 16));
     }
 
     #[test]
-    fn a_crop_is_the_middle_of_the_picture() {
-        let source = SourceImage::new(picture(64, 16));
+    fn a_crop_is_the_middle_of_the_image() {
+        let source = SourceImage::new(gradient(64, 16));
         assert_eq!(source.crop(16, 16), Some([24, 0, 16, 16]));
         assert_eq!(
-            source.fit(ImageFit::Stretch).crop(16, 16),
+            source.with_fit(ImageFit::Stretch).crop(16, 16),
             Some([0, 0, 64, 16])
         );
     }
@@ -261,10 +260,10 @@ mod tests {
 
     #[test]
     fn kept_pixels_keep_their_bits() {
-        let mut result = picture(2, 1);
+        let mut result = gradient(2, 1);
         let source = RgbImage::from_pixel(2, 1, image::Rgb([9, 99, 199]));
         restore_kept_pixels(&mut result, &source, &[0.0, 1.0]);
         assert_eq!(result.get_pixel(0, 0).0, [9, 99, 199]);
-        assert_eq!(result.get_pixel(1, 0), picture(2, 1).get_pixel(1, 0));
+        assert_eq!(result.get_pixel(1, 0), gradient(2, 1).get_pixel(1, 0));
     }
 }

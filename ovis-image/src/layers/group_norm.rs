@@ -28,6 +28,11 @@ impl<B: Backend> GroupNormLayer<B> {
         }
     }
 
+    /// Number of groups.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
     /// Normalizes in f32 and returns the input's dtype.
     ///
     /// # Shapes

@@ -23,6 +23,11 @@ impl<B: Backend> RmsNormLayer<B> {
         }
     }
 
+    /// Added to the mean square before its root is taken.
+    pub fn eps(&self) -> f64 {
+        self.eps
+    }
+
     /// Normalizes in f32 and returns the input's dtype.
     ///
     /// # Shapes

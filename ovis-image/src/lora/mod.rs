@@ -21,8 +21,20 @@ pub use file::LoraFile;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+/// A LoRA that acts on a transformer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ActiveLora {
+    /// Name that it was loaded under.
+    pub name: String,
+    /// Factor of its updates.
+    pub scale: f32,
+}
+
 /// What became of a LoRA's modules.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LoraReport {
     /// Modules that are on a layer now.

@@ -5,7 +5,6 @@ use sysinfo::System;
 use crate::config::{TransformerConfig, VaeConfig};
 use crate::error::{MemoryError, Result};
 use crate::step_cache::StepCacheKind;
-use crate::text_encoder::MAX_PROMPT_TOKENS;
 
 /// Sides beyond this are refused on any device: far above what the model was trained for.
 pub(crate) const MAX_SIDE: usize = 16_384;
@@ -19,6 +18,8 @@ pub(crate) struct Footprint<'a> {
     pub(crate) width: usize,
     pub(crate) height: usize,
     pub(crate) images: usize,
+    /// Rows of text for each image.
+    pub(crate) text_tokens: usize,
     pub(crate) element_bytes: u64,
     /// Side of a tile, where the VAE decodes in tiles.
     pub(crate) vae_tile: Option<usize>,
@@ -34,7 +35,7 @@ impl Footprint<'_> {
     /// output (5 times).
     pub(crate) fn transformer_bytes(&self) -> u64 {
         let scale = 2 * self.vae.scale_factor();
-        let tokens = MAX_PROMPT_TOKENS + (self.width / scale) * (self.height / scale);
+        let tokens = self.text_tokens + (self.width / scale) * (self.height / scale);
         let width = 1 + 3 + 3 * TransformerConfig::MLP_RATIO + 1;
         product(&[self.images, tokens, self.transformer.hidden_size(), width])
             .saturating_mul(self.element_bytes)

@@ -110,9 +110,10 @@ impl MemoryPlan {
     fn save(&mut self, checkpoint: &Checkpoint, limit: u64) -> bool {
         let config = &checkpoint.transformer.config;
         let blocks = config.num_layers + config.num_single_layers;
-        let (width, height) = (self.request.width, self.request.height);
+        let (width, height) = self.request.size();
         let tile = self
             .request
+            .parameters()
             .vae_tiling
             .map_or(usize::MAX, |tiling| tiling.tile);
         let smaller = TILES
@@ -127,11 +128,11 @@ impl MemoryPlan {
         } else if options.modulation_residency == Residency::Device {
             options.modulation_residency = Residency::File;
         } else if let Some(side) = smaller.filter(|_| decoding_alone) {
-            self.request.vae_tiling = Some(VaeTiling::new(side));
+            self.request = self.request.clone().with_vae_tiling(VaeTiling::new(side));
         } else if options.streamed_blocks < blocks && self.estimate.streamed_blocks < blocks {
             options.streamed_blocks += 1;
         } else if let Some(side) = smaller {
-            self.request.vae_tiling = Some(VaeTiling::new(side));
+            self.request = self.request.clone().with_vae_tiling(VaeTiling::new(side));
         } else {
             return false;
         }
@@ -142,19 +143,15 @@ impl MemoryPlan {
     /// ones, then all of them.
     fn hint(&self, parameters: &Parameters, checkpoint: &Checkpoint, limit: u64) -> String {
         let peak_with = |dtype: WeightDtype, images: usize, (width, height): (usize, usize)| {
-            let options = self.options.dtype(dtype);
-            let request = self.request.clone().images_per_prompt(images);
-            let request = request.size(width, height);
+            let options = self.options.with_dtype(dtype);
+            let request = self.request.clone().with_images_per_prompt(images);
+            let request = request.with_size(width, height);
             Self::squeezed(parameters, checkpoint, options, request, limit)
                 .estimate
                 .peak
         };
-        let GenerationRequest {
-            width,
-            height,
-            images_per_prompt: images,
-            ..
-        } = self.request;
+        let (width, height) = self.request.size();
+        let images = self.request.parameters().images_per_prompt;
         let dtype = self.options.dtype;
         let half = match dtype {
             WeightDtype::F32 => WeightDtype::BF16,
@@ -190,11 +187,11 @@ impl MemoryPlan {
         if dtype != self.options.dtype {
             changes.push(format!("{dtype} weights"));
         }
-        if images != self.request.images_per_prompt {
+        if images != self.request.parameters().images_per_prompt {
             changes.push("one image at a time".to_owned());
         }
         let (width, height) = size;
-        if (width, height) != (self.request.width, self.request.height) {
+        if size != self.request.size() {
             changes.push(format!("{width}x{height} pixels"));
         }
         format!("It fits with {}", changes.join(", "))
@@ -262,19 +259,21 @@ impl Parameters {
         let vae = Placed::of(&self.vae, options.resolved_vae_dtype(), |parameter| {
             options.vae_placement(parameter)
         });
-        let prompts = request.prompts.len().max(1);
-        let images = prompts.saturating_mul(request.images_per_prompt);
+        let parameters = request.parameters();
+        let prompts = request.num_prompts().max(1);
+        let images = prompts.saturating_mul(parameters.images_per_prompt);
         // Both sides of guidance go through streamed blocks at once, unless each has its cache.
-        let guided = request.guidance.uses_negative_prompt();
-        let both = transformer.streamed > 0 && guided && request.step_cache.is_none();
+        let guided = parameters.guidance.uses_negative_prompt();
+        let both = transformer.streamed > 0 && guided && parameters.step_cache.is_none();
         let footprint = Footprint {
             transformer: config,
             vae: &checkpoint.vae.config,
-            width: request.width,
-            height: request.height,
+            width: parameters.width,
+            height: parameters.height,
+            text_tokens: parameters.max_sequence_length,
             images: if both { 2 * images } else { images },
             element_bytes: dtype.bytes(),
-            vae_tile: request.vae_tiling.map(|tiling| tiling.tile),
+            vae_tile: parameters.vae_tiling.map(|tiling| tiling.tile),
         };
         let quantized = text_encoder.quantized + transformer.quantized;
         let mut resident = text_encoder.device + transformer.device + vae.device;
@@ -282,14 +281,14 @@ impl Parameters {
             resident += quantized;
         }
         let text_encoding = resident + 2 * text_encoder.largest_streamed;
-        let branches = 1 + u64::from(guided) + u64::from(request.guidance.skip_layers.is_some());
-        let cached = request
+        let branches = 1 + u64::from(guided) + u64::from(parameters.guidance.skip_layers.is_some());
+        let cached = parameters
             .step_cache
             .map_or(0, |cache| footprint.step_cache_bytes(cache, branches));
         let denoising =
             resident + 2 * transformer.largest_streamed + footprint.transformer_bytes() + cached;
         let vae_decoding = resident + footprint.vae_bytes();
-        let image_encoding = match &request.source {
+        let image_encoding = match request.source_image() {
             Some(_) => resident + footprint.vae_encoder_bytes(),
             None => 0,
         };

@@ -72,6 +72,24 @@ fn the_lists_follow_other_configurations() {
 }
 
 #[test]
+fn a_model_tells_the_configuration_that_built_it() {
+    let transformer = TransformerConfig {
+        num_layers: 0,
+        num_single_layers: 1,
+        out_channels: Some(64),
+        ..TransformerConfig::ovis_image_7b()
+    };
+    assert_eq!(transformer.init::<Flex>(&FlexDevice).config(), transformer);
+    let text_encoder = TextEncoderConfig::ovis_image_7b();
+    assert_eq!(
+        text_encoder.init::<Flex>(&FlexDevice).config(),
+        text_encoder
+    );
+    let vae = VaeConfig::ovis_image_7b();
+    assert_eq!(vae.init::<Flex>(&FlexDevice).config(), vae);
+}
+
+#[test]
 fn the_release_has_the_published_number_of_parameters() {
     let parameters = TransformerConfig::ovis_image_7b().parameters();
     let elements: u64 = parameters.iter().map(Parameter::elements).sum();

@@ -1,39 +1,38 @@
 //! What a model asks of a request, known from configurations alone: requests can be refused before
 //! a single weight is read.
 
-use super::encode::checked_data;
 use crate::checkpoint::Checkpoint;
-use crate::config::WeightDtype;
-use crate::config::{TransformerConfig, VaeConfig};
+use crate::config::{TextEncoderConfig, TransformerConfig, VaeConfig, WeightDtype};
 use crate::error::{OvisImageError, RequestError, Result};
 use crate::images::steps_left_out;
 use crate::memory::{Footprint, MAX_SIDE};
-use crate::request::LoadOptions;
-use crate::request::{GenerationRequest, Seeds};
+use crate::request::{GenerationParameters, GenerationRequest, LoadOptions, checked_data};
 use crate::sampling::{FlowMatchEulerScheduler, SigmaSpacing};
+use crate::text_encoder::MAX_PROMPT_TOKENS;
 use crate::vae::VaeTiling;
-
-/// More images than this in one request are a mistake.
-const MAX_IMAGES: usize = 4096;
 
 pub(super) const LATENT_AXES: &str = "images, latent channels, height / 8, width / 8";
 
 /// The sizes and limits that requests are checked against.
 #[derive(Debug, Clone)]
 pub(super) struct Requirements {
-    pub(super) transformer: TransformerConfig,
-    pub(super) vae: VaeConfig,
-    pub(super) scheduler: FlowMatchEulerScheduler,
-    pub(super) dtype: WeightDtype,
-    pub(super) memory_limit: Option<u64>,
+    transformer: TransformerConfig,
+    vae: VaeConfig,
+    text_encoder: TextEncoderConfig,
+    scheduler: FlowMatchEulerScheduler,
+    /// Of the transformer's weights.
+    dtype: WeightDtype,
+    memory_limit: Option<u64>,
     /// Whether activations lie in the machine's own memory.
-    pub(super) on_host: bool,
+    on_host: bool,
 }
 
 /// A request checked against the model, with everything derived from it.
 pub(super) struct CheckedRequest {
     pub(super) prompts: usize,
     pub(super) images: usize,
+    /// Of a prompt's embeddings, `[max_sequence_length, context]`.
+    pub(super) text_shape: [usize; 2],
     /// Patch rows and columns.
     pub(super) grid: [usize; 2],
     /// Of the latents, `[images, channels, height, width]`.
@@ -43,6 +42,13 @@ pub(super) struct CheckedRequest {
     /// Of the steps that are taken, and the final 0.
     pub(super) sigmas: Vec<f32>,
     pub(super) guided: bool,
+}
+
+impl CheckedRequest {
+    /// The steps that are taken.
+    pub(super) fn total_steps(&self) -> usize {
+        self.sigmas.len().saturating_sub(1)
+    }
 }
 
 impl GenerationRequest {
@@ -67,6 +73,7 @@ impl Requirements {
         Ok(Self {
             transformer: checkpoint.transformer.config.clone(),
             vae: checkpoint.vae.config.clone(),
+            text_encoder: checkpoint.text_encoder.config.clone(),
             scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
             dtype: options.dtype,
             memory_limit: options.memory_limit,
@@ -74,68 +81,112 @@ impl Requirements {
         })
     }
 
+    /// The requirements with another transformer, if it fits the other models.
+    pub(super) fn with_transformer(
+        self,
+        transformer: TransformerConfig,
+        dtype: WeightDtype,
+    ) -> Result<Self> {
+        transformer.validate_with(&self.vae, &self.text_encoder)?;
+        Ok(Self {
+            transformer,
+            dtype,
+            ..self
+        })
+    }
+
+    /// The requirements with another VAE, if it fits the transformer.
+    pub(super) fn with_vae(self, vae: VaeConfig) -> Result<Self> {
+        self.transformer.validate_with(&vae, &self.text_encoder)?;
+        Ok(Self { vae, ..self })
+    }
+
+    /// The requirements with another text encoder, if it fits the transformer.
+    pub(super) fn with_text_encoder(self, text_encoder: TextEncoderConfig) -> Result<Self> {
+        self.transformer.validate_with(&self.vae, &text_encoder)?;
+        Ok(Self {
+            text_encoder,
+            ..self
+        })
+    }
+
+    /// Channels of the latents.
+    pub(super) fn latent_channels(&self) -> usize {
+        self.vae.latent_channels
+    }
+
+    /// Pixels per latent along one side.
+    pub(super) fn scale_factor(&self) -> usize {
+        self.vae.scale_factor()
+    }
+
     /// The sides of an image must be multiples of this.
     pub(super) fn size_multiple(&self) -> usize {
-        2 * self.vae.scale_factor()
+        2 * self.scale_factor()
     }
 
     /// Checks every argument and derives what follows from them.
     pub(super) fn check(&self, request: &GenerationRequest) -> Result<CheckedRequest> {
-        let (prompts, images) = batch(request)?;
-        let tile = request.vae_tiling.map(|tiling| tiling.tile);
-        self.check_size(request.width, request.height, images, tile)?;
-        self.check_tiling(request.vae_tiling)?;
+        let parameters = request.parameters();
+        request.validate()?;
+        let (prompts, images) = (request.num_prompts(), request.num_images());
+        let (width, height) = request.size();
+        self.check_size(width, height)?;
+        self.check_tiling(parameters.vae_tiling)?;
+        Footprint {
+            images,
+            text_tokens: parameters.max_sequence_length,
+            vae_tile: parameters.vae_tiling.map(|tiling| tiling.tile),
+            ..self.footprint(width, height)
+        }
+        .check(self.memory_limit, self.on_host)?;
         let blocks = &self.transformer;
-        let guidance = &request.guidance;
-        guidance.validate(blocks.num_layers, blocks.num_single_layers)?;
-        request.sampler.validate()?;
-        if let Some(cache) = request.step_cache {
-            cache.validate()?;
-        }
-        if let Some(source) = &request.source {
-            source.validate()?;
-        }
-        let guided = guidance.uses_negative_prompt();
-        check_negative_prompts(request, prompts, guided)?;
+        parameters
+            .guidance
+            .validate(blocks.num_layers, blocks.num_single_layers)?;
 
         let scale = self.size_multiple();
-        let grid = [request.height / scale, request.width / scale];
-        let image_tokens = grid[0] * grid[1];
-        let (schedule, spacing) = (request.schedule, request.sigma_spacing);
-        let mut sigmas = match &request.sigmas {
-            Some(_) if spacing != SigmaSpacing::Linear => {
-                return Err(OvisImageError::argument(
-                    "sigma_spacing",
-                    format!("custom sigmas are used as given: leave out `{spacing}`"),
-                ));
-            }
-            Some(sigmas) => self
-                .scheduler
-                .custom_sigmas(schedule, sigmas, image_tokens)?,
-            None => self.scheduler.spaced_sigmas(
-                schedule,
-                spacing,
-                request.num_inference_steps,
-                image_tokens,
-            )?,
-        };
+        let grid = [height / scale, width / scale];
+        let mut sigmas = self.sigmas(parameters, grid[0] * grid[1])?;
         let steps = sigmas.len() - 1;
-        if let Some(source) = &request.source {
+        if let Some(source) = request.source_image() {
             sigmas.drain(..steps_left_out(steps, source.settings().strength));
         }
-        let latents_shape = [images, self.vae.latent_channels, 2 * grid[0], 2 * grid[1]];
-        if let Some(latents) = &request.latents {
+        let latents_shape = [images, self.latent_channels(), 2 * grid[0], 2 * grid[1]];
+        if let Some(latents) = request.latents() {
             checked_data("latents", LATENT_AXES, latents, &latents_shape)?;
         }
         Ok(CheckedRequest {
             prompts,
             images,
+            text_shape: [
+                parameters.max_sequence_length,
+                self.transformer.joint_attention_dim,
+            ],
             grid,
             latents_shape,
             steps,
             sigmas,
-            guided,
+            guided: parameters.guidance.uses_negative_prompt(),
         })
+    }
+
+    /// The sigmas of all steps that are asked for, and the final 0.
+    fn sigmas(&self, parameters: &GenerationParameters, image_tokens: usize) -> Result<Vec<f32>> {
+        let (schedule, spacing) = (parameters.schedule, parameters.sigma_spacing);
+        let Some(sigmas) = &parameters.custom_sigmas else {
+            let steps = parameters.num_inference_steps;
+            return self
+                .scheduler
+                .spaced_sigmas(schedule, spacing, steps, image_tokens);
+        };
+        if spacing != SigmaSpacing::Linear {
+            return Err(OvisImageError::argument(
+                "sigma_spacing",
+                format!("custom sigmas are used as given: leave out `{spacing}`"),
+            ));
+        }
+        self.scheduler.custom_sigmas(schedule, sigmas, image_tokens)
     }
 
     pub(super) fn check_tiling(&self, tiling: Option<VaeTiling>) -> Result<()> {
@@ -145,14 +196,15 @@ impl Requirements {
         }
     }
 
-    /// Checks a size in pixels and the memory that so many images of it take.
-    pub(super) fn check_size(
-        &self,
-        width: usize,
-        height: usize,
-        images: usize,
-        vae_tile: Option<usize>,
-    ) -> Result<()> {
+    /// Checks the size of an image to encode, and the memory that it takes.
+    pub(super) fn check_image(&self, width: usize, height: usize) -> Result<()> {
+        self.check_size(width, height)?;
+        self.footprint(width, height)
+            .check(self.memory_limit, self.on_host)
+    }
+
+    /// Checks a size in pixels.
+    fn check_size(&self, width: usize, height: usize) -> Result<()> {
         let multiple = self.size_multiple();
         let fail = |reason: String| {
             Err(RequestError::InvalidSize {
@@ -179,55 +231,20 @@ impl Requirements {
         if width > MAX_SIDE || height > MAX_SIDE {
             return fail(format!("sides can be at most {MAX_SIDE}"));
         }
+        Ok(())
+    }
+
+    /// What one image takes.
+    fn footprint(&self, width: usize, height: usize) -> Footprint<'_> {
         Footprint {
             transformer: &self.transformer,
             vae: &self.vae,
             width,
             height,
-            images,
+            images: 1,
+            text_tokens: MAX_PROMPT_TOKENS,
             element_bytes: self.dtype.bytes(),
-            vae_tile,
+            vae_tile: None,
         }
-        .check(self.memory_limit, self.on_host)
     }
-}
-
-/// How many prompts and images, and whether there are seeds for them.
-fn batch(request: &GenerationRequest) -> Result<(usize, usize)> {
-    let (prompts, images) = (request.num_prompts(), request.num_images());
-    if images == 0 || images > MAX_IMAGES {
-        let argument = if prompts == 0 {
-            "prompts"
-        } else {
-            "images_per_prompt"
-        };
-        return Err(OvisImageError::argument(
-            argument,
-            format!(
-                "{prompts} prompts with {} images each: 1 to {MAX_IMAGES} images can be made",
-                request.images_per_prompt
-            ),
-        ));
-    }
-    match &request.seeds {
-        Seeds::PerImage(seeds) if seeds.len() != images && request.latents.is_none() => {
-            Err(OvisImageError::argument(
-                "seed_per_image",
-                format!("{} seeds for {images} images", seeds.len()),
-            ))
-        }
-        _ => Ok((prompts, images)),
-    }
-}
-
-fn check_negative_prompts(request: &GenerationRequest, prompts: usize, guided: bool) -> Result<()> {
-    let negatives = request.negative_prompts.len();
-    let needed = guided && request.negative_prompt_embeds.is_none();
-    if needed && negatives != 1 && negatives != prompts {
-        return Err(OvisImageError::argument(
-            "negative_prompts",
-            format!("{negatives} for {prompts} prompts: give one, or one for each"),
-        ));
-    }
-    Ok(())
 }

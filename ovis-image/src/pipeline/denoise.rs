@@ -2,46 +2,32 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use image::RgbImage;
 
-use super::guided_model::{BranchCaches, GuidedModel, StepCacheReport};
-use super::profile::{DenoisingProfile, Part};
-use crate::ops::unpack_latents;
+use super::guided_model::{GuidedModel, StepCacheReport};
+use super::profile::DenoisingProfile;
+use super::start::{FreshNoise, KeptPart, StartLatents};
+use crate::error::Result;
+use crate::images::PreviewDecoder;
+use crate::ops::{pack_latents, unpack_latents};
 use crate::sampling::sampler::{Sampler, SamplerStep};
-use crate::sampling::{FlowMatchEulerScheduler, NoiseGenerator};
+use crate::sampling::{FlowMatchEulerScheduler, Guidance};
 
 /// The sampling loop as an iterator: each call of `next` is one step, so that the caller owns
 /// progress, previews and cancellation.
 #[derive(Debug)]
 pub struct Denoiser<'a, B: Backend> {
-    pub(super) model: GuidedModel<'a, B>,
-    pub(super) sampler: Box<dyn Sampler<B>>,
-    pub(super) noise: FreshNoise,
+    model: GuidedModel<'a, B>,
+    sampler: Box<dyn Sampler<B>>,
+    noise: FreshNoise,
     /// What stays as it is, where only a part is repainted.
-    pub(super) kept: Option<KeptPart<B>>,
+    kept: Option<KeptPart<B>>,
     /// Patch rows and columns.
-    pub(super) grid: [usize; 2],
+    grid: [usize; 2],
     /// Packed, `[images, tokens, channels]`, always f32: the steps are small against bf16's.
-    pub(super) latents: Tensor<B, 3>,
-    pub(super) completed: usize,
-    pub(super) started: Instant,
-}
-
-/// The generators of the images' noise, which samplers that add some go on drawing from.
-#[derive(Debug, Clone)]
-pub(super) struct FreshNoise {
-    /// One for all images, or one each.
-    pub(super) generators: Vec<NoiseGenerator>,
-}
-
-/// The part of a picture that is not repainted, packed `[images, tokens, channels]`, f32.
-#[derive(Debug, Clone)]
-pub(super) struct KeptPart<B: Backend> {
-    /// The picture's latents.
-    pub(super) source: Tensor<B, 3>,
-    /// The noise that the loop began with.
-    pub(super) noise: Tensor<B, 3>,
-    /// 1 where it is repainted, 0 where it is kept.
-    pub(super) mask: Tensor<B, 3>,
+    latents: Tensor<B, 3>,
+    completed: usize,
+    started: Instant,
 }
 
 /// A finished step.
@@ -63,10 +49,28 @@ pub struct DenoisingStep<B: Backend> {
     grid: [usize; 2],
 }
 
-impl<B: Backend> Denoiser<'_, B> {
+impl<'a, B: Backend> Denoiser<'a, B> {
+    pub(super) fn new(
+        model: GuidedModel<'a, B>,
+        sampler: Box<dyn Sampler<B>>,
+        start: StartLatents<B>,
+        grid: [usize; 2],
+    ) -> Self {
+        Self {
+            model,
+            sampler,
+            noise: start.fresh_noise,
+            kept: start.kept,
+            grid,
+            latents: pack_latents(start.latents),
+            completed: 0,
+            started: Instant::now(),
+        }
+    }
+
     /// Steps in all.
     pub fn total_steps(&self) -> usize {
-        self.model.sigmas.len().saturating_sub(1)
+        self.model.sigmas().len().saturating_sub(1)
     }
 
     /// The latents as they are now, `[images, channels, height, width]`, f32.
@@ -74,52 +78,27 @@ impl<B: Backend> Denoiser<'_, B> {
         unpack_latents(self.latents.clone(), self.grid)
     }
 
-    /// A sampler of one's own in place of the request's; for before the first step.
+    /// Replaces the request's sampler by a custom one; for before the first step.
     pub fn with_sampler(mut self, sampler: impl Sampler<B> + 'static) -> Self {
         self.sampler = Box::new(sampler);
         self
     }
 
-    /// Guidance of one's own in place of the request's; for before the first step. The negative prompt's
-    /// prediction can be had when the request's guidance scale is above 1.
-    pub fn with_guidance(mut self, guidance: impl crate::sampling::Guidance<B> + 'static) -> Self {
-        self.model.guidance = Box::new(guidance);
+    /// Replaces the request's guidance by a custom one; for before the first step. The negative
+    /// prompt's prediction is available when the request's guidance scale is above 1.
+    pub fn with_guidance(mut self, guidance: impl Guidance<B> + 'static) -> Self {
+        self.model.set_guidance(Box::new(guidance));
         self
     }
 
     /// What the step cache saved so far; `None` without one.
     pub fn step_cache_report(&self) -> Option<StepCacheReport> {
-        self.model.caches.as_ref().map(BranchCaches::report)
+        self.model.step_cache_report()
     }
 
     /// Where the time went so far; `None` if the request did not ask for it.
     pub fn profile(&self) -> Option<DenoisingProfile> {
-        let profiler = self.model.profiler.as_ref();
-        profiler.map(super::profile::Profiler::profile)
-    }
-}
-
-impl FreshNoise {
-    /// Packed noise as one `torch.randn` per generator gives it.
-    fn draw<B: Backend>(&mut self, like: &Tensor<B, 3>) -> Tensor<B, 3> {
-        let [images, tokens, channels] = like.dims();
-        let count = images * tokens * channels / self.generators.len().max(1);
-        let values: Vec<f32> = self
-            .generators
-            .iter_mut()
-            .flat_map(|generator| generator.randn(count))
-            .collect();
-        let data = burn::tensor::TensorData::new(values, [images, tokens, channels]);
-        Tensor::from_data(data, (&like.device(), burn::tensor::DType::F32))
-    }
-}
-
-impl<B: Backend> KeptPart<B> {
-    /// The latents with the kept part as the picture is at this sigma.
-    fn restore(&self, latents: Tensor<B, 3>, sigma: f32) -> Tensor<B, 3> {
-        let kept =
-            FlowMatchEulerScheduler::add_noise(self.source.clone(), self.noise.clone(), sigma);
-        latents * self.mask.clone() + kept * (self.mask.clone().neg() + 1.0)
+        self.model.profile()
     }
 }
 
@@ -129,7 +108,7 @@ impl<B: Backend> Iterator for Denoiser<'_, B> {
     fn next(&mut self) -> Option<Self::Item> {
         let index = self.completed;
         let total = self.total_steps();
-        let sigmas = self.model.sigmas.clone();
+        let sigmas = self.model.sigmas().to_vec();
         let (sigma, sigma_next) = (*sigmas.get(index)?, *sigmas.get(index + 1)?);
         let _span = tracing::debug_span!("denoising_step", step = index + 1, total).entered();
         let Self {
@@ -138,9 +117,7 @@ impl<B: Backend> Iterator for Denoiser<'_, B> {
             noise,
             ..
         } = self;
-        if let Some(profiler) = &model.profiler {
-            profiler.restart();
-        }
+        model.start_step();
         let before = self.latents.clone();
         let velocity = model.velocity(&before, sigma, index);
         let mut step = SamplerStep {
@@ -154,9 +131,7 @@ impl<B: Backend> Iterator for Denoiser<'_, B> {
         if let Some(kept) = &self.kept {
             after = kept.restore(after, sigma_next);
         }
-        if let Some(profiler) = &self.model.profiler {
-            profiler.mark(Part::Sampler);
-        }
+        self.model.finish_step();
         self.latents = after.clone();
         self.completed += 1;
         Some(DenoisingStep {
@@ -200,5 +175,13 @@ impl<B: Backend> DenoisingStep<B> {
         let left = self.total.saturating_sub(self.completed);
         self.elapsed
             .mul_f64(left as f64 / self.completed.max(1) as f64)
+    }
+
+    /// The images that this step's prediction implies, with one pixel for each latent.
+    ///
+    /// # Errors
+    /// The errors of [`PreviewDecoder::images`].
+    pub fn preview(&self, decoder: &PreviewDecoder) -> Result<Vec<RgbImage>> {
+        decoder.images(self.predicted_clean_latents())
     }
 }

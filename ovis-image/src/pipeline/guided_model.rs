@@ -5,9 +5,10 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use serde::Serialize;
 
-use super::profile::{Part, Profiler};
+use super::adapted_transformer::AdaptedTransformer;
+use super::profile::{DenoisingProfile, Part, Profiler};
 use crate::ops::RotaryTable;
-use crate::sampling::guidance::{Guidance, Passes, Predictions};
+use crate::sampling::guidance::{Guidance, GuidanceSettings, Passes, Predictions};
 use crate::sampling::{FlowMatchEulerScheduler, StepPosition};
 use crate::step_cache::{StepCache, StepCacheKind};
 use crate::transformer::{
@@ -16,24 +17,39 @@ use crate::transformer::{
 
 #[derive(Debug)]
 pub(super) struct GuidedModel<'a, B: Backend> {
-    pub(super) transformer: &'a OvisImageTransformer<B>,
-    pub(super) scheduler: &'a FlowMatchEulerScheduler,
+    transformer: &'a OvisImageTransformer<B>,
+    scheduler: &'a FlowMatchEulerScheduler,
     /// Steps + 1 of them.
-    pub(super) sigmas: Vec<f32>,
-    pub(super) guidance: Box<dyn Guidance<B>>,
-    /// `[images, 256, context]`.
+    sigmas: Vec<f32>,
+    guidance: Box<dyn Guidance<B>>,
+    /// `[images, text tokens, context]`.
+    prompt_embeds: Tensor<B, 3>,
+    /// The same of the negative prompts; `None` without guidance.
+    negative_prompt_embeds: Option<Tensor<B, 3>>,
+    /// What the perturbed branch leaves out.
+    skipped: SkippedBlocks,
+    caches: Option<BranchCaches<B>>,
+    rope: RotaryTable<B>,
+    dtype: DType,
+    modulation: Option<ModulatedSteps<B>>,
+    /// Whether its weights are read when used, and given back.
+    modulation_is_absent: bool,
+    profiler: Option<Profiler<B>>,
+}
+
+/// What a run is guided by.
+pub(super) struct GuidedInput<'a, B: Backend> {
+    /// Steps + 1 of them.
+    pub(super) sigmas: &'a [f32],
+    /// `[images, text tokens, context]`, in the transformer's dtype.
     pub(super) prompt_embeds: Tensor<B, 3>,
     /// The same of the negative prompts; `None` without guidance.
     pub(super) negative_prompt_embeds: Option<Tensor<B, 3>>,
-    /// What the perturbed branch leaves out.
-    pub(super) skipped: SkippedBlocks,
-    pub(super) caches: Option<BranchCaches<B>>,
-    pub(super) rope: RotaryTable<B>,
-    pub(super) dtype: DType,
-    pub(super) modulation: Option<ModulatedSteps<B>>,
-    /// Whether its weights are read when used, and given back.
-    pub(super) modulation_is_absent: bool,
-    pub(super) profiler: Option<Profiler<B>>,
+    /// Patch rows and columns.
+    pub(super) grid: [usize; 2],
+    pub(super) guidance: &'a GuidanceSettings,
+    pub(super) step_cache: Option<StepCacheKind>,
+    pub(super) is_profiled: bool,
 }
 
 /// Steps whose modulation is computed at once: enough to read its weights once for most schedules,
@@ -42,14 +58,14 @@ const MODULATED_STEPS: usize = 64;
 
 /// The modulation of up to [`MODULATED_STEPS`] sigmas.
 #[derive(Debug)]
-pub(super) struct ModulatedSteps<B: Backend> {
+struct ModulatedSteps<B: Backend> {
     first: usize,
     modulation: StepModulation<B>,
 }
 
 /// A step cache for each branch of guidance.
 #[derive(Debug)]
-pub(super) struct BranchCaches<B: Backend> {
+struct BranchCaches<B: Backend> {
     caches: [Box<dyn StepCache<B>>; 3],
     report: StepCacheReport,
 }
@@ -73,19 +89,74 @@ enum Branch {
 }
 
 impl<B: Backend> BranchCaches<B> {
-    pub(super) fn new(kind: StepCacheKind) -> Self {
+    fn new(kind: StepCacheKind) -> Self {
         Self {
             caches: [kind.build(), kind.build(), kind.build()],
             report: StepCacheReport::default(),
         }
     }
-
-    pub(super) fn report(&self) -> StepCacheReport {
-        self.report
-    }
 }
 
-impl<B: Backend> GuidedModel<'_, B> {
+impl<'a, B: Backend> GuidedModel<'a, B> {
+    pub(super) fn new(
+        transformer: &'a AdaptedTransformer<B>,
+        scheduler: &'a FlowMatchEulerScheduler,
+        input: GuidedInput<'_, B>,
+        device: &B::Device,
+    ) -> Self {
+        let [_, text_tokens, _] = input.prompt_embeds.dims();
+        let skip_layers = input.guidance.skip_layers.as_ref();
+        let model = transformer.model();
+        Self {
+            transformer: model,
+            scheduler,
+            sigmas: input.sigmas.to_vec(),
+            guidance: input.guidance.build(),
+            prompt_embeds: input.prompt_embeds,
+            negative_prompt_embeds: input.negative_prompt_embeds,
+            skipped: skip_layers.map_or_else(SkippedBlocks::default, |skip| SkippedBlocks {
+                double_blocks: skip.double_blocks.clone(),
+                single_blocks: skip.single_blocks.clone(),
+            }),
+            caches: input.step_cache.map(BranchCaches::new),
+            rope: model.rope(text_tokens, input.grid, device),
+            dtype: transformer.dtype().to_burn(),
+            modulation: None,
+            modulation_is_absent: transformer.modulation_is_absent(),
+            profiler: input.is_profiled.then(|| Profiler::new(device)),
+        }
+    }
+
+    pub(super) fn sigmas(&self) -> &[f32] {
+        &self.sigmas
+    }
+
+    pub(super) fn set_guidance(&mut self, guidance: Box<dyn Guidance<B>>) {
+        self.guidance = guidance;
+    }
+
+    /// What the step cache saved so far; `None` without one.
+    pub(super) fn step_cache_report(&self) -> Option<StepCacheReport> {
+        self.caches.as_ref().map(|caches| caches.report)
+    }
+
+    /// Where the time went so far; `None` if it is not measured.
+    pub(super) fn profile(&self) -> Option<DenoisingProfile> {
+        self.profiler.as_ref().map(Profiler::profile)
+    }
+
+    /// Starts measuring a step, if that is asked for.
+    pub(super) fn start_step(&self) {
+        if let Some(profiler) = &self.profiler {
+            profiler.restart();
+        }
+    }
+
+    /// Ends measuring a step.
+    pub(super) fn finish_step(&self) {
+        self.mark(Part::Sampler);
+    }
+
     /// The guided prediction for latents at a sigma, in f32. `index` is the step that asks.
     pub(super) fn velocity(
         &mut self,
@@ -181,9 +252,10 @@ impl<B: Backend> GuidedModel<'_, B> {
             None => forward.run(),
             Some(BranchCaches { caches, report }) => {
                 let cached = caches[branch as usize].predict(forward, step);
-                match cached.is_computed {
-                    true => report.computed += 1,
-                    false => report.skipped += 1,
+                if cached.is_computed {
+                    report.computed += 1;
+                } else {
+                    report.skipped += 1;
                 }
                 cached.prediction
             }
@@ -219,9 +291,10 @@ impl<B: Backend> GuidedModel<'_, B> {
             .map(|sigma| self.scheduler.model_timestep(*sigma, self.dtype))
             .collect();
         let conditioning = self.transformer.conditioning(&timesteps);
-        match self.modulation_is_absent {
-            false => self.transformer.modulation(conditioning),
-            true => self.transformer.modulation_of_copies(conditioning),
+        if self.modulation_is_absent {
+            self.transformer.modulation_of_copies(conditioning)
+        } else {
+            self.transformer.modulation(conditioning)
         }
     }
 

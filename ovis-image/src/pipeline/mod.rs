@@ -1,24 +1,26 @@
 //! Prompt to image: load once, generate many times.
 
+mod adapted_transformer;
 mod check;
 mod denoise;
-mod encode;
-mod files_in_use;
+mod embeddings;
 mod generate;
 mod guided_model;
+mod image_coder;
 mod lora;
 mod output;
 mod pretrained;
-mod preview;
 mod profile;
 mod progress;
-mod tokenizer;
+mod prompt_encoder;
+mod stages;
+mod start;
 
+pub use adapted_transformer::MergeReport;
 pub use denoise::{Denoiser, DenoisingStep};
-pub use encode::{EncodedPrompts, PromptReport};
 pub use guided_model::StepCacheReport;
-pub use lora::{ActiveLora, MergeReport};
-pub use output::{GeneratedImage, GenerationOutput, GenerationSettings, Timings};
+pub use output::{GeneratedImage, GenerationOutput, Timings};
 pub use pretrained::OvisImagePipeline;
 pub use profile::DenoisingProfile;
 pub use progress::Progress;
+pub use prompt_encoder::EncodedPrompts;

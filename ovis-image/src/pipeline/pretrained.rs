@@ -1,76 +1,34 @@
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use super::adapted_transformer::AdaptedTransformer;
 use super::check::Requirements;
-use super::files_in_use::FilesInUse;
-use super::lora::{ActiveLora, Originals};
-use super::tokenizer::PendingTokenizer;
-use crate::checkpoint::{Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Part};
+use super::image_coder::ImageCoder;
+use super::prompt_encoder::PromptEncoder;
+use crate::checkpoint::{
+    Checkpoint, CheckpointPaths, EmbeddedCheckpoint, check_dtype, check_given_model,
+};
 use crate::config::WeightDtype;
-use crate::config::{TextEncoderConfig, TransformerConfig};
-use crate::error::{DeviceError, OvisImageError, Phase, Result, RuntimeError};
-use crate::images::download;
+use crate::error::{OvisImageError, Phase, Result};
 use crate::kernels::BackendInfo;
-use crate::parameters::ParameterRole;
 use crate::request::LoadOptions;
 use crate::sampling::FlowMatchEulerScheduler;
 use crate::text_encoder::{PromptTokenizer, TextEncoder};
 use crate::transformer::OvisImageTransformer;
 use crate::vae::AutoencoderKl;
-use crate::weights::{LoadedModel, MappedRows, Residency, StoredParameter, load_weights};
 
 /// All of Ovis-Image on one device. Clones share their weights.
 #[derive(Debug, Clone)]
 pub struct OvisImagePipeline<B: Backend> {
-    pub(super) text_encoder: TextEncoder<B>,
-    pub(super) transformer: OvisImageTransformer<B>,
-    pub(super) vae: AutoencoderKl<B>,
-    pub(super) tokenizer: PendingTokenizer,
-    pub(super) scheduler: FlowMatchEulerScheduler,
-    pub(super) requirements: Requirements,
-    pub(super) dtype: WeightDtype,
-    pub(super) vae_dtype: WeightDtype,
-    pub(super) device: B::Device,
-    /// The table's rows in its file; `None` when the encoder is not the checkpoint's own.
-    pub(super) embedding_rows: Option<MappedRows>,
-    /// The embeddings of the empty prompt, which is every request's negative one unless it says
-    /// otherwise: `[1, 256, context]`.
-    pub(super) empty_prompt: Arc<OnceLock<Tensor<B, 3>>>,
-    /// Whether the weights of the modulation are read when used, and given back.
-    pub(super) modulation_is_absent: bool,
-    /// The LoRAs on the transformer, in the order in which they were loaded.
-    pub(super) loras: Vec<ActiveLora>,
-    /// The weights that merged ones replaced; `None` if none is merged.
-    pub(super) originals: Option<Originals<B>>,
-    /// Where the transformer's weights can be read again; `None` if it is not the checkpoint's own.
-    pub(super) transformer_files: Option<Arc<TransformerFiles>>,
-    /// The files that are still read.
-    pub(super) files: FilesInUse,
+    prompt_encoder: PromptEncoder<B>,
+    transformer: AdaptedTransformer<B>,
+    image_coder: ImageCoder<B>,
+    scheduler: FlowMatchEulerScheduler,
+    requirements: Requirements,
+    device: B::Device,
     load_time: Duration,
-}
-
-/// What the transformer was loaded from.
-#[derive(Debug)]
-pub(super) struct TransformerFiles {
-    part: Part<TransformerConfig>,
-    dtype: WeightDtype,
-    in_place: bool,
-}
-
-impl TransformerFiles {
-    /// Reads the weights, each to where it is placed.
-    pub(super) fn load<B: Backend>(
-        &self,
-        device: &B::Device,
-        residency: impl Fn(&StoredParameter) -> Residency,
-    ) -> Result<LoadedModel<OvisImageTransformer<B>>> {
-        let weights = self.part.weights(self.dtype, self.in_place);
-        load_weights(self.part.config.init(device), weights, residency, device)
-    }
 }
 
 impl<B: Backend> OvisImagePipeline<B> {
@@ -113,60 +71,33 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// Reads the weights of an opened checkpoint onto the device.
     ///
     /// # Errors
-    /// [`DeviceError::UnsupportedDtype`] when the device cannot compute in the dtype asked
-    /// for, [`CheckpointError::Weights`](crate::error::CheckpointError::Weights) when tensors and
-    /// configuration do not agree. The tokenizer is still being parsed when this returns: what is
-    /// wrong with it is said by the first prompt, or by [`tokenizer`](Self::tokenizer).
+    /// [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype) when the device cannot compute in the dtype asked for,
+    /// [`CheckpointError::Weights`](crate::error::CheckpointError::Weights) when tensors and configuration do not agree. The tokenizer is
+    /// still being parsed when this returns: what is wrong with it is said by the first prompt, or
+    /// by [`tokenizer`](Self::tokenizer).
     pub fn from_checkpoint(
         checkpoint: &Checkpoint,
         options: LoadOptions,
         device: &B::Device,
     ) -> Result<Self> {
         let start = Instant::now();
-        let (dtype, vae_dtype) = (options.dtype, options.resolved_vae_dtype());
-        for dtype in [dtype, vae_dtype] {
+        for dtype in [options.dtype, options.resolved_vae_dtype()] {
             check_dtype::<B>(dtype, device)?;
         }
-        let tokenizer = PendingTokenizer::start(checkpoint);
-        let in_place = options.in_place && BackendInfo::of::<B>().computes_in_place;
-        let transformer_files = TransformerFiles {
-            part: checkpoint.transformer.clone(),
-            dtype,
-            in_place,
-        };
-        let Models {
-            text_encoder,
-            transformer,
-            vae,
-            files,
-        } = Models::load(checkpoint, &transformer_files, &options, device)?;
-        let modulation_is_absent = transformer.modulation_is_absent();
+        let backend = BackendInfo::of::<B>();
+        let in_place = options.in_place && backend.computes_in_place;
         let pipeline = Self {
-            text_encoder,
-            transformer,
-            vae,
-            embedding_rows: token_embedding_rows(&checkpoint.text_encoder, dtype),
-            empty_prompt: Arc::default(),
-            modulation_is_absent,
-            loras: Vec::new(),
-            originals: None,
-            transformer_files: Some(Arc::new(transformer_files)),
-            tokenizer,
+            prompt_encoder: PromptEncoder::load(checkpoint, &options, in_place, device)?,
+            transformer: AdaptedTransformer::load(checkpoint, &options, in_place, device)?,
+            image_coder: ImageCoder::load(checkpoint, &options, in_place, device)?,
             scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
-            requirements: Requirements::new(
-                checkpoint,
-                &options,
-                BackendInfo::of::<B>().uses_host_memory,
-            )?,
-            dtype,
-            vae_dtype,
+            requirements: Requirements::new(checkpoint, &options, backend.uses_host_memory)?,
             device: device.clone(),
-            files,
             load_time: Duration::ZERO,
         };
         pipeline.sync(Phase::Loading)?;
         let load_time = start.elapsed();
-        tracing::info!(seconds = load_time.as_secs_f64(), %dtype, "checkpoint loaded");
+        tracing::info!(seconds = load_time.as_secs_f64(), dtype = %options.dtype, "checkpoint loaded");
         Ok(Self {
             load_time,
             ..pipeline
@@ -183,57 +114,38 @@ impl<B: Backend> OvisImagePipeline<B> {
         &self.device
     }
 
+    /// The dtype of the transformer's weights.
+    pub fn dtype(&self) -> WeightDtype {
+        self.transformer.dtype()
+    }
+
+    /// The dtype of the VAE's weights.
+    pub fn vae_dtype(&self) -> WeightDtype {
+        self.image_coder.dtype()
+    }
+
     /// The text encoder.
     pub fn text_encoder(&self) -> &TextEncoder<B> {
-        &self.text_encoder
+        self.prompt_encoder.text_encoder()
     }
 
     /// The denoiser.
     pub fn transformer(&self) -> &OvisImageTransformer<B> {
-        &self.transformer
+        self.transformer.model()
     }
 
     /// The autoencoder.
     pub fn vae(&self) -> &AutoencoderKl<B> {
-        &self.vae
-    }
-
-    /// The same pipeline with another text encoder, for example one that was trained further.
-    pub fn with_text_encoder(mut self, text_encoder: TextEncoder<B>) -> Self {
-        self.text_encoder = text_encoder;
-        self.files.text_encoder = None;
-        self.embedding_rows = None;
-        self.empty_prompt = Arc::default();
-        self
-    }
-
-    /// The same pipeline with another denoiser, and without its LoRAs.
-    pub fn with_transformer(mut self, transformer: OvisImageTransformer<B>) -> Self {
-        self.transformer = transformer;
-        self.files.transformer = None;
-        self.modulation_is_absent = false;
-        self.loras = Vec::new();
-        self.originals = None;
-        self.transformer_files = None;
-        self
-    }
-
-    /// The same pipeline with another autoencoder.
-    pub fn with_vae(mut self, vae: AutoencoderKl<B>) -> Self {
-        self.vae = vae;
-        self.files.vae = None;
-        self
+        self.image_coder.vae()
     }
 
     /// The tokenizer with its template; waits for it, if it is still being parsed.
     ///
     /// # Errors
-    /// [`CheckpointError::Tokenizer`](crate::error::CheckpointError::Tokenizer),
-    /// [`CheckpointError::MissingSpecialToken`](crate::error::CheckpointError::MissingSpecialToken),
-    /// or [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) when it
-    /// has more ids than the text encoder.
+    /// [`CheckpointError::Tokenizer`](crate::error::CheckpointError::Tokenizer), [`CheckpointError::MissingSpecialToken`](crate::error::CheckpointError::MissingSpecialToken), or
+    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) when it has more ids than the text encoder.
     pub fn tokenizer(&self) -> Result<&PromptTokenizer> {
-        self.tokenizer.get()
+        self.prompt_encoder.tokenizer()
     }
 
     /// The scheduler.
@@ -246,92 +158,82 @@ impl<B: Backend> OvisImagePipeline<B> {
         self.requirements.size_multiple()
     }
 
+    /// Replaces the text encoder, for example by one that was trained further.
+    ///
+    /// # Errors
+    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) when its sizes do not fit together or the transformer reads
+    /// embeddings of another width, or when its weights are of several dtypes, of one that weights
+    /// cannot have, or on another device; [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype).
+    pub fn with_text_encoder(mut self, text_encoder: TextEncoder<B>) -> Result<Self> {
+        let config = text_encoder.config();
+        let probe = &text_encoder.final_norm.weight;
+        check_given_model(&config, &text_encoder, probe, &self.device)?;
+        self.requirements = self.requirements.with_text_encoder(config)?;
+        self.prompt_encoder = self.prompt_encoder.with_text_encoder(text_encoder);
+        Ok(self)
+    }
+
+    /// Replaces the transformer and its dtype, and drops the pipeline's LoRAs.
+    ///
+    /// # Errors
+    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) when its sizes do not fit together, or the text encoder's
+    /// embeddings or the VAE's latents are of other sizes, or when its weights are of several
+    /// dtypes, of one that weights cannot have, or on another device;
+    /// [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype).
+    pub fn with_transformer(mut self, transformer: OvisImageTransformer<B>) -> Result<Self> {
+        let config = transformer.config();
+        let probe = &transformer.text_norm.weight;
+        let dtype = check_given_model(&config, &transformer, probe, &self.device)?;
+        self.requirements = self.requirements.with_transformer(config, dtype)?;
+        self.transformer = AdaptedTransformer::new(transformer, dtype, &self.device);
+        Ok(self)
+    }
+
+    /// Replaces the autoencoder and its dtype. The sizes of images follow it.
+    ///
+    /// # Errors
+    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) when its sizes do not fit together or the transformer's
+    /// latents have another number of channels, or when its weights are of several dtypes, of one
+    /// that weights cannot have, or on another device; [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype).
+    pub fn with_vae(mut self, vae: AutoencoderKl<B>) -> Result<Self> {
+        let config = vae.config();
+        let probe = &vae.decoder.norm_out.weight;
+        let dtype = check_given_model(&config, &vae, probe, &self.device)?;
+        self.requirements = self.requirements.with_vae(config)?;
+        self.image_coder = ImageCoder::new(vae, dtype, &self.device);
+        Ok(self)
+    }
+
+    pub(super) fn prompt_encoder(&self) -> &PromptEncoder<B> {
+        &self.prompt_encoder
+    }
+
+    pub(super) fn image_coder(&self) -> &ImageCoder<B> {
+        &self.image_coder
+    }
+
+    /// The transformer with its LoRAs.
+    pub(super) fn adapted(&self) -> &AdaptedTransformer<B> {
+        &self.transformer
+    }
+
+    pub(super) fn adapted_mut(&mut self) -> &mut AdaptedTransformer<B> {
+        &mut self.transformer
+    }
+
+    pub(super) fn requirements(&self) -> &Requirements {
+        &self.requirements
+    }
+
+    /// Checks that no file that is still read was shortened or overwritten.
+    pub(super) fn check_files(&self) -> Result<()> {
+        self.prompt_encoder.check_files()?;
+        self.transformer.check_files()?;
+        self.image_coder.check_files()
+    }
+
     /// Waits for the device; its failures surface here.
     pub(super) fn sync(&self, phase: Phase) -> Result<()> {
         B::sync(&self.device).map_err(|error| OvisImageError::backend(phase, error))
     }
-
-    /// Downloads a tensor and refuses NaN and infinity, naming the phase.
-    pub(super) fn check_finite<const D: usize>(
-        &self,
-        tensor: Tensor<B, D>,
-        phase: Phase,
-    ) -> Result<Vec<f32>> {
-        let values = download(tensor, phase)?;
-        match values.iter().filter(|value| !value.is_finite()).count() {
-            0 => Ok(values),
-            count => Err(RuntimeError::NonFinite { phase, count }.into()),
-        }
-    }
-}
-
-/// The three models of a pipeline.
-struct Models<B: Backend> {
-    text_encoder: TextEncoder<B>,
-    transformer: OvisImageTransformer<B>,
-    vae: AutoencoderKl<B>,
-    files: FilesInUse,
-}
-
-impl<B: Backend> Models<B> {
-    fn load(
-        checkpoint: &Checkpoint,
-        transformer: &TransformerFiles,
-        options: &LoadOptions,
-        device: &B::Device,
-    ) -> Result<Self> {
-        let (encoder, vae) = (&checkpoint.text_encoder, &checkpoint.vae);
-        let in_place = transformer.in_place;
-        let mut text_encoder = load_weights(
-            encoder.config.init(device),
-            encoder.weights(options.dtype, in_place),
-            |stored| options.text_encoder_placement(stored),
-            device,
-        )?;
-        text_encoder.model.stream_absent_weights();
-        let mut denoiser = transformer.load(device, |stored| {
-            options.transformer_placement(&transformer.part.config, stored)
-        })?;
-        denoiser.model.stream_absent_weights();
-        let vae = load_weights(
-            vae.config.init(device),
-            vae.weights(options.resolved_vae_dtype(), in_place),
-            |stored| options.vae_placement(stored),
-            device,
-        )?;
-        Ok(Self {
-            text_encoder: text_encoder.model,
-            transformer: denoiser.model,
-            vae: vae.model,
-            files: FilesInUse {
-                text_encoder: text_encoder.files,
-                transformer: denoiser.files,
-                vae: vae.files,
-            },
-        })
-    }
-}
-
-/// The rows of the token embedding in its file.
-fn token_embedding_rows(part: &Part<TextEncoderConfig>, dtype: WeightDtype) -> Option<MappedRows> {
-    let parameters = part.config.parameters();
-    let mut parameters = parameters.iter();
-    let table = parameters.find(|other| other.role == ParameterRole::TokenEmbedding)?;
-    MappedRows::new(&part.source, &part.table, &table.path, dtype.to_burn())
-}
-
-fn check_dtype<B: Backend>(dtype: WeightDtype, device: &B::Device) -> Result<()> {
-    if B::supports_dtype(device, dtype.to_burn()) {
-        return Ok(());
-    }
-    let alternative = match dtype {
-        WeightDtype::BF16 if B::supports_dtype(device, WeightDtype::F16.to_burn()) => "f16 or f32",
-        _ => "f32",
-    };
-    Err(DeviceError::UnsupportedDtype {
-        device: B::name(device),
-        dtype: dtype.to_string(),
-        alternative,
-    }
-    .into())
 }

@@ -1,6 +1,6 @@
 use burn::tensor::backend::Backend;
 
-use super::DenoisingStep;
+use super::denoise::DenoisingStep;
 
 /// What the pipeline is doing, for a progress callback. Returning
 /// [`ControlFlow::Break`](std::ops::ControlFlow::Break) stops it.

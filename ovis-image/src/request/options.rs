@@ -35,55 +35,55 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
-    /// f32 throughout.
+    /// Loads everything in f32.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The dtype of the text encoder and the transformer.
-    pub fn dtype(mut self, dtype: WeightDtype) -> Self {
+    /// Sets the dtype of the text encoder and the transformer.
+    pub fn with_dtype(mut self, dtype: WeightDtype) -> Self {
         self.dtype = dtype;
         self
     }
 
-    /// The dtype of the VAE. By default the other models', but f32 beside f16, in which the
+    /// Sets the dtype of the VAE. By default the other models', but f32 beside f16, in which the
     /// decoder's activations can overflow to black images.
-    pub fn vae_dtype(mut self, dtype: WeightDtype) -> Self {
+    pub fn with_vae_dtype(mut self, dtype: WeightDtype) -> Self {
         self.vae_dtype = Some(dtype);
         self
     }
 
-    /// Bytes that one request's activations may take; larger requests are refused before any work.
+    /// Sets how many bytes one request's activations may take; larger requests are refused before any work.
     /// What a device has free is not known to Burn, so GPUs have no limit by default; on CPU
     /// backends, and for what passes through the host, the machine's free memory is one anyhow.
-    pub fn memory_limit(mut self, bytes: u64) -> Self {
+    pub fn with_memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
     }
 
-    /// Where the text encoder is between prompts. By default on the device; with
+    /// Sets where the text encoder is between prompts. By default on the device; with
     /// [`Residency::File`] each prompt reads it from the checkpoint and gives its memory back.
-    pub fn text_encoder_residency(mut self, residency: Residency) -> Self {
+    pub fn with_text_encoder_residency(mut self, residency: Residency) -> Self {
         self.text_encoder_residency = residency;
         self
     }
 
-    /// Where the weights of the transformer's modulation are, a fifth of it, which an image needs
+    /// Sets where the weights of the transformer's modulation are, a fifth of it, which an image needs
     /// once per 64 steps. By default on the device; with [`Residency::File`] each image reads them
     /// block by block and gives their memory back.
-    pub fn modulation_residency(mut self, residency: Residency) -> Self {
+    pub fn with_modulation_residency(mut self, residency: Residency) -> Self {
         self.modulation_residency = residency;
         self
     }
 
-    /// Whether a CPU backend computes with weights where they lie in the memory-mapped files, if
+    /// Sets whether a CPU backend computes with weights where they lie in the memory-mapped files, if
     /// those hold them in the dtype asked for (by default yes): loading is then almost free, and the
     /// system can drop their pages and read them again.
     ///
     /// # Contract
     /// While the pipeline or a clone of it lives, no process may write to these files or shorten
     /// them: a program in safe Rust cannot rule that out, nor can this library. It holds also for
-    /// weights that are read when used ([`Residency::File`], [`streamed_blocks`](Self::streamed_blocks),
+    /// weights that are read when used ([`Residency::File`], [`with_streamed_blocks`](Self::with_streamed_blocks),
     /// the rows of the token embedding, the VAE's encoder), whatever `in_place` is.
     ///
     /// | what happens to a file in use | what is guaranteed |
@@ -94,38 +94,39 @@ impl LoadOptions {
     /// | it is shortened while weights are being read | The operating system may end the process (`SIGBUS`). |
     /// | it is overwritten while weights are being read, or the time of its last change is put back | Wrong weights may be used. |
     ///
-    /// With `in_place(false)`, and everything [on the device](Residency::Device), the transformer's
+    /// With `with_in_place(false)`, and everything [on the device](Residency::Device), the transformer's
     /// files are not read again after loading, except to unmerge LoRAs.
-    pub fn in_place(mut self, in_place: bool) -> Self {
+    pub fn with_in_place(mut self, in_place: bool) -> Self {
         self.in_place = in_place;
         self
     }
 
-    /// Rounds the weights of the transformer's blocks to 8 or 4 bits when they are loaded, and widens
-    /// each block's while the block before it computes. Modulation, norms, biases and embedders are
+    /// Quantizes the weights of the transformer's blocks to 8 or 4 bits when they are loaded, and
+    /// dequantizes each block's while the block before it computes. Modulation, norms, biases and embedders are
     /// left alone.
-    pub fn quantization(mut self, quantization: Quantization) -> Self {
+    pub fn with_quantization(mut self, quantization: Quantization) -> Self {
         self.quantization = Some(quantization);
         self
     }
 
-    /// Whether [`quantization`](Self::quantization) leaves the double blocks alone, a quarter of the
+    /// Sets whether [`with_quantization`](Self::with_quantization) leaves the double blocks alone, a quarter of the
     /// transformer on which its quality depends the most.
-    pub fn protect_double_blocks(mut self, protect: bool) -> Self {
+    pub fn with_protected_double_blocks(mut self, protect: bool) -> Self {
         self.protect_double_blocks = protect;
         self
     }
 
-    /// Whether weights that a GGUF file holds in blocks are widened once, when loaded; by default
-    /// they stay in the file and are widened for each use, which takes a fraction of the memory.
-    pub fn expand_quantized(mut self, expand: bool) -> Self {
+    /// Sets whether weights that a GGUF file stores quantized are dequantized once, when loaded; by
+    /// default they stay in the file and are dequantized for each use, which takes a fraction of the
+    /// memory.
+    pub fn with_dequantize_on_load(mut self, expand: bool) -> Self {
         self.expand_quantized = expand;
         self
     }
 
-    /// How many of the transformer's blocks leave their weights in the file: each of them is read
-    /// for each forward, while others compute.
-    pub fn streamed_blocks(mut self, blocks: usize) -> Self {
+    /// Sets how many of the transformer's blocks leave their weights in the file: each of them is
+    /// read for each forward, while others compute.
+    pub fn with_streamed_blocks(mut self, blocks: usize) -> Self {
         self.streamed_blocks = blocks;
         self
     }

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::SchedulerConfig;
 use crate::error::{OvisImageError, Result};
 
@@ -9,7 +11,8 @@ pub const MAX_INFERENCE_STEPS: usize = 10_000;
 
 /// How evenly spaced sigmas are bent towards the noise. Programs differ here, and with the
 /// schedule the image differs.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
 pub enum Schedule {
     /// What the checkpoint's scheduler says; for the release, [`Dynamic`](Self::Dynamic).
@@ -178,6 +181,20 @@ impl FromStr for Schedule {
                 )),
             },
         }
+    }
+}
+
+impl From<Schedule> for String {
+    fn from(schedule: Schedule) -> Self {
+        schedule.to_string()
+    }
+}
+
+impl TryFrom<String> for Schedule {
+    type Error = OvisImageError;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod burnpack;
 mod convert;
 mod dequantize;
 mod encoding;
+mod files_in_use;
 mod gguf;
 mod quantize;
 mod safetensors;
@@ -17,5 +18,6 @@ pub use source::TensorSource;
 
 pub(crate) use convert::{HostBuffer, is_stored_as};
 pub(crate) use dequantize::scales_are_finite;
+pub(crate) use files_in_use::FilesInUse;
 pub(crate) use source::{is_weights_file, names_in_folder};
 pub(crate) use weights_file::{TensorEntry, WeightsFile};

@@ -64,7 +64,7 @@ impl MappedFile {
         // sound while no process writes to the file or shortens it, which no lock prevents on every
         // system, and which a copy of all weights would cost twice their memory to rule out. It is
         // therefore the contract of everything that opens a file here, stated where a user chooses
-        // (`LoadOptions::in_place`). Replacing or deleting the file is harmless: what is mapped is
+        // (`LoadOptions::with_in_place`). Replacing or deleting the file is harmless: what is mapped is
         // the file that was opened, and it lives on. `check_unchanged` finds breaches of the
         // contract before the next read.
         #[allow(unsafe_code)]

@@ -13,5 +13,5 @@ pub use attention::TextAttention;
 pub use block::TextBlock;
 pub use feed_forward::TextFeedForward;
 pub use model::{TextEncoder, TextEncoderInput};
-pub use prompt::{MAX_PROMPT_TOKENS, PREFIX_TOKENS, SEQUENCE_TOKENS, SYSTEM_PROMPT, render_prompt};
+pub use prompt::{MAX_PROMPT_TOKENS, PREFIX_TOKENS, SYSTEM_PROMPT, render_prompt};
 pub use tokenizer::{PromptTokenizer, TokenizedPrompt};

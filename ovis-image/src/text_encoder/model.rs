@@ -17,7 +17,7 @@ pub struct TextEncoder<B: Backend> {
     /// After the last block.
     pub final_norm: RmsNormLayer<B>,
     head_dim: usize,
-    rope_theta: f64,
+    pub(super) rope_theta: f64,
 }
 
 /// What the encoder reads.

@@ -1,5 +1,11 @@
-//! The parameters of the text encoder, listed as `init` builds them.
+//! The parameters of the text encoder, listed as `init` builds them, and the way back: from a model
+//! to its configuration.
 
+use burn::module::Param;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::TextEncoder;
 use crate::config::TextEncoderConfig;
 use crate::parameters::{BlockIndex, Parameter, ParameterList, ParameterRole};
 
@@ -37,5 +43,29 @@ impl TextEncoderConfig {
         list.module(ParameterRole::Other, "")
             .rms_norm("final_norm", hidden);
         list.finish()
+    }
+}
+
+impl<B: Backend> TextEncoder<B> {
+    /// The configuration that builds a model of these sizes, told from the shapes of parameters.
+    pub fn config(&self) -> TextEncoderConfig {
+        let [vocab_size, hidden_size] = self.embedding.lazy_shape().dims();
+        let block = self.blocks.first();
+        let rows = |weight: &Param<Tensor<B, 2>>| weight.lazy_shape()[0];
+        let head_dim = block.map_or(0, |block| block.attention.query_norm.weight.lazy_shape()[0]);
+        let heads = |rows: usize| rows.checked_div(head_dim).unwrap_or(0);
+        TextEncoderConfig {
+            vocab_size,
+            hidden_size,
+            intermediate_size: block.map_or(0, |block| rows(&block.feed_forward.gate.weight)),
+            num_hidden_layers: self.blocks.len(),
+            num_attention_heads: heads(
+                block.map_or(0, |block| rows(&block.attention.query.weight)),
+            ),
+            num_key_value_heads: heads(block.map_or(0, |block| rows(&block.attention.key.weight))),
+            head_dim,
+            rope_theta: self.rope_theta,
+            rms_norm_eps: self.final_norm.eps(),
+        }
     }
 }

@@ -6,11 +6,9 @@ pub const SYSTEM_PROMPT: &str = "Describe the image by detailing the color, quan
 /// Tokens that the template puts before the prompt; their embeddings are dropped.
 pub const PREFIX_TOKENS: usize = 28;
 
-/// Rows that the transformer sees: the prompt, the template's end, and zeros.
+/// Rows of text that the transformer was trained with: the prompt, the template's end, and zeros.
+/// Requests may ask for fewer.
 pub const MAX_PROMPT_TOKENS: usize = 256;
-
-/// Length of the tokenized sequence, prefix included.
-pub const SEQUENCE_TOKENS: usize = PREFIX_TOKENS + MAX_PROMPT_TOKENS;
 
 /// The text that is tokenized: Qwen3's chat template for one user message with thinking off.
 pub fn render_prompt(prompt: &str) -> String {

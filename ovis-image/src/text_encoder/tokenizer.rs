@@ -6,7 +6,7 @@ use tokenizers::{
     DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
 };
 
-use super::prompt::{SEQUENCE_TOKENS, render_prompt};
+use super::prompt::{MAX_PROMPT_TOKENS, PREFIX_TOKENS, render_prompt};
 use crate::error::{CheckpointError, OvisImageError, Result};
 
 /// The tokens that the template is made of: a tokenizer that splits one of them is the wrong one.
@@ -32,10 +32,11 @@ pub struct PromptTokenizer {
 /// A prompt as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenizedPrompt {
-    /// The real tokens, at most [`SEQUENCE_TOKENS`], template included.
+    /// The real tokens, template included: at most [`sequence_length`](Self::sequence_length).
     pub ids: Vec<u32>,
     /// Tokens at the end that did not fit and were dropped, the template's end included.
     pub truncated: usize,
+    max_sequence_length: usize,
     pad_id: u32,
 }
 
@@ -96,12 +97,22 @@ impl PromptTokenizer {
         })
     }
 
-    /// Renders the template and tokenizes it, cut on the right to [`SEQUENCE_TOKENS`].
+    /// Renders the template and tokenizes it for [`MAX_PROMPT_TOKENS`] rows of text.
     ///
     /// # Errors
     /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) when
     /// the tokenizer refuses the text.
     pub fn tokenize(&self, prompt: &str) -> Result<TokenizedPrompt> {
+        self.tokenize_to(prompt, MAX_PROMPT_TOKENS)
+    }
+
+    /// Renders the template and tokenizes it, cut on the right to the template's
+    /// [prefix](PREFIX_TOKENS) and `max_sequence_length` tokens after it.
+    ///
+    /// # Errors
+    /// As [`tokenize`](Self::tokenize).
+    pub fn tokenize_to(&self, prompt: &str, max_sequence_length: usize) -> Result<TokenizedPrompt> {
+        let limit = PREFIX_TOKENS.saturating_add(max_sequence_length);
         let encoding = self
             .tokenizer
             .encode_fast(render_prompt(prompt), false)
@@ -109,11 +120,12 @@ impl PromptTokenizer {
                 OvisImageError::argument_because("prompt", "the tokenizer cannot encode it", error)
             })?;
         let mut ids = encoding.get_ids().to_vec();
-        let truncated = ids.len().saturating_sub(SEQUENCE_TOKENS);
-        ids.truncate(SEQUENCE_TOKENS);
+        let truncated = ids.len().saturating_sub(limit);
+        ids.truncate(limit);
         Ok(TokenizedPrompt {
             ids,
             truncated,
+            max_sequence_length,
             pad_id: self.pad_id,
         })
     }
@@ -130,16 +142,26 @@ impl PromptTokenizer {
 }
 
 impl TokenizedPrompt {
-    /// The ids padded on the right to [`SEQUENCE_TOKENS`], as the reference's `input_ids`.
+    /// Number of rows of text that the transformer reads of the prompt.
+    pub fn max_sequence_length(&self) -> usize {
+        self.max_sequence_length
+    }
+
+    /// Length of the padded sequence: the rows of text and the template's prefix.
+    pub fn sequence_length(&self) -> usize {
+        PREFIX_TOKENS.saturating_add(self.max_sequence_length)
+    }
+
+    /// The ids padded on the right, as the reference's `input_ids`.
     pub fn padded_ids(&self) -> Vec<i64> {
         let mut ids: Vec<i64> = self.ids.iter().map(|id| i64::from(*id)).collect();
-        ids.resize(SEQUENCE_TOKENS, i64::from(self.pad_id));
+        ids.resize(self.sequence_length(), i64::from(self.pad_id));
         ids
     }
 
     /// 1 for a real token, 0 for padding, as the reference's `attention_mask`.
     pub fn attention_mask(&self) -> Vec<i64> {
-        (0..SEQUENCE_TOKENS)
+        (0..self.sequence_length())
             .map(|position| i64::from(position < self.ids.len()))
             .collect()
     }

@@ -27,7 +27,7 @@ pub struct OvisImageTransformer<B: Backend> {
     pub single_blocks: Vec<SingleStreamBlock<B>>,
     /// Hidden states to the prediction.
     pub final_layer: FinalLayer<B>,
-    axes_dims_rope: [usize; 3],
+    pub(super) axes_dims_rope: [usize; 3],
 }
 
 /// What the denoiser reads at one step.

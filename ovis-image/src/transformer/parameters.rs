@@ -1,5 +1,9 @@
-//! The parameters of the transformer, listed as `init` builds them.
+//! The parameters of the transformer, listed as `init` builds them, and the way back: from a model
+//! to its configuration.
 
+use burn::tensor::backend::Backend;
+
+use super::{OvisImageTransformer, QkNorm};
 use crate::config::TransformerConfig;
 use crate::parameters::{BlockIndex, Parameter, ParameterList, ParameterRole};
 
@@ -54,5 +58,32 @@ impl TransformerConfig {
             .linear("modulation", hidden, 2 * hidden);
         final_layer.linear("output", hidden, self.output_channels());
         list.finish()
+    }
+}
+
+impl<B: Backend> OvisImageTransformer<B> {
+    /// The configuration that builds a model of these sizes, told from the shapes of parameters.
+    pub fn config(&self) -> TransformerConfig {
+        let [hidden, in_channels] = self.image_embedder.weight.lazy_shape().dims();
+        let [out_channels, _] = self.final_layer.output.weight.lazy_shape().dims();
+        let [joint_attention_dim] = self.text_norm.weight.lazy_shape().dims();
+        let double = self.double_blocks.first();
+        let single = self.single_blocks.first();
+        let qk_norm: Option<&QkNorm<B>> = double
+            .map(|block| &block.image_attention.qk_norm)
+            .or(single.map(|block| &block.qk_norm));
+        let attention_head_dim =
+            qk_norm.map_or(0, |norm| norm.query.weight.lazy_shape().num_elements());
+        TransformerConfig {
+            patch_size: 1,
+            in_channels,
+            out_channels: Some(out_channels),
+            num_layers: self.double_blocks.len(),
+            num_single_layers: self.single_blocks.len(),
+            attention_head_dim,
+            num_attention_heads: hidden.checked_div(attention_head_dim).unwrap_or(0),
+            joint_attention_dim,
+            axes_dims_rope: self.axes_dims_rope,
+        }
     }
 }

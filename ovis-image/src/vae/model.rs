@@ -13,8 +13,8 @@ pub struct AutoencoderKl<B: Backend> {
     pub encoder: VaeEncoder<B>,
     /// Latents to pixels.
     pub decoder: VaeDecoder<B>,
-    scaling_factor: f64,
-    shift_factor: f64,
+    pub(super) scaling_factor: f64,
+    pub(super) shift_factor: f64,
 }
 
 /// A normal distribution over latents, before scaling.

@@ -1,5 +1,9 @@
-//! The parameters of the VAE, listed as `init` builds them.
+//! The parameters of the VAE, listed as `init` builds them, and the way back: from a model to its
+//! configuration.
 
+use burn::tensor::backend::Backend;
+
+use super::AutoencoderKl;
 use crate::config::VaeConfig;
 use crate::parameters::{ModuleParameters, Parameter, ParameterList, ParameterRole};
 
@@ -79,4 +83,34 @@ fn mid_block(block: &mut ModuleParameters<'_>, channels: usize) {
         .linear("value", channels, channels)
         .linear("output", channels, channels);
     resnet(&mut block.inner("resnet2"), channels, channels);
+}
+
+impl<B: Backend> AutoencoderKl<B> {
+    /// The configuration that builds a model of these sizes, told from the shapes of parameters.
+    pub fn config(&self) -> VaeConfig {
+        let Self {
+            encoder, decoder, ..
+        } = self;
+        let levels = encoder.down_blocks.iter();
+        let width = |resnets: &[super::ResnetBlock<B>]| {
+            let first = resnets.first();
+            first.map_or(0, |resnet| resnet.conv1.weight.lazy_shape()[0])
+        };
+        VaeConfig {
+            in_channels: encoder.conv_in.weight.lazy_shape()[1],
+            out_channels: decoder.conv_out.weight.lazy_shape()[0],
+            latent_channels: decoder.conv_in.weight.lazy_shape()[1],
+            block_out_channels: levels.map(|level| width(&level.resnets)).collect(),
+            layers_per_block: encoder
+                .down_blocks
+                .first()
+                .map_or(0, |level| level.resnets.len()),
+            norm_num_groups: decoder.norm_out.groups(),
+            scaling_factor: self.scaling_factor,
+            shift_factor: Some(self.shift_factor),
+            use_quant_conv: false,
+            use_post_quant_conv: false,
+            mid_block_add_attention: true,
+        }
+    }
 }

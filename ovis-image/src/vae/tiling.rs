@@ -16,7 +16,7 @@ pub struct VaeTiling {
 }
 
 impl VaeTiling {
-    /// Tiles of so many pixels a side that overlap by a quarter, diffusers' default.
+    /// Tiles of `tile` pixels a side that overlap by a quarter, diffusers' default.
     pub fn new(tile: usize) -> Self {
         Self {
             tile,
@@ -24,8 +24,8 @@ impl VaeTiling {
         }
     }
 
-    /// Another overlap, in pixels: less than the tile.
-    pub fn overlap(mut self, overlap: usize) -> Self {
+    /// Sets the overlap, in pixels: less than the tile.
+    pub fn with_overlap(mut self, overlap: usize) -> Self {
         self.overlap = overlap;
         self
     }

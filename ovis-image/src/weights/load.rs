@@ -58,7 +58,7 @@ pub struct PartWeights<'a> {
     pub dtype: WeightDtype,
     /// Whether tensors that the file holds as they are needed may stay there and be computed with in
     /// place: for devices that compute in the machine's own memory. The contract is that of
-    /// [`LoadOptions::in_place`](crate::LoadOptions::in_place).
+    /// [`LoadOptions::with_in_place`](crate::LoadOptions::with_in_place).
     pub in_place: bool,
 }
 

@@ -22,7 +22,7 @@ use ovis_image::{
 use crate::support::{base_model, load, request, values};
 
 fn pipeline(dtype: WeightDtype) -> OvisImagePipeline<Flex> {
-    let options = LoadOptions::new().dtype(dtype);
+    let options = LoadOptions::new().with_dtype(dtype);
     OvisImagePipeline::from_pretrained(base_model(), options, &FlexDevice).unwrap()
 }
 
@@ -280,7 +280,7 @@ fn an_export_keeps_dtypes_unless_one_is_asked_for() {
     exported(&folder.path().join("same"), options);
     exported(
         &folder.path().join("bf16"),
-        options.dtype(WeightDtype::BF16),
+        options.with_dtype(WeightDtype::BF16),
     );
     assert_eq!(
         (stored("same"), stored("bf16")),

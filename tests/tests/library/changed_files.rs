@@ -73,13 +73,15 @@ fn each_phase_checks_the_files_that_it_reads() {
 
 #[test]
 fn a_change_between_two_steps_ends_the_run() {
-    let options = LoadOptions::new().in_place(false).streamed_blocks(4);
+    let options = LoadOptions::new()
+        .with_in_place(false)
+        .with_streamed_blocks(4);
     let folder = damaged(|_| {});
     let pipeline =
         OvisImagePipeline::<Flex>::from_pretrained(folder.path(), options, &FlexDevice).unwrap();
     let path = folder.path().join(WEIGHTS[1]);
     let mut steps = 0;
-    let request = request().num_inference_steps(4);
+    let request = request().with_num_inference_steps(4);
     let result = pipeline.generate_with(&request, |progress| {
         if let Progress::Denoising(step) = progress {
             steps = step.completed;
@@ -96,8 +98,8 @@ fn a_change_between_two_steps_ends_the_run() {
 fn files_that_are_no_longer_read_may_change() {
     let folder = damaged(|_| {});
     let options = LoadOptions::new()
-        .in_place(false)
-        .modulation_residency(Residency::Device);
+        .with_in_place(false)
+        .with_modulation_residency(Residency::Device);
     let copied =
         OvisImagePipeline::<Flex>::from_pretrained(folder.path(), options, &FlexDevice).unwrap();
     shorten(&folder.path().join(WEIGHTS[1]));

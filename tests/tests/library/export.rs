@@ -169,12 +169,12 @@ fn a_quantized_file_is_what_quantizing_at_load_gives() {
     ] {
         let target = folder.path().join(name);
         let options = ExportOptions::new(Layout::ComfyUi)
-            .quantization(quantization)
-            .protect_double_blocks(protect);
+            .with_quantization(quantization)
+            .with_protected_double_blocks(protect);
         export(&checkpoint, &target, options).unwrap();
         let at_load = LoadOptions::new()
-            .quantization(quantization)
-            .protect_double_blocks(protect);
+            .with_quantization(quantization)
+            .with_protected_double_blocks(protect);
         assert_eq!(
             latents(&target, LoadOptions::new()),
             latents(&base_model(), at_load)
@@ -202,18 +202,18 @@ fn blocks_are_copied_and_not_rounded_again() {
     export(
         &checkpoint,
         &gguf,
-        ExportOptions::new(Layout::ComfyUi).gguf(true),
+        ExportOptions::new(Layout::ComfyUi).with_gguf(true),
     )
     .unwrap();
     let copied = Checkpoint::open(&gguf).unwrap();
     assert_eq!(shares(&copied), shares(&checkpoint));
     assert!(!shares(&copied).is_empty());
 
-    let options = ExportOptions::new(Layout::Diffusers).dtype(WeightDtype::F32);
+    let options = ExportOptions::new(Layout::Diffusers).with_dtype(WeightDtype::F32);
     export(&copied, &wide, options).unwrap();
     assert_eq!(
         latents(&wide, LoadOptions::new()),
-        latents(&gguf, LoadOptions::new().expand_quantized(true))
+        latents(&gguf, LoadOptions::new().with_dequantize_on_load(true))
     );
 }
 
@@ -239,7 +239,13 @@ fn what_cannot_be_written_leaves_nothing_behind() {
             error => panic!("{error}"),
         };
     let layout = ExportOptions::new(Layout::Diffusers);
-    refused(&checkpoint, &target, layout.gguf(true), "layout", "ComfyUI");
+    refused(
+        &checkpoint,
+        &target,
+        layout.with_gguf(true),
+        "layout",
+        "ComfyUI",
+    );
     refused(
         &checkpoint,
         folder.path().parent().unwrap(),
@@ -260,7 +266,7 @@ fn what_cannot_be_written_leaves_nothing_behind() {
     refused(
         &checkpoint,
         &target,
-        layout.dtype(WeightDtype::F16),
+        layout.with_dtype(WeightDtype::F16),
         "dtype",
         "proj_out.bias",
     );

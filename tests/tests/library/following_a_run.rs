@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
+use ovis_image::GenerationSettings;
 use ovis_image::error::{RequestError, RuntimeError};
-use ovis_image::pipeline::GenerationSettings;
 use ovis_image::sampling::guidance::SkipLayerGuidance;
 use ovis_image::vae::VaeTiling;
 use ovis_image::{
@@ -49,7 +49,7 @@ fn a_preview_is_nearer_to_the_picture_than_its_mean_color() {
 fn each_step_has_a_preview_of_each_image_and_an_estimate_of_the_time_left() {
     let pipeline = pipeline();
     let decoder = pipeline.preview_decoder().unwrap();
-    let request = request().size(32, 16).images_per_prompt(2);
+    let request = request().with_size(32, 16).with_images_per_prompt(2);
     for step in pipeline.denoiser(&request).unwrap() {
         let pictures = step.preview(&decoder).unwrap();
         assert_eq!(pictures.len(), 2);
@@ -77,10 +77,10 @@ fn latents_of_another_model_have_no_preview() {
 fn a_canceled_run_leaves_the_pipeline_as_it_was() {
     let pipeline = pipeline();
     let request = request()
-        .num_inference_steps(4)
-        .guidance_scale(3.0)
-        .sampler(SamplerKind::DpmSolver2M)
-        .step_cache(StepCacheKind::FirstBlock { threshold: 0.1 });
+        .with_num_inference_steps(4)
+        .with_guidance_scale(3.0)
+        .with_sampler(SamplerKind::DpmSolver2M)
+        .with_step_cache(StepCacheKind::FirstBlock { threshold: 0.1 });
     let before = pipeline.generate(&request).unwrap();
     let canceled = pipeline.generate_with(&request, |progress| match progress {
         Progress::Denoising(step) if step.completed == 2 => ControlFlow::Break(()),
@@ -99,8 +99,12 @@ fn a_canceled_run_leaves_the_pipeline_as_it_was() {
 
 #[test]
 fn a_profile_adds_up_to_the_denoising() {
-    let plain = request().num_inference_steps(3).guidance_scale(3.0);
-    let output = pipeline().generate(&plain.clone().profile(true)).unwrap();
+    let plain = request()
+        .with_num_inference_steps(3)
+        .with_guidance_scale(3.0);
+    let output = pipeline()
+        .generate(&plain.clone().with_profile(true))
+        .unwrap();
     let profile = output.profile.unwrap();
     let parts = [
         profile.modulation,
@@ -120,29 +124,36 @@ fn a_profile_adds_up_to_the_denoising() {
 }
 
 fn requests() -> Vec<GenerationRequest> {
-    let base = || request().num_inference_steps(4).guidance_scale(3.0);
+    let base = || {
+        request()
+            .with_num_inference_steps(4)
+            .with_guidance_scale(3.0)
+    };
     vec![
         base(),
         base()
-            .negative_prompt("blurry")
-            .seed(9)
-            .images_per_prompt(2),
+            .with_negative_prompt("blurry")
+            .with_seed(9)
+            .with_images_per_prompt(2),
         base()
-            .prompts(["a".to_owned(), "b".to_owned()])
-            .negative_prompts(["c".to_owned(), "d".to_owned()])
-            .seed_per_image([u64::MAX, 8]),
+            .with_prompts(["a", "b"])
+            .with_negative_prompts(["c", "d"])
+            .with_seed_per_image([u64::MAX, 8]),
         base()
-            .sampler(SamplerKind::EulerAncestral { eta: 0.3 })
-            .schedule(Schedule::FixedShift(2.5))
-            .sigma_spacing(SigmaSpacing::Karras),
+            .with_sampler(SamplerKind::EulerAncestral { eta: 0.3 })
+            .with_schedule(Schedule::FixedShift(2.5))
+            .with_sigma_spacing(SigmaSpacing::Karras),
         base()
-            .guidance_method(GuidanceMethod::APG)
-            .guidance_interval(0.25, 0.9)
-            .skip_layers(SkipLayerGuidance::new([1], [0]).interval(0.0, 0.7)),
-        base().step_cache(StepCacheKind::Tea { threshold: 0.3 }),
-        base().sigmas([0.9, 0.5, 0.2]).schedule(Schedule::Unshifted),
-        base().size(64, 64).vae_tiling(VaeTiling::new(32)),
-        base().guidance_scale(1.0),
+            .with_guidance_method(GuidanceMethod::APG)
+            .with_guidance_interval(0.25, 0.9)
+            .with_skip_layers(SkipLayerGuidance::new([1], [0]).with_interval(0.0, 0.7)),
+        base().with_step_cache(StepCacheKind::Tea { threshold: 0.3 }),
+        base()
+            .with_sigmas([0.9, 0.5, 0.2])
+            .with_schedule(Schedule::Unshifted),
+        base().with_size(64, 64).with_vae_tiling(VaeTiling::new(32)),
+        base().with_guidance_scale(1.0),
+        base().with_max_sequence_length(48),
     ]
 }
 
@@ -153,11 +164,68 @@ fn settings_read_back_from_json_make_the_image_again() {
         let json = serde_json::to_string(&output.settings).unwrap();
         let settings: GenerationSettings = serde_json::from_str(&json).unwrap();
         assert_eq!(settings, output.settings);
-        let again = GenerationRequest::from_settings(&settings).unwrap();
+        let again = GenerationRequest::from_settings(&settings);
         let again = pipeline().generate(&again).unwrap();
         assert_eq!(again.settings, output.settings);
         for (image, expected) in again.images.iter().zip(&output.images) {
             assert_eq!(image.image, expected.image, "{json}");
         }
     }
+}
+
+#[test]
+fn settings_are_one_flat_object_and_older_ones_are_read() {
+    let output = pipeline().generate(&request()).unwrap();
+    let mut json = serde_json::to_value(&output.settings).unwrap();
+    let object = json.as_object_mut().unwrap();
+    let keys: Vec<&str> = object.keys().map(String::as_str).collect();
+    let mut expected = [
+        "backend",
+        "custom_sigmas",
+        "dtype",
+        "guidance_interval",
+        "guidance_method",
+        "guidance_scale",
+        "height",
+        "images_per_prompt",
+        "is_seed_shared",
+        "loras",
+        "max_sequence_length",
+        "negative_prompts",
+        "num_inference_steps",
+        "prompt_reports",
+        "prompts",
+        "sampler",
+        "schedule",
+        "seeds",
+        "sigma_spacing",
+        "sigmas",
+        "skip_layers",
+        "source",
+        "step_cache",
+        "vae_dtype",
+        "vae_tiling",
+        "width",
+    ];
+    expected.sort_unstable();
+    let mut keys = keys;
+    keys.sort_unstable();
+    assert_eq!(keys, expected);
+    assert_eq!(object["schedule"], "dynamic");
+    // What came later has its value from before.
+    for key in [
+        "max_sequence_length",
+        "guidance_method",
+        "guidance_interval",
+        "skip_layers",
+        "sampler",
+        "sigma_spacing",
+        "step_cache",
+        "source",
+        "custom_sigmas",
+    ] {
+        object.remove(key).unwrap();
+    }
+    let settings: GenerationSettings = serde_json::from_value(json).unwrap();
+    assert_eq!(settings, output.settings);
 }

@@ -117,7 +117,7 @@ fn a_quantized_transformer_makes_the_image_of_its_dequantized_weights() {
 #[test]
 fn our_rounding_is_that_of_the_python_package() {
     for (name, quantization) in [("q8_0", Quantization::Q8_0), ("q4_0", Quantization::Q4_0)] {
-        let options = LoadOptions::new().quantization(quantization);
+        let options = LoadOptions::new().with_quantization(quantization);
         let ours =
             OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap();
         let theirs = with_transformer(&gguf(name).join("transformer")).unwrap();
@@ -146,7 +146,7 @@ fn quantized_weights_stay_in_the_file_unless_asked_otherwise() {
 
     let mut paths = CheckpointPaths::discover(base_model()).unwrap();
     paths.transformer = transformer;
-    let options = LoadOptions::new().expand_quantized(true);
+    let options = LoadOptions::new().with_dequantize_on_load(true);
     let expanded = OvisImagePipeline::<Flex>::from_paths(&paths, options, &FlexDevice).unwrap();
     assert_eq!(expanded.transformer().streamed_blocks(), 0);
     let second = expanded.generate(&request()).unwrap();

@@ -156,8 +156,8 @@ impl GuiderCase {
         };
         if self.kind == "skip-layers" {
             let skip = SkipLayerGuidance::new([0], [])
-                .scale(single("skip_layer_guidance_scale"))
-                .interval(
+                .with_scale(single("skip_layer_guidance_scale"))
+                .with_interval(
                     number("skip_layer_guidance_start").unwrap(),
                     number("skip_layer_guidance_stop").unwrap(),
                 );
@@ -222,10 +222,10 @@ struct Run<T> {
 impl<T> Run<T> {
     fn request(&self) -> GenerationRequest {
         GenerationRequest::new(&self.prompt)
-            .size(self.size, self.size)
-            .num_inference_steps(self.steps)
-            .guidance_scale(self.guidance_scale)
-            .seed(self.seed)
+            .with_size(self.size, self.size)
+            .with_num_inference_steps(self.steps)
+            .with_guidance_scale(self.guidance_scale)
+            .with_seed(self.seed)
     }
 }
 
@@ -242,7 +242,10 @@ fn a_forward_leaves_blocks_out_as_diffusers_does() {
     let run = read::<Run<SkipCase>>("skip_layers.json");
     let pipeline = pipeline();
     let transformer = pipeline.transformer();
-    let request = run.request().num_inference_steps(1).guidance_scale(1.0);
+    let request = run
+        .request()
+        .with_num_inference_steps(1)
+        .with_guidance_scale(1.0);
     let plain = pipeline.generate(&request).unwrap();
     for case in &run.cases {
         let skipped = SkippedBlocks {
@@ -285,7 +288,7 @@ fn step_caches_skip_and_forecast_as_diffusers_do() {
     for (index, case) in run.cases.iter().enumerate() {
         let name = names["cases"][index]["cache"].as_str().unwrap();
         let pipeline = pipeline();
-        let request = run.request().step_cache(case.cache);
+        let request = run.request().with_step_cache(case.cache);
         let mut denoiser = pipeline.denoiser(&request).unwrap();
         let after: Vec<f32> = denoiser
             .by_ref()
@@ -328,11 +331,11 @@ fn images_start_from_pictures_as_in_diffusers_flux_pipelines() {
         Luma([(255.0 * cells[(y / 2 * columns + x / 2) as usize]) as u8])
     });
     for case in &run.cases {
-        let mut source = SourceImage::new(picture.clone()).strength(case.strength);
+        let mut source = SourceImage::new(picture.clone()).with_strength(case.strength);
         if case.masked {
-            source = source.mask(mask.clone());
+            source = source.with_mask(mask.clone());
         }
-        let request = run.request().source_image(source);
+        let request = run.request().with_source_image(source);
         let denoiser = pipeline.denoiser(&request).unwrap();
         let name = &case.name;
         assert_eq!(denoiser.total_steps(), case.steps_taken, "{name}");

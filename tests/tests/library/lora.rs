@@ -82,7 +82,7 @@ fn a_lora_of_the_modulation_alone_is_pefts() {
     pipeline.merge_loras().unwrap();
     is_the_reference(&pipeline, "modulation");
 
-    let in_files = LoadOptions::new().modulation_residency(Residency::File);
+    let in_files = LoadOptions::new().with_modulation_residency(Residency::File);
     let mut pipeline = load_with(in_files);
     pipeline
         .load_lora("modulation", &lora("modulation"), 1.0)
@@ -151,7 +151,7 @@ fn a_lora_on_each_modulation_does_what_its_product_in_the_weights_does() {
         ];
         write_tensors(&path, matrices);
         for residency in [Residency::Device, Residency::File] {
-            let mut beside = load_with(LoadOptions::new().modulation_residency(residency));
+            let mut beside = load_with(LoadOptions::new().with_modulation_residency(residency));
             let file = LoraFile::open(&path).unwrap();
             beside.load_lora("modulation", &file, 1.0).unwrap();
             let error = relative_error(&latents(&beside), &expected);
@@ -216,8 +216,8 @@ fn the_merged_weight_of_every_module_is_that_of_peft() {
 fn merging_changes_no_image_and_unmerging_no_bit() {
     for options in [
         LoadOptions::new(),
-        LoadOptions::new().in_place(false),
-        LoadOptions::new().dtype(WeightDtype::BF16),
+        LoadOptions::new().with_in_place(false),
+        LoadOptions::new().with_dtype(WeightDtype::BF16),
     ] {
         let mut pipeline = load_with(options);
         let without = latents(&pipeline);
@@ -260,7 +260,8 @@ fn originals_of_a_transformer_of_ones_own_are_kept_in_memory() {
     let checkpoint = pipeline();
     let mut pipeline = checkpoint
         .clone()
-        .with_transformer(checkpoint.transformer().clone());
+        .with_transformer(checkpoint.transformer().clone())
+        .unwrap();
     pipeline.load_lora("all", &lora("all"), 1.0).unwrap();
     let beside = latents(&pipeline);
     pipeline.merge_loras().unwrap();
@@ -292,8 +293,8 @@ fn loras_act_beside_weights_that_are_streamed_or_quantized() {
     let expected = latents(&resident);
 
     let options = LoadOptions::new()
-        .streamed_blocks(4)
-        .modulation_residency(Residency::File);
+        .with_streamed_blocks(4)
+        .with_modulation_residency(Residency::File);
     let mut streamed = load_with(options);
     streamed.load_lora("all", &lora("all"), 0.5).unwrap();
     assert_eq!(latents(&streamed), expected);
@@ -303,7 +304,7 @@ fn loras_act_beside_weights_that_are_streamed_or_quantized() {
     let error = relative_error(&latents(&streamed), &expected);
     assert!(error <= tolerance("flex", WeightDtype::F32).result);
 
-    let options = LoadOptions::new().quantization(Quantization::Q8_0);
+    let options = LoadOptions::new().with_quantization(Quantization::Q8_0);
     let mut quantized = load_with(options);
     let rounding = relative_error(&latents(&quantized), &latents(&pipeline()));
     quantized.load_lora("all", &lora("all"), 0.5).unwrap();

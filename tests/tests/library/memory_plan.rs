@@ -36,16 +36,16 @@ fn every_weight_is_counted_where_it_is() {
     assert_eq!(all.text_encoder, 4 * without_table as u64);
     assert_eq!((all.quantized, all.streamed_blocks), (0, 0));
 
-    let half = estimate(LoadOptions::new().dtype(WeightDtype::BF16), &request());
+    let half = estimate(LoadOptions::new().with_dtype(WeightDtype::BF16), &request());
     assert_eq!(half.transformer, 2 * parameters);
 }
 
 #[test]
 fn what_a_step_cache_keeps_and_a_source_image_takes_is_counted() {
-    let plain = request().size(64, 64).guidance_scale(3.0);
+    let plain = request().with_size(64, 64).with_guidance_scale(3.0);
     let before = estimate(LoadOptions::new(), &plain);
     let cache = StepCacheKind::FirstBlock { threshold: 0.1 };
-    let cached = estimate(LoadOptions::new(), &plain.clone().step_cache(cache));
+    let cached = estimate(LoadOptions::new(), &plain.clone().with_step_cache(cache));
     let config = Checkpoint::open(base_model()).unwrap();
     let hidden = config.transformer_config().hidden_size() as u64;
     // Two tensors of 16x16 tokens for each of two branches, f32.
@@ -55,7 +55,7 @@ fn what_a_step_cache_keeps_and_a_source_image_takes_is_counted() {
     );
     assert_eq!(before.image_encoding, 0);
     let source = SourceImage::new(image::RgbImage::new(64, 64));
-    let from_image = estimate(LoadOptions::new(), &plain.source_image(source));
+    let from_image = estimate(LoadOptions::new(), &plain.with_source_image(source));
     assert!(from_image.image_encoding > from_image.transformer);
 }
 
@@ -64,7 +64,7 @@ fn rounded_blocks_take_8_or_4_bits_and_their_scales() {
     let request = request();
     let plain = estimate(LoadOptions::new(), &request);
     for (quantization, bits) in [(Quantization::Q8_0, 8.5), (Quantization::Q4_0, 4.5)] {
-        let rounded = estimate(LoadOptions::new().quantization(quantization), &request);
+        let rounded = estimate(LoadOptions::new().with_quantization(quantization), &request);
         let moved = plain.transformer - rounded.transformer;
         assert_eq!(rounded.quantized as f64, moved as f64 / 32.0 * bits);
         assert_eq!(rounded.streamed_blocks, 4);
@@ -75,7 +75,7 @@ fn rounded_blocks_take_8_or_4_bits_and_their_scales() {
 fn what_fits_is_left_as_it_is() {
     let plan = fit(request(), 1 << 30).unwrap();
     assert_eq!(plan.estimate, estimate(LoadOptions::new(), &request()));
-    assert!(!plan.request.is_tiled());
+    assert!(plan.request.parameters().vae_tiling.is_none());
 }
 
 #[test]
@@ -129,17 +129,17 @@ fn a_plan_makes_the_image_that_was_asked_for() {
 
 #[test]
 fn large_images_are_decoded_in_tiles_where_nothing_else_helps() {
-    let large = request().size(1024, 1024);
+    let large = request().with_size(1024, 1024);
     let whole = fit(large.clone(), 1 << 30).unwrap();
-    assert!(!whole.request.is_tiled());
+    assert!(whole.request.parameters().vae_tiling.is_none());
     let in_tiles = estimate(
         LoadOptions::new(),
-        &large.clone().vae_tiling(VaeTiling::new(512)),
+        &large.clone().with_vae_tiling(VaeTiling::new(512)),
     );
     let limit = in_tiles.peak + (1 << 20);
     assert!(limit < whole.estimate.peak);
     let plan = fit(large, limit).unwrap();
-    assert!(plan.request.is_tiled());
+    assert!(plan.request.parameters().vae_tiling.is_some());
     assert_eq!(plan.estimate.streamed_blocks, 0);
 }
 
@@ -157,12 +157,12 @@ fn too_little_is_said_with_a_setting_that_does() {
     let bf16 = hint(least * 3 / 4);
     assert_eq!(bf16, "It fits with bf16 weights");
     let checkpoint = Checkpoint::open(base_model()).unwrap();
-    let options = LoadOptions::new().dtype(WeightDtype::BF16);
+    let options = LoadOptions::new().with_dtype(WeightDtype::BF16);
     MemoryPlan::fit::<Flex>(&checkpoint, options, request(), least * 3 / 4).unwrap();
 
-    let several = request().size(256, 256).images_per_prompt(8);
-    let one = fit(several.clone().images_per_prompt(1), 1 << 40).unwrap();
-    let half = LoadOptions::new().dtype(WeightDtype::BF16);
+    let several = request().with_size(256, 256).with_images_per_prompt(8);
+    let one = fit(several.clone().with_images_per_prompt(1), 1 << 40).unwrap();
+    let half = LoadOptions::new().with_dtype(WeightDtype::BF16);
     let limit = estimate(half, &one.request).peak;
     let error = MemoryPlan::fit::<Flex>(&checkpoint, half, several, limit).unwrap_err();
     assert!(error.to_string().contains("one image at a time"), "{error}");

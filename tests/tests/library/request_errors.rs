@@ -37,13 +37,13 @@ fn sizes_that_cannot_be_generated_are_refused() {
         (usize::MAX - 3, usize::MAX - 3),
         (1 << 20, 16),
     ] {
-        let error = refused(&request().size(width, height));
+        let error = refused(&request().with_size(width, height));
         assert!(
             matches!(error, OvisImageError::Request(RequestError::InvalidSize { width: w, height: h, .. }) if (w, h) == (width, height)),
             "{error}"
         );
     }
-    let error = refused(&request().size(18, 17)).to_string();
+    let error = refused(&request().with_size(18, 17)).to_string();
     assert!(
         error.contains("multiples of 4") && error.contains("20x16"),
         "{error}"
@@ -52,10 +52,12 @@ fn sizes_that_cannot_be_generated_are_refused() {
 
 #[test]
 fn a_request_that_cannot_fit_says_how_much_it_needs() {
-    let options = LoadOptions::new().memory_limit(1 << 20);
+    let options = LoadOptions::new().with_memory_limit(1 << 20);
     let pipeline =
         OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap();
-    let error = pipeline.generate(&request().size(512, 512)).unwrap_err();
+    let error = pipeline
+        .generate(&request().with_size(512, 512))
+        .unwrap_err();
     let OvisImageError::Memory(MemoryError::TooLargeForMemory {
         needed_mib,
         available_mib,
@@ -66,7 +68,11 @@ fn a_request_that_cannot_fit_says_how_much_it_needs() {
     };
     assert!(needed_mib > 1 && available_mib == 1);
     // Without a limit of the caller's, the machine's memory is the limit.
-    let error = refused(&request().size(16_384, 16_384).images_per_prompt(4000));
+    let error = refused(
+        &request()
+            .with_size(16_384, 16_384)
+            .with_images_per_prompt(4000),
+    );
     assert!(
         matches!(
             error,
@@ -82,7 +88,7 @@ fn a_request_can_be_checked_before_weights_are_read() {
     let options = LoadOptions::new();
     assert!(request().check(&checkpoint, &options).is_ok());
     let error = request()
-        .num_inference_steps(0)
+        .with_num_inference_steps(0)
         .check(&checkpoint, &options)
         .unwrap_err();
     assert!(
@@ -93,7 +99,7 @@ fn a_request_can_be_checked_before_weights_are_read() {
         "{error}"
     );
     let error = request()
-        .size(17, 16)
+        .with_size(17, 16)
         .check(&checkpoint, &options)
         .unwrap_err();
     assert!(
@@ -107,45 +113,74 @@ fn a_request_can_be_checked_before_weights_are_read() {
 
 #[test]
 fn steps_and_guidance_out_of_range_are_refused() {
-    refuses_argument(&request().num_inference_steps(0), "num_inference_steps");
     refuses_argument(
-        &request().num_inference_steps(usize::MAX),
+        &request().with_num_inference_steps(0),
+        "num_inference_steps",
+    );
+    refuses_argument(
+        &request().with_num_inference_steps(usize::MAX),
         "num_inference_steps",
     );
     for scale in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        refuses_argument(&request().guidance_scale(scale), "guidance_scale");
+        refuses_argument(&request().with_guidance_scale(scale), "guidance_scale");
     }
 }
 
 #[test]
 fn impossible_batches_are_refused() {
-    refuses_argument(&GenerationRequest::with_prompts([]), "prompts");
-    refuses_argument(&request().images_per_prompt(0), "images_per_prompt");
+    refuses_argument(&GenerationRequest::from_prompts([""; 0]), "prompts");
+    refuses_argument(&request().with_images_per_prompt(0), "images_per_prompt");
     refuses_argument(
-        &request().images_per_prompt(usize::MAX),
+        &request().with_images_per_prompt(usize::MAX),
         "images_per_prompt",
     );
     refuses_argument(
-        &request().images_per_prompt(2).seed_per_image([1]),
+        &request().with_images_per_prompt(2).with_seed_per_image([1]),
         "seed_per_image",
     );
     let two_of_one = request()
-        .guidance_scale(2.0)
-        .negative_prompts(["a".into(), "b".into()]);
+        .with_guidance_scale(2.0)
+        .with_negative_prompts(["a", "b"]);
     refuses_argument(&two_of_one, "negative_prompts");
-    let none = request().guidance_scale(2.0).negative_prompts([]);
+    let none = request()
+        .with_guidance_scale(2.0)
+        .with_negative_prompts([""; 0]);
     refuses_argument(&none, "negative_prompts");
 }
 
 #[test]
 fn sigmas_and_schedules_out_of_range_are_refused() {
-    refuses_argument(&request().sigmas([]), "sigmas");
-    refuses_argument(&request().sigmas([0.5, 0.9]), "sigmas");
-    refuses_argument(&request().sigmas([f32::NAN]), "sigmas");
-    refuses_argument(&request().schedule(Schedule::FixedShift(-1.0)), "schedule");
+    refuses_argument(&request().with_sigmas([]), "sigmas");
+    refuses_argument(&request().with_sigmas([0.5, 0.9]), "sigmas");
+    refuses_argument(&request().with_sigmas([f32::NAN]), "sigmas");
+    refuses_argument(
+        &request().with_schedule(Schedule::FixedShift(-1.0)),
+        "schedule",
+    );
     // Positive, and yet 1 + (shift - 1) is 0 in floating point.
-    refuses_argument(&request().schedule(Schedule::FixedShift(1e-17)), "schedule");
-    refuses_argument(&request().schedule(Schedule::FixedMu(f64::NAN)), "schedule");
+    refuses_argument(
+        &request().with_schedule(Schedule::FixedShift(1e-17)),
+        "schedule",
+    );
+    refuses_argument(
+        &request().with_schedule(Schedule::FixedMu(f64::NAN)),
+        "schedule",
+    );
+}
+
+#[test]
+fn sequences_that_the_model_cannot_read_are_refused() {
+    for length in [0, 257, usize::MAX] {
+        refuses_argument(
+            &request().with_max_sequence_length(length),
+            "max_sequence_length",
+        );
+        assert!(pipeline().encode_prompts_to(&["a"], length).is_err());
+    }
+    let embeds = GenerationRequest::from_prompt_embeds(zeros([1, 256, 32]))
+        .with_size(16, 16)
+        .with_max_sequence_length(64);
+    refuses_shape(&embeds, "prompt_embeds");
 }
 
 #[track_caller]
@@ -159,20 +194,20 @@ fn refuses_shape(request: &GenerationRequest, name: &str) {
 
 #[test]
 fn tensors_of_the_wrong_shape_are_refused() {
-    refuses_shape(&request().latents(zeros([1, 4, 8, 9])), "latents");
-    refuses_shape(&request().latents(zeros([2, 4, 8, 8])), "latents");
-    refuses_shape(&request().latents(zeros([1, 64, 16])), "latents");
+    refuses_shape(&request().with_latents(zeros([1, 4, 8, 9])), "latents");
+    refuses_shape(&request().with_latents(zeros([2, 4, 8, 8])), "latents");
+    refuses_shape(&request().with_latents(zeros([1, 64, 16])), "latents");
     let base = |embeds| {
-        GenerationRequest::with_prompt_embeds(embeds)
-            .size(16, 16)
-            .num_inference_steps(1)
+        GenerationRequest::from_prompt_embeds(embeds)
+            .with_size(16, 16)
+            .with_num_inference_steps(1)
     };
     refuses_shape(&base(zeros([1, 255, 32])), "prompt_embeds");
     refuses_shape(&base(zeros([1, 256, 31])), "prompt_embeds");
     refuses_shape(&base(zeros([256, 32])), "prompt_embeds");
     refuses_argument(&base(zeros([0, 256, 32])), "prompts");
     refuses_shape(
-        &base(zeros([2, 256, 32])).negative_prompt_embeds(zeros([3, 256, 32])),
+        &base(zeros([2, 256, 32])).with_negative_prompt_embeds(zeros([3, 256, 32])),
         "negative_prompt_embeds",
     );
     let decoded =
@@ -189,9 +224,9 @@ fn tensors_of_the_wrong_shape_are_refused() {
 #[test]
 fn tensors_with_bad_values_are_refused() {
     let nan = TensorData::new(vec![f32::NAN; 256], [1, 4, 8, 8]);
-    refuses_argument(&request().latents(nan), "latents");
+    refuses_argument(&request().with_latents(nan), "latents");
     let ints = TensorData::new(vec![1i32; 256], [1, 4, 8, 8]);
-    refuses_argument(&request().latents(ints), "latents");
+    refuses_argument(&request().with_latents(ints), "latents");
 }
 
 #[test]
@@ -200,7 +235,7 @@ fn nan_in_a_result_names_its_phase() {
     use burn::tensor::Tensor;
 
     let latents = TensorData::new(vec![f32::MAX; 256], [1, 4, 8, 8]);
-    let error = refused(&request().latents(latents));
+    let error = refused(&request().with_latents(latents));
     assert!(
         matches!(error, OvisImageError::Runtime(RuntimeError::NonFinite { phase: Phase::Denoising, count }) if count > 0),
         "{error}"
@@ -225,7 +260,7 @@ fn nan_in_a_result_names_its_phase() {
         (pipeline().with_vae(vae), Phase::Vae),
         (pipeline().with_vae(overflowing), Phase::Vae),
     ] {
-        let error = pipeline.generate(&request()).unwrap_err();
+        let error = pipeline.unwrap().generate(&request()).unwrap_err();
         assert!(
             matches!(&error, OvisImageError::Runtime(RuntimeError::NonFinite { phase, .. }) if *phase == expected),
             "{error}"
@@ -235,7 +270,7 @@ fn nan_in_a_result_names_its_phase() {
 
 #[test]
 fn a_dtype_that_the_device_lacks_is_refused() {
-    let options = LoadOptions::new().dtype(WeightDtype::BF16);
+    let options = LoadOptions::new().with_dtype(WeightDtype::BF16);
     let error = OvisImagePipeline::<NdArray<f32>>::from_pretrained(
         base_model(),
         options,

@@ -30,7 +30,7 @@ fn one_request_gives_one_image_however_often_it_is_made() {
     let first = pipeline.generate(&request()).unwrap();
     let again = pipeline.clone().generate(&request()).unwrap();
     assert_eq!(first.images[0].image, again.images[0].image);
-    let other = pipeline.generate(&request().seed(1)).unwrap();
+    let other = pipeline.generate(&request().with_seed(1)).unwrap();
     assert_ne!(first.images[0].image, other.images[0].image);
 }
 
@@ -38,11 +38,15 @@ fn one_request_gives_one_image_however_often_it_is_made() {
 fn a_seed_per_image_gives_each_image_alone() {
     let pipeline = pipeline();
     let both = pipeline
-        .generate(&request().images_per_prompt(2).seed_per_image([5, 9]))
+        .generate(
+            &request()
+                .with_images_per_prompt(2)
+                .with_seed_per_image([5, 9]),
+        )
         .unwrap();
-    assert_eq!(both.settings.seeds, [5, 9]);
+    assert_eq!(both.settings.parameters.seeds, [5, 9]);
     for (index, seed) in [5, 9].into_iter().enumerate() {
-        let alone = pipeline.generate(&request().seed(seed)).unwrap();
+        let alone = pipeline.generate(&request().with_seed(seed)).unwrap();
         assert_eq!(both.images[index].seed, Some(seed));
         let (a, b) = (
             both.images[index].image.as_raw(),
@@ -57,11 +61,11 @@ fn a_seed_per_image_gives_each_image_alone() {
 fn several_prompts_keep_their_order() {
     let output = pipeline()
         .generate(
-            &GenerationRequest::with_prompts(["a cat".into(), "a dog".into()])
-                .negative_prompts(["x".into(), "y".into()])
-                .size(16, 16)
-                .num_inference_steps(1)
-                .images_per_prompt(2),
+            &GenerationRequest::from_prompts(["a cat", "a dog"])
+                .with_negative_prompts(["x", "y"])
+                .with_size(16, 16)
+                .with_num_inference_steps(1)
+                .with_images_per_prompt(2),
         )
         .unwrap();
     let order: Vec<usize> = output
@@ -76,22 +80,24 @@ fn several_prompts_keep_their_order() {
 #[test]
 fn own_latents_and_embeddings_reproduce_a_request() {
     let pipeline = pipeline();
-    let guided = request().guidance_scale(3.0);
+    let guided = request().with_guidance_scale(3.0);
     let first = pipeline.generate(&guided).unwrap();
     let negative = first.encoded_negative_prompts.as_ref().unwrap();
     let again = pipeline
         .generate(
-            &GenerationRequest::with_prompt_embeds(first.encoded_prompts.embeds.to_data())
-                .negative_prompt_embeds(negative.embeds.to_data())
-                .latents(first.initial_latents.to_data())
-                .size(16, 16)
-                .num_inference_steps(2)
-                .guidance_scale(3.0),
+            &GenerationRequest::from_prompt_embeds(first.encoded_prompts.embeds.to_data())
+                .with_negative_prompt_embeds(negative.embeds.to_data())
+                .with_latents(first.initial_latents.to_data())
+                .with_size(16, 16)
+                .with_num_inference_steps(2)
+                .with_guidance_scale(3.0),
         )
         .unwrap();
     assert_eq!(first.images[0].image, again.images[0].image);
     assert_eq!(again.images[0].seed, None);
-    assert!(again.settings.seeds.is_empty() && again.settings.prompts.is_empty());
+    assert!(
+        again.settings.parameters.seeds.is_empty() && again.settings.parameters.prompts.is_empty()
+    );
 }
 
 #[test]
@@ -99,12 +105,12 @@ fn own_sigmas_unshifted_are_used_as_they_are() {
     let output = pipeline()
         .generate(
             &request()
-                .sigmas([1.0, 0.5, 0.25])
-                .schedule(Schedule::Unshifted),
+                .with_sigmas([1.0, 0.5, 0.25])
+                .with_schedule(Schedule::Unshifted),
         )
         .unwrap();
     assert_eq!(output.settings.sigmas, [1.0, 0.5, 0.25, 0.0]);
-    assert_eq!(output.settings.num_inference_steps, 3);
+    assert_eq!(output.settings.parameters.num_inference_steps, 3);
 }
 
 #[test]
@@ -113,16 +119,19 @@ fn the_settings_say_what_was_really_used() {
     let output = pipeline()
         .generate(
             &GenerationRequest::new(long)
-                .size(16, 16)
-                .num_inference_steps(1)
-                .guidance_scale(0.5),
+                .with_size(16, 16)
+                .with_num_inference_steps(1)
+                .with_guidance_scale(0.5),
         )
         .unwrap();
     let settings = output.settings;
-    assert_eq!(settings.schedule, "dynamic");
+    assert_eq!(settings.parameters.schedule, Schedule::Dynamic);
     assert_eq!(settings.prompt_reports[0].tokens, 284);
     assert!(settings.prompt_reports[0].truncated_tokens > 300);
-    assert!(settings.negative_prompts.is_empty(), "guidance was off");
+    assert!(
+        settings.parameters.negative_prompts.is_empty(),
+        "guidance was off"
+    );
     assert!(output.encoded_negative_prompts.is_none());
     assert_eq!(
         (settings.dtype, settings.backend.as_str()),
@@ -177,7 +186,7 @@ fn the_last_step_predicts_the_latents_that_come_out() {
 fn a_callback_can_cancel_between_steps() {
     let error = pipeline()
         .generate_with(
-            &request().num_inference_steps(5),
+            &request().with_num_inference_steps(5),
             |progress| match progress {
                 Progress::Denoising(step) if step.completed == 2 => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
@@ -197,14 +206,14 @@ fn a_callback_can_cancel_between_steps() {
 fn the_loop_is_an_iterator_that_its_caller_owns() {
     let pipeline = pipeline();
     let mut denoiser = pipeline
-        .denoiser(&request().num_inference_steps(3))
+        .denoiser(&request().with_num_inference_steps(3))
         .unwrap();
     assert_eq!(denoiser.total_steps(), 3);
     let sigmas: Vec<f32> = denoiser.by_ref().map(|step| step.sigma).collect();
     assert_eq!(sigmas.len(), 3);
     let image = pipeline.decode_latents(denoiser.latents(), None).unwrap();
     let whole = pipeline
-        .generate(&request().num_inference_steps(3))
+        .generate(&request().with_num_inference_steps(3))
         .unwrap();
     assert_eq!(values(image), values(whole.image_tensor));
 }
@@ -223,7 +232,7 @@ fn a_picture_encodes_to_latents_of_its_size() {
 #[test]
 fn half_precision_weights_run_with_the_vae_in_f32() {
     for dtype in [WeightDtype::F16, WeightDtype::BF16] {
-        let options = LoadOptions::new().dtype(dtype);
+        let options = LoadOptions::new().with_dtype(dtype);
         let pipeline =
             OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap();
         let output = pipeline.generate(&request()).unwrap();
@@ -248,7 +257,7 @@ fn half_precision_weights_run_with_the_vae_in_f32() {
 
 #[test]
 fn own_latents_are_rounded_to_the_models_dtype() {
-    let options = LoadOptions::new().dtype(WeightDtype::BF16);
+    let options = LoadOptions::new().with_dtype(WeightDtype::BF16);
     let pipeline =
         OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap();
     let exact: Vec<f32> = (0..256).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -257,7 +266,7 @@ fn own_latents_are_rounded_to_the_models_dtype() {
         .map(|v| half::bf16::from_f32(*v).to_f32())
         .collect();
     let image = |values: Vec<f32>| {
-        let request = request().latents(TensorData::new(values, [1, 4, 8, 8]));
+        let request = request().with_latents(TensorData::new(values, [1, 4, 8, 8]));
         pipeline.generate(&request).unwrap().images[0].image.clone()
     };
     assert!(image(exact) == image(rounded));
@@ -269,11 +278,52 @@ fn latents_may_come_in_any_float_dtype() {
     let narrow = TensorData::new(vec![half::bf16::from_f32(0.5); 4 * 8 * 8], [1, 4, 8, 8]);
     let image = |latents| {
         pipeline()
-            .generate(&request().latents(latents))
+            .generate(&request().with_latents(latents))
             .unwrap()
             .images[0]
             .image
             .clone()
     };
     assert_eq!(image(wide), image(narrow));
+}
+
+#[test]
+fn a_shorter_sequence_gives_the_first_rows_and_is_recorded() {
+    let pipeline = pipeline();
+    let long = pipeline.encode_prompts(&["a cat", ""]).unwrap().embeds;
+    let short = pipeline.encode_prompts_to(&["a cat", ""], 64).unwrap();
+    let [prompts, _, context] = long.dims();
+    assert_eq!(short.embeds.dims(), [prompts, 64, context]);
+    assert_eq!(values(short.embeds), values(long.clone().narrow(1, 0, 64)));
+    // The kept empty prompt is that of the length asked for.
+    let again = pipeline.encode_prompts(&["a cat", ""]).unwrap().embeds;
+    assert_eq!(values(again), values(long));
+
+    let guided = request().with_guidance_scale(3.0);
+    let output = pipeline
+        .generate(&guided.clone().with_max_sequence_length(64))
+        .unwrap();
+    assert_eq!(output.encoded_prompts.embeds.dims()[1], 64);
+    let negative = output.encoded_negative_prompts.unwrap();
+    assert_eq!(negative.embeds.dims()[1], 64);
+    assert_eq!(output.settings.parameters.max_sequence_length, 64);
+    // The zero rows are part of the computation.
+    let whole = pipeline.generate(&guided).unwrap();
+    assert_ne!(values(output.latents), values(whole.latents.clone()));
+    let said = guided.with_max_sequence_length(256);
+    let said = pipeline.generate(&said).unwrap();
+    assert_eq!(values(said.latents), values(whole.latents));
+}
+
+#[test]
+fn a_prompt_is_cut_to_the_sequence_and_its_prefix() {
+    let long = "word ".repeat(600);
+    let cut = pipeline().encode_prompts_to(&[&long], 16).unwrap();
+    assert_eq!(cut.tokens[0].ids.len(), 28 + 16);
+    assert_eq!(cut.tokens[0].padded_ids().len(), 28 + 16);
+    let whole = pipeline().encode_prompts(&[&long]).unwrap();
+    assert_eq!(
+        cut.reports()[0].truncated_tokens,
+        whole.reports()[0].truncated_tokens + 240
+    );
 }

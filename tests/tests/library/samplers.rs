@@ -121,9 +121,9 @@ fn requests() -> Vec<GenerationRequest> {
         .chain(kinds)
         .map(|kind| {
             request()
-                .num_inference_steps(3)
-                .guidance_scale(3.0)
-                .sampler(kind)
+                .with_num_inference_steps(3)
+                .with_guidance_scale(3.0)
+                .with_sampler(kind)
         })
         .collect()
 }
@@ -138,16 +138,16 @@ fn an_image_of_a_batch_is_what_its_seed_gives_alone_with_every_sampler() {
         ];
         let batch = request
             .clone()
-            .prompts(prompts.map(str::to_owned))
-            .images_per_prompt(2)
-            .seed_per_image([1, 2, 3, 4]);
+            .with_prompts(prompts.map(str::to_owned))
+            .with_images_per_prompt(2)
+            .with_seed_per_image([1, 2, 3, 4]);
         let batch = pipeline.generate(&batch).unwrap();
-        let sampler = batch.settings.sampler;
+        let sampler = batch.settings.parameters.sampler;
         for (index, image) in batch.images.iter().enumerate() {
             let alone = request
                 .clone()
-                .prompts([prompts[index / 2].to_owned()])
-                .seed_per_image([index as u64 + 1]);
+                .with_prompts([prompts[index / 2]])
+                .with_seed_per_image([index as u64 + 1]);
             let alone = pipeline.generate(&alone).unwrap();
             assert_eq!(
                 image.image, alone.images[0].image,
@@ -160,12 +160,12 @@ fn an_image_of_a_batch_is_what_its_seed_gives_alone_with_every_sampler() {
 #[test]
 fn samplers_and_spacings_are_in_the_settings_and_change_the_image() {
     let pipeline = pipeline();
-    let base = request().num_inference_steps(4);
+    let base = request().with_num_inference_steps(4);
     let plain = pipeline.generate(&base).unwrap();
     let heun = pipeline
-        .generate(&base.clone().sampler(SamplerKind::Heun))
+        .generate(&base.clone().with_sampler(SamplerKind::Heun))
         .unwrap();
-    assert_eq!(heun.settings.sampler, SamplerKind::Heun);
+    assert_eq!(heun.settings.parameters.sampler, SamplerKind::Heun);
     assert_ne!(values(heun.latents), values(plain.latents.clone()));
     for spacing in [
         SigmaSpacing::Karras,
@@ -174,9 +174,9 @@ fn samplers_and_spacings_are_in_the_settings_and_change_the_image() {
         SigmaSpacing::Simple,
     ] {
         let output = pipeline
-            .generate(&base.clone().sigma_spacing(spacing))
+            .generate(&base.clone().with_sigma_spacing(spacing))
             .unwrap();
-        assert_eq!(output.settings.sigma_spacing, spacing);
+        assert_eq!(output.settings.parameters.sigma_spacing, spacing);
         assert_eq!(output.settings.sigmas.len(), 5);
     }
 }

@@ -94,7 +94,9 @@ fn a_lora_keeps_the_parsers_error_of_its_configuration() {
 
 #[test]
 fn what_is_found_here_has_no_source() {
-    let error = pipeline().generate(&request().size(17, 16)).unwrap_err();
+    let error = pipeline()
+        .generate(&request().with_size(17, 16))
+        .unwrap_err();
     assert!(matches!(
         error,
         OvisImageError::Request(RequestError::InvalidSize { .. })
@@ -109,8 +111,8 @@ fn what_is_found_here_has_no_source() {
     has_no_source(&error);
 
     let options = LoadOptions::new()
-        .dtype(WeightDtype::F32)
-        .memory_limit(1 << 20);
+        .with_dtype(WeightDtype::F32)
+        .with_memory_limit(1 << 20);
     let base = golden_folder().join("base/model");
     let small = OvisImagePipeline::<burn_flex::Flex>::from_pretrained(
         base,
@@ -119,7 +121,7 @@ fn what_is_found_here_has_no_source() {
     );
     let error = small
         .unwrap()
-        .generate(&request().size(512, 512))
+        .generate(&request().with_size(512, 512))
         .unwrap_err();
     assert!(matches!(
         error,

@@ -7,7 +7,9 @@ use ovis_image::{GenerationRequest, OvisImageError, StepCacheKind};
 use crate::support::{pipeline, request, values};
 
 fn guided() -> GenerationRequest {
-    request().num_inference_steps(10).guidance_scale(4.0)
+    request()
+        .with_num_inference_steps(10)
+        .with_guidance_scale(4.0)
 }
 
 /// The final latents, predictions computed and predictions skipped.
@@ -36,7 +38,7 @@ fn a_cache_that_may_skip_nothing_gives_the_same_bits() {
         taylor(1, 1, 0),
     ] {
         assert_eq!(
-            run(guided().step_cache(cache)),
+            run(guided().with_step_cache(cache)),
             (plain.clone(), 20, 0),
             "{cache}"
         );
@@ -51,25 +53,25 @@ fn each_branch_of_guidance_has_its_own_state() {
         (StepCacheKind::Tea { threshold: 1e9 }, 2),
         (taylor(100, 1, 1), 2),
     ] {
-        let (_, computed, skipped) = run(guided().step_cache(cache));
+        let (_, computed, skipped) = run(guided().with_step_cache(cache));
         assert_eq!(
             (computed, skipped),
             (2 * of_each, 20 - 2 * of_each),
             "{cache}"
         );
-        let unguided = guided().guidance_scale(1.0).step_cache(cache);
+        let unguided = guided().with_guidance_scale(1.0).with_step_cache(cache);
         let (_, computed, skipped) = run(unguided);
         assert_eq!((computed, skipped), (of_each, 10 - of_each), "{cache}");
     }
-    let skip = SkipLayerGuidance::new([1], []).interval(0.0, 1.0);
+    let skip = SkipLayerGuidance::new([1], []).with_interval(0.0, 1.0);
     let cache = StepCacheKind::FirstBlock { threshold: 1e9 };
-    let (_, computed, _) = run(guided().skip_layers(skip).step_cache(cache));
+    let (_, computed, _) = run(guided().with_skip_layers(skip).with_step_cache(cache));
     assert_eq!(computed, 3);
 }
 
 #[test]
 fn a_higher_threshold_skips_no_less() {
-    let skipped = |cache| run(guided().step_cache(cache)).2;
+    let skipped = |cache| run(guided().with_step_cache(cache)).2;
     for of in [
         |threshold| StepCacheKind::FirstBlock { threshold },
         |threshold| StepCacheKind::Tea { threshold },
@@ -84,7 +86,7 @@ fn a_higher_threshold_skips_no_less() {
 fn forecasts_of_more_steps_are_further_from_the_image() {
     let plain = values(pipeline().generate(&guided()).unwrap().latents);
     let distance = |cache| {
-        let latents = run(guided().step_cache(cache)).0;
+        let latents = run(guided().with_step_cache(cache)).0;
         let squares = latents.iter().zip(&plain).map(|(a, b)| (a - b).powi(2));
         squares.sum::<f32>()
     };
@@ -96,11 +98,11 @@ fn forecasts_of_more_steps_are_further_from_the_image() {
 fn a_cache_serves_streamed_blocks_and_guidance_of_any_kind() {
     use burn_flex::{Flex, FlexDevice};
     use ovis_image::{LoadOptions, OvisImagePipeline};
-    let options = LoadOptions::new().streamed_blocks(100);
+    let options = LoadOptions::new().with_streamed_blocks(100);
     let folder = crate::support::base_model();
     let streamed =
         OvisImagePipeline::<Flex>::from_pretrained(folder, options, &FlexDevice).unwrap();
-    let request = guided().step_cache(StepCacheKind::FirstBlock { threshold: 0.05 });
+    let request = guided().with_step_cache(StepCacheKind::FirstBlock { threshold: 0.05 });
     let here = pipeline().generate(&request).unwrap();
     let there = streamed.generate(&request).unwrap();
     assert_eq!(here.step_cache, there.step_cache);
@@ -118,7 +120,7 @@ fn numbers_that_make_no_cache_are_refused_before_the_work() {
         taylor(2, 99, 1),
     ] {
         let error = pipeline()
-            .generate(&guided().step_cache(cache))
+            .generate(&guided().with_step_cache(cache))
             .unwrap_err();
         assert!(
             matches!(

@@ -31,9 +31,9 @@ pub(crate) fn load(folder: PathBuf) -> Result<OvisImagePipeline<Flex>, OvisImage
 /// A small and quick request.
 pub(crate) fn request() -> GenerationRequest {
     GenerationRequest::new("a cat")
-        .size(16, 16)
-        .num_inference_steps(2)
-        .guidance_scale(1.0)
+        .with_size(16, 16)
+        .with_num_inference_steps(2)
+        .with_guidance_scale(1.0)
 }
 
 /// A copy of the `base` model that a test may damage.

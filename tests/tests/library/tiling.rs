@@ -25,7 +25,7 @@ fn tiles_are_cut_and_blended_as_diffusers_does() {
     let golden = golden();
     let allowed = tolerance("flex", WeightDtype::F32).stage;
     for (tile, overlap) in [(16, 4), (24, 8), (32, 16)] {
-        let tiling = VaeTiling::new(tile).overlap(overlap);
+        let tiling = VaeTiling::new(tile).with_overlap(overlap);
         let decoded = pipeline().vae().decode_tiled(latents(&golden), tiling);
         let name = format!("tile_{tile}_overlap_{overlap}");
         let error = relative_error(&values(decoded), &golden.values(&name));
@@ -49,14 +49,17 @@ fn a_tile_that_holds_the_image_gives_the_whole_decode() {
 
 #[test]
 fn a_request_in_tiles_differs_from_the_whole_one_in_its_decode_alone() {
-    let request = request().size(48, 32);
+    let request = request().with_size(48, 32);
     let whole = pipeline().generate(&request).unwrap();
     let tiled = pipeline()
-        .generate(&request.vae_tiling(VaeTiling::new(16)))
+        .generate(&request.with_vae_tiling(VaeTiling::new(16)))
         .unwrap();
     assert_eq!(values(whole.latents), values(tiled.latents));
     assert_eq!(tiled.image_tensor.dims(), [1, 3, 32, 48]);
-    assert!(tiled.settings.vae_tiling.is_some() && whole.settings.vae_tiling.is_none());
+    assert!(
+        tiled.settings.parameters.vae_tiling.is_some()
+            && whole.settings.parameters.vae_tiling.is_none()
+    );
     assert_ne!(values(whole.image_tensor), values(tiled.image_tensor));
 }
 
@@ -64,12 +67,12 @@ fn a_request_in_tiles_differs_from_the_whole_one_in_its_decode_alone() {
 fn tiles_that_the_vae_cannot_have_are_refused_before_the_work() {
     for (tiling, reason) in [
         (VaeTiling::new(8), "the least is 16"),
-        (VaeTiling::new(32).overlap(32), "must be less"),
+        (VaeTiling::new(32).with_overlap(32), "must be less"),
         (VaeTiling::new(33), "multiples of 2"),
-        (VaeTiling::new(32).overlap(3), "multiples of 2"),
+        (VaeTiling::new(32).with_overlap(3), "multiples of 2"),
     ] {
         let error = pipeline()
-            .generate(&request().vae_tiling(tiling))
+            .generate(&request().with_vae_tiling(tiling))
             .unwrap_err();
         assert!(
             matches!(&error, OvisImageError::Request(RequestError::InvalidArgument { argument, reason: text, .. })
@@ -82,10 +85,10 @@ fn tiles_that_the_vae_cannot_have_are_refused_before_the_work() {
 #[test]
 fn an_image_that_fits_only_in_tiles_is_refused_whole_with_that_way_out() {
     // Between what the transformer needs for 512x512, 35 MiB, and the decoder, 48.
-    let options = LoadOptions::new().memory_limit(40 << 20);
+    let options = LoadOptions::new().with_memory_limit(40 << 20);
     let limited =
         OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap();
-    let request = request().size(512, 512);
+    let request = request().with_size(512, 512);
     let error = limited.denoiser(&request).map(|_| ()).unwrap_err();
     assert!(
         matches!(
@@ -96,6 +99,6 @@ fn an_image_that_fits_only_in_tiles_is_refused_whole_with_that_way_out() {
     );
     assert!(error.to_string().contains("tiles"), "{error}");
     limited
-        .denoiser(&request.vae_tiling(VaeTiling::new(256)))
+        .denoiser(&request.with_vae_tiling(VaeTiling::new(256)))
         .unwrap();
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 use ovis_image::GenerationRequest;
-use ovis_image::pipeline::GenerationSettings;
+use ovis_image::GenerationSettings;
 use serde::{Deserialize, Serialize};
 
 use parameters::Parameters;
@@ -127,13 +127,13 @@ impl Record {
     /// Makes the request that generates the image again, and says which of its images that is.
     ///
     /// # Errors
-    /// Returns the errors of [`GenerationRequest::from_settings`], and an error if the run has no image
-    /// with this index.
+    /// Returns an error if the run has no image with this index.
     pub fn request(&self) -> Result<(GenerationRequest, usize)> {
         let mut settings = self.settings.clone();
+        let parameters = &mut settings.parameters;
         // The noise of a shared seed was drawn for all images in turn, and custom noise is a file's.
-        if (settings.is_seed_shared || settings.seeds.is_empty()) && self.count > 1 {
-            let request = GenerationRequest::from_settings(&settings)?;
+        if (parameters.is_seed_shared || parameters.seeds.is_empty()) && self.count > 1 {
+            let request = GenerationRequest::from_settings(&settings);
             ensure!(
                 self.index < request.num_images(),
                 "the image says that it is number {} of {}",
@@ -149,23 +149,23 @@ impl Record {
                 texts.truncate(1);
             }
         };
-        alone(&mut settings.prompts);
-        alone(&mut settings.negative_prompts);
-        settings.images_per_prompt = 1;
-        if let Some(seed) = settings.seeds.get(self.index).copied() {
-            settings.seeds = vec![seed];
+        alone(&mut parameters.prompts);
+        alone(&mut parameters.negative_prompts);
+        parameters.images_per_prompt = 1;
+        if let Some(seed) = parameters.seeds.get(self.index).copied() {
+            parameters.seeds = vec![seed];
         }
-        Ok((GenerationRequest::from_settings(&settings)?, 0))
+        Ok((GenerationRequest::from_settings(&settings), 0))
     }
 
     fn prompt_index(&self) -> usize {
-        self.index / self.settings.images_per_prompt.max(1)
+        self.index / self.settings.parameters.images_per_prompt.max(1)
     }
 }
 
 impl From<&Record> for Parameters {
     fn from(record: &Record) -> Self {
-        let settings = &record.settings;
+        let settings = &record.settings.parameters;
         let prompt = settings.prompts.get(record.prompt_index());
         let negative = settings
             .negative_prompts
@@ -177,7 +177,7 @@ impl From<&Record> for Parameters {
             "Version",
             concat!("ovis-image ", env!("CARGO_PKG_VERSION")).to_owned(),
         );
-        if let Some(source) = settings.source {
+        if let Some(source) = record.settings.source {
             add("Denoising strength", source.strength.to_string());
         }
         if record.count > 1 {
@@ -194,7 +194,7 @@ impl From<&Record> for Parameters {
                 &settings.schedule.to_string(),
                 settings.sigma_spacing,
             )),
-            guidance_scale: Some(settings.guidance_scale),
+            guidance_scale: Some(settings.guidance.scale),
             seed: settings.seeds.get(record.index).copied(),
             width: Some(settings.width),
             height: Some(settings.height),
@@ -253,7 +253,10 @@ mod tests {
         let Origin::Record(read) = Origin::read(image.path()).unwrap() else {
             panic!("the image has a record");
         };
-        assert_eq!(read.settings.prompts, record.settings.prompts);
+        assert_eq!(
+            read.settings.parameters.prompts,
+            record.settings.parameters.prompts
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::TokenizerFile;
 use crate::checkpoint::file_names::TOKENIZER_FILE;
+use crate::checkpoint::open::TokenizerFile;
 use crate::error::{OvisImageError, Result};
 
 /// A folder beside the one that is asked for, until it takes its place. Dropped before, it is

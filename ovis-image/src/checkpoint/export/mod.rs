@@ -39,7 +39,7 @@ pub struct ExportOptions {
 
 impl ExportOptions {
     /// A layout with weights as they are. What the source has in blocks becomes bf16, except in a
-    /// [GGUF](Self::gguf) file, which keeps it.
+    /// [GGUF](Self::with_gguf) file, which keeps it.
     pub fn new(layout: Layout) -> Self {
         Self {
             layout,
@@ -50,28 +50,28 @@ impl ExportOptions {
         }
     }
 
-    /// The dtype of all weights that are not quantized.
-    pub fn dtype(mut self, dtype: WeightDtype) -> Self {
+    /// Sets the dtype of all weights that are not quantized.
+    pub fn with_dtype(mut self, dtype: WeightDtype) -> Self {
         self.dtype = Some(dtype);
         self
     }
 
-    /// Whether the transformer becomes a GGUF file, for [`Layout::ComfyUi`]. Vectors are f32 there,
+    /// Sets whether the transformer becomes a GGUF file, for [`Layout::ComfyUi`]. Vectors are f32 there,
     /// as in other programs' files.
-    pub fn gguf(mut self, gguf: bool) -> Self {
+    pub fn with_gguf(mut self, gguf: bool) -> Self {
         self.gguf = gguf;
         self
     }
 
-    /// A GGUF file whose blocks' matrices are rounded, those that
-    /// [`LoadOptions::quantization`](crate::LoadOptions::quantization) rounds.
-    pub fn quantization(mut self, quantization: Quantization) -> Self {
+    /// Writes a GGUF file whose blocks' matrices are quantized, those that
+    /// [`LoadOptions::with_quantization`](crate::LoadOptions::with_quantization) quantizes.
+    pub fn with_quantization(mut self, quantization: Quantization) -> Self {
         self.quantization = Some(quantization);
         self
     }
 
-    /// Whether [`quantization`](Self::quantization) leaves the double blocks alone.
-    pub fn protect_double_blocks(mut self, protect: bool) -> Self {
+    /// Sets whether [`with_quantization`](Self::with_quantization) leaves the double blocks alone.
+    pub fn with_protected_double_blocks(mut self, protect: bool) -> Self {
         self.protect_double_blocks = protect;
         self
     }

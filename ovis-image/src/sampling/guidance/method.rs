@@ -41,13 +41,21 @@ pub enum GuidanceMethod {
 #[non_exhaustive]
 pub struct GuidanceSettings {
     /// How far beyond the prompt's prediction; at 1 and below there is no guidance.
+    #[serde(rename = "guidance_scale")]
     pub scale: f32,
     /// How.
+    #[serde(default, rename = "guidance_method")]
     pub method: GuidanceMethod,
     /// In which steps.
+    #[serde(default = "all_steps", rename = "guidance_interval")]
     pub interval: GuidanceInterval,
     /// Blocks to be led away from; off by default.
+    #[serde(default)]
     pub skip_layers: Option<SkipLayerGuidance>,
+}
+
+fn all_steps() -> GuidanceInterval {
+    GuidanceInterval::ALL
 }
 
 impl GuidanceSettings {

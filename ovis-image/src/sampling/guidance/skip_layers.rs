@@ -36,14 +36,14 @@ impl SkipLayerGuidance {
         }
     }
 
-    /// Another scale.
-    pub fn scale(mut self, scale: f32) -> Self {
+    /// Sets the scale.
+    pub fn with_scale(mut self, scale: f32) -> Self {
         self.scale = scale;
         self
     }
 
-    /// Other steps.
-    pub fn interval(mut self, start: f64, stop: f64) -> Self {
+    /// Sets the steps in which it acts.
+    pub fn with_interval(mut self, start: f64, stop: f64) -> Self {
         self.interval = GuidanceInterval { start, stop };
         self
     }

@@ -1,14 +1,14 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use crate::checkpoint::{Checkpoint, TokenizerFile};
+use super::open::{Checkpoint, TokenizerFile};
 use crate::error::{OvisImageError, Result};
 use crate::text_encoder::PromptTokenizer;
 
 /// A tokenizer that is parsed on a thread of its own while the weights are prepared, and waited
 /// for when first asked for: parsing the release's takes longer than mapping its weights.
 #[derive(Debug, Clone)]
-pub(super) struct PendingTokenizer {
+pub(crate) struct PendingTokenizer {
     shared: Arc<Shared>,
 }
 
@@ -23,7 +23,7 @@ struct Shared {
 
 impl PendingTokenizer {
     /// Begins to parse a checkpoint's tokenizer.
-    pub(super) fn start(checkpoint: &Checkpoint) -> Self {
+    pub(crate) fn start(checkpoint: &Checkpoint) -> Self {
         let file = checkpoint.tokenizer.clone();
         let vocab_size = checkpoint.text_encoder.config.vocab_size;
         // Without a thread it is parsed when asked for.
@@ -45,7 +45,7 @@ impl PendingTokenizer {
     }
 
     /// The tokenizer, or what is wrong with its file.
-    pub(super) fn get(&self) -> Result<&PromptTokenizer> {
+    pub(crate) fn get(&self) -> Result<&PromptTokenizer> {
         let shared = &*self.shared;
         if let Some(parsed) = shared.parsed.get() {
             return Ok(parsed);
