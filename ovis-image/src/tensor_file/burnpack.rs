@@ -7,7 +7,7 @@ use std::path::Path;
 
 use burn::tensor::DType;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::encoding::Encoding;
 use super::weights_file::{Metadata, TensorEntry, Tensors};
@@ -82,6 +82,7 @@ struct Header {
 #[derive(Deserialize)]
 struct Claim {
     dtype: DType,
+    #[serde(deserialize_with = "sizes")]
     shape: Vec<usize>,
     data_offsets: [usize; 2],
 }
@@ -110,6 +111,29 @@ fn claims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Cla
     }
 
     deserializer.deserialize_map(Claims)
+}
+
+/// The sizes of axes. Takes memory for those that there are, not for as many as are claimed.
+fn sizes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<usize>, D::Error> {
+    struct Sizes;
+
+    impl<'de> Visitor<'de> for Sizes {
+        type Value = Vec<usize>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("sizes of axes")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+            let mut sizes = Vec::new();
+            while let Some(size) = sequence.next_element()? {
+                sizes.push(size);
+            }
+            Ok(sizes)
+        }
+    }
+
+    deserializer.deserialize_seq(Sizes)
 }
 
 /// Compares what is claimed of a tensor with the file, by itself.

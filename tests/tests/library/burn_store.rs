@@ -293,7 +293,7 @@ fn files_that_burn_store_wrote_are_parts_of_a_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let pipeline = pipeline(WeightDtype::F32);
     let transformer = folder.path().join("mine.bpk");
-    let vae = folder.path().join("mine.safetensors");
+    let vae = folder.path().join("vae.safetensors");
     let text_encoder = folder.path().join("text.safetensors");
     let (model, mut store) = (
         pipeline.transformer(),
@@ -307,9 +307,10 @@ fn files_that_burn_store_wrote_are_parts_of_a_checkpoint() {
         SafetensorsStore::from_file(&text_encoder),
     );
     model.save_into(&mut store).unwrap();
-    // The stores write no configurations: not all sizes of this model can be told from its tensors.
+    // The stores write no configurations, and not all sizes can be told from tensors.
     for (part, name) in [
         ("transformer", "mine_config.json"),
+        ("vae", "vae_config.json"),
         ("text_encoder", "text_config.json"),
     ] {
         let config = base_model().join(part).join("config.json");
