@@ -1,8 +1,5 @@
-//! Ridge regression with three outputs, for the preview's small map. A linear-algebra crate would be
-//! a tenth of the program's compile time for one solve of 17 unknowns.
-
-use std::array::from_fn;
-use std::ops::Range;
+//! Ridge regression with three outputs, for the preview's small map. A linear-algebra crate
+//! (nalgebra: 9 seconds to compile) is too much for one solve of 17 unknowns.
 
 /// The normal equations of a least-squares problem, summed row by row.
 pub(super) struct NormalEquations {
@@ -57,26 +54,29 @@ impl NormalEquations {
             }
         }
         let mut solution = self.right;
+        // Forward through the lower triangle, then back through its transpose.
         for row in 0..n {
-            let dot = dot(&solution, 0..row, |k| lower[row * n + k]);
-            let known = solution[row];
-            solution[row] = from_fn(|output| (known[output] - dot[output]) / lower[row * n + row]);
+            for before in 0..row {
+                subtract(&mut solution, row, before, lower[row * n + before]);
+            }
+            solution[row] = solution[row].map(|value| value / lower[row * n + row]);
         }
         for row in (0..n).rev() {
-            let dot = dot(&solution, row + 1..n, |k| lower[k * n + row]);
-            let known = solution[row];
-            solution[row] = from_fn(|output| (known[output] - dot[output]) / lower[row * n + row]);
+            for after in row + 1..n {
+                subtract(&mut solution, row, after, lower[after * n + row]);
+            }
+            solution[row] = solution[row].map(|value| value / lower[row * n + row]);
         }
         Some(solution)
     }
 }
 
-/// The sum of some unknowns' values times their factors.
-fn dot(values: &[[f64; 3]], unknowns: Range<usize>, factor: impl Fn(usize) -> f64) -> [f64; 3] {
-    from_fn(|output| {
-        let products = unknowns.clone().map(|k| factor(k) * values[k][output]);
-        products.sum()
-    })
+/// Subtracts `factor` times another row.
+fn subtract(rows: &mut [[f64; 3]], row: usize, other: usize, factor: f64) {
+    let other = rows[other];
+    for (value, other) in rows[row].iter_mut().zip(other) {
+        *value -= factor * other;
+    }
 }
 
 #[cfg(test)]

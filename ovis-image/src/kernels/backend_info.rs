@@ -29,38 +29,39 @@ impl BackendInfo {
 /// Flex, and flex with gradients.
 fn flex() -> Vec<TypeId> {
     #[cfg(feature = "flex")]
-    return with_gradients::<burn_flex::Flex>();
+    let types = with_gradients::<burn_flex::Flex>();
     #[cfg(not(feature = "flex"))]
-    Vec::new()
+    let types = Vec::new();
+    types
 }
 
 /// ndarray in both precisions, with and without gradients.
 fn ndarray() -> Vec<TypeId> {
     #[cfg(feature = "ndarray")]
-    return [
+    let types = [
         with_gradients::<burn_ndarray::NdArray<f32>>(),
         with_gradients::<burn_ndarray::NdArray<f64>>(),
     ]
     .concat();
     #[cfg(not(feature = "ndarray"))]
-    Vec::new()
+    let types = Vec::new();
+    types
 }
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
+#[cfg(all(feature = "autodiff", any(feature = "flex", feature = "ndarray")))]
 fn with_gradients<B: Backend>() -> Vec<TypeId> {
-    #[cfg(feature = "autodiff")]
-    {
-        use burn::backend::Autodiff;
-        use burn::backend::autodiff::checkpoint::strategy::{
-            BalancedCheckpointing, NoCheckpointing,
-        };
-        return vec![
-            TypeId::of::<B>(),
-            TypeId::of::<Autodiff<B, NoCheckpointing>>(),
-            TypeId::of::<Autodiff<B, BalancedCheckpointing>>(),
-        ];
-    }
-    #[cfg(not(feature = "autodiff"))]
+    use burn::backend::Autodiff;
+    use burn::backend::autodiff::checkpoint::strategy::{BalancedCheckpointing, NoCheckpointing};
+
+    vec![
+        TypeId::of::<B>(),
+        TypeId::of::<Autodiff<B, NoCheckpointing>>(),
+        TypeId::of::<Autodiff<B, BalancedCheckpointing>>(),
+    ]
+}
+
+#[cfg(all(not(feature = "autodiff"), any(feature = "flex", feature = "ndarray")))]
+fn with_gradients<B: Backend>() -> Vec<TypeId> {
     vec![TypeId::of::<B>()]
 }
 
