@@ -223,7 +223,6 @@ impl<B: Backend> Stages<'_, B> {
         let input = TransformerInput {
             latents: self.input("packed_latents_in"),
             prompt_embeds: self.input("prompt_embeds"),
-            timesteps: &timesteps,
             rope: &rope,
         };
         let sample =
@@ -238,7 +237,7 @@ impl<B: Backend> Stages<'_, B> {
             self.compare("forward_uncond.sample", sample, self.tolerance.forward);
         }
         let expected = self.golden.values("forward.sample");
-        let error = relative_error(&floats(transformer.forward(input)), &expected);
+        let error = relative_error(&floats(transformer.forward(input, &timesteps)), &expected);
         self.record(
             "forward.sample, from the timestep",
             error,

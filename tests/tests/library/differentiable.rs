@@ -51,12 +51,12 @@ fn every_parameter_of_the_transformer_gets_a_gradient() {
     let random = |shape: [usize; 3]| {
         Tensor::<B, 3>::random(shape, Distribution::Normal(0.0, 1.0), (&device, DType::F32))
     };
-    let prediction = model.forward(TransformerInput {
+    let input = TransformerInput {
         latents: random([2, 4, 16]),
         prompt_embeds: random([2, 8, 24]),
-        timesteps: &[0.3, 0.8],
         rope: &model.rope(8, [2, 2], &device),
-    });
+    };
+    let prediction = model.forward(input, &[0.3, 0.8]);
     let gradients = prediction.powi_scalar(2).mean().backward();
     let mut visitor = Gradients(&gradients, Vec::new());
     model.visit(&mut visitor);

@@ -258,7 +258,6 @@ fn a_forward_leaves_blocks_out_as_diffusers_does() {
         let input = TransformerInput {
             latents: ovis_image::ops::pack_latents(plain.initial_latents.clone()),
             prompt_embeds: plain.encoded_prompts.embeds.clone(),
-            timesteps: &[],
             rope: &rope,
         };
         let modulation = transformer.modulation(transformer.conditioning(&[1.0]));
