@@ -49,7 +49,7 @@ pub fn run_case<B: Backend>(
     let mut stages = Stages {
         case,
         golden: &golden,
-        dtype: dtype.to_burn(),
+        dtype,
         device,
         tolerance,
         errors: Vec::new(),
@@ -66,7 +66,7 @@ pub fn run_case<B: Backend>(
 struct Stages<'a, B: Backend> {
     case: &'a Case,
     golden: &'a Golden,
-    dtype: DType,
+    dtype: WeightDtype,
     device: &'a B::Device,
     tolerance: Tolerance,
     errors: Vec<StageError>,
@@ -75,7 +75,7 @@ struct Stages<'a, B: Backend> {
 impl<B: Backend> Stages<'_, B> {
     fn input<const D: usize>(&self, name: &str) -> Tensor<B, D> {
         Tensor::<B, D>::from_data(self.golden.floats(name), (self.device, DType::F32))
-            .cast(self.dtype)
+            .cast(self.dtype.to_burn())
     }
 
     fn record(&mut self, stage: &str, error: f64, allowed: f64) {
@@ -324,7 +324,7 @@ impl<B: Backend> Stages<'_, B> {
         let difference = largest_difference(&noise, &self.golden.values("latents_in"));
         // In bf16 a value beside a rounding boundary may fall to the other side: 1/64 from 2 on.
         let allowed = match self.dtype {
-            DType::F32 => SIGMAS_AND_NOISE,
+            WeightDtype::F32 => SIGMAS_AND_NOISE,
             _ => 1.0 / 64.0,
         };
         self.record("latents_in", difference, allowed);

@@ -62,20 +62,17 @@ enum Scale {
 
 impl Scale {
     fn configs(self) -> (TransformerConfig, TextEncoderConfig) {
-        let text_encoder = TextEncoderConfig::ovis_image_7b();
+        let mut text_encoder = TextEncoderConfig::ovis_image_7b();
         match self {
             Self::Full => (TransformerConfig::ovis_image_7b(), text_encoder),
-            Self::Middle => (
-                middle_transformer(),
-                TextEncoderConfig {
-                    hidden_size: 512,
-                    num_hidden_layers: 6,
-                    num_attention_heads: 4,
-                    num_key_value_heads: 2,
-                    intermediate_size: 1536,
-                    ..text_encoder
-                },
-            ),
+            Self::Middle => {
+                text_encoder.hidden_size = 512;
+                text_encoder.num_hidden_layers = 6;
+                text_encoder.num_attention_heads = 4;
+                text_encoder.num_key_value_heads = 2;
+                text_encoder.intermediate_size = 1536;
+                (middle_transformer(), text_encoder)
+            }
         }
     }
 }
@@ -195,7 +192,7 @@ impl Run {
         });
         let timesteps: Vec<f32> = sigmas[..arguments.steps]
             .iter()
-            .map(|sigma| scheduler.model_timestep(*sigma, dtype))
+            .map(|sigma| scheduler.model_timestep(*sigma, arguments.dtype))
             .collect();
         let start = Instant::now();
         let modulation = transformer.modulation(transformer.conditioning(&timesteps));

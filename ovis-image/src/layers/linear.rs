@@ -53,13 +53,11 @@ impl<B: Backend> LinearLayer<B> {
 
         let bias = self.bias.as_ref().map(Param::val);
         let input = input.reshape([rows, in_features]);
-        let output = match self.adapters.is_empty() || self.adapters_are_merged {
-            true => kernels::linear_layer(input, weight, bias),
-            false => add_updates(
-                kernels::linear_layer(input.clone(), weight, bias),
-                &input,
-                &self.adapters,
-            ),
+        let output = if self.adapters.is_empty() || self.adapters_are_merged {
+            kernels::linear_layer(input, weight, bias)
+        } else {
+            let output = kernels::linear_layer(input.clone(), weight, bias);
+            add_updates(output, &input, &self.adapters)
         };
         dims[D - 1] = out_features;
         output.reshape(dims)

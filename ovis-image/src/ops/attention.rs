@@ -5,6 +5,7 @@ use burn::tensor::{Bool, Tensor};
 
 /// Which keys a query may see.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum AttentionMask<B: Backend> {
     /// All of them.
     Full,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::adapted_transformer::AdaptedTransformer;
 use super::profile::{DenoisingProfile, Part, Profiler};
+use crate::config::WeightDtype;
 use crate::ops::RotaryTable;
 use crate::sampling::guidance::{Guidance, GuidanceSettings, Passes, Predictions};
 use crate::sampling::{FlowMatchEulerScheduler, StepPosition};
@@ -30,7 +31,7 @@ pub(super) struct GuidedModel<'a, B: Backend> {
     skipped: SkippedBlocks,
     caches: Option<BranchCaches<B>>,
     rope: RotaryTable<B>,
-    dtype: DType,
+    dtype: WeightDtype,
     modulation: Option<ModulatedSteps<B>>,
     /// Whether its weights are read when used, and given back.
     modulation_is_absent: bool,
@@ -123,7 +124,7 @@ impl<'a, B: Backend> GuidedModel<'a, B> {
                 .step_cache
                 .map(|kind| BranchCaches::new(|| kind.build())),
             rope: model.rope(text_tokens, input.grid, device),
-            dtype: transformer.dtype().to_burn(),
+            dtype: transformer.dtype(),
             modulation: None,
             modulation_is_absent: transformer.modulation_is_absent(),
             profiler: input.is_profiled.then(|| Profiler::new(device)),
@@ -243,7 +244,7 @@ impl<'a, B: Backend> GuidedModel<'a, B> {
         step: StepPosition,
     ) -> Tensor<B, 3> {
         let input = TransformerInput {
-            latents: latents.cast(self.dtype),
+            latents: latents.cast(self.dtype.to_burn()),
             prompt_embeds,
             rope: &self.rope,
         };
