@@ -90,3 +90,20 @@ fn relative_change<B: Backend>(now: &Tensor<B, 3>, before: &Tensor<B, 3>) -> f32
     let mean = |tensor: Tensor<B, 3>| tensor.abs().mean().into_scalar().elem::<f32>();
     mean(now - before.clone()) / mean(before)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestBackend, random, tensor};
+
+    #[test]
+    fn change_is_relative_to_what_was() {
+        let before = random::<TestBackend, 3>(1, [2, 3, 4]);
+        assert_eq!(relative_change(&before, &before), 0.0);
+        let more = before.clone() * 1.25;
+        assert!((relative_change(&more, &before) - 0.25).abs() < 1e-6);
+        let before = tensor::<TestBackend, 3>([1, 1, 2], [1.0, 3.0]);
+        let now = tensor([1, 1, 2], [2.0, 4.0]);
+        assert_eq!(relative_change(&now, &before), 0.5);
+    }
+}

@@ -16,7 +16,6 @@ use crate::layers::fold_some_blocks;
 /// [`all_blocks`](Self::all_blocks)), [`finish`](Self::finish).
 ///
 /// The parts follow the model, and may change in a minor release.
-#[derive(Clone, Copy)]
 pub struct StagedForward<'a, B: Backend> {
     transformer: &'a OvisImageTransformer<B>,
     input: &'a TransformerInput<'a, B>,
@@ -211,6 +210,15 @@ impl<'a, B: Backend> StagedForward<'a, B> {
 fn is_in(blocks: Option<&Vec<usize>>, index: usize) -> bool {
     blocks.is_some_and(|blocks| blocks.contains(&index))
 }
+
+// Derived, these would ask for a backend that can be copied.
+impl<B: Backend> Clone for StagedForward<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for StagedForward<'_, B> {}
 
 impl<B: Backend> fmt::Debug for StagedForward<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

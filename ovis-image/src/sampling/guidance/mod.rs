@@ -6,6 +6,8 @@ mod interval;
 mod method;
 mod projected;
 mod skip_layers;
+#[cfg(test)]
+mod tests;
 mod zero_star;
 
 pub use classifier_free::{ClassifierFree, classifier_free_guidance};

@@ -7,6 +7,8 @@ mod euler;
 mod heun;
 mod kind;
 mod lcm;
+#[cfg(test)]
+mod tests;
 mod unipc;
 
 pub use ancestral::EulerAncestral;
