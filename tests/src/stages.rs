@@ -356,7 +356,7 @@ impl<B: Backend> Stages<'_, B> {
             let mut vae = pipeline.vae().clone();
             // One of the three colors.
             let bias = Tensor::<B, 1>::from_data([0.0, bad, 0.0], (self.device, DType::F32));
-            vae.decoder.conv_out.bias = Param::from_tensor(bias.cast(self.dtype));
+            vae.decoder.conv_out.bias = Param::from_tensor(bias.cast(self.dtype.to_burn()));
             let damaged = pipeline
                 .clone()
                 .with_vae(vae)

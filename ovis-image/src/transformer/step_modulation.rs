@@ -60,7 +60,7 @@ impl<B: Backend> OvisImageTransformer<B> {
     ///
     /// # Shapes
     /// As [`modulation`](Self::modulation).
-    pub fn modulation_of_copies(&self, conditioning: Tensor<B, 2>) -> StepModulation<B> {
+    pub(crate) fn modulation_of_copies(&self, conditioning: Tensor<B, 2>) -> StepModulation<B> {
         StepModulation {
             double_blocks: self
                 .double_blocks

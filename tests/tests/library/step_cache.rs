@@ -207,7 +207,9 @@ fn a_custom_cache_has_a_state_for_each_branch_and_is_counted() {
     // One state for both branches would have skipped the negative prompt's at each step.
     assert_eq!(run_custom(&guided(), 1000).1, 2);
     // Heun asks twice a step but for the last.
-    let heun = guided().with_guidance_scale(1.0).with_sampler(SamplerKind::Heun);
+    let heun = guided()
+        .with_guidance_scale(1.0)
+        .with_sampler(SamplerKind::Heun);
     let (_, computed, skipped) = run_custom(&heun, 2);
     assert_eq!((computed, skipped), (10, 9));
 }

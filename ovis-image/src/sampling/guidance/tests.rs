@@ -94,8 +94,8 @@ fn outside_of_its_interval_guidance_is_the_prompts_prediction() {
 #[test]
 fn skipped_layers_are_led_away_from() {
     let settings = SkipLayerGuidance::new([0], [])
-        .scale(2.0)
-        .interval(0.0, 1.0);
+        .with_scale(2.0)
+        .with_interval(0.0, 1.0);
     let mut method = SkipLayers::new(ClassifierFree::new(4.0), settings);
     assert!(Guidance::<TestBackend>::passes(&method, STEP).perturbed);
     let mut predictions = both(prediction(1), prediction(2));
