@@ -91,7 +91,6 @@ fn blocks(criterion: &mut Criterion, size: &str, config: &TransformerConfig) {
         let input = TransformerInput {
             latents: random([1, TOKENS - TEXT_TOKENS, config.in_channels], dtype),
             prompt_embeds: random([1, TEXT_TOKENS, config.joint_attention_dim], dtype),
-            timesteps: &[],
             rope: &rope,
         };
         let flops = sizes::forward_flops(config, TOKENS);

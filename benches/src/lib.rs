@@ -10,31 +10,28 @@ use ovis_image::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
 
 /// The middle size: an MMDiT of 768 = 6 heads of 128, 2 double and 8 single blocks.
 pub fn middle_transformer() -> TransformerConfig {
-    TransformerConfig {
-        num_layers: 2,
-        num_single_layers: 8,
-        num_attention_heads: 6,
-        joint_attention_dim: 512,
-        ..TransformerConfig::ovis_image_7b()
-    }
+    let mut config = TransformerConfig::ovis_image_7b();
+    config.num_layers = 2;
+    config.num_single_layers = 8;
+    config.num_attention_heads = 6;
+    config.joint_attention_dim = 512;
+    config
 }
 
 /// The release's transformer with one block of each kind.
 pub fn wide_transformer() -> TransformerConfig {
-    TransformerConfig {
-        num_layers: 1,
-        num_single_layers: 1,
-        ..TransformerConfig::ovis_image_7b()
-    }
+    let mut config = TransformerConfig::ovis_image_7b();
+    config.num_layers = 1;
+    config.num_single_layers = 1;
+    config
 }
 
 /// The release's text encoder with two of its 28 layers and a small vocabulary.
 pub fn wide_text_encoder() -> TextEncoderConfig {
-    TextEncoderConfig {
-        num_hidden_layers: 2,
-        vocab_size: 1024,
-        ..TextEncoderConfig::ovis_image_7b()
-    }
+    let mut config = TextEncoderConfig::ovis_image_7b();
+    config.num_hidden_layers = 2;
+    config.vocab_size = 1024;
+    config
 }
 
 /// The release's VAE.

@@ -52,6 +52,8 @@ pub mod request;
 pub mod sampling;
 pub mod step_cache;
 pub mod tensor_file;
+#[cfg(test)]
+mod testing;
 pub mod text_encoder;
 pub mod transformer;
 pub mod vae;

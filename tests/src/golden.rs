@@ -136,7 +136,7 @@ impl Case {
         let name = match dtype {
             WeightDtype::F32 => "golden.safetensors",
             WeightDtype::BF16 => "golden_bf16.safetensors",
-            WeightDtype::F16 => return None,
+            _ => return None,
         };
         let path = self.folder().join(name);
         path.exists().then(|| Golden {

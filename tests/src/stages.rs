@@ -49,7 +49,7 @@ pub fn run_case<B: Backend>(
     let mut stages = Stages {
         case,
         golden: &golden,
-        dtype: dtype.to_burn(),
+        dtype,
         device,
         tolerance,
         errors: Vec::new(),
@@ -66,7 +66,7 @@ pub fn run_case<B: Backend>(
 struct Stages<'a, B: Backend> {
     case: &'a Case,
     golden: &'a Golden,
-    dtype: DType,
+    dtype: WeightDtype,
     device: &'a B::Device,
     tolerance: Tolerance,
     errors: Vec<StageError>,
@@ -75,7 +75,7 @@ struct Stages<'a, B: Backend> {
 impl<B: Backend> Stages<'_, B> {
     fn input<const D: usize>(&self, name: &str) -> Tensor<B, D> {
         Tensor::<B, D>::from_data(self.golden.floats(name), (self.device, DType::F32))
-            .cast(self.dtype)
+            .cast(self.dtype.to_burn())
     }
 
     fn record(&mut self, stage: &str, error: f64, allowed: f64) {
@@ -223,7 +223,6 @@ impl<B: Backend> Stages<'_, B> {
         let input = TransformerInput {
             latents: self.input("packed_latents_in"),
             prompt_embeds: self.input("prompt_embeds"),
-            timesteps: &timesteps,
             rope: &rope,
         };
         let sample =
@@ -238,7 +237,7 @@ impl<B: Backend> Stages<'_, B> {
             self.compare("forward_uncond.sample", sample, self.tolerance.forward);
         }
         let expected = self.golden.values("forward.sample");
-        let error = relative_error(&floats(transformer.forward(input)), &expected);
+        let error = relative_error(&floats(transformer.forward(input, &timesteps)), &expected);
         self.record(
             "forward.sample, from the timestep",
             error,
@@ -325,7 +324,7 @@ impl<B: Backend> Stages<'_, B> {
         let difference = largest_difference(&noise, &self.golden.values("latents_in"));
         // In bf16 a value beside a rounding boundary may fall to the other side: 1/64 from 2 on.
         let allowed = match self.dtype {
-            DType::F32 => SIGMAS_AND_NOISE,
+            WeightDtype::F32 => SIGMAS_AND_NOISE,
             _ => 1.0 / 64.0,
         };
         self.record("latents_in", difference, allowed);
@@ -357,7 +356,7 @@ impl<B: Backend> Stages<'_, B> {
             let mut vae = pipeline.vae().clone();
             // One of the three colors.
             let bias = Tensor::<B, 1>::from_data([0.0, bad, 0.0], (self.device, DType::F32));
-            vae.decoder.conv_out.bias = Param::from_tensor(bias.cast(self.dtype));
+            vae.decoder.conv_out.bias = Param::from_tensor(bias.cast(self.dtype.to_burn()));
             let damaged = pipeline
                 .clone()
                 .with_vae(vae)

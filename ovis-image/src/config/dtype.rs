@@ -10,6 +10,7 @@ use crate::error::{OvisImageError, Result};
 /// whatever this says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum WeightDtype {
     /// Single precision.
     #[default]

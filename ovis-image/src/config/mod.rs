@@ -1,7 +1,17 @@
 //! What a checkpoint says about itself: serde structs and model numbers, no tensors.
 //!
 //! Each struct reads the JSON that diffusers or transformers writes; `validate` states the
-//! relation that is broken. The numbers of the 7B release are the `ovis_image_7b` presets.
+//! relation that is broken. The numbers of the 7B release are the `ovis_image_7b` presets. The structs
+//! may grow, so other programs start from a preset, or from JSON, and set fields:
+//!
+//! ```
+//! use ovis_image::config::TransformerConfig;
+//!
+//! let mut config = TransformerConfig::ovis_image_7b();
+//! config.num_layers = 2;
+//! config.validate()?;
+//! # Ok::<(), ovis_image::OvisImageError>(())
+//! ```
 
 mod dtype;
 mod scheduler;

@@ -8,6 +8,7 @@ const PART: &str = "scheduler";
 /// (`FlowMatchEulerDiscreteScheduler`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default = "SchedulerConfig::diffusers_defaults")]
+#[non_exhaustive]
 pub struct SchedulerConfig {
     /// Timesteps are sigmas times this: 1000.
     pub num_train_timesteps: usize,

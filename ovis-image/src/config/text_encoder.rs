@@ -8,6 +8,7 @@ const PART: &str = "text encoder";
 /// Sizes of the Qwen3 text encoder, as in transformers' `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "RawTextEncoderConfig")]
+#[non_exhaustive]
 pub struct TextEncoderConfig {
     /// Rows of the embedding table.
     pub vocab_size: usize,
@@ -144,6 +145,22 @@ impl TextEncoderConfig {
             head_dim: 128,
             rope_theta: Self::QWEN3_ROPE_THETA,
             rms_norm_eps: Self::QWEN3_RMS_NORM_EPS,
+        }
+    }
+
+    /// A text encoder of two blocks and few parameters, for tests.
+    ///
+    /// It goes with the other two `tiny` models.
+    pub fn tiny() -> Self {
+        Self {
+            vocab_size: 64,
+            hidden_size: 24,
+            intermediate_size: 32,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            head_dim: 8,
+            ..Self::ovis_image_7b()
         }
     }
 

@@ -7,6 +7,7 @@ const PART: &str = "transformer";
 
 /// Sizes of the MMDiT, as in diffusers' `transformer/config.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TransformerConfig {
     /// Side of the model's own patches: 1, as packing happens outside.
     #[serde(default = "default_patch_size")]
@@ -61,6 +62,23 @@ impl TransformerConfig {
             num_attention_heads: 24,
             joint_attention_dim: 2048,
             axes_dims_rope: [16, 56, 56],
+        }
+    }
+
+    /// A model of two blocks of each kind and few parameters, for tests.
+    ///
+    /// It goes with the other two `tiny` models.
+    pub fn tiny() -> Self {
+        Self {
+            patch_size: 1,
+            in_channels: 16,
+            out_channels: None,
+            num_layers: 2,
+            num_single_layers: 2,
+            attention_head_dim: 16,
+            num_attention_heads: 2,
+            joint_attention_dim: 24,
+            axes_dims_rope: [4, 6, 6],
         }
     }
 

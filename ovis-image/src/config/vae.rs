@@ -7,6 +7,7 @@ const PART: &str = "VAE";
 
 /// Sizes of the autoencoder, as in diffusers' `vae/config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct VaeConfig {
     /// Channels of an image: 3.
     #[serde(default = "three")]
@@ -76,6 +77,19 @@ impl VaeConfig {
             use_quant_conv: false,
             use_post_quant_conv: false,
             mid_block_add_attention: true,
+        }
+    }
+
+    /// A VAE of two levels and few parameters, for tests.
+    ///
+    /// It goes with the other two `tiny` models.
+    pub fn tiny() -> Self {
+        Self {
+            latent_channels: 4,
+            block_out_channels: vec![8, 16],
+            layers_per_block: 1,
+            norm_num_groups: 4,
+            ..Self::ovis_image_7b()
         }
     }
 

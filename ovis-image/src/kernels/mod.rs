@@ -3,6 +3,8 @@
 //! for the backends that this crate has kernels for. Which of the two runs is decided here, by the
 //! type of the backend, so that everything above asks for `B: Backend` only.
 //!
+//! Not part of the stable interface: operations follow what the models need.
+//!
 //! All operations panic when shapes disagree, as Burn's do, and when operands differ in dtype: Burn
 //! does not promote dtypes.
 

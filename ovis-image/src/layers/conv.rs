@@ -54,3 +54,60 @@ impl<B: Backend> ConvLayer<B> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestBackend, assert_close, random, randomized, tensor, values};
+
+    /// A convolution written out, with zeros around the input.
+    fn expected(
+        layer: &ConvLayer<TestBackend>,
+        input: &Tensor<TestBackend, 4>,
+    ) -> Tensor<TestBackend, 4> {
+        let [batch, channels, height, width] = input.dims();
+        let [out, _, kernel, _] = layer.weight.dims();
+        let (weight, bias) = (values(layer.weight.val()), values(layer.bias.val()));
+        let pixels = values(input.clone());
+        let size = |side: usize| (side + 2 * layer.padding - kernel) / layer.stride + 1;
+        let (rows, columns) = (size(height), size(width));
+        let mut output = Vec::new();
+        for item in 0..batch {
+            for (row, bias) in weight.chunks_exact(channels * kernel * kernel).zip(&bias) {
+                for (y, x) in (0..rows * columns).map(|at| (at / columns, at % columns)) {
+                    let mut sum = f64::from(*bias);
+                    for (at, weight) in row.iter().enumerate() {
+                        let (channel, dy, dx) =
+                            (at / (kernel * kernel), at / kernel % kernel, at % kernel);
+                        let from = |at: usize, by: usize| {
+                            (at * layer.stride + by).checked_sub(layer.padding)
+                        };
+                        if let (Some(y), Some(x)) = (from(y, dy), from(x, dx))
+                            && y < height
+                            && x < width
+                        {
+                            let plane = (item * channels + channel) * height;
+                            sum += f64::from(*weight) * f64::from(pixels[(plane + y) * width + x]);
+                        }
+                    }
+                    output.push(sum as f32);
+                }
+            }
+        }
+        tensor([batch, out, rows, columns], output)
+    }
+
+    #[test]
+    fn a_convolution_is_the_sum_over_its_window() {
+        let device = Default::default();
+        for layer in [
+            ConvLayer::same(3, 4, 3, &device),
+            ConvLayer::same(3, 4, 1, &device),
+            ConvLayer::new([3, 2], 3, 2, 0, &device),
+        ] {
+            let layer = randomized(layer, 1);
+            let input = random(2, [2, 3, 7, 5]);
+            assert_close(layer.forward(input.clone()), expected(&layer, &input), 1e-5);
+        }
+    }
+}

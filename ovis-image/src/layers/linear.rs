@@ -53,13 +53,11 @@ impl<B: Backend> LinearLayer<B> {
 
         let bias = self.bias.as_ref().map(Param::val);
         let input = input.reshape([rows, in_features]);
-        let output = match self.adapters.is_empty() || self.adapters_are_merged {
-            true => kernels::linear_layer(input, weight, bias),
-            false => add_updates(
-                kernels::linear_layer(input.clone(), weight, bias),
-                &input,
-                &self.adapters,
-            ),
+        let output = if self.adapters.is_empty() || self.adapters_are_merged {
+            kernels::linear_layer(input, weight, bias)
+        } else {
+            let output = kernels::linear_layer(input.clone(), weight, bias);
+            add_updates(output, &input, &self.adapters)
         };
         dims[D - 1] = out_features;
         output.reshape(dims)
@@ -90,4 +88,64 @@ impl<B: Backend> LinearLayer<B> {
 /// torch's default for `nn.Linear`: U(-1/sqrt(in), 1/sqrt(in)).
 fn bound(input: usize) -> f64 {
     1.0 / (input as f64).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestBackend, assert_close, random, randomized, tensor};
+
+    fn layer() -> LinearLayer<TestBackend> {
+        let mut layer = LinearLayer::new(2, 3, &Default::default());
+        layer.weight = Param::from_tensor(tensor([3, 2], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        layer.bias = Some(Param::from_tensor(tensor([3], [0.5, -1.0, 0.0])));
+        layer
+    }
+
+    #[test]
+    fn a_layer_is_the_product_with_its_rows_plus_the_bias() {
+        let output = layer().forward(tensor([1, 2, 2], [1.0, -1.0, 2.0, 0.5]));
+        let expected = tensor([1, 2, 3], [-0.5, -2.0, -1.0, 3.5, 7.0, 13.0]);
+        assert_close(output, expected, 0.0);
+    }
+
+    #[test]
+    fn a_layer_without_a_bias_is_the_product() {
+        let mut layer = layer();
+        layer.bias = None;
+        // A product of one row goes through as two.
+        let output = layer.forward(tensor([1, 2], [1.0, -1.0]));
+        assert_close(output, tensor([1, 3], [-1.0, -1.0, -1.0]), 0.0);
+    }
+
+    #[test]
+    fn adapters_beside_the_weight_and_merged_into_it_give_the_same() {
+        let mut layer =
+            randomized::<TestBackend, _>(LinearLayer::new(5, 6, &Default::default()), 1);
+        // Rows 0 and 1, rows 3 to 5, and a second LoRA over all of them.
+        for (seed, first_row, rows) in [(2, 0, 2), (3, 3, 3), (4, 0, 6)] {
+            layer.adapters.push(LowRankAdapter {
+                down: Param::from_tensor(random(seed, [2, 5])),
+                up: Param::from_tensor(random(seed + 10, [rows, 2])),
+                first_row,
+                scaling: 0.5,
+                scale: 1.5,
+                name: "style".to_owned(),
+            });
+        }
+        let input = random::<TestBackend, 2>(20, [4, 5]);
+        let beside = layer.forward(input.clone());
+        let mut merged = layer.clone();
+        merged.weight = Param::from_tensor(layer.merged_weight());
+        merged.adapters_are_merged = true;
+        assert_close(merged.forward(input.clone()), beside.clone(), 1e-5);
+
+        layer
+            .adapters
+            .iter_mut()
+            .for_each(|adapter| adapter.scale = 0.0);
+        let off = layer.forward(input.clone());
+        layer.adapters.clear();
+        assert_close(off, layer.forward(input), 0.0);
+    }
 }

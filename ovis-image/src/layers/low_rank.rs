@@ -5,6 +5,7 @@ use burn::tensor::backend::Backend;
 
 /// A low-rank update of some rows of a linear layer (LoRA, arXiv 2106.09685): `scale * scaling * up (down x)`.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct LowRankAdapter<B: Backend> {
     /// `[rank, in]`.
     pub down: Param<Tensor<B, 2>>,
@@ -69,9 +70,10 @@ pub(super) fn add_updates<B: Backend>(
         parts.push(adapter.forward(input.clone()));
         filled = rows.end;
     }
-    match parts.is_empty() {
-        true => output,
-        false => output + joined(parts, out - filled, &zeros),
+    if parts.is_empty() {
+        output
+    } else {
+        output + joined(parts, out - filled, &zeros)
     }
 }
 
@@ -83,8 +85,9 @@ fn joined<B: Backend>(
     if missing > 0 {
         parts.push(zeros(missing));
     }
-    match parts.len() {
-        1 => parts.remove(0),
-        _ => Tensor::cat(parts, 1),
+    if parts.len() == 1 {
+        parts.remove(0)
+    } else {
+        Tensor::cat(parts, 1)
     }
 }

@@ -2,6 +2,9 @@
 //! three ways: weights keep the checkpoint's `[out, in]` order, normalizations compute in f32
 //! whatever the dtype, and initialization is lazy, so building a model allocates nothing.
 //!
+//! A model's layers can be read and changed through these types. Beyond that they are not part of the
+//! stable interface: they follow what the models need.
+//!
 //! The names differ from burn-nn's on purpose: its import adapters transpose by type name.
 
 mod conv;

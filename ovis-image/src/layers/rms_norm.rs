@@ -51,3 +51,28 @@ impl<B: Backend> RmsNormLayer<B> {
         kernels::norm_and_rotate(projected, self.weight.val(), self.eps, rope, pairs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestBackend, assert_close, random, tensor, values};
+
+    #[test]
+    fn rows_are_divided_by_their_root_mean_square_and_scaled() {
+        const EPS: f64 = 1e-3;
+        let weight = [0.5f32, -1.0, 2.0];
+        let mut norm = RmsNormLayer::<TestBackend>::new(3, EPS, &Default::default());
+        norm.weight = Param::from_tensor(tensor([3], weight));
+        let input = random::<TestBackend, 3>(1, [2, 4, 3]);
+        let expected: Vec<f32> = values(input.clone())
+            .chunks_exact(3)
+            .flat_map(|row| {
+                let square: f64 = row.iter().map(|value| f64::from(*value).powi(2)).sum();
+                let root = (square / 3.0 + EPS).sqrt();
+                let scaled = row.iter().zip(weight);
+                scaled.map(move |(value, weight)| (f64::from(*value) / root) as f32 * weight)
+            })
+            .collect();
+        assert_close(norm.forward(input), tensor([2, 4, 3], expected), 1e-6);
+    }
+}

@@ -1,10 +1,11 @@
 use burn::module::Param;
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor, s};
+use burn::tensor::{Tensor, s};
 
 use super::LoraReport;
 use super::file::{LoraFile, LoraModule};
 use super::targets::{Target, Targets};
+use crate::config::WeightDtype;
 use crate::error::{LoraError, Result};
 use crate::layers::{LinearLayer, LowRankAdapter};
 use crate::transformer::OvisImageTransformer;
@@ -23,9 +24,10 @@ pub fn attach_lora<B: Backend>(
     lora: &LoraFile,
     name: &str,
     scale: f32,
-    dtype: DType,
+    dtype: WeightDtype,
     device: &B::Device,
 ) -> Result<LoraReport> {
+    let dtype = dtype.to_burn();
     let mut layers = transformer.linear_layers_mut();
     let shapes: Vec<(String, [usize; 2])> = layers
         .iter()
@@ -43,9 +45,10 @@ pub fn attach_lora<B: Backend>(
         let (down, up) = (upload(&module.down)?, upload(&module.up)?);
         bytes += ((down.shape().num_elements() + up.shape().num_elements()) * dtype.size()) as u64;
         for Target { layer, share } in *targets {
-            let up = match share.theirs.len() == share.module_rows {
-                true => up.clone(),
-                false => up.clone().slice(s![share.theirs.clone(), ..]),
+            let up = if share.theirs.len() == share.module_rows {
+                up.clone()
+            } else {
+                up.clone().slice(s![share.theirs.clone(), ..])
             };
             adapters.push((
                 *layer,

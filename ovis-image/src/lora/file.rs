@@ -3,10 +3,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{DType, TensorData};
+use burn::tensor::TensorData;
 
 use super::keys::{self, Key, Role};
 use super::peft::{CONFIG_FILE, MAX_CONFIG_BYTES, METADATA, PEFT_FILE, PeftConfig};
+use crate::config::WeightDtype;
 use crate::error::{LoraError, OvisImageError, Result};
 use crate::tensor_file::TensorSource;
 
@@ -103,17 +104,17 @@ impl LoraFile {
 
     /// The elements of one of its matrices as f32.
     pub(super) fn read(&self, tensor: &str) -> Result<TensorData> {
-        let data = self.source.read(tensor, DType::F32)?;
+        let data = self.source.read(tensor, WeightDtype::F32)?;
         let finite = data
             .as_slice::<f32>()
             .is_ok_and(|values| values.iter().all(|value| value.is_finite()));
-        match finite {
-            true => Ok(data),
-            false => Err(invalid(
-                &self.path,
-                format!("tensor `{tensor}` has NaN or infinite values"),
-            )),
+        if finite {
+            return Ok(data);
         }
+        Err(invalid(
+            &self.path,
+            format!("tensor `{tensor}` has NaN or infinite values"),
+        ))
     }
 }
 
@@ -260,7 +261,7 @@ fn read_module(
 /// The one number of an alpha.
 fn read_number(path: &Path, source: &TensorSource, tensor: &str) -> Result<f64> {
     check_readable(path, source, tensor)?;
-    let data = source.read(tensor, DType::F32)?;
+    let data = source.read(tensor, WeightDtype::F32)?;
     match data.as_slice::<f32>() {
         Ok([number]) if number.is_finite() => Ok(f64::from(*number)),
         _ => Err(invalid(

@@ -99,9 +99,10 @@ impl PeftConfig {
             .chain(ends)
             .find_map(|end| self.alpha_pattern.get(end).copied())
             .unwrap_or(self.lora_alpha);
-        match self.use_rslora {
-            true => alpha / (rank as f64).sqrt(),
-            false => alpha / rank as f64,
+        if self.use_rslora {
+            alpha / (rank as f64).sqrt()
+        } else {
+            alpha / rank as f64
         }
     }
 }

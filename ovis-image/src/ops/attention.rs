@@ -5,6 +5,7 @@ use burn::tensor::{Bool, Tensor};
 
 /// Which keys a query may see.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum AttentionMask<B: Backend> {
     /// All of them.
     Full,
@@ -76,4 +77,127 @@ fn attend<B: Backend>(
         AttentionMask::Hidden(hidden) => Some(hidden),
     };
     module::attention(query, key, value, hidden, None, options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestBackend, TestTensor, assert_close, random, values};
+
+    const TOKENS: usize = 5;
+    const SHAPE: [usize; 4] = [2, 2, TOKENS, 4];
+
+    fn qkv() -> [TestTensor<4>; 3] {
+        [1, 2, 3].map(|seed| random(seed, SHAPE))
+    }
+
+    /// The weights of the keys in each row of the output: what comes of unit vectors as values.
+    fn weights(mask: AttentionMask<TestBackend>) -> Vec<f32> {
+        let [query, key, _] = qkv();
+        let units = TestTensor::<2>::eye(TOKENS, &Default::default());
+        let units = units.reshape([1, 1, TOKENS, TOKENS]).repeat(&[2, 2, 1, 1]);
+        values(attention(query, key, units, mask))
+    }
+
+    #[test]
+    fn rows_are_convex_combinations_of_the_values() {
+        for mask in [AttentionMask::Full, AttentionMask::Causal] {
+            for row in weights(mask).chunks_exact(TOKENS) {
+                assert!(row.iter().all(|weight| *weight >= 0.0), "{row:?}");
+                assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{row:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_are_the_softmax_of_scaled_products() {
+        let [query, key, _] = qkv();
+        let (query, key) = (values(query), values(key));
+        let first = |list: &[f32], token: usize| list[4 * token..][..4].to_vec();
+        let scores: Vec<f64> = (0..TOKENS)
+            .map(|token| {
+                let (query, key) = (first(&query, 0), first(&key, token));
+                let products = query.iter().zip(&key).map(|(a, b)| f64::from(a * b));
+                (products.sum::<f64>() / 2.0).exp()
+            })
+            .collect();
+        let sum: f64 = scores.iter().sum();
+        let row = &weights(AttentionMask::Full)[..TOKENS];
+        for (weight, score) in row.iter().zip(&scores) {
+            assert!((f64::from(*weight) - score / sum).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_causal_mask_does_not_look_ahead() {
+        let [query, key, value] = qkv();
+        let before = |tensor: &TestTensor<4>| tensor.clone().narrow(2, 0, 3);
+        let whole = attention(
+            query.clone(),
+            key.clone(),
+            value.clone(),
+            AttentionMask::Causal,
+        );
+        let alone = attention(
+            before(&query),
+            before(&key),
+            before(&value),
+            AttentionMask::Causal,
+        );
+        assert_close(before(&whole), alone, 1e-6);
+        for (index, row) in weights(AttentionMask::Causal)
+            .chunks_exact(TOKENS)
+            .enumerate()
+        {
+            assert!(
+                row[index % TOKENS + 1..]
+                    .iter()
+                    .all(|weight| *weight == 0.0)
+            );
+        }
+    }
+
+    #[test]
+    fn hidden_keys_have_no_weight() {
+        let hidden = [false, true, false, false, true];
+        let data = burn::tensor::TensorData::new(hidden.to_vec(), [1, 1, 1, TOKENS]);
+        let mask = Tensor::<TestBackend, 4, Bool>::from_data(data, &Default::default());
+        let mask = AttentionMask::Hidden(mask.expand([2, 1, TOKENS, TOKENS]));
+        for row in weights(mask).chunks_exact(TOKENS) {
+            for (weight, hidden) in row.iter().zip(hidden) {
+                assert_eq!(*weight == 0.0, hidden);
+            }
+        }
+    }
+
+    #[test]
+    fn neighboring_query_heads_share_a_key_head() {
+        let [query, _, _] = qkv();
+        let [key, value]: [TestTensor<4>; 2] = [8, 9].map(|seed| random(seed, [2, 1, TOKENS, 4]));
+        let twice = |tensor: &TestTensor<4>| Tensor::cat(vec![tensor.clone(), tensor.clone()], 1);
+        let grouped = attention(
+            query.clone(),
+            key.clone(),
+            value.clone(),
+            AttentionMask::Full,
+        );
+        let full = attention(query, twice(&key), twice(&value), AttentionMask::Full);
+        assert_close(grouped, full, 0.0);
+    }
+
+    #[test]
+    fn wide_heads_are_computed_in_slices_of_queries() {
+        // More queries than a slice, and a head wider than a fused kernel takes.
+        let (queries, width) = (QUERY_CHUNK + 3, WIDEST_FUSED_HEAD + 4);
+        let query: TestTensor<4> = random(1, [1, 1, queries, width]);
+        let [key, value]: [TestTensor<4>; 2] = [2, 3].map(|seed| random(seed, [1, 1, 2, width]));
+        let sliced = attention(
+            query.clone(),
+            key.clone(),
+            value.clone(),
+            AttentionMask::Full,
+        );
+        let whole = attend(query, key, value, AttentionMask::Full);
+        assert_close(sliced, whole, 1e-6);
+    }
 }

@@ -19,3 +19,24 @@ pub fn add_gated<B: Backend>(
 ) -> Tensor<B, 3> {
     residual + gate * update
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestTensor, assert_close, random, tensor};
+
+    #[test]
+    fn swiglu_is_zero_at_a_closed_gate_and_nearly_linear_at_an_open_one() {
+        let up: TestTensor<1> = tensor([3], [2.0, 2.0, 2.0]);
+        let output = swiglu(tensor([3], [-40.0, 0.0, 40.0]), up);
+        assert_close(output, tensor([3], [0.0, 0.0, 80.0]), 1e-5);
+    }
+
+    #[test]
+    fn a_gate_of_zero_leaves_the_residual() {
+        let residual: TestTensor<3> = random(1, [2, 3, 4]);
+        let gate = tensor([2, 1, 4], [0.0; 8]);
+        let output = add_gated(residual.clone(), gate, random(2, [2, 3, 4]));
+        assert_close(output, residual, 0.0);
+    }
+}

@@ -1,5 +1,10 @@
-//! Pure tensor functions without parameters: the plain path of every operation. Whatever loses accuracy in half precision
-//! (normalization, rotation, the sinusoid) computes in f32 here, whatever the input's dtype.
+//! Pure tensor functions without parameters: the plain path of every operation. Whatever loses
+//! accuracy in half precision (normalization, rotation, the sinusoid) computes in f32 here, whatever
+//! the input's dtype.
+//!
+//! [`pack_latents`], [`unpack_latents`] and [`RotaryTable`] are for programs that drive the models
+//! themselves. The other functions are not part of the stable interface: they follow what the
+//! models need.
 
 mod activation;
 mod attention;

@@ -90,3 +90,43 @@ pub fn group_norm<B: Backend>(
         Activation::Silu => silu(output),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestBackend, TestTensor, assert_close, random, tensor, values};
+
+    const EPS: f64 = 1e-3;
+
+    #[test]
+    fn a_modulated_norm_scales_and_shifts_rows_of_mean_0_and_variance_1() {
+        let input: TestTensor<3> = random::<TestBackend, 3>(1, [2, 3, 4]) * 3.0 + 1.0;
+        for items in [1, 2] {
+            let shift: TestTensor<3> = random(2, [items, 1, 4]);
+            let scale: TestTensor<3> = random(3, [items, 1, 4]);
+            let (shifts, scales) = (values(shift.clone()), values(scale.clone()));
+            let mut expected = Vec::new();
+            for (index, row) in values(input.clone()).chunks_exact(4).enumerate() {
+                let mean = row.iter().map(|v| f64::from(*v)).sum::<f64>() / 4.0;
+                let squares = row.iter().map(|v| (f64::from(*v) - mean).powi(2));
+                let deviation = (squares.sum::<f64>() / 4.0 + EPS).sqrt();
+                // One vector serves all items of the batch.
+                let item = (index / 3) % items;
+                for (channel, value) in row.iter().enumerate() {
+                    let normalized = (f64::from(*value) - mean) / deviation;
+                    let scale = 1.0 + f64::from(scales[4 * item + channel]);
+                    expected.push((normalized * scale) as f32 + shifts[4 * item + channel]);
+                }
+            }
+            let output = modulated_norm(input.clone(), shift, scale, EPS);
+            assert_close(output, tensor([2, 3, 4], expected), 1e-5);
+        }
+    }
+
+    #[test]
+    fn a_layer_norm_does_not_see_shift_or_scale_of_its_input() {
+        let input: TestTensor<2> = random(1, [5, 8]);
+        let moved = layer_norm_f32(input.clone() * 4.0 + 7.0, 0.0);
+        assert_close(layer_norm_f32(input, 0.0), moved, 1e-5);
+    }
+}

@@ -39,3 +39,41 @@ pub fn unpack_latents<B: Backend>(
         .permute([0, 3, 1, 4, 2, 5])
         .reshape([batch, channels, rows * 2, columns * 2])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestBackend, TestTensor, assert_close, random, values};
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn unpacking_is_the_inverse_of_packing(
+            batch in 1usize..3, channels in 1usize..5, rows in 1usize..5, columns in 1usize..5,
+        ) {
+            let latents: TestTensor<4> = random(7, [batch, channels, 2 * rows, 2 * columns]);
+            let tokens = pack_latents(latents.clone());
+            prop_assert_eq!(tokens.dims(), [batch, rows * columns, 4 * channels]);
+            let back = unpack_latents(tokens.clone(), [rows, columns]);
+            prop_assert_eq!(values(back.clone()), values(latents));
+            assert_close(pack_latents(back), tokens, 0.0);
+        }
+    }
+
+    #[test]
+    fn tokens_run_along_rows_and_hold_their_patch_channel_by_channel() {
+        // Two channels of 2 x 4.
+        let latents = TestTensor::<1>::from_data(
+            (0..16).map(|i| i as f32).collect::<Vec<_>>().as_slice(),
+            &Default::default(),
+        );
+        let tokens = pack_latents::<TestBackend>(latents.reshape([1, 2, 2, 4]));
+        let expected = [
+            [0., 1., 4., 5., 8., 9., 12., 13.],
+            [2., 3., 6., 7., 10., 11., 14., 15.],
+        ];
+        assert_eq!(values(tokens), expected.concat());
+    }
+}

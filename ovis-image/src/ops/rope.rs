@@ -147,3 +147,105 @@ pub fn norm_and_rotate<B: Backend>(
     }
     .cast(dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{
+        TestBackend, TestTensor, assert_close, largest_difference, random, tensor, values,
+    };
+    use proptest::prelude::*;
+
+    const HEAD_DIM: usize = 8;
+    const AXES: [usize; 2] = [2, 6];
+    /// So small that angles are not turned by hundreds of radians, which f32 would lose.
+    const THETA: f64 = 100.0;
+
+    fn table(positions: &[[f64; 2]]) -> RotaryTable<TestBackend> {
+        RotaryTable::from_positions(positions, &AXES, THETA, &Default::default())
+    }
+
+    fn rotate(input: TestTensor<4>, pairs: Pairs, positions: &[[f64; 2]]) -> TestTensor<4> {
+        match pairs {
+            Pairs::Adjacent => table(positions).rotate_pairs(input),
+            Pairs::Halves => table(positions).rotate_halves(input),
+        }
+    }
+
+    /// Sums over the last axis.
+    fn dot(a: TestTensor<4>, b: TestTensor<4>) -> Vec<f32> {
+        values((a * b).sum_dim(3))
+    }
+
+    fn positions() -> impl Strategy<Value = [f64; 2]> {
+        [0usize..64, 0usize..64].prop_map(|position| position.map(|axis| axis as f64))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn rotation_keeps_inner_products(at in positions(), halves in any::<bool>()) {
+            let pairs = if halves { Pairs::Halves } else { Pairs::Adjacent };
+            let [a, b]: [TestTensor<4>; 2] = [1, 2].map(|seed| random(seed, [1, 2, 1, HEAD_DIM]));
+            let rotated = dot(rotate(a.clone(), pairs, &[at]), rotate(b.clone(), pairs, &[at]));
+            prop_assert!(largest_difference(&rotated, &dot(a, b)) < 1e-5);
+        }
+
+        #[test]
+        fn inner_products_depend_on_the_distance_alone(
+            at in positions(), other in positions(), by in positions(), halves in any::<bool>(),
+        ) {
+            let pairs = if halves { Pairs::Halves } else { Pairs::Adjacent };
+            let [query, key]: [TestTensor<4>; 2] =
+                [1, 2].map(|seed| random(seed, [1, 2, 1, HEAD_DIM]));
+            let product = |at, other| {
+                dot(rotate(query.clone(), pairs, &[at]), rotate(key.clone(), pairs, &[other]))
+            };
+            let moved = |[row, column]: [f64; 2]| [row + by[0], column + by[1]];
+            let difference = largest_difference(&product(at, other), &product(moved(at), moved(other)));
+            prop_assert!(difference < 1e-4, "{}", difference);
+        }
+    }
+
+    #[test]
+    fn position_zero_is_not_rotated() {
+        let input: TestTensor<4> = random(1, [1, 2, 3, HEAD_DIM]);
+        for pairs in [Pairs::Adjacent, Pairs::Halves] {
+            let rotated = rotate(input.clone(), pairs, &[[0.0; 2]; 3]);
+            assert_close(rotated, input.clone(), 0.0);
+        }
+    }
+
+    #[test]
+    fn each_convention_turns_its_own_pairs() {
+        // A quarter turn of the first frequency; the others stay.
+        let angle = std::f64::consts::FRAC_PI_2;
+        let count = [1., 2., 3., 4., 5., 6., 7., 8.];
+        let turned = |pairs| {
+            let input = tensor([1, 1, 1, HEAD_DIM], count);
+            let rotated = values(rotate(input, pairs, &[[angle, 0.0]]));
+            let rounded = rotated.iter().map(|value| value.round());
+            rounded.collect::<Vec<_>>()
+        };
+        assert_eq!(turned(Pairs::Adjacent), [-2., 1., 3., 4., 5., 6., 7., 8.]);
+        assert_eq!(turned(Pairs::Halves), [-5., 2., 3., 4., 1., 6., 7., 8.]);
+    }
+
+    #[test]
+    fn a_table_of_some_tokens_is_a_part_of_the_whole_one() {
+        let positions: Vec<[f64; 2]> = (0..5).map(|i| [0.0, f64::from(i)]).collect();
+        let part = table(&positions).tokens(2, 3);
+        assert_close(part.cos, table(&positions[2..]).cos, 0.0);
+        assert_close(part.sin, table(&positions[2..]).sin, 0.0);
+    }
+
+    #[test]
+    fn heads_are_cut_from_neighboring_channels() {
+        let projected: TestTensor<3> = random(1, [1, 2, 6]);
+        let heads = split_heads(projected.clone(), 3);
+        assert_eq!(heads.dims(), [1, 2, 2, 3]);
+        let second = heads.narrow(1, 1, 1).reshape([1, 2, 3]);
+        assert_close(second, projected.narrow(2, 3, 3), 0.0);
+    }
+}

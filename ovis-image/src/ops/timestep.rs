@@ -46,3 +46,50 @@ pub fn round_to_dtype(value: f32, dtype: DType) -> f32 {
         _ => value,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestBackend, TestTensor, assert_close, tensor, values};
+
+    #[test]
+    fn the_sinusoid_of_zero_is_ones_then_zeros() {
+        let sinusoid: TestTensor<2> =
+            timestep_embedding(&[0.0], 6, DType::F32, &Default::default());
+        assert_close(
+            sinusoid,
+            tensor([1, 6], [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]),
+            0.0,
+        );
+    }
+
+    #[test]
+    fn each_pair_of_cosine_and_sine_lies_on_the_unit_circle() {
+        let timesteps = [0.001, 0.25, 1.0];
+        let sinusoid =
+            timestep_embedding::<TestBackend>(&timesteps, 8, DType::F32, &Default::default());
+        assert_eq!(sinusoid.dims(), [3, 8]);
+        for (timestep, row) in timesteps.iter().zip(values(sinusoid).chunks_exact(8)) {
+            for (cosine, sine) in row[..4].iter().zip(&row[4..]) {
+                assert!((cosine * cosine + sine * sine - 1.0).abs() < 1e-5);
+            }
+            // The first frequency is 1.
+            assert!((row[0] - (1000.0 * timestep).cos()).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn timesteps_are_rounded_to_the_models_dtype() {
+        let of = |timestep, dtype| {
+            values(timestep_embedding::<TestBackend>(
+                &[timestep],
+                4,
+                dtype,
+                &Default::default(),
+            ))
+        };
+        // Neighbors in f32 that are one number in bf16.
+        assert_ne!(of(0.5, DType::F32), of(0.5001, DType::F32));
+        assert_eq!(round_to_dtype(0.5001, DType::BF16), 0.5);
+    }
+}

@@ -138,7 +138,7 @@ impl<B: Backend> AdaptedTransformer<B> {
                 file,
                 &name,
                 scale,
-                transformer.dtype.to_burn(),
+                transformer.dtype,
                 &transformer.device,
             )?;
             transformer.loras.push(ActiveLora { name, scale });

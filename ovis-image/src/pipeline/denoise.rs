@@ -12,6 +12,7 @@ use crate::images::PreviewDecoder;
 use crate::ops::{pack_latents, unpack_latents};
 use crate::sampling::sampler::{Sampler, SamplerStep};
 use crate::sampling::{FlowMatchEulerScheduler, Guidance};
+use crate::step_cache::StepCache;
 
 /// The sampling loop as an iterator: each call of `next` is one step, so that the caller owns
 /// progress, previews and cancellation.
@@ -88,6 +89,51 @@ impl<'a, B: Backend> Denoiser<'a, B> {
     /// prompt's prediction is available when the request's guidance scale is above 1.
     pub fn with_guidance(mut self, guidance: impl Guidance<B> + 'static) -> Self {
         self.model.set_guidance(Box::new(guidance));
+        self
+    }
+
+    /// Replaces the request's step cache, if any, by a custom one. Call it before the first step.
+    ///
+    /// `new` makes a cache for each branch of guidance, because each needs its own state. The memory
+    /// that they take is in no estimate.
+    ///
+    /// ```no_run
+    /// use burn::tensor::backend::Backend;
+    /// use ovis_image::sampling::StepPosition;
+    /// use ovis_image::step_cache::{CachedPrediction, StepCache};
+    /// use ovis_image::transformer::StagedForward;
+    /// use ovis_image::{GenerationRequest, OvisImagePipeline};
+    ///
+    /// /// Leaves out every second prediction.
+    /// #[derive(Debug)]
+    /// struct EverySecond<B: Backend>(Option<burn::Tensor<B, 3>>);
+    ///
+    /// impl<B: Backend> StepCache<B> for EverySecond<B> {
+    ///     fn predict(
+    ///         &mut self,
+    ///         forward: StagedForward<'_, B>,
+    ///         _step: StepPosition,
+    ///     ) -> CachedPrediction<B> {
+    ///         if let Some(last) = self.0.take() {
+    ///             return CachedPrediction::reused(last);
+    ///         }
+    ///         let prediction = forward.run();
+    ///         self.0 = Some(prediction.clone());
+    ///         CachedPrediction::computed(prediction)
+    ///     }
+    /// }
+    ///
+    /// # fn run<B: Backend>(pipeline: OvisImagePipeline<B>) -> ovis_image::Result<()> {
+    /// let request = GenerationRequest::new("a cat");
+    /// let denoiser = pipeline.denoiser(&request)?;
+    /// for step in denoiser.with_step_cache(|| EverySecond(None)) {
+    ///     println!("{} of {}", step.completed, step.total);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_step_cache<C: StepCache<B> + 'static>(mut self, new: impl Fn() -> C) -> Self {
+        self.model.set_step_cache(|| Box::new(new()));
         self
     }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::adapted_transformer::AdaptedTransformer;
 use super::profile::{DenoisingProfile, Part, Profiler};
+use crate::config::WeightDtype;
 use crate::ops::RotaryTable;
 use crate::sampling::guidance::{Guidance, GuidanceSettings, Passes, Predictions};
 use crate::sampling::{FlowMatchEulerScheduler, StepPosition};
@@ -30,7 +31,7 @@ pub(super) struct GuidedModel<'a, B: Backend> {
     skipped: SkippedBlocks,
     caches: Option<BranchCaches<B>>,
     rope: RotaryTable<B>,
-    dtype: DType,
+    dtype: WeightDtype,
     modulation: Option<ModulatedSteps<B>>,
     /// Whether its weights are read when used, and given back.
     modulation_is_absent: bool,
@@ -89,9 +90,10 @@ enum Branch {
 }
 
 impl<B: Backend> BranchCaches<B> {
-    fn new(kind: StepCacheKind) -> Self {
+    /// Caches of one kind, each made by a call of `new`.
+    fn new(mut new: impl FnMut() -> Box<dyn StepCache<B>>) -> Self {
         Self {
-            caches: [kind.build(), kind.build(), kind.build()],
+            caches: [new(), new(), new()],
             report: StepCacheReport::default(),
         }
     }
@@ -118,9 +120,11 @@ impl<'a, B: Backend> GuidedModel<'a, B> {
                 double_blocks: skip.double_blocks.clone(),
                 single_blocks: skip.single_blocks.clone(),
             }),
-            caches: input.step_cache.map(BranchCaches::new),
+            caches: input
+                .step_cache
+                .map(|kind| BranchCaches::new(|| kind.build())),
             rope: model.rope(text_tokens, input.grid, device),
-            dtype: transformer.dtype().to_burn(),
+            dtype: transformer.dtype(),
             modulation: None,
             modulation_is_absent: transformer.modulation_is_absent(),
             profiler: input.is_profiled.then(|| Profiler::new(device)),
@@ -133,6 +137,11 @@ impl<'a, B: Backend> GuidedModel<'a, B> {
 
     pub(super) fn set_guidance(&mut self, guidance: Box<dyn Guidance<B>>) {
         self.guidance = guidance;
+    }
+
+    /// Caches of which each is made by a call of `new`.
+    pub(super) fn set_step_cache(&mut self, new: impl FnMut() -> Box<dyn StepCache<B>>) {
+        self.caches = Some(BranchCaches::new(new));
     }
 
     /// What the step cache saved so far; `None` without one.
@@ -235,9 +244,8 @@ impl<'a, B: Backend> GuidedModel<'a, B> {
         step: StepPosition,
     ) -> Tensor<B, 3> {
         let input = TransformerInput {
-            latents: latents.cast(self.dtype),
+            latents: latents.cast(self.dtype.to_burn()),
             prompt_embeds,
-            timesteps: &[],
             rope: &self.rope,
         };
         let observer = self.profiler.as_ref();
@@ -245,6 +253,10 @@ impl<'a, B: Backend> GuidedModel<'a, B> {
             profiler.count_forward();
         }
         let skipped = matches!(branch, Branch::Perturbed).then_some(&self.skipped);
+        if self.caches.is_none() && skipped.is_none() && observer.is_none() {
+            let prediction = self.transformer.forward_modulated(input, modulation);
+            return prediction.cast(DType::F32);
+        }
         let forward = StagedForward::new(self.transformer, &input, modulation)
             .skipping(skipped)
             .observed(observer.map(|profiler| profiler as _));

@@ -1,9 +1,9 @@
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor};
 
 use super::sigmas::{MAX_INFERENCE_STEPS, validate_sigmas};
 use super::{Schedule, SigmaSpacing};
-use crate::config::SchedulerConfig;
+use crate::config::{SchedulerConfig, WeightDtype};
 use crate::error::{OvisImageError, Result};
 use crate::ops::round_to_dtype;
 
@@ -108,7 +108,8 @@ impl FlowMatchEulerScheduler {
     /// The timestep, 0 to 1, that a model of this dtype is given for a sigma: the references hold
     /// `1000 sigma` in the dtype before they divide (diffusers: `t.to(latents.dtype)`, then
     /// `timestep / 1000`).
-    pub fn model_timestep(&self, sigma: f32, dtype: DType) -> f32 {
+    pub fn model_timestep(&self, sigma: f32, dtype: WeightDtype) -> f32 {
+        let dtype = dtype.to_burn();
         let train_timesteps = self.config.num_train_timesteps as f32;
         round_to_dtype(
             round_to_dtype(sigma * train_timesteps, dtype) / 1000.0,
@@ -181,12 +182,12 @@ mod tests {
     #[test]
     fn a_bf16_model_sees_rounded_timesteps() {
         let scheduler = FlowMatchEulerScheduler::new(SchedulerConfig::ovis_image_7b()).unwrap();
-        assert_eq!(scheduler.model_timestep(1.0, DType::BF16), 1.0);
+        assert_eq!(scheduler.model_timestep(1.0, WeightDtype::BF16), 1.0);
         // 987.6 -> 988 in bf16, whose neighbors there are 4 apart.
         assert_eq!(
-            scheduler.model_timestep(0.9876, DType::BF16),
+            scheduler.model_timestep(0.9876, WeightDtype::BF16),
             half::bf16::from_f32(0.988).to_f32()
         );
-        assert!((scheduler.model_timestep(0.9876, DType::F32) - 0.9876).abs() < 1e-6);
+        assert!((scheduler.model_timestep(0.9876, WeightDtype::F32) - 0.9876).abs() < 1e-6);
     }
 }

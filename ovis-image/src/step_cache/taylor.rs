@@ -85,3 +85,42 @@ impl<B: Backend> StepCache<B> for TaylorCache<B> {
         CachedPrediction::computed(prediction)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestBackend, assert_close, random};
+
+    #[test]
+    fn a_polynomial_of_its_order_is_forecast_exactly() {
+        let [constant, slope] = [1, 2].map(|seed| random::<TestBackend, 3>(seed, [1, 2, 3]));
+        let at = |index: usize| constant.clone() + slope.clone() * index as f32;
+        let mut cache = TaylorCache::new(3, 1, 0);
+        assert!(cache.forecast(0).is_none());
+        for index in [1, 4] {
+            cache.update(at(index), index);
+        }
+        for index in 5..8 {
+            assert_close(cache.forecast(index).unwrap(), at(index), 1e-5);
+        }
+    }
+
+    #[test]
+    fn without_derivatives_the_last_prediction_is_the_forecast() {
+        let mut cache = TaylorCache::new(3, 0, 0);
+        for index in [1, 4] {
+            cache.update(random::<TestBackend, 3>(index as u64, [1, 2, 3]), index);
+        }
+        assert_close(cache.forecast(6).unwrap(), random(4, [1, 2, 3]), 0.0);
+    }
+
+    #[test]
+    fn the_first_steps_and_then_every_nth_are_computed() {
+        let mut cache = TaylorCache::<TestBackend>::new(3, 1, 2);
+        cache.update(random(1, [1, 1, 1]), 0);
+        let computed: Vec<usize> = (0..10)
+            .filter(|index| cache.is_computed_at(*index))
+            .collect();
+        assert_eq!(computed, [0, 1, 3, 6, 9]);
+    }
+}

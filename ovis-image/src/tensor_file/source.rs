@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use burn::tensor::{DType, TensorData};
+use burn::tensor::TensorData;
 
 use super::convert::HostBuffer;
 use super::encoding::Encoding;
 use super::weights_file::{TensorEntry, WEIGHT_FILE_ENDINGS, WeightsFile};
+use crate::config::WeightDtype;
 use crate::error::{OvisImageError, Result};
 
 /// Names to tensors over one or more memory-mapped files.
@@ -133,14 +134,7 @@ impl TensorSource {
     /// [`CheckpointError::UnknownDtype`](crate::error::CheckpointError::UnknownDtype) when it
     /// cannot be read as one of floats,
     /// [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged).
-    ///
-    /// # Panics
-    /// If `dtype` is not f32, f16 or bf16.
-    pub fn read(&self, name: &str, dtype: DType) -> Result<TensorData> {
-        assert!(
-            matches!(dtype, DType::F32 | DType::F16 | DType::BF16),
-            "TensorSource::read: {dtype:?}"
-        );
+    pub fn read(&self, name: &str, dtype: WeightDtype) -> Result<TensorData> {
         let Some((file, entry)) = self.entry(name) else {
             return Err(OvisImageError::invalid_file(
                 self.path.clone(),
@@ -156,7 +150,7 @@ impl TensorSource {
             ));
         }
         file.check_unchanged()?;
-        let mut buffer = HostBuffer::new(dtype, entry.shape.iter().product());
+        let mut buffer = HostBuffer::new(dtype.to_burn(), entry.shape.iter().product());
         buffer.extend(file.data(entry), &entry.encoding);
         Ok(buffer.into_data(entry.shape.clone()))
     }

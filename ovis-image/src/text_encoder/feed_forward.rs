@@ -7,6 +7,7 @@ use crate::layers::LinearLayer;
 
 /// SwiGLU without biases: `down(silu(gate(x)) * up(x))` (arXiv 2002.05202).
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct TextFeedForward<B: Backend> {
     /// To the inner width, through SiLU.
     pub gate: LinearLayer<B>,

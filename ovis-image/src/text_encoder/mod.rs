@@ -7,6 +7,8 @@ mod feed_forward;
 mod model;
 mod parameters;
 mod prompt;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 
 pub use attention::TextAttention;

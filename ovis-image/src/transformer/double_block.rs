@@ -36,6 +36,7 @@ pub struct JointHiddenStates<B: Backend> {
 
 /// The modulation of a double block, attention first, then SwiGLU.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DoubleModulation<B: Backend> {
     /// Of the image stream.
     pub image: [ModulationParams<B>; 2],

@@ -7,6 +7,7 @@ use crate::layers::LinearLayer;
 
 /// Sinusoid to conditioning vector: Linear, SiLU, Linear.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct TimestepEmbedder<B: Backend> {
     /// From the sinusoid to the hidden width.
     pub input: LinearLayer<B>,

@@ -9,6 +9,7 @@ use crate::layers::LinearLayer;
 
 /// The last modulated norm and the projection to latent patches.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct FinalLayer<B: Backend> {
     /// `hidden -> 2 * hidden`, rows (shift, scale).
     pub modulation: LinearLayer<B>,
@@ -18,6 +19,7 @@ pub struct FinalLayer<B: Backend> {
 
 /// Shift and scale of the last norm, each `[batch, 1, hidden]`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct FinalModulation<B: Backend> {
     /// Added after scaling.
     pub shift: Tensor<B, 3>,

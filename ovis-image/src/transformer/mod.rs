@@ -15,6 +15,8 @@ mod self_attention;
 mod single_block;
 mod staged;
 mod step_modulation;
+#[cfg(test)]
+mod tests;
 
 pub use double_block::{DoubleModulation, DoubleStreamBlock, JointHiddenStates};
 pub use embed::TimestepEmbedder;

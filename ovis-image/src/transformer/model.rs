@@ -3,11 +3,11 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{
-    DoubleStreamBlock, FinalLayer, SingleStreamBlock, StagedForward, StepModulation,
+    DoubleStreamBlock, FinalLayer, JointHiddenStates, SingleStreamBlock, StepModulation,
     TimestepEmbedder,
 };
 use crate::config::TransformerConfig;
-use crate::layers::{LinearLayer, RmsNormLayer};
+use crate::layers::{LinearLayer, RmsNormLayer, fold_blocks};
 use crate::ops::{RotaryTable, timestep_embedding};
 
 /// The denoiser (diffusers: `OvisImageTransformer2DModel`): it predicts `noise - clean`.
@@ -30,15 +30,15 @@ pub struct OvisImageTransformer<B: Backend> {
     pub(super) axes_dims_rope: [usize; 3],
 }
 
-/// What the denoiser reads at one step.
+/// Latents and text that the denoiser reads, beside the timestep.
+///
+/// It is complete: another input would make another model, so the struct can be written out.
 #[derive(Debug, Clone)]
 pub struct TransformerInput<'a, B: Backend> {
     /// Packed noisy latents, `[batch, image tokens, channels]`, in the model's dtype.
     pub latents: Tensor<B, 3>,
     /// Text embeddings with their zero rows, `[batch, text tokens, context]`, in the same dtype.
     pub prompt_embeds: Tensor<B, 3>,
-    /// One per batch item, 0 (clean) to 1 (noise).
-    pub timesteps: &'a [f32],
     /// From [`OvisImageTransformer::rope`].
     pub rope: &'a RotaryTable<B>,
 }
@@ -47,7 +47,7 @@ impl TransformerConfig {
     /// Builds the model with lazy random weights: nothing is allocated before first use.
     ///
     /// # Panics
-    /// Perhaps, then or when used, on a configuration that [`validate`](Self::validate) refuses.
+    /// May panic, here or on first use, if the configuration fails [`validate`](Self::validate).
     pub fn init<B: Backend>(&self, device: &B::Device) -> OvisImageTransformer<B> {
         let hidden = self.hidden_size();
         OvisImageTransformer {
@@ -104,20 +104,20 @@ impl<B: Backend> OvisImageTransformer<B> {
         self.timestep_embedder.forward(sinusoid)
     }
 
-    /// One prediction of the velocity `noise - clean`.
+    /// Predicts the velocity `noise - clean`.
     ///
     /// # Shapes
     /// - `input`: see [`TransformerInput`]
+    /// - `timesteps`: one per batch item, 0 (clean) to 1 (noise)
     /// - output: `[batch, image tokens, channels]`, in the model's dtype
     ///
     /// # Panics
-    /// When shapes or dtypes disagree (the pipeline checks them before).
-    pub fn forward(&self, input: TransformerInput<'_, B>) -> Tensor<B, 3> {
-        let conditioning = self.conditioning(input.timesteps);
-        self.forward_conditioned(input, conditioning)
+    /// If shapes or dtypes disagree (the pipeline checks them before).
+    pub fn forward(&self, input: TransformerInput<'_, B>, timesteps: &[f32]) -> Tensor<B, 3> {
+        self.forward_conditioned(input, self.conditioning(timesteps))
     }
 
-    /// The same from a conditioning vector in place of the timesteps, which are not read.
+    /// Like [`forward`](Self::forward), from a conditioning vector in place of the timesteps.
     ///
     /// # Shapes
     /// - `conditioning`: `[batch, hidden]`, from [`conditioning`](Self::conditioning)
@@ -130,14 +130,16 @@ impl<B: Backend> OvisImageTransformer<B> {
         input: TransformerInput<'_, B>,
         conditioning: Tensor<B, 2>,
     ) -> Tensor<B, 3> {
-        let modulation = self.modulation(conditioning);
-        self.forward_modulated(input, &modulation)
+        self.forward_modulated(input, &self.modulation(conditioning))
     }
 
-    /// The same with every block's modulation computed before; `timesteps` are not read.
+    /// Like [`forward`](Self::forward), with the modulation of every block computed before.
+    ///
+    /// [`StagedForward`](super::StagedForward) is the same computation in parts.
     ///
     /// # Shapes
-    /// - `modulation`: of the batch, or of one vector for all of it
+    /// - `modulation`: of the batch, or of one vector for all of it, from
+    ///   [`modulation`](Self::modulation)
     /// - output: `[batch, image tokens, channels]`, in the model's dtype
     ///
     /// # Panics
@@ -147,6 +149,35 @@ impl<B: Backend> OvisImageTransformer<B> {
         input: TransformerInput<'_, B>,
         modulation: &StepModulation<B>,
     ) -> Tensor<B, 3> {
-        StagedForward::new(self, &input, modulation).run()
+        let TransformerInput {
+            latents,
+            prompt_embeds,
+            rope,
+        } = input;
+        let image = self.image_embedder.forward(latents);
+        let text = self
+            .text_embedder
+            .forward(self.text_norm.forward(prompt_embeds));
+
+        let streams = fold_blocks(
+            &self.double_blocks,
+            JointHiddenStates { image, text },
+            |streams, index, block| {
+                block.forward_modulated(streams, &modulation.double_blocks[index], rope)
+            },
+        );
+
+        let (text_tokens, image_tokens) = (streams.text.dims()[1], streams.image.dims()[1]);
+        let joint = fold_blocks(
+            &self.single_blocks,
+            Tensor::cat(vec![streams.text, streams.image], 1),
+            |joint, index, block| {
+                block.forward_modulated(joint, &modulation.single_blocks[index], rope)
+            },
+        );
+
+        let image = joint.narrow(1, text_tokens, image_tokens);
+        self.final_layer
+            .forward_modulated(image, &modulation.final_layer)
     }
 }

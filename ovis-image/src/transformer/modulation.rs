@@ -9,6 +9,7 @@ use crate::layers::LinearLayer;
 
 /// adaLN (arXiv 2212.09748): the conditioning gives each sub-layer a shift, a scale and a gate.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct Modulation<B: Backend> {
     /// `hidden -> 3 * sub-layers * hidden`, rows (shift, scale, gate) per sub-layer.
     pub linear: LinearLayer<B>,
@@ -17,6 +18,7 @@ pub struct Modulation<B: Backend> {
 /// Shift, scale and gate of one sub-layer, each `[batch, 1, hidden]`; with a batch of one they serve
 /// every item of the hidden states.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ModulationParams<B: Backend> {
     /// Added after scaling.
     pub shift: Tensor<B, 3>,

@@ -9,6 +9,7 @@ use crate::ops::{AttentionMask, Pairs, RotaryTable};
 
 /// RMSNorm of each query and key head.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct QkNorm<B: Backend> {
     /// Of the queries.
     pub query: RmsNormLayer<B>,
@@ -18,6 +19,7 @@ pub struct QkNorm<B: Backend> {
 
 /// One stream's side of the joint attention of a double block.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct StreamAttention<B: Backend> {
     /// `hidden -> 3 * hidden`, rows (query, key, value).
     pub qkv: LinearLayer<B>,

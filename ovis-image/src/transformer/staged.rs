@@ -7,8 +7,15 @@ use burn::tensor::backend::Backend;
 use super::{JointHiddenStates, OvisImageTransformer, StepModulation, TransformerInput};
 use crate::layers::fold_some_blocks;
 
-/// One forward in parts, for callers that leave some out. [`run`](Self::run) is the plain forward.
-#[derive(Clone, Copy)]
+/// One forward of the transformer in parts, so that a [`StepCache`](crate::step_cache::StepCache)
+/// can leave some out.
+///
+/// [`run`](Self::run) computes what [`OvisImageTransformer::forward_modulated`] does, operation by
+/// operation. The parts go into one another in this order: [`embed`](Self::embed),
+/// [`first_block`](Self::first_block) and [`other_blocks`](Self::other_blocks) (or
+/// [`all_blocks`](Self::all_blocks)), [`finish`](Self::finish).
+///
+/// The parts follow the model, and may change in a minor release.
 pub struct StagedForward<'a, B: Backend> {
     transformer: &'a OvisImageTransformer<B>,
     input: &'a TransformerInput<'a, B>,
@@ -17,16 +24,17 @@ pub struct StagedForward<'a, B: Backend> {
     observer: Option<&'a dyn StageObserver>,
 }
 
-/// Blocks that a forward leaves out, by their indices.
+/// Blocks that a forward leaves out, by their indices from 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SkippedBlocks {
-    /// Of the double blocks.
+    /// Double blocks that are left out.
     pub double_blocks: Vec<usize>,
-    /// Of the single blocks.
+    /// Single blocks that are left out.
     pub single_blocks: Vec<usize>,
 }
 
-/// What a forward consists of.
+/// A part of a forward.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
@@ -40,17 +48,19 @@ pub enum Stage {
     FinalLayer,
 }
 
-/// Hears of each stage that was asked for. Devices may still be at work on it.
+/// Hears of each stage that was queued. The device may still be computing it.
+#[doc(hidden)]
 pub trait StageObserver {
-    /// A stage was asked for.
+    /// Called after a stage was queued.
     fn finished(&self, stage: Stage);
 }
 
 impl<'a, B: Backend> StagedForward<'a, B> {
-    /// Of all blocks.
+    /// A forward of all blocks.
     ///
     /// # Shapes
     /// As [`OvisImageTransformer::forward_modulated`].
+    #[doc(hidden)]
     pub fn new(
         transformer: &'a OvisImageTransformer<B>,
         input: &'a TransformerInput<'a, B>,
@@ -65,29 +75,34 @@ impl<'a, B: Backend> StagedForward<'a, B> {
         }
     }
 
-    /// Without some of the blocks.
+    /// Leaves out some of the blocks.
+    #[doc(hidden)]
     pub fn skipping(mut self, skipped: Option<&'a SkippedBlocks>) -> Self {
         self.skipped = skipped;
         self
     }
 
-    /// With somebody who hears of each stage.
+    /// Reports each stage to an observer.
+    #[doc(hidden)]
     pub fn observed(mut self, observer: Option<&'a dyn StageObserver>) -> Self {
         self.observer = observer;
         self
     }
 
-    /// All of it: `[batch, image tokens, channels]`.
+    /// Runs all parts and returns the prediction.
+    ///
+    /// # Shapes
+    /// - output: `[batch, image tokens, channels]`
     pub fn run(&self) -> Tensor<B, 3> {
         self.finish(self.all_blocks(self.embed()))
     }
 
-    /// Latents and text as the first block reads them.
+    /// Embeds latents and text, as the first block reads them.
     pub fn embed(&self) -> JointHiddenStates<B> {
         let TransformerInput {
             latents,
             prompt_embeds,
-            ..
+            rope: _,
         } = self.input.clone();
         let transformer = self.transformer;
         let streams = JointHiddenStates {
@@ -100,7 +115,7 @@ impl<'a, B: Backend> StagedForward<'a, B> {
         streams
     }
 
-    /// What the first block attends to: its modulated norm of the image stream.
+    /// Applies the first block's modulated norm to the image stream: what its attention reads.
     ///
     /// # Shapes
     /// - `image` and output: `[batch, image tokens, hidden]`
@@ -111,24 +126,34 @@ impl<'a, B: Backend> StagedForward<'a, B> {
         }
     }
 
-    /// The first block alone.
+    /// Runs the first block alone.
     pub fn first_block(&self, streams: JointHiddenStates<B>) -> JointHiddenStates<B> {
         self.double_blocks(streams, 0..self.first_blocks())
     }
 
-    /// All blocks but the first: the image stream, `[batch, image tokens, hidden]`.
+    /// Runs all blocks but the first and returns the image stream.
+    ///
+    /// # Shapes
+    /// - output: `[batch, image tokens, hidden]`
     pub fn other_blocks(&self, streams: JointHiddenStates<B>) -> Tensor<B, 3> {
         let blocks = self.first_blocks()..self.transformer.double_blocks.len();
         self.single_blocks(self.double_blocks(streams, blocks))
     }
 
-    /// All blocks: the image stream, `[batch, image tokens, hidden]`.
+    /// Runs all blocks and returns the image stream.
+    ///
+    /// # Shapes
+    /// - output: `[batch, image tokens, hidden]`
     pub fn all_blocks(&self, streams: JointHiddenStates<B>) -> Tensor<B, 3> {
         let blocks = 0..self.transformer.double_blocks.len();
         self.single_blocks(self.double_blocks(streams, blocks))
     }
 
-    /// The prediction of the last block's image stream, `[batch, image tokens, channels]`.
+    /// Projects the last block's image stream to the prediction.
+    ///
+    /// # Shapes
+    /// - `image`: `[batch, image tokens, hidden]`
+    /// - output: `[batch, image tokens, channels]`
     pub fn finish(&self, image: Tensor<B, 3>) -> Tensor<B, 3> {
         let final_layer = &self.transformer.final_layer;
         let prediction = final_layer.forward_modulated(image, &self.modulation.final_layer);
@@ -185,6 +210,15 @@ impl<'a, B: Backend> StagedForward<'a, B> {
 fn is_in(blocks: Option<&Vec<usize>>, index: usize) -> bool {
     blocks.is_some_and(|blocks| blocks.contains(&index))
 }
+
+// Derived, these would ask for a backend that can be copied.
+impl<B: Backend> Clone for StagedForward<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for StagedForward<'_, B> {}
 
 impl<B: Backend> fmt::Debug for StagedForward<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,6 +8,7 @@ use super::{DoubleModulation, FinalModulation, ModulationParams, OvisImageTransf
 /// adaLN depends on the timestep alone, and a fifth of the model's parameters serve nothing else:
 /// computing it for all steps at once reads them once an image, not once a step.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct StepModulation<B: Backend> {
     /// One per double block.
     pub double_blocks: Vec<DoubleModulation<B>>,
@@ -59,7 +60,7 @@ impl<B: Backend> OvisImageTransformer<B> {
     ///
     /// # Shapes
     /// As [`modulation`](Self::modulation).
-    pub fn modulation_of_copies(&self, conditioning: Tensor<B, 2>) -> StepModulation<B> {
+    pub(crate) fn modulation_of_copies(&self, conditioning: Tensor<B, 2>) -> StepModulation<B> {
         StepModulation {
             double_blocks: self
                 .double_blocks

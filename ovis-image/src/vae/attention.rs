@@ -9,6 +9,7 @@ use crate::ops::AttentionMask;
 
 /// Single-head attention over all pixels, with its residual.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct VaeAttention<B: Backend> {
     /// Before the projections.
     pub norm: GroupNormLayer<B>,

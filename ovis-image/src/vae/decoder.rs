@@ -10,6 +10,7 @@ use crate::layers::{ConvLayer, GroupNormLayer};
 
 /// One level of the decoder.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct UpBlock<B: Backend> {
     /// Residual blocks, one more than the encoder has.
     pub resnets: Vec<ResnetBlock<B>>,
@@ -19,6 +20,7 @@ pub struct UpBlock<B: Backend> {
 
 /// Latents to pixels.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct VaeDecoder<B: Backend> {
     /// From the latents.
     pub conv_in: ConvLayer<B>,

@@ -8,6 +8,7 @@ use crate::layers::{ConvLayer, GroupNormLayer};
 
 /// One level of the encoder.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct DownBlock<B: Backend> {
     /// Residual blocks.
     pub resnets: Vec<ResnetBlock<B>>,
@@ -17,6 +18,7 @@ pub struct DownBlock<B: Backend> {
 
 /// Pixels to the moments of the latents.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct VaeEncoder<B: Backend> {
     /// From RGB.
     pub conv_in: ConvLayer<B>,

@@ -7,6 +7,7 @@ use crate::config::VaeConfig;
 
 /// Residual block, attention, residual block, at the innermost width.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct MidBlock<B: Backend> {
     /// Before the attention.
     pub resnet1: ResnetBlock<B>,

@@ -8,6 +8,8 @@ mod mid_block;
 mod model;
 mod parameters;
 mod resnet;
+#[cfg(test)]
+mod tests;
 mod tiling;
 
 pub use attention::VaeAttention;

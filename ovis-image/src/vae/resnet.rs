@@ -7,6 +7,7 @@ use crate::layers::{ConvLayer, GroupNormLayer};
 
 /// `x + conv(silu(norm(conv(silu(norm(x))))))`, with a 1x1 convolution where widths differ.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct ResnetBlock<B: Backend> {
     /// Before the first convolution.
     pub norm1: GroupNormLayer<B>,

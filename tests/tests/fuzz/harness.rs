@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use burn::tensor::DType;
 use ovis_image::error::{CheckpointError, LoraError};
 use ovis_image::tensor_file::TensorSource;
-use ovis_image::{OvisImageError, Result};
+use ovis_image::{OvisImageError, Result, WeightDtype};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tempfile::TempDir;
 
@@ -116,7 +115,7 @@ pub(crate) fn read_all(path: &Path, file_bytes: usize) -> Result<()> {
         let source = TensorSource::open(path)?;
         for name in source.names() {
             let shape = source.shape(name).unwrap();
-            match source.read(name, DType::F32) {
+            match source.read(name, WeightDtype::F32) {
                 Ok(data) => assert_eq!(&data.shape[..], shape),
                 Err(OvisImageError::Checkpoint(CheckpointError::UnknownDtype {
                     tensor, ..

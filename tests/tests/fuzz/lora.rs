@@ -3,13 +3,12 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::config::TransformerConfig;
 use ovis_image::error::LoraError;
 use ovis_image::lora::attach_lora;
 use ovis_image::transformer::OvisImageTransformer;
-use ovis_image::{LoraFile, OvisImageError, Result};
+use ovis_image::{LoraFile, OvisImageError, Result, WeightDtype};
 use ovis_image_tests::golden::golden_folder;
 
 use crate::choices::Choices;
@@ -219,7 +218,7 @@ pub(crate) fn open_and_attach(path: &Path, file_bytes: usize) -> Result<()> {
 
     let lora = watched(file_bytes, || LoraFile::open(path))?;
     watched(file_bytes + TARGETS, || {
-        attach_lora(&mut model, &lora, "x", 1.0, DType::F32, &FlexDevice)
+        attach_lora(&mut model, &lora, "x", 1.0, WeightDtype::F32, &FlexDevice)
     })?;
     for (layer, linear) in model.linear_layers_mut() {
         for adapter in &linear.adapters {

@@ -108,12 +108,12 @@ fn prediction(transformer: &OvisImageTransformer<Flex>, dtype: DType) -> Vec<f32
     let checkpoint = Checkpoint::open(base_model()).unwrap();
     let config = checkpoint.transformer_config();
     let rope = transformer.rope(8, [2, 3], &FlexDevice);
-    values(transformer.forward(TransformerInput {
+    let input = TransformerInput {
         latents: waves([1, 6, config.in_channels], dtype),
         prompt_embeds: waves([1, 8, config.joint_attention_dim], dtype),
-        timesteps: &[0.5],
         rope: &rope,
-    }))
+    };
+    values(transformer.forward(input, &[0.5]))
 }
 
 #[test]

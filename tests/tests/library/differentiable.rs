@@ -3,10 +3,10 @@
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Distribution, Tensor};
 use burn_flex::{Flex, FlexDevice};
-use ovis_image::LoraFile;
 use ovis_image::config::TransformerConfig;
 use ovis_image::lora::attach_lora;
 use ovis_image::transformer::TransformerInput;
+use ovis_image::{LoraFile, WeightDtype};
 
 use crate::support::write_tensors;
 
@@ -23,17 +23,9 @@ fn every_parameter_of_the_transformer_gets_a_gradient() {
         }
     }
 
-    let config = TransformerConfig {
-        patch_size: 1,
-        in_channels: 16,
-        out_channels: None,
-        num_layers: 1,
-        num_single_layers: 1,
-        attention_head_dim: 16,
-        num_attention_heads: 2,
-        joint_attention_dim: 24,
-        axes_dims_rope: [4, 6, 6],
-    };
+    let mut config = TransformerConfig::tiny();
+    config.num_layers = 1;
+    config.num_single_layers = 1;
     let device = FlexDevice;
     let mut model = config.init::<B>(&device);
     // One adapter: down and up are two parameters more.
@@ -47,16 +39,16 @@ fn every_parameter_of_the_transformer_gets_a_gradient() {
         }),
     );
     let lora = LoraFile::open(&path).unwrap();
-    attach_lora(&mut model, &lora, "trained", 1.0, DType::F32, &device).unwrap();
+    attach_lora(&mut model, &lora, "trained", 1.0, WeightDtype::F32, &device).unwrap();
     let random = |shape: [usize; 3]| {
         Tensor::<B, 3>::random(shape, Distribution::Normal(0.0, 1.0), (&device, DType::F32))
     };
-    let prediction = model.forward(TransformerInput {
+    let input = TransformerInput {
         latents: random([2, 4, 16]),
         prompt_embeds: random([2, 8, 24]),
-        timesteps: &[0.3, 0.8],
         rope: &model.rope(8, [2, 2], &device),
-    });
+    };
+    let prediction = model.forward(input, &[0.3, 0.8]);
     let gradients = prediction.powi_scalar(2).mean().backward();
     let mut visitor = Gradients(&gradients, Vec::new());
     model.visit(&mut visitor);

@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::WeightDtype;
 use ovis_image::checkpoint::{ExportOptions, ExportReport};
@@ -70,7 +69,7 @@ fn tensors(path: &Path) -> Vec<(String, Vec<usize>, Encoding, Vec<f32>)> {
         !others.iter().any(|other| name.contains(other))
     });
     read.map(|name| {
-        let data = source.read(name, DType::F32).unwrap();
+        let data = source.read(name, WeightDtype::F32).unwrap();
         (
             name.to_owned(),
             source.shape(name).unwrap().to_vec(),
@@ -285,7 +284,11 @@ fn with_one_value(model: &Path, folder: &Path, value: f32) -> CheckpointPaths {
         .names()
         .map(|name| {
             let shape = source.shape(name).unwrap().to_vec();
-            let mut values: Vec<f32> = source.read(name, DType::F32).unwrap().into_vec().unwrap();
+            let mut values: Vec<f32> = source
+                .read(name, WeightDtype::F32)
+                .unwrap()
+                .into_vec()
+                .unwrap();
             if name == "proj_out.bias" {
                 values.fill(value);
             }

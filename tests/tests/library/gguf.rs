@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::DType;
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::error::CheckpointError;
 use ovis_image::tensor_file::{Encoding, TensorSource};
@@ -86,7 +85,7 @@ fn every_type_is_read_as_the_python_package_reads_it() {
         let tensor = format!("{name}.weight");
         assert_eq!(source.encoding(&tensor), Some(&encoding));
         assert_eq!(source.shape(&tensor), Some(&[3, 512][..]));
-        let read = source.read(&tensor, DType::F32).unwrap();
+        let read = source.read(&tensor, WeightDtype::F32).unwrap();
         assert_eq!(
             read.as_slice::<f32>().unwrap(),
             golden.values(&tensor),
@@ -215,7 +214,7 @@ fn a_file_with_any_byte_changed_is_read_or_refused() {
             };
             for name in source.names() {
                 // An unknown type is an error; nothing panics.
-                let _ = source.read(name, DType::F32);
+                let _ = source.read(name, WeightDtype::F32);
             }
         }
     }

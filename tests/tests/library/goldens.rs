@@ -71,16 +71,13 @@ fn samplers_step_as_diffusers_schedulers() {
         let mut sampler = case.sampler.build::<Flex>();
         let mut latents = tensor(&golden.values(&format!("{}.latents_in", case.name)));
         for (index, expected) in expected.chunks_exact(COUNT).enumerate() {
-            let mut step = SamplerStep {
-                index,
-                sigmas: &case.sigmas,
-                velocity: recorded.next().unwrap(),
-                model: &mut |_, sigma| {
-                    assert_eq!(sigma, case.sigmas[index + 1]);
-                    recorded.next().unwrap()
-                },
-                noise: &mut || tensor(&generator.randn(COUNT)),
+            let velocity = recorded.next().unwrap();
+            let mut model = |_, sigma| {
+                assert_eq!(sigma, case.sigmas[index + 1]);
+                recorded.next().unwrap()
             };
+            let mut noise = || tensor(&generator.randn(COUNT));
+            let mut step = SamplerStep::new(index, &case.sigmas, velocity, &mut model, &mut noise);
             latents = sampler.step(&mut step, latents);
             let error = relative_error(&values(latents.clone()), expected);
             assert!(error < RECORDED, "{}, step {index}: {error:.1e}", case.name);
@@ -196,11 +193,9 @@ fn predictions_are_guided_as_diffusers_guiders_do() {
                 case.name
             );
             assert_eq!(passes.perturbed, asked("skipped"), "{} {index}", case.name);
-            let predictions = Predictions {
-                conditional: at(&conditional),
-                unconditional: passes.unconditional.then(|| at(&unconditional)),
-                perturbed: passes.perturbed.then(|| at(&skipped)),
-            };
+            let mut predictions = Predictions::new(at(&conditional));
+            predictions.unconditional = passes.unconditional.then(|| at(&unconditional));
+            predictions.perturbed = passes.perturbed.then(|| at(&skipped));
             let error = relative_error(&values(guidance.combine(step, predictions)), expected);
             assert!(error < RECORDED, "{}, step {index}: {error:.1e}", case.name);
         }
@@ -258,7 +253,6 @@ fn a_forward_leaves_blocks_out_as_diffusers_does() {
         let input = TransformerInput {
             latents: ovis_image::ops::pack_latents(plain.initial_latents.clone()),
             prompt_embeds: plain.encoded_prompts.embeds.clone(),
-            timesteps: &[],
             rope: &rope,
         };
         let modulation = transformer.modulation(transformer.conditioning(&[1.0]));

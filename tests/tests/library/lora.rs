@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexDevice};
 use half::bf16;
 use ovis_image::config::TransformerConfig;
@@ -381,7 +381,15 @@ fn all_252_modules_of_the_release_are_found() {
     write_tensors(&path, ones);
     let mut transformer = config.init::<Flex>(&FlexDevice);
     let file = LoraFile::open(&path).unwrap();
-    let report = attach_lora(&mut transformer, &file, "x", 1.0, DType::BF16, &FlexDevice).unwrap();
+    let report = attach_lora(
+        &mut transformer,
+        &file,
+        "x",
+        1.0,
+        WeightDtype::BF16,
+        &FlexDevice,
+    )
+    .unwrap();
     assert_eq!(report.to_string(), "applied 252 of 252 modules");
     assert!(report.unmatched.is_empty());
     // Fused rows: query, key and value, then the MLP.

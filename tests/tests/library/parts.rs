@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Tensor};
 use burn_flex::{Flex, FlexDevice};
-use ovis_image::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
+use ovis_image::config::TransformerConfig;
 use ovis_image::error::{CheckpointError, RequestError};
 use ovis_image::transformer::OvisImageTransformer;
 use ovis_image::{LoadOptions, OvisImageError, OvisImagePipeline, WeightDtype};
@@ -39,21 +39,17 @@ impl ModuleMapper<Flex> for Cast {
 
 #[test]
 fn a_transformer_of_other_latents_is_refused() {
-    let config = TransformerConfig {
-        in_channels: 32,
-        out_channels: Some(32),
-        ..pipeline().transformer().config()
-    };
+    let mut config = pipeline().transformer().config();
+    config.in_channels = 32;
+    config.out_channels = Some(32);
     let other = pipeline().with_transformer(transformer(config));
     refused(other, "transformer", "latent_channels = 4 of the VAE");
 }
 
 #[test]
 fn a_transformer_of_another_context_width_is_refused() {
-    let config = TransformerConfig {
-        joint_attention_dim: 48,
-        ..pipeline().transformer().config()
-    };
+    let mut config = pipeline().transformer().config();
+    config.joint_attention_dim = 48;
     let other = pipeline().with_transformer(transformer(config));
     refused(other, "transformer", "joint_attention_dim = 48");
 }
@@ -94,10 +90,8 @@ fn a_transformer_whose_sizes_do_not_fit_together_is_refused() {
 
 #[test]
 fn a_vae_of_other_latents_is_refused() {
-    let config = VaeConfig {
-        latent_channels: 8,
-        ..pipeline().vae().config()
-    };
+    let mut config = pipeline().vae().config();
+    config.latent_channels = 8;
     let other = pipeline().with_vae(config.init(&FlexDevice));
     refused(other, "transformer", "latent_channels = 8 of the VAE");
 }
@@ -111,10 +105,8 @@ fn a_vae_of_several_dtypes_is_refused() {
 
 #[test]
 fn a_text_encoder_of_another_width_is_refused() {
-    let config = TextEncoderConfig {
-        hidden_size: 48,
-        ..pipeline().text_encoder().config()
-    };
+    let mut config = pipeline().text_encoder().config();
+    config.hidden_size = 48;
     let other = pipeline().with_text_encoder(config.init(&FlexDevice));
     refused(other, "transformer", "hidden_size = 48 of the text encoder");
 }
@@ -172,13 +164,9 @@ fn the_dtypes_follow_the_models() {
 
 #[test]
 fn the_sizes_of_images_follow_the_vae() {
-    let known = pipeline().vae().config();
-    let mut widths = known.block_out_channels.clone();
+    let mut config = pipeline().vae().config();
+    let widths = &mut config.block_out_channels;
     widths.push(widths[widths.len() - 1]);
-    let config = VaeConfig {
-        block_out_channels: widths,
-        ..known
-    };
     let multiple = pipeline().size_multiple();
     let other = pipeline().with_vae(config.init(&FlexDevice)).unwrap();
     assert_eq!(other.size_multiple(), 2 * multiple);

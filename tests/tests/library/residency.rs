@@ -105,17 +105,16 @@ fn modulation_of_all_steps_is_that_of_each_step() {
     let pipeline = pipeline();
     let transformer = pipeline.transformer();
     let rope = transformer.rope(256, [1, 1], &FlexDevice);
-    let input = |timesteps| TransformerInput {
+    let input = || TransformerInput {
         latents: burn::tensor::Tensor::ones([1, 1, 16], (&FlexDevice, DType::F32)),
         prompt_embeds: burn::tensor::Tensor::ones([1, 256, 32], (&FlexDevice, DType::F32)),
-        timesteps,
         rope: &rope,
     };
     let timesteps = [1.0, 0.6, 0.25];
     let all = transformer.modulation(transformer.conditioning(&timesteps));
     for (index, timestep) in timesteps.iter().enumerate() {
-        let at_once = transformer.forward_modulated(input(&[]), &all.item(index));
-        let alone = transformer.forward(input(std::slice::from_ref(timestep)));
+        let at_once = transformer.forward_modulated(input(), &all.item(index));
+        let alone = transformer.forward(input(), std::slice::from_ref(timestep));
         assert_eq!(values(at_once), values(alone));
     }
 }

@@ -35,13 +35,10 @@ fn run(
     let mut sampler = kind.build::<Flex>();
     let mut latents = noise.clone();
     for index in 0..sigmas.len() - 1 {
-        let mut step = SamplerStep {
-            index,
-            sigmas,
-            velocity: model(latents.clone(), sigmas[index]),
-            model: &mut |latents, sigma| model(latents, sigma),
-            noise: &mut || noise.clone(),
-        };
+        let velocity = model(latents.clone(), sigmas[index]);
+        let mut model = |latents, sigma| model(latents, sigma);
+        let mut noise = || noise.clone();
+        let mut step = SamplerStep::new(index, sigmas, velocity, &mut model, &mut noise);
         latents = sampler.step(&mut step, latents);
     }
     latents

@@ -1,8 +1,13 @@
 //! Step caches in the pipeline: what is left out, and that nothing is when it need not be.
 
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
 use ovis_image::error::RequestError;
+use ovis_image::sampling::StepPosition;
 use ovis_image::sampling::guidance::SkipLayerGuidance;
-use ovis_image::{GenerationRequest, OvisImageError, StepCacheKind};
+use ovis_image::step_cache::{CachedPrediction, StepCache};
+use ovis_image::transformer::StagedForward;
+use ovis_image::{GenerationRequest, OvisImageError, SamplerKind, StepCacheKind};
 
 use crate::support::{pipeline, request, values};
 
@@ -133,4 +138,91 @@ fn numbers_that_make_no_cache_are_refused_before_the_work() {
             "{error}"
         );
     }
+}
+
+/// Runs the forward at every n-th call and gives the last prediction between.
+#[derive(Debug)]
+struct EveryNth<B: Backend> {
+    n: usize,
+    calls: usize,
+    last: Option<Tensor<B, 3>>,
+}
+
+impl<B: Backend> EveryNth<B> {
+    fn new(n: usize) -> Self {
+        Self {
+            n,
+            calls: 0,
+            last: None,
+        }
+    }
+}
+
+impl<B: Backend> StepCache<B> for EveryNth<B> {
+    fn predict(
+        &mut self,
+        forward: StagedForward<'_, B>,
+        step: StepPosition,
+    ) -> CachedPrediction<B> {
+        assert!(step.index < step.total);
+        let call = self.calls;
+        self.calls += 1;
+        match &self.last {
+            Some(last) if call % self.n != 0 => CachedPrediction::reused(last.clone()),
+            _ => {
+                let prediction = forward.run();
+                self.last = Some(prediction.clone());
+                CachedPrediction::computed(prediction)
+            }
+        }
+    }
+}
+
+/// The final latents, predictions computed and predictions skipped, with a cache of this test.
+fn run_custom(request: &GenerationRequest, n: usize) -> (Vec<f32>, usize, usize) {
+    let pipeline = pipeline();
+    let denoiser = pipeline.denoiser(request).unwrap();
+    let mut denoiser = denoiser.with_step_cache(|| EveryNth::new(n));
+    denoiser.by_ref().for_each(drop);
+    let report = denoiser.step_cache_report().unwrap();
+    (values(denoiser.latents()), report.computed, report.skipped)
+}
+
+#[test]
+fn a_custom_cache_that_skips_nothing_gives_the_same_bits() {
+    let plain = values(pipeline().generate(&guided()).unwrap().latents);
+    assert_eq!(run_custom(&guided(), 1), (plain.clone(), 20, 0));
+    // It takes the place of the request's.
+    let request = guided().with_step_cache(StepCacheKind::Tea { threshold: 1e9 });
+    assert_eq!(run_custom(&request, 1), (plain, 20, 0));
+}
+
+#[test]
+fn a_custom_cache_has_a_state_for_each_branch_and_is_counted() {
+    let plain = values(pipeline().generate(&guided()).unwrap().latents);
+    let (latents, computed, skipped) = run_custom(&guided(), 2);
+    assert_eq!((computed, skipped), (10, 10));
+    assert_ne!(latents, plain);
+    assert!(latents.iter().all(|value| value.is_finite()));
+    // One state for both branches would have skipped the negative prompt's at each step.
+    assert_eq!(run_custom(&guided(), 1000).1, 2);
+    // Heun asks twice a step but for the last.
+    let heun = guided()
+        .with_guidance_scale(1.0)
+        .with_sampler(SamplerKind::Heun);
+    let (_, computed, skipped) = run_custom(&heun, 2);
+    assert_eq!((computed, skipped), (10, 9));
+}
+
+#[test]
+fn a_custom_cache_may_be_boxed() {
+    let pipeline = pipeline();
+    let kind = StepCacheKind::FirstBlock { threshold: 1e9 };
+    let denoiser = pipeline.denoiser(&guided()).unwrap();
+    let mut denoiser = denoiser.with_step_cache(|| kind.build());
+    denoiser.by_ref().for_each(drop);
+    let (latents, computed, skipped) = run(guided().with_step_cache(kind));
+    assert_eq!(values(denoiser.latents()), latents);
+    let report = denoiser.step_cache_report().unwrap();
+    assert_eq!((report.computed, report.skipped), (computed, skipped));
 }

@@ -19,16 +19,25 @@ pub fn classifier_free_guidance<B: Backend, const D: usize>(
 
 /// [`classifier_free_guidance`] at every step; for scales of 1 and below the prompt alone.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct ClassifierFree {
     /// How far beyond the prompt's prediction.
     pub scale: f32,
 }
 
+impl ClassifierFree {
+    /// Guidance of a scale.
+    pub fn new(scale: f32) -> Self {
+        Self { scale }
+    }
+}
+
 impl<B: Backend> Guidance<B> for ClassifierFree {
     fn passes(&self, _step: StepPosition) -> Passes {
-        match self.scale > 1.0 {
-            true => Passes::BOTH,
-            false => Passes::CONDITIONAL,
+        if self.scale > 1.0 {
+            Passes::BOTH
+        } else {
+            Passes::CONDITIONAL
         }
     }
 

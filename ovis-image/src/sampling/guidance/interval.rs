@@ -39,12 +39,13 @@ impl GuidanceInterval {
     /// it does not lie in 0 to 1, start before stop.
     pub(super) fn validate(self, argument: &'static str) -> Result<()> {
         let Self { start, stop } = self;
-        match (0.0..=1.0).contains(&start) && (0.0..=1.0).contains(&stop) && start < stop {
-            true => Ok(()),
-            false => Err(OvisImageError::argument(
+        if (0.0..=1.0).contains(&start) && (0.0..=1.0).contains(&stop) && start < stop {
+            Ok(())
+        } else {
+            Err(OvisImageError::argument(
                 argument,
                 format!("{start} to {stop} does not lie within 0 to 1"),
-            )),
+            ))
         }
     }
 }
@@ -52,6 +53,7 @@ impl GuidanceInterval {
 /// Guides in a part of the steps only (arXiv 2404.07724); in the others the prompt's prediction is followed,
 /// and the second one is not made.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Interval<G> {
     /// How to guide there.
     pub inner: G,
@@ -59,19 +61,28 @@ pub struct Interval<G> {
     pub interval: GuidanceInterval,
 }
 
+impl<G> Interval<G> {
+    /// Guides with `inner` within `interval`.
+    pub fn new(inner: G, interval: GuidanceInterval) -> Self {
+        Self { inner, interval }
+    }
+}
+
 impl<B: Backend, G: Guidance<B>> Guidance<B> for Interval<G> {
     fn passes(&self, step: StepPosition) -> Passes {
         let inner = self.inner.passes(step);
-        match self.interval.contains(step) || !inner.conditional {
-            true => inner,
-            false => Passes::CONDITIONAL,
+        if self.interval.contains(step) || !inner.conditional {
+            inner
+        } else {
+            Passes::CONDITIONAL
         }
     }
 
     fn combine(&mut self, step: StepPosition, predictions: Predictions<B>) -> Tensor<B, 3> {
-        match self.interval.contains(step) {
-            true => self.inner.combine(step, predictions),
-            false => predictions.conditional,
+        if self.interval.contains(step) {
+            self.inner.combine(step, predictions)
+        } else {
+            predictions.conditional
         }
     }
 }

@@ -77,12 +77,11 @@ impl GuidanceSettings {
     /// The guidance of one run.
     pub fn build<B: Backend>(&self) -> Box<dyn Guidance<B>> {
         let base: Box<dyn Guidance<B>> = match self.method {
-            _ if !self.uses_negative_prompt() => Box::new(ClassifierFree { scale: self.scale }),
-            GuidanceMethod::ClassifierFree => Box::new(ClassifierFree { scale: self.scale }),
-            GuidanceMethod::ZeroStar { zero_init_steps } => Box::new(ZeroStar {
-                scale: self.scale,
-                zero_init_steps,
-            }),
+            _ if !self.uses_negative_prompt() => Box::new(ClassifierFree::new(self.scale)),
+            GuidanceMethod::ClassifierFree => Box::new(ClassifierFree::new(self.scale)),
+            GuidanceMethod::ZeroStar { zero_init_steps } => {
+                Box::new(ZeroStar::new(self.scale, zero_init_steps))
+            }
             GuidanceMethod::AdaptiveProjected {
                 eta,
                 momentum,
@@ -93,19 +92,14 @@ impl GuidanceSettings {
                 Box::new(guidance)
             }
         };
-        let within: Box<dyn Guidance<B>> = match self.interval == GuidanceInterval::ALL {
-            true => base,
-            false => Box::new(Interval {
-                inner: base,
-                interval: self.interval,
-            }),
+        let within: Box<dyn Guidance<B>> = if self.interval == GuidanceInterval::ALL {
+            base
+        } else {
+            Box::new(Interval::new(base, self.interval))
         };
         match &self.skip_layers {
             None => within,
-            Some(settings) => Box::new(SkipLayers {
-                inner: within,
-                settings: settings.clone(),
-            }),
+            Some(settings) => Box::new(SkipLayers::new(within, settings.clone())),
         }
     }
 
@@ -172,16 +166,16 @@ impl GuidanceMethod {
             && momentum.abs() < 1.0
             && norm_threshold.is_finite()
             && norm_threshold >= 0.0;
-        match usable {
-            true => Ok(()),
-            false => Err(OvisImageError::argument(
-                "guidance_method",
-                format!(
-                    "eta = {eta}, momentum = {momentum}, norm_threshold = {norm_threshold}: the momentum must lie \
-                     between -1 and 1, and the threshold cannot be negative"
-                ),
-            )),
+        if usable {
+            return Ok(());
         }
+        Err(OvisImageError::argument(
+            "guidance_method",
+            format!(
+                "eta = {eta}, momentum = {momentum}, norm_threshold = {norm_threshold}: the momentum must lie \
+                 between -1 and 1, and the threshold cannot be negative"
+            ),
+        ))
     }
 }
 

@@ -6,6 +6,8 @@ mod interval;
 mod method;
 mod projected;
 mod skip_layers;
+#[cfg(test)]
+mod tests;
 mod zero_star;
 
 pub use classifier_free::{ClassifierFree, classifier_free_guidance};
@@ -36,6 +38,7 @@ pub trait Guidance<B: Backend>: fmt::Debug + Send {
 
 /// The predictions that a step needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Passes {
     /// That of the prompt. Without it there is none at all, and the velocity is zero.
     pub conditional: bool,
@@ -46,6 +49,12 @@ pub struct Passes {
 }
 
 impl Passes {
+    /// No prediction: the step stands still.
+    pub const NONE: Self = Self {
+        conditional: false,
+        unconditional: false,
+        perturbed: false,
+    };
     /// The prompt's alone.
     pub const CONDITIONAL: Self = Self {
         conditional: true,
@@ -61,6 +70,7 @@ impl Passes {
 
 /// The predictions that [`Guidance::passes`] asked for.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Predictions<B: Backend> {
     /// Of the prompt.
     pub conditional: Tensor<B, 3>,
@@ -68,4 +78,15 @@ pub struct Predictions<B: Backend> {
     pub unconditional: Option<Tensor<B, 3>>,
     /// Of the prompt with blocks left out.
     pub perturbed: Option<Tensor<B, 3>>,
+}
+
+impl<B: Backend> Predictions<B> {
+    /// The prompt's prediction alone; the other fields can be set.
+    pub fn new(conditional: Tensor<B, 3>) -> Self {
+        Self {
+            conditional,
+            unconditional: None,
+            perturbed: None,
+        }
+    }
 }

@@ -56,11 +56,19 @@ impl SkipLayerGuidance {
 
 /// Adds skip-layer guidance to another one (diffusers: `SkipLayerGuidance`).
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SkipLayers<G> {
     /// The other one.
     pub inner: G,
     /// How far away, and when.
     pub settings: SkipLayerGuidance,
+}
+
+impl<G> SkipLayers<G> {
+    /// Adds skip-layer guidance to `inner`.
+    pub fn new(inner: G, settings: SkipLayerGuidance) -> Self {
+        Self { inner, settings }
+    }
 }
 
 impl<B: Backend, G: Guidance<B>> Guidance<B> for SkipLayers<G> {

@@ -7,6 +7,7 @@ use crate::sampling::StepPosition;
 /// CFG-Zero* (arXiv 2503.18886): the negative prompt's prediction is scaled to be as near as it can be to
 /// the prompt's, and the first steps stand still (diffusers: `ClassifierFreeZeroStarGuidance`).
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct ZeroStar {
     /// How far beyond the prompt's prediction.
     pub scale: f32,
@@ -16,6 +17,16 @@ pub struct ZeroStar {
 
 /// Keeps the division by a prediction that is all zeros finite, as diffusers does.
 const EPSILON: f64 = 1e-8;
+
+impl ZeroStar {
+    /// Guidance of a scale whose first steps stand still.
+    pub fn new(scale: f32, zero_init_steps: usize) -> Self {
+        Self {
+            scale,
+            zero_init_steps,
+        }
+    }
+}
 
 impl<B: Backend> Guidance<B> for ZeroStar {
     fn passes(&self, step: StepPosition) -> Passes {

@@ -7,6 +7,8 @@ mod euler;
 mod heun;
 mod kind;
 mod lcm;
+#[cfg(test)]
+mod tests;
 mod unipc;
 
 pub use ancestral::EulerAncestral;
@@ -33,6 +35,7 @@ pub trait Sampler<B: Backend>: fmt::Debug + Send {
 }
 
 /// One step, as a sampler sees it.
+#[non_exhaustive]
 pub struct SamplerStep<'a, B: Backend> {
     /// Which it is, from 0.
     pub index: usize,
@@ -46,7 +49,24 @@ pub struct SamplerStep<'a, B: Backend> {
     pub noise: &'a mut dyn FnMut() -> Tensor<B, 3>,
 }
 
-impl<B: Backend> SamplerStep<'_, B> {
+impl<'a, B: Backend> SamplerStep<'a, B> {
+    /// Step `index` of a run over `sigmas`, the final 0 included.
+    pub fn new(
+        index: usize,
+        sigmas: &'a [f32],
+        velocity: Tensor<B, 3>,
+        model: &'a mut dyn FnMut(Tensor<B, 3>, f32) -> Tensor<B, 3>,
+        noise: &'a mut dyn FnMut() -> Tensor<B, 3>,
+    ) -> Self {
+        Self {
+            index,
+            sigmas,
+            velocity,
+            model,
+            noise,
+        }
+    }
+
     /// The sigma that the step begins at.
     ///
     /// # Panics
