@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ impl HubRepo {
         file: &str,
         mut on_progress: impl FnMut(HubProgress<'_>),
     ) -> Result<PathBuf> {
-        if !is_inside(file) {
+        if !select::is_inside(file) {
             return Err(OvisImageError::argument(
                 "file",
                 format!("`{file}` is not a path within a repository"),
@@ -144,12 +144,6 @@ fn cached_instead(error: OvisImageError, cached: Result<PathBuf>) -> Result<Path
         }
         _ => Err(error),
     }
-}
-
-/// Whether a path stays within the folder that it is put in.
-pub(super) fn is_inside(file: &str) -> bool {
-    let is_normal = |component| matches!(component, Component::Normal(_));
-    !file.is_empty() && !file.contains('\\') && Path::new(file).components().all(is_normal)
 }
 
 /// A repository with its server and its cache.
@@ -299,17 +293,4 @@ fn lock(blob: &Path) -> Result<File, HubFailure> {
         }
     }
     Err(HubFailure::Busy)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_stays_within_its_folder() {
-        assert!(is_inside("transformer/config.json"));
-        for file in ["../x", "/x", "a/../../x", "", "a\\..\\x"] {
-            assert!(!is_inside(file), "{file}");
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! Which of a repository's files make up the checkpoint.
 
-use super::download::is_inside;
+use std::path::{Component, Path};
+
 use crate::checkpoint::file_names::{authors, diffusers};
 use crate::error::HubFailure;
 
@@ -53,9 +54,23 @@ fn is_directly_in(file: &str, folder: &str) -> bool {
         .is_some_and(|(first, rest)| first == folder && !rest.is_empty())
 }
 
+/// Whether a path stays within the folder that it is put in.
+pub(super) fn is_inside(file: &str) -> bool {
+    let is_normal = |component| matches!(component, Component::Normal(_));
+    !file.is_empty() && !file.contains('\\') && Path::new(file).components().all(is_normal)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_stays_within_its_folder() {
+        assert!(is_inside("transformer/config.json"));
+        for file in ["../x", "/x", "a/../../x", "", "a\\..\\x"] {
+            assert!(!is_inside(file), "{file}");
+        }
+    }
 
     fn files(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::encoding::Encoding;
-use super::weights_file::{Metadata, TensorEntry, Tensors};
+use super::header::{Metadata, TensorEntry, Tensors};
 use crate::error::{OvisImageError, Result};
 
 /// What errors call it.

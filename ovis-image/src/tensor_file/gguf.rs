@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use super::encoding::Encoding;
-use super::weights_file::{Metadata, TensorEntry, Tensors};
+use super::header::{Metadata, TensorEntry, Tensors};
 use crate::error::{OvisImageError, Result};
 
 pub(crate) const MAGIC: &[u8] = b"GGUF";

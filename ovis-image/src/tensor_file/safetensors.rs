@@ -11,7 +11,7 @@ use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::de::{Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
 
 use super::encoding::Encoding;
-use super::weights_file::{Metadata, TensorEntry, Tensors};
+use super::header::{Metadata, TensorEntry, Tensors};
 use crate::error::{OvisImageError, Result};
 
 const HEADER_LENGTH_BYTES: usize = 8;

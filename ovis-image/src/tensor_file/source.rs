@@ -7,7 +7,8 @@ use burn::tensor::TensorData;
 
 use super::convert::HostBuffer;
 use super::encoding::Encoding;
-use super::weights_file::{TensorEntry, WEIGHT_FILE_ENDINGS, WeightsFile};
+use super::header::TensorEntry;
+use super::weights_file::{WEIGHT_FILE_ENDINGS, WeightsFile};
 use crate::config::WeightDtype;
 use crate::error::{OvisImageError, Result};
 

@@ -1,9 +1,7 @@
 //! Files with tensors, memory-mapped. What a header claims is checked against the file before
 //! anything is believed; the bytes of tensors stay on disk until asked for.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,7 +9,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use memmap2::Mmap;
 
-use super::encoding::Encoding;
+use super::header::{Metadata, TensorEntry, Tensors};
 use super::{burnpack, gguf, safetensors};
 use crate::error::{CheckpointError, OvisImageError, Result};
 
@@ -29,21 +27,6 @@ pub(crate) struct WeightsFile {
     tensors: Tensors,
     /// What the file says of itself.
     metadata: Metadata,
-}
-
-/// Texts by name.
-pub(super) type Metadata = BTreeMap<String, String>;
-
-/// Tensors by name.
-pub(super) type Tensors = BTreeMap<String, TensorEntry>;
-
-/// Where a tensor lies and what it is.
-#[derive(Debug, Clone)]
-pub(crate) struct TensorEntry {
-    pub(crate) encoding: Encoding,
-    pub(crate) shape: Vec<usize>,
-    /// Within the whole file, and within its bounds. Empty where the encoding's size is not known.
-    pub(super) range: Range<usize>,
 }
 
 /// A file in memory, and what it was when it was mapped.
