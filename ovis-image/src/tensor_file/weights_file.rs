@@ -160,7 +160,7 @@ impl WeightsFile {
         self.metadata.get(name).map(String::as_str)
     }
 
-    pub(crate) fn tensors(&self) -> &BTreeMap<String, TensorEntry> {
+    pub(crate) fn tensors(&self) -> &Tensors {
         &self.tensors
     }
 
