@@ -52,8 +52,7 @@ fn conditioning<B: Backend>() -> Tensor<B, 2> {
 
 /// A modulation that gives zeros for shifts, scales and gates.
 fn close<B: Backend>(modulation: &mut LinearLayer<B>) {
-    let zeros = |param: &Param<Tensor<B, 2>>| Param::from_tensor(param.val().zeros_like());
-    modulation.weight = zeros(&modulation.weight);
+    modulation.weight = Param::from_tensor(modulation.weight.val().zeros_like());
     let bias = modulation.bias.as_ref().unwrap().val();
     modulation.bias = Some(Param::from_tensor(bias.zeros_like()));
 }

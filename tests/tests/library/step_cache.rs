@@ -168,7 +168,7 @@ impl<B: Backend> StepCache<B> for EveryNth<B> {
         let call = self.calls;
         self.calls += 1;
         match &self.last {
-            Some(last) if call % self.n != 0 => CachedPrediction::reused(last.clone()),
+            Some(last) if !call.is_multiple_of(self.n) => CachedPrediction::reused(last.clone()),
             _ => {
                 let prediction = forward.run();
                 self.last = Some(prediction.clone());
