@@ -1,7 +1,7 @@
 //! `generate`: prompt to PNG.
 //!
-//! [`arguments`] makes a request, [`run`](run()) generates and saves it. The other modules are one feature
-//! each.
+//! [`arguments`] makes a request; the binary (`src/bin/generate/`) generates and saves it. The other
+//! modules are one feature each.
 
 pub mod arguments;
 pub mod dump;
@@ -9,9 +9,7 @@ pub mod grid;
 pub mod memory;
 pub mod preview;
 pub mod profile;
-mod run;
 pub mod source_image;
 pub mod summary;
 
 pub use arguments::Arguments;
-pub use run::run;

@@ -1,4 +1,5 @@
-//! The run: check, load, generate, save.
+//! The run: check, load, generate, save. It is compiled for every backend, so it stands in the binary:
+//! in the library, its tests would compile it once more.
 
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -13,17 +14,17 @@ use ovis_image::memory::{MemoryEstimate, MemoryPlan};
 use ovis_image::pipeline::{DenoisingProfile, StepCacheReport, Timings};
 use ovis_image::{GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, Progress};
 
-use super::arguments::{Arguments, RequestedImages};
-use super::grid::{self, GridRequests};
-use super::preview::PreviewFile;
-use super::summary::{self, Seconds, Summary};
-use super::{dump, memory, profile};
-use crate::shared::lora::{self, AppliedLora};
-use crate::shared::model::Model;
-use crate::shared::program::{say, start_log};
-use crate::shared::progress::StepBar;
-use crate::shared::record::{Origin, Record, png_text};
-use crate::shared::{output_file, peak_memory, tiny};
+use ovis_image_examples::generate::arguments::{Arguments, RequestedImages};
+use ovis_image_examples::generate::grid::{self, GridRequests};
+use ovis_image_examples::generate::preview::PreviewFile;
+use ovis_image_examples::generate::summary::{self, Seconds, Summary};
+use ovis_image_examples::generate::{dump, memory, profile};
+use ovis_image_examples::shared::lora::{self, AppliedLora};
+use ovis_image_examples::shared::model::Model;
+use ovis_image_examples::shared::program::{say, start_log};
+use ovis_image_examples::shared::progress::StepBar;
+use ovis_image_examples::shared::record::{Origin, Record, png_text};
+use ovis_image_examples::shared::{output_file, peak_memory, tiny};
 
 /// Number of output files that are checked before the work.
 const MOST_FILES: usize = 4096;
@@ -33,7 +34,7 @@ const MOST_FILES: usize = 4096;
 /// # Errors
 /// Returns an error if anything is wrong with the arguments or with the files that they name, before weights
 /// are read if possible, and errors of the run.
-pub fn run(arguments: Arguments) -> Result<()> {
+pub(super) fn run(arguments: Arguments) -> Result<()> {
     let start = Instant::now();
     start_log(arguments.verbose);
 

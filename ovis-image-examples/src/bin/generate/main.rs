@@ -1,10 +1,11 @@
 //! Prompt to PNG; `--help` lists everything.
 
+mod run;
+
 use std::process::ExitCode;
 
-use ovis_image_examples::generate::run;
 use ovis_image_examples::shared::program;
 
 fn main() -> ExitCode {
-    program::run(run)
+    program::run(run::run)
 }
