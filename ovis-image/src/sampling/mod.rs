@@ -1,5 +1,5 @@
-//! The flow-matching sampler (arXiv 2209.03003, 2403.03206), the same for inference and training:
-//! sigmas, samplers, guidance, and the noise that a torch seed stands for.
+//! Flow-matching sampling (arXiv 2209.03003, 2403.03206), shared by inference and training: sigmas,
+//! samplers, guidance, and the noise that a torch seed produces.
 
 pub mod guidance;
 mod noise;

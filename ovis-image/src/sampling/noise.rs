@@ -1,21 +1,22 @@
 use rand_mt::Mt;
 
-/// torch's CPU generator, so that a seed gives the noise that it gives in Python.
+/// Reimplements torch's CPU generator, so that a seed gives the same noise as in Python.
 ///
-/// The Mersenne Twister is seeded with the low 32 bits, as torch does. One generator goes through
-/// its stream as a `torch.Generator` does: two calls of [`randn`](Self::randn) continue it.
+/// The Mersenne Twister is seeded with the low 32 bits of the seed, as torch does. A generator
+/// advances through its stream like a `torch.Generator`: a second call of [`randn`](Self::randn)
+/// continues where the first one stopped.
 #[derive(Debug, Clone)]
 pub struct NoiseGenerator {
     engine: Mt,
-    /// The second half of a Box-Muller pair, kept for the next small draw.
+    /// Second half of a Box-Muller pair, kept for the next draw of fewer than [`GROUP`] values.
     next_normal: Option<f64>,
 }
 
-/// From this many values on torch fills in groups.
+/// Smallest number of values that torch fills in groups; also the size of a group.
 const GROUP: usize = 16;
 
 impl NoiseGenerator {
-    /// `torch.Generator("cpu").manual_seed(seed)`.
+    /// Seeds a generator: `torch.Generator("cpu").manual_seed(seed)`.
     pub fn from_seed(seed: u64) -> Self {
         Self {
             engine: Mt::new((seed & 0xffff_ffff) as u32),
@@ -23,8 +24,10 @@ impl NoiseGenerator {
         }
     }
 
-    /// `torch.randn(count, generator=self)` in f32, to about 1e-6. For bf16 and f16 round the
-    /// values: torch draws in f32 too.
+    /// Draws `count` standard normal values in f32: `torch.randn(count, generator=self)`, to about
+    /// 1e-6.
+    ///
+    /// For bf16 and f16, round the values: torch also draws in f32.
     pub fn randn(&mut self, count: usize) -> Vec<f32> {
         if count < GROUP {
             return (0..count).map(|_| self.normal_f64() as f32).collect();
@@ -34,7 +37,7 @@ impl NoiseGenerator {
             box_muller(group);
         }
         if !count.is_multiple_of(GROUP) {
-            // A rest that is no full group: the last 16 are drawn again.
+            // If the last group is incomplete, torch draws the last 16 values again.
             let tail = &mut values[count - GROUP..];
             for value in tail.iter_mut() {
                 *value = self.uniform_f32();
@@ -44,13 +47,13 @@ impl NoiseGenerator {
         values
     }
 
-    /// 24 random bits over 2^24 (at::uniform_real_distribution<float>).
+    /// Draws a uniform f32: 24 random bits over 2^24 (at::uniform_real_distribution<float>).
     fn uniform_f32(&mut self) -> f32 {
         const BITS: u32 = 24;
         (self.engine.next_u32() & ((1 << BITS) - 1)) as f32 / (1u32 << BITS) as f32
     }
 
-    /// 53 random bits over 2^53 (at::uniform_real_distribution<double>).
+    /// Draws a uniform f64: 53 random bits over 2^53 (at::uniform_real_distribution<double>).
     fn uniform_f64(&mut self) -> f64 {
         const BITS: u32 = 53;
         let high = u64::from(self.engine.next_u32());
@@ -58,7 +61,7 @@ impl NoiseGenerator {
         ((high << 32 | low) & ((1 << BITS) - 1)) as f64 / (1u64 << BITS) as f64
     }
 
-    /// at::normal_distribution<double>, which torch uses below 16 values.
+    /// Draws a normal f64 (at::normal_distribution<double>), which torch uses below 16 values.
     fn normal_f64(&mut self) -> f64 {
         if let Some(value) = self.next_normal.take() {
             return value;
@@ -70,7 +73,8 @@ impl NoiseGenerator {
     }
 }
 
-/// Turns 16 uniforms into normals in place: eight radii, then eight angles.
+/// Turns 16 uniform values into normal ones in place: the first eight become radii, the others
+/// angles.
 fn box_muller(group: &mut [f32]) {
     let (radii, angles) = group.split_at_mut(GROUP / 2);
     for (first, second) in radii.iter_mut().zip(angles) {
@@ -114,7 +118,7 @@ mod tests {
         let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
         let square =
             values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len() as f64;
-        // Five standard errors: 5/sqrt(65536) and 5*sqrt(2/65536).
+        // Tolerances of five standard errors: 5/sqrt(65536) and 5*sqrt(2/65536).
         assert!(
             mean.abs() < 0.02 && (square - 1.0).abs() < 0.028,
             "{mean} {square}"

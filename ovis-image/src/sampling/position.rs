@@ -1,14 +1,14 @@
-/// Which step of how many.
+/// Position of a step within its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepPosition {
-    /// From 0.
+    /// Index of the step, from 0.
     pub index: usize,
-    /// Steps in all.
+    /// Number of steps in the run.
     pub total: usize,
 }
 
 impl StepPosition {
-    /// Whether there is none after it.
+    /// Returns true for the last step of the run.
     pub fn is_last(self) -> bool {
         self.index + 1 == self.total
     }

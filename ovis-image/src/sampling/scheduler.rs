@@ -7,7 +7,7 @@ use crate::config::{SchedulerConfig, WeightDtype};
 use crate::error::{OvisImageError, Result};
 use crate::ops::round_to_dtype;
 
-/// Euler steps along the straight path `x_t = (1 - t) x_0 + t noise` (diffusers:
+/// Flow-matching Euler scheduler along the straight path `x_t = (1 - t) x_0 + t noise` (diffusers:
 /// `FlowMatchEulerDiscreteScheduler`). The model predicts the velocity `noise - x_0`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowMatchEulerScheduler {
@@ -15,26 +15,27 @@ pub struct FlowMatchEulerScheduler {
 }
 
 impl FlowMatchEulerScheduler {
-    /// A scheduler with a checkpoint's configuration.
+    /// Creates a scheduler from a checkpoint's configuration.
     ///
     /// # Errors
-    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
-    /// for options that it does not implement.
+    /// Returns [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) if
+    /// the configuration has options that this scheduler does not implement.
     pub fn new(config: SchedulerConfig) -> Result<Self> {
         config.validate()?;
         Ok(Self { config })
     }
 
-    /// The configuration.
+    /// Returns the configuration of the scheduler.
     pub fn config(&self) -> &SchedulerConfig {
         &self.config
     }
 
-    /// The sigmas of `steps` steps with the final 0: `steps + 1` values from 1 down.
+    /// Computes the sigmas for `steps` evenly spaced steps: `steps + 1` values from 1 down to the
+    /// final 0.
     ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument)
-    /// for 0 or too many steps, or an invalid schedule.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if
+    /// there are no steps or too many, or if the schedule is invalid.
     pub fn sigmas(
         &self,
         schedule: Schedule,
@@ -44,10 +45,11 @@ impl FlowMatchEulerScheduler {
         self.spaced_sigmas(schedule, SigmaSpacing::Linear, steps, image_tokens)
     }
 
-    /// The same, spread otherwise than evenly.
+    /// Computes the sigmas for steps with the given spacing.
     ///
     /// # Errors
-    /// As [`sigmas`](Self::sigmas); also for more steps than the spacing has sigmas for.
+    /// Returns the errors of [`sigmas`](Self::sigmas), also if the spacing has fewer sigmas than
+    /// steps.
     pub fn spaced_sigmas(
         &self,
         schedule: Schedule,
@@ -71,12 +73,12 @@ impl FlowMatchEulerScheduler {
         Ok(with_final_zero(spacing.between_ends(bent)))
     }
 
-    /// The same from a caller's own sigmas, which the schedule bends as diffusers does; use
-    /// [`Schedule::Unshifted`] to have them as they are.
+    /// Shifts custom sigmas by the schedule, as diffusers does, and appends the final 0. Use
+    /// [`Schedule::Unshifted`] to keep them unchanged.
     ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument)
-    /// when they do not fall within (0, 1].
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if
+    /// the sigmas are not strictly falling within (0, 1].
     pub fn custom_sigmas(
         &self,
         schedule: Schedule,
@@ -99,15 +101,15 @@ impl FlowMatchEulerScheduler {
         {
             return Err(OvisImageError::argument(
                 "schedule",
-                format!("{schedule} shifts a sigma to {bad}, which is not in (0, 1]"),
+                format!("{schedule} shifts a sigma to {bad}, outside of (0, 1]; use a smaller shift"),
             ));
         }
         Ok(sigmas)
     }
 
-    /// The timestep, 0 to 1, that a model of this dtype is given for a sigma: the references hold
-    /// `1000 sigma` in the dtype before they divide (diffusers: `t.to(latents.dtype)`, then
-    /// `timestep / 1000`).
+    /// Computes the timestep, from 0 to 1, that a model of this dtype receives for a sigma. The
+    /// references round `1000 sigma` to the dtype before they divide (diffusers:
+    /// `t.to(latents.dtype)`, then `timestep / 1000`).
     pub fn model_timestep(&self, sigma: f32, dtype: WeightDtype) -> f32 {
         let dtype = dtype.to_burn();
         let train_timesteps = self.config.num_train_timesteps as f32;
@@ -117,10 +119,10 @@ impl FlowMatchEulerScheduler {
         )
     }
 
-    /// `x + (sigma_next - sigma) * velocity`.
+    /// Takes an Euler step: `x + (sigma_next - sigma) * velocity`.
     ///
     /// # Shapes
-    /// - `latents`, `velocity` and output: the same, any
+    /// - `latents`, `velocity` and output: any, but equal
     pub fn step<B: Backend, const D: usize>(
         latents: Tensor<B, D>,
         velocity: Tensor<B, D>,
@@ -130,10 +132,11 @@ impl FlowMatchEulerScheduler {
         latents + velocity * (sigma_next - sigma)
     }
 
-    /// Clean latents on their way to noise: `(1 - sigma) x_0 + sigma noise`; exact at both ends.
+    /// Mixes clean latents with noise: `(1 - sigma) x_0 + sigma noise`. The result is exact at both
+    /// ends.
     ///
     /// # Shapes
-    /// - `clean`, `noise` and output: the same, any
+    /// - `clean`, `noise` and output: any, but equal
     pub fn add_noise<B: Backend, const D: usize>(
         clean: Tensor<B, D>,
         noise: Tensor<B, D>,
@@ -142,10 +145,10 @@ impl FlowMatchEulerScheduler {
         clean * (1.0 - sigma) + noise * sigma
     }
 
-    /// The clean latents that a prediction implies: `x - sigma * velocity`.
+    /// Computes the clean latents that a prediction implies: `x - sigma * velocity`.
     ///
     /// # Shapes
-    /// - `latents`, `velocity` and output: the same, any
+    /// - `latents`, `velocity` and output: any, but equal
     pub fn predicted_clean<B: Backend, const D: usize>(
         latents: Tensor<B, D>,
         velocity: Tensor<B, D>,
@@ -183,7 +186,7 @@ mod tests {
     fn a_bf16_model_sees_rounded_timesteps() {
         let scheduler = FlowMatchEulerScheduler::new(SchedulerConfig::ovis_image_7b()).unwrap();
         assert_eq!(scheduler.model_timestep(1.0, WeightDtype::BF16), 1.0);
-        // 987.6 -> 988 in bf16, whose neighbors there are 4 apart.
+        // 987.6 rounds to 988 in bf16, where neighboring values are 4 apart.
         assert_eq!(
             scheduler.model_timestep(0.9876, WeightDtype::BF16),
             half::bf16::from_f32(0.988).to_f32()

@@ -6,40 +6,40 @@ use serde::{Deserialize, Serialize};
 use crate::config::SchedulerConfig;
 use crate::error::{OvisImageError, Result};
 
-/// More steps than this are a mistake.
+/// Largest number of inference steps that a request may ask for; more are taken for a mistake.
 pub const MAX_INFERENCE_STEPS: usize = 10_000;
 
-/// How evenly spaced sigmas are bent towards the noise. Programs differ here, and with the
-/// schedule the image differs.
+/// Timestep shift: maps evenly spaced sigmas towards the noise. Programs differ in their default,
+/// and the image differs with it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
 pub enum Schedule {
-    /// What the checkpoint's scheduler says; for the release, [`Dynamic`](Self::Dynamic).
+    /// Uses the shift of the checkpoint's scheduler; for the released model,
+    /// [`Dynamic`](Self::Dynamic).
     #[default]
     Checkpoint,
-    /// `mu` grows with the number of image tokens (diffusers and the authors).
+    /// Shifts by a `mu` that grows with the number of image tokens (diffusers and the authors).
     Dynamic,
-    /// `shift s / (1 + (shift - 1) s)`: ComfyUI's template uses 3.0.
+    /// Shifts by a fixed factor: `shift s / (1 + (shift - 1) s)`. ComfyUI's template uses 3.0.
     FixedShift(f64),
-    /// `e^mu / (e^mu + 1/s - 1)` with one `mu` for all sizes: stable-diffusion.cpp uses 1.0.
+    /// Shifts by one `mu` for all sizes: `e^mu / (e^mu + 1/s - 1)`. stable-diffusion.cpp uses 1.0.
     FixedMu(f64),
-    /// The sigmas as they are.
+    /// Leaves the sigmas unchanged.
     Unshifted,
 }
 
 impl Schedule {
-    /// What ComfyUI's template for this model does.
+    /// Schedule of ComfyUI's template for this model.
     pub const COMFYUI: Self = Self::FixedShift(3.0);
-    /// What stable-diffusion.cpp does for this model.
+    /// Schedule that stable-diffusion.cpp uses for this model.
     pub const STABLE_DIFFUSION_CPP: Self = Self::FixedMu(1.0);
 
-    /// Bends evenly spaced sigmas.
+    /// Shifts sigmas.
     ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument)
-    /// for a shift that is not a positive number or a `mu`
-    /// that is not finite.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if
+    /// the shift is not a positive number or `mu` is not between -50 and 50.
     pub(super) fn apply(
         self,
         sigmas: &[f32],
@@ -74,7 +74,7 @@ impl Schedule {
             .collect())
     }
 
-    /// Replaces [`Checkpoint`](Self::Checkpoint) by what the configuration says.
+    /// Replaces [`Checkpoint`](Self::Checkpoint) by the schedule that the configuration specifies.
     pub(crate) fn resolve(self, config: &SchedulerConfig) -> Self {
         match self {
             Self::Checkpoint if config.use_dynamic_shifting => Self::Dynamic,
@@ -84,7 +84,7 @@ impl Schedule {
     }
 }
 
-/// `mu`, linear in the number of image tokens (diffusers: `calculate_shift`).
+/// Computes `mu`, which is linear in the number of image tokens (diffusers: `calculate_shift`).
 fn dynamic_mu(config: &SchedulerConfig, image_tokens: usize) -> f64 {
     let span = config.max_image_seq_len as f64 - config.base_image_seq_len as f64;
     let slope = (config.max_shift - config.base_shift) / span;
@@ -96,7 +96,8 @@ fn exponential_shift(mu: f64) -> Box<dyn Fn(f64) -> f64> {
     Box::new(move |s| exp / (exp + 1.0 / s - 1.0))
 }
 
-/// `linspace(1, 1/steps, steps)`, what every schedule starts from.
+/// Computes the evenly spaced sigmas that every schedule starts from: `linspace(1, 1/steps,
+/// steps)`.
 pub fn linear_sigmas(steps: usize) -> Vec<f32> {
     let last = 1.0 / steps as f64;
     (0..steps)
@@ -107,12 +108,12 @@ pub fn linear_sigmas(steps: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Checks sigmas given by a caller: between 0 (excluded) and 1, strictly falling.
+/// Checks that custom sigmas lie in (0, 1] and strictly fall.
 pub(super) fn validate_sigmas(sigmas: &[f32]) -> Result<()> {
     let fail = |reason: String| Err(OvisImageError::argument("sigmas", reason));
     if sigmas.is_empty() || sigmas.len() > MAX_INFERENCE_STEPS {
         return fail(format!(
-            "{} values, but 1 to {MAX_INFERENCE_STEPS} are needed",
+            "{} values were given; the number must be 1 to {MAX_INFERENCE_STEPS}",
             sigmas.len()
         ));
     }
@@ -121,12 +122,12 @@ pub(super) fn validate_sigmas(sigmas: &[f32]) -> Result<()> {
         .find(|s| !(s.is_finite() && **s > 0.0 && **s <= 1.0))
     {
         return fail(format!(
-            "{bad} is not in (0, 1]; leave the final 0 out, it is added"
+            "{bad} is not in (0, 1]; leave out the final 0, which is added automatically"
         ));
     }
     match sigmas.windows(2).find(|pair| pair[1] >= pair[0]) {
         Some(pair) => fail(format!(
-            "{} is followed by {}: they must fall",
+            "{} is followed by {}; each value must be smaller than the one before",
             pair[0], pair[1]
         )),
         None => Ok(()),
@@ -148,7 +149,7 @@ impl fmt::Display for Schedule {
 impl FromStr for Schedule {
     type Err = OvisImageError;
 
-    /// Reads `checkpoint`, `dynamic`, `unshifted`, `shift:3.0`, `mu:1.0`, `comfyui` or
+    /// Parses `checkpoint`, `dynamic`, `unshifted`, `shift:3.0`, `mu:1.0`, `comfyui` or
     /// `stable-diffusion.cpp`.
     fn from_str(text: &str) -> Result<Self> {
         let number = |digits: &str| {

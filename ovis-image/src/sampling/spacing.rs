@@ -5,41 +5,42 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{OvisImageError, Result};
 
-/// How the steps are spread between noise and image. [`Schedule`](super::Schedule) bends the evenly
-/// spread ones; the others are laid between the first and the last sigma that it gives, as in
-/// diffusers.
+/// Spacing of the steps between noise and image. [`Schedule`](super::Schedule) shifts the evenly
+/// spaced sigmas. The other spacings are laid out between the first and the last sigma that it
+/// gives, as in diffusers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum SigmaSpacing {
-    /// Evenly: what the model is used with.
+    /// Evenly spaced, as the model is normally used.
     #[default]
     Linear,
-    /// Evenly in the seventh root (arXiv 2206.00364): most steps near the image.
+    /// Evenly spaced in the seventh root (arXiv 2206.00364): most steps are near the image.
     Karras,
-    /// Evenly in the logarithm.
+    /// Evenly spaced in the logarithm.
     Exponential,
-    /// At the quantiles of the distribution Beta(0.6, 0.6) (arXiv 2407.12173): most steps at both ends.
+    /// Quantiles of the distribution Beta(0.6, 0.6) (arXiv 2407.12173): most steps are at both
+    /// ends.
     Beta,
-    /// Every n-th of the training's 1000 timesteps, as ComfyUI counts them.
+    /// Every n-th of the 1000 training timesteps, counted as ComfyUI does.
     Simple,
 }
 
-/// Of Karras' schedule.
+/// Exponent of Karras' schedule.
 const RHO: f64 = 7.0;
-/// Both parameters of the beta distribution; between 0 and 1.
+/// Both parameters of the beta distribution; must be between 0 and 1.
 const BETA: f64 = 0.6;
 
 impl SigmaSpacing {
-    /// What [`FromStr`] reads.
+    /// Values that [`FromStr`] accepts.
     pub const NAMES: &str = "linear, karras, exponential, beta, simple";
 
-    /// Whether the sigmas between the first and the last are replaced after they were bent.
+    /// Returns true if the sigmas between the first and the last are replaced after the shift.
     fn is_laid_after_bending(self) -> bool {
         !matches!(self, Self::Linear | Self::Simple)
     }
 
-    /// The sigmas before they are bent: falling from 1, without the final 0.
+    /// Computes the sigmas before the shift: falling from 1, without the final 0.
     pub(super) fn unbent(self, steps: usize, train_timesteps: usize) -> Vec<f32> {
         match self {
             Self::Simple => {
@@ -55,7 +56,8 @@ impl SigmaSpacing {
         }
     }
 
-    /// The sigmas between the ends of bent ones.
+    /// Replaces the sigmas between the first and the last shifted one, where the spacing asks for
+    /// it.
     pub(super) fn between_ends(self, bent: Vec<f32>) -> Vec<f32> {
         let (Some(first), Some(last)) = (bent.first(), bent.last()) else {
             return bent;
@@ -84,15 +86,15 @@ impl SigmaSpacing {
     }
 }
 
-/// The quantile of Beta(`BETA`, `BETA`) at a probability.
+/// Computes the quantile of Beta(`BETA`, `BETA`) at a probability.
 fn beta_quantile(probability: f64) -> f64 {
     if probability > 0.5 {
         return 1.0 - beta_quantile(1.0 - probability);
     }
-    // Half of the integral is left of 1/2, so the beta function need not be known.
+    // Half of the integral lies left of 1/2, so the beta function is not needed.
     let target = 2.0 * probability * incomplete_beta(0.5);
-    // Newton's method in y = x^BETA, of which the integral is a convex function that lies above
-    // y / BETA: from there it falls to the solution and does not overshoot.
+    // Newton's method in y = x^BETA. The integral is a convex function of y that lies above y /
+    // BETA: started there, the iteration falls to the solution and does not overshoot.
     let mut y = BETA * target;
     for _ in 0..8 {
         let x = y.powf(1.0 / BETA);
@@ -102,9 +104,10 @@ fn beta_quantile(probability: f64) -> f64 {
     y.max(0.0).powf(1.0 / BETA)
 }
 
-/// The integral of `t^(BETA - 1) (1 - t)^(BETA - 1)` from 0 to `x`, at most about 1/2 (DLMF 8.17.7).
+/// Integrates `t^(BETA - 1) (1 - t)^(BETA - 1)` from 0 to `x`, at most about 1/2 (DLMF 8.17.7).
 fn incomplete_beta(x: f64) -> f64 {
-    // From term to term of the binomial series the power of x, at least, halves: these reach f64's precision.
+    // The power of x at least halves from one term of the binomial series to the next, so these
+    // terms reach the precision of f64.
     const TERMS: i32 = 60;
     let mut coefficient = 1.0;
     let sum: f64 = (0..TERMS)
@@ -178,7 +181,8 @@ mod tests {
 
     #[test]
     fn quantiles_of_the_beta_distribution_are_those_of_mpmath() {
-        // mpmath's regularized incomplete beta function in 40 digits, bisected.
+        // Reference: mpmath's regularized incomplete beta function with 40 digits, solved by
+        // bisection.
         for (probability, expected) in [
             (0.0001, 3.998377158137724e-07),
             (0.01, 0.0008612388215429069),

@@ -4,11 +4,14 @@ use burn::tensor::backend::Backend;
 use super::{Guidance, Passes, Predictions};
 use crate::sampling::StepPosition;
 
-/// `unconditional + scale * (conditional - unconditional)` (arXiv 2207.12598). At a scale of 1
-/// this is the conditional prediction, so callers skip the second pass for scales up to 1.
+/// Combines two predictions: `unconditional + scale * (conditional - unconditional)` (arXiv
+/// 2207.12598).
+///
+/// At a scale of 1 the result is the conditional prediction, so callers skip the second pass for
+/// scales up to 1.
 ///
 /// # Shapes
-/// - `conditional`, `unconditional` and output: the same, any
+/// - `conditional`, `unconditional` and output: any, but equal
 pub fn classifier_free_guidance<B: Backend, const D: usize>(
     conditional: Tensor<B, D>,
     unconditional: Tensor<B, D>,
@@ -17,16 +20,16 @@ pub fn classifier_free_guidance<B: Backend, const D: usize>(
     unconditional.clone() + (conditional - unconditional) * scale
 }
 
-/// [`classifier_free_guidance`] at every step; for scales of 1 and below the prompt alone.
+/// Classifier-free guidance at every step; scales of 1 and below use the prompt's prediction alone.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct ClassifierFree {
-    /// How far beyond the prompt's prediction.
+    /// Guidance scale.
     pub scale: f32,
 }
 
 impl ClassifierFree {
-    /// Guidance of a scale.
+    /// Creates guidance with a scale.
     pub fn new(scale: f32) -> Self {
         Self { scale }
     }

@@ -6,37 +6,40 @@ use super::{Guidance, Passes, Predictions};
 use crate::error::{OvisImageError, Result};
 use crate::sampling::StepPosition;
 
-/// A part of the steps, from 0 (the first) to 1 (after the last).
+/// Part of the steps, from 0 (the first) to 1 (after the last).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct GuidanceInterval {
-    /// Where it begins.
+    /// Start of the interval.
     pub start: f64,
-    /// Where it ends; the step there is outside.
+    /// End of the interval; the step at the end is outside.
     pub stop: f64,
 }
 
 impl GuidanceInterval {
-    /// All steps.
+    /// Interval of all steps.
     pub const ALL: Self = Self {
         start: 0.0,
         stop: 1.0,
     };
 
-    /// Whether a step is in it.
+    /// Returns true if the step lies in the interval.
     fn contains(self, step: StepPosition) -> bool {
         let (first, end) = self.steps(step.total);
         (first..end).contains(&step.index)
     }
 
-    /// The first step inside and the first after it, whole ones, as diffusers counts.
+    /// Computes the first step inside and the first step after the interval, as whole numbers, like
+    /// diffusers.
     pub(super) fn steps(self, total: usize) -> (usize, usize) {
         let step = |part: f64| (part * total as f64) as usize;
         (step(self.start), step(self.stop))
     }
 
+    /// Checks the bounds of the interval.
+    ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) when
-    /// it does not lie in 0 to 1, start before stop.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if
+    /// the interval does not lie within 0 to 1 or does not start before it ends.
     pub(super) fn validate(self, argument: &'static str) -> Result<()> {
         let Self { start, stop } = self;
         if (0.0..=1.0).contains(&start) && (0.0..=1.0).contains(&stop) && start < stop {
@@ -44,25 +47,25 @@ impl GuidanceInterval {
         } else {
             Err(OvisImageError::argument(
                 argument,
-                format!("{start} to {stop} does not lie within 0 to 1"),
+                format!("{start} to {stop}: the interval must lie within 0 to 1 and start before it ends"),
             ))
         }
     }
 }
 
-/// Guides in a part of the steps only (arXiv 2404.07724); in the others the prompt's prediction is followed,
-/// and the second one is not made.
+/// Applies guidance in an interval of the steps only (arXiv 2404.07724). The other steps follow the
+/// prompt's prediction and skip the second one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Interval<G> {
-    /// How to guide there.
+    /// Guidance inside the interval.
     pub inner: G,
-    /// Where.
+    /// Steps in which the guidance applies.
     pub interval: GuidanceInterval,
 }
 
 impl<G> Interval<G> {
-    /// Guides with `inner` within `interval`.
+    /// Applies `inner` within `interval`.
     pub fn new(inner: G, interval: GuidanceInterval) -> Self {
         Self { inner, interval }
     }

@@ -12,44 +12,44 @@ use super::{
 use crate::error::{OvisImageError, Result};
 use crate::sampling::StepPosition;
 
-/// A way of guiding by name.
+/// Selects a guidance method by name.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
 pub enum GuidanceMethod {
-    /// [`ClassifierFree`], what the model is used with.
+    /// Selects [`ClassifierFree`], the model's usual method.
     #[default]
     ClassifierFree,
-    /// [`ZeroStar`].
+    /// Selects [`ZeroStar`].
     ZeroStar {
-        /// Steps that stand still.
+        /// Number of initial steps that leave the latents unchanged.
         zero_init_steps: usize,
     },
-    /// [`AdaptiveProjected`].
+    /// Selects [`AdaptiveProjected`].
     AdaptiveProjected {
-        /// How much of the part along the prompt's prediction stays.
+        /// Weight of the difference's component along the prompt's prediction.
         eta: f32,
-        /// How much of earlier differences comes in; 0 for none.
+        /// Weight of earlier differences; 0 turns momentum off.
         momentum: f32,
-        /// The longest difference; 0 for no limit.
+        /// Largest norm of the difference; 0 sets no limit.
         norm_threshold: f32,
     },
 }
 
-/// All of a request's guidance.
+/// Guidance settings of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GuidanceSettings {
-    /// How far beyond the prompt's prediction; at 1 and below there is no guidance.
+    /// Guidance scale; at 1 and below there is no guidance.
     #[serde(rename = "guidance_scale")]
     pub scale: f32,
-    /// How.
+    /// Guidance method.
     #[serde(default, rename = "guidance_method")]
     pub method: GuidanceMethod,
-    /// In which steps.
+    /// Steps in which the guidance applies.
     #[serde(default = "all_steps", rename = "guidance_interval")]
     pub interval: GuidanceInterval,
-    /// Blocks to be led away from; off by default.
+    /// Skip-layer guidance; off by default.
     #[serde(default)]
     pub skip_layers: Option<SkipLayerGuidance>,
 }
@@ -59,7 +59,7 @@ fn all_steps() -> GuidanceInterval {
 }
 
 impl GuidanceSettings {
-    /// Classifier-free guidance at all steps.
+    /// Creates settings for classifier-free guidance at all steps.
     pub fn new(scale: f32) -> Self {
         Self {
             scale,
@@ -69,12 +69,12 @@ impl GuidanceSettings {
         }
     }
 
-    /// Whether the negative prompt is used at all.
+    /// Returns true if any step uses the negative prompt.
     pub fn uses_negative_prompt(&self) -> bool {
         self.scale > 1.0
     }
 
-    /// The guidance of one run.
+    /// Creates the guidance for one run.
     pub fn build<B: Backend>(&self) -> Box<dyn Guidance<B>> {
         let base: Box<dyn Guidance<B>> = match self.method {
             _ if !self.uses_negative_prompt() => Box::new(ClassifierFree::new(self.scale)),
@@ -103,9 +103,11 @@ impl GuidanceSettings {
         }
     }
 
+    /// Checks the settings against the numbers of blocks of the model.
+    ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) with
-    /// the setting that is not usable.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) with
+    /// the name of the invalid setting.
     pub(crate) fn validate(&self, double_blocks: usize, single_blocks: usize) -> Result<()> {
         let refuse = |argument, reason: String| Err(OvisImageError::argument(argument, reason));
         if !self.scale.is_finite() {
@@ -128,25 +130,26 @@ impl GuidanceSettings {
                 return refuse(
                     "skip_layers",
                     format!(
-                        "there is no {kind} block {block}: the model has 0 to {}",
+                        "the model does not have {kind} block {block}; its {kind} blocks are 0 to {}",
                         count.saturating_sub(1)
                     ),
                 );
             }
         }
         if skip.double_blocks.is_empty() && skip.single_blocks.is_empty() {
-            return refuse("skip_layers", "no block is named".into());
+            return refuse("skip_layers", "no block is listed; list at least one double or single block".into());
         }
         Ok(())
     }
 }
 
 impl GuidanceMethod {
-    /// What [`FromStr`] reads.
+    /// Values that [`FromStr`] accepts.
     pub const NAMES: &str =
         "cfg, zero-star, zero-star:STEPS, apg, apg:ETA, apg:ETA:MOMENTUM, apg:ETA:MOMENTUM:NORM";
 
-    /// The authors' values for images, with which diffusers' examples run, too.
+    /// Adaptive projected guidance with the authors' values for images, which diffusers' examples
+    /// also use.
     pub const APG: Self = Self::AdaptiveProjected {
         eta: 0.0,
         momentum: -0.5,
@@ -249,7 +252,7 @@ impl TryFrom<String> for GuidanceMethod {
     }
 }
 
-/// So that wrappers take boxed ones.
+/// Implemented for boxes, so that guidance can wrap a boxed method.
 impl<B: Backend, G: Guidance<B> + ?Sized> Guidance<B> for Box<G> {
     fn passes(&self, step: StepPosition) -> Passes {
         (**self).passes(step)

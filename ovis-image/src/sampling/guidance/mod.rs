@@ -1,5 +1,5 @@
-//! Guidance: which predictions a step needs, and how they become one. Ways of guiding wrap one
-//! another; one more is a file here and a line in [`GuidanceMethod`].
+//! Guidance: selects the predictions that a step needs and combines them. Methods can wrap one
+//! another. To add a method, add a file here and a line in [`GuidanceMethod`].
 
 mod classifier_free;
 mod interval;
@@ -24,64 +24,66 @@ use burn::tensor::backend::Backend;
 
 use super::StepPosition;
 
-/// Combines a step's predictions. It may remember earlier steps; one value serves one run.
+/// Combines a step's predictions. A method may remember earlier steps; use each value for one run
+/// only.
 pub trait Guidance<B: Backend>: fmt::Debug + Send {
-    /// The predictions that a step needs; those that no guidance needs are not made.
+    /// Selects the predictions that a step needs; the others are not computed.
     fn passes(&self, step: StepPosition) -> Passes;
 
-    /// The prediction to follow.
+    /// Combines the predictions into the one to follow.
     ///
     /// # Shapes
     /// - all predictions and the output: `[images, tokens, channels]`, f32
     fn combine(&mut self, step: StepPosition, predictions: Predictions<B>) -> Tensor<B, 3>;
 }
 
-/// The predictions that a step needs.
+/// Selection of the predictions that a step needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Passes {
-    /// That of the prompt. Without it there is none at all, and the velocity is zero.
+    /// Selects the prediction for the prompt. Without it no prediction is made and the velocity is
+    /// zero.
     pub conditional: bool,
-    /// That of the negative prompt.
+    /// Selects the prediction for the negative prompt.
     pub unconditional: bool,
-    /// That of the prompt with blocks left out.
+    /// Selects the prediction for the prompt with blocks left out.
     pub perturbed: bool,
 }
 
 impl Passes {
-    /// No prediction: the step stands still.
+    /// Selects no prediction: the step leaves the latents unchanged.
     pub const NONE: Self = Self {
         conditional: false,
         unconditional: false,
         perturbed: false,
     };
-    /// The prompt's alone.
+    /// Selects the prompt's prediction only.
     pub const CONDITIONAL: Self = Self {
         conditional: true,
         unconditional: false,
         perturbed: false,
     };
-    /// Both prompts'.
+    /// Selects the predictions for both prompts.
     pub const BOTH: Self = Self {
         unconditional: true,
         ..Self::CONDITIONAL
     };
 }
 
-/// The predictions that [`Guidance::passes`] asked for.
+/// Predictions that [`Guidance::passes`] selected.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Predictions<B: Backend> {
-    /// Of the prompt.
+    /// Prediction for the prompt.
     pub conditional: Tensor<B, 3>,
-    /// Of the negative prompt.
+    /// Prediction for the negative prompt.
     pub unconditional: Option<Tensor<B, 3>>,
-    /// Of the prompt with blocks left out.
+    /// Prediction for the prompt with blocks left out.
     pub perturbed: Option<Tensor<B, 3>>,
 }
 
 impl<B: Backend> Predictions<B> {
-    /// The prompt's prediction alone; the other fields can be set.
+    /// Holds the prompt's prediction alone; set the other fields as needed.
     pub fn new(conditional: Tensor<B, 3>) -> Self {
         Self {
             conditional,

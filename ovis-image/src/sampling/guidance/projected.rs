@@ -4,27 +4,28 @@ use burn::tensor::backend::Backend;
 use super::{Guidance, Passes, Predictions};
 use crate::sampling::StepPosition;
 
-/// Adaptive projected guidance (arXiv 2410.02416): of the difference between the two predictions, the part
-/// along the prompt's own is weakened, which is what oversaturates at high scales (diffusers:
-/// `AdaptiveProjectedGuidance`).
+/// Adaptive projected guidance (arXiv 2410.02416): weakens the component of the difference between
+/// the two predictions along the prompt's prediction, because that component oversaturates at high
+/// scales (diffusers: `AdaptiveProjectedGuidance`).
 #[derive(Debug, Clone)]
 pub struct AdaptiveProjected<B: Backend> {
-    /// How far beyond the prompt's prediction.
+    /// Guidance scale.
     pub scale: f32,
-    /// How much of the parallel part stays; 1 is all of it.
+    /// Weight of the parallel component; 1 keeps all of it.
     pub eta: f32,
-    /// How much of the running sum of differences comes in; negative values damp. `None` for none.
+    /// Weight of the running sum of differences; negative values damp. `None` turns momentum off.
     pub momentum: Option<f32>,
-    /// The longest difference, by its Euclidean norm over an image; longer ones are shortened. 0 for no limit.
+    /// Largest Euclidean norm of an image's difference; larger ones are scaled down. 0 sets no
+    /// limit.
     pub norm_threshold: f32,
     running: Option<Tensor<B, 3>>,
 }
 
-/// Keeps directions of zero vectors finite, as torch's `normalize` does.
+/// Keeps the directions of zero vectors finite, as torch's `normalize` does.
 const EPSILON: f64 = 1e-12;
 
 impl<B: Backend> AdaptiveProjected<B> {
-    /// With nothing remembered yet.
+    /// Creates guidance that remembers no step yet.
     pub fn new(scale: f32, eta: f32, momentum: Option<f32>, norm_threshold: f32) -> Self {
         Self {
             scale,
@@ -65,12 +66,12 @@ impl<B: Backend> Guidance<B> for AdaptiveProjected<B> {
     }
 }
 
-/// `[images, 1, 1]`.
+/// Sums over each image; the output is `[images, 1, 1]`.
 fn sum_over_image<B: Backend>(tensor: Tensor<B, 3>) -> Tensor<B, 3> {
     tensor.sum_dim(2).sum_dim(1)
 }
 
-/// `[images, 1, 1]`.
+/// Computes each image's Euclidean norm; the output is `[images, 1, 1]`.
 fn norm<B: Backend>(tensor: Tensor<B, 3>) -> Tensor<B, 3> {
     sum_over_image(tensor.clone() * tensor).sqrt()
 }

@@ -5,22 +5,23 @@ use serde::{Deserialize, Serialize};
 use super::{Guidance, GuidanceInterval, Passes, Predictions};
 use crate::sampling::StepPosition;
 
-/// Away from what the model predicts with blocks left out (Stable Diffusion 3.5's skip-layer guidance).
+/// Skip-layer guidance (Stable Diffusion 3.5): steers away from the prediction with blocks left
+/// out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SkipLayerGuidance {
-    /// Double blocks left out, from 0.
+    /// Indices of the double blocks to leave out, from 0.
     pub double_blocks: Vec<usize>,
-    /// Single blocks left out, from 0.
+    /// Indices of the single blocks to leave out, from 0.
     pub single_blocks: Vec<usize>,
-    /// How far away.
+    /// Scale of the guidance away from that prediction.
     pub scale: f32,
-    /// In which steps; as in diffusers, the one at its start is outside.
+    /// Steps in which the guidance applies; as in diffusers, the step at the start is outside.
     pub interval: GuidanceInterval,
 }
 
 impl SkipLayerGuidance {
-    /// With Stable Diffusion 3.5's scale and interval: 2.8, from 0.01 to 0.2.
+    /// Creates settings with Stable Diffusion 3.5's scale, 2.8, and interval, 0.01 to 0.2.
     pub fn new(
         double_blocks: impl IntoIterator<Item = usize>,
         single_blocks: impl IntoIterator<Item = usize>,
@@ -42,7 +43,7 @@ impl SkipLayerGuidance {
         self
     }
 
-    /// Sets the steps in which it acts.
+    /// Sets the interval of steps in which the guidance applies.
     pub fn with_interval(mut self, start: f64, stop: f64) -> Self {
         self.interval = GuidanceInterval { start, stop };
         self
@@ -54,13 +55,13 @@ impl SkipLayerGuidance {
     }
 }
 
-/// Adds skip-layer guidance to another one (diffusers: `SkipLayerGuidance`).
+/// Adds skip-layer guidance to another guidance method (diffusers: `SkipLayerGuidance`).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SkipLayers<G> {
-    /// The other one.
+    /// Guidance method that skip-layer guidance is added to.
     pub inner: G,
-    /// How far away, and when.
+    /// Settings of the skip-layer guidance.
     pub settings: SkipLayerGuidance,
 }
 
@@ -85,7 +86,7 @@ impl<B: Backend, G: Guidance<B>> Guidance<B> for SkipLayers<G> {
         };
         let conditional = predictions.conditional.clone();
         let away = (conditional - perturbed.clone()) * self.settings.scale;
-        // Alone it takes the negative prompt's place, as in diffusers.
+        // Without a negative prompt the perturbed prediction takes its place, as in diffusers.
         match predictions.unconditional {
             None => perturbed + away,
             Some(_) => self.inner.combine(step, predictions) + away,

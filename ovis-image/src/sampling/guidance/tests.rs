@@ -1,4 +1,4 @@
-//! Guidance on predictions whose combination is known.
+//! Tests of guidance on predictions whose combination is known.
 
 use super::*;
 use crate::testing::{TestBackend, TestTensor, assert_close, random};

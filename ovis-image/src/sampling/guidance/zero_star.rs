@@ -4,22 +4,24 @@ use burn::tensor::backend::Backend;
 use super::{Guidance, Passes, Predictions, classifier_free_guidance};
 use crate::sampling::StepPosition;
 
-/// CFG-Zero* (arXiv 2503.18886): the negative prompt's prediction is scaled to be as near as it can be to
-/// the prompt's, and the first steps stand still (diffusers: `ClassifierFreeZeroStarGuidance`).
+/// CFG-Zero* (arXiv 2503.18886): scales the negative prompt's prediction to be as close as possible
+/// to the prompt's, and leaves the latents unchanged in the first steps (diffusers:
+/// `ClassifierFreeZeroStarGuidance`).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct ZeroStar {
-    /// How far beyond the prompt's prediction.
+    /// Guidance scale.
     pub scale: f32,
-    /// Steps whose velocity is zero; no prediction is made for them.
+    /// Number of initial steps with zero velocity; no prediction is made for them.
     pub zero_init_steps: usize,
 }
 
-/// Keeps the division by a prediction that is all zeros finite, as diffusers does.
+/// Keeps the division finite if a prediction is all zeros, as diffusers does.
 const EPSILON: f64 = 1e-8;
 
 impl ZeroStar {
-    /// Guidance of a scale whose first steps stand still.
+    /// Creates guidance with a scale and a number of initial steps that leave the latents
+    /// unchanged.
     pub fn new(scale: f32, zero_init_steps: usize) -> Self {
         Self {
             scale,

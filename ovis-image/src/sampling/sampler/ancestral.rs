@@ -3,15 +3,16 @@ use burn::tensor::backend::Backend;
 
 use super::{Sampler, SamplerStep};
 
-/// Euler that goes further down than asked and comes back with fresh noise, for straight paths
-/// (ComfyUI: `euler_ancestral` of flow models). `eta` 0 is Euler, 1 adds the most.
+/// Ancestral Euler sampler for straight paths: each step goes below the next sigma and returns to
+/// it with fresh noise (ComfyUI: `euler_ancestral` of flow models). An `eta` of 0 is Euler, 1 adds
+/// the most noise.
 #[derive(Debug, Clone, Copy)]
 pub struct EulerAncestral {
     eta: f64,
 }
 
 impl EulerAncestral {
-    /// With so much of the noise renewed, 0 to 1.
+    /// Creates a sampler that renews the fraction `eta` of the noise, from 0 to 1.
     pub fn new(eta: f32) -> Self {
         Self {
             eta: f64::from(eta),
@@ -19,7 +20,8 @@ impl EulerAncestral {
     }
 }
 
-/// Of one step: `x_next = signal * (latents * keep + clean * (1 - keep)) + noise * renewed`.
+/// Weights of one step: `x_next = signal * (latents * keep + clean * (1 - keep)) + noise *
+/// renewed`.
 struct Weights {
     keep: f64,
     signal: f64,
@@ -30,7 +32,7 @@ impl Weights {
     fn new(eta: f64, sigma: f64, sigma_next: f64) -> Self {
         let down = sigma_next * (1.0 + (sigma_next / sigma - 1.0) * eta);
         let signal = (1.0 - sigma_next) / (1.0 - down);
-        // What is missing of sigma_next's variance; rounding can make it negative.
+        // The variance that is missing at sigma_next; rounding can make it negative.
         let renewed = (sigma_next.powi(2) - (down * signal).powi(2)).max(0.0);
         Self {
             keep: down / sigma,
@@ -66,7 +68,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// On the path, latents are `(1 - sigma) x_0 + sigma noise`; a step keeps them there.
+        /// Checks that a step keeps latents on the path `(1 - sigma) x_0 + sigma noise`.
         #[test]
         fn a_step_leaves_signal_and_variance_of_the_next_sigma(eta in 0.0f64..=1.0, sigma in 0.05f64..=1.0, part in 0.01f64..0.99) {
             let sigma_next = sigma * part;

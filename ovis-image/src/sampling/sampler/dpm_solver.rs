@@ -3,12 +3,12 @@ use burn::tensor::backend::Backend;
 
 use super::{Sampler, SamplerStep, half_log_snr};
 
-/// DPM-Solver++ 2M (arXiv 2211.01095) for flow matching, midpoint form: each step also uses the
-/// prediction of the one before (diffusers: `DPMSolverMultistepScheduler` with `flow_prediction`).
-/// The last step, to 0, is of first order.
+/// DPM-Solver++ 2M (arXiv 2211.01095) for flow matching, in the midpoint form: each step also uses
+/// the previous step's prediction (diffusers: `DPMSolverMultistepScheduler` with
+/// `flow_prediction`). The last step, to 0, is of first order.
 #[derive(Debug, Clone)]
 pub struct DpmSolver2M<B: Backend> {
-    /// The clean latents that the previous step's prediction implied.
+    /// Clean latents that the previous step's prediction implied.
     previous: Option<Tensor<B, 3>>,
 }
 
@@ -24,7 +24,7 @@ impl<B: Backend> Sampler<B> for DpmSolver2M<B> {
         let (sigma, sigma_next) = (f64::from(step.sigma()), f64::from(step.sigma_next()));
         let lambda = half_log_snr(step.sigma());
         let width = half_log_snr(step.sigma_next()) - lambda;
-        // At pure noise `width` is infinite, and this is the step to the prediction itself.
+        // At pure noise `width` is infinite, and the step goes to the prediction itself.
         let towards_clean = (1.0 - sigma_next) * -(-width).exp_m1();
 
         let next = latents * (sigma_next / sigma) + clean.clone() * towards_clean;

@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use super::{Sampler, SamplerStep};
 use crate::sampling::FlowMatchEulerScheduler;
 
-/// Along the predicted velocity (diffusers: `FlowMatchEulerDiscreteScheduler`).
+/// Euler's method: follows the predicted velocity (diffusers: `FlowMatchEulerDiscreteScheduler`).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Euler;
 

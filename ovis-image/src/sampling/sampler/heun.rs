@@ -4,8 +4,8 @@ use burn::tensor::backend::Backend;
 use super::{Sampler, SamplerStep};
 use crate::sampling::FlowMatchEulerScheduler;
 
-/// Along the mean of the velocities at both ends of the step: twice the work, of second order
-/// (diffusers: `FlowMatchHeunDiscreteScheduler`). The last step, to 0, is Euler's.
+/// Heun's method, of second order: follows the mean of the velocities at both ends of the step, at
+/// twice the cost (diffusers: `FlowMatchHeunDiscreteScheduler`). The last step, to 0, is Euler's.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Heun;
 

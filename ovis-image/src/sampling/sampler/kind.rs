@@ -7,35 +7,35 @@ use serde::{Deserialize, Serialize};
 use super::{DpmSolver2M, Euler, EulerAncestral, Heun, Lcm, Sampler, UniPc};
 use crate::error::{OvisImageError, Result};
 
-/// A sampler by name.
+/// Selects a sampler by name.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
 pub enum SamplerKind {
-    /// [`Euler`], what the model is used with.
+    /// Selects [`Euler`], the model's usual sampler.
     #[default]
     Euler,
-    /// [`Heun`].
+    /// Selects [`Heun`].
     Heun,
-    /// [`DpmSolver2M`].
+    /// Selects [`DpmSolver2M`].
     DpmSolver2M,
-    /// [`UniPc`].
+    /// Selects [`UniPc`].
     UniPc,
-    /// [`Lcm`].
+    /// Selects [`Lcm`].
     Lcm,
-    /// [`EulerAncestral`].
+    /// Selects [`EulerAncestral`].
     EulerAncestral {
-        /// How much of the noise is renewed, 0 to 1.
+        /// Fraction of the noise to renew at each step, from 0 to 1.
         eta: f32,
     },
 }
 
 impl SamplerKind {
-    /// What [`FromStr`] reads.
+    /// Values that [`FromStr`] accepts.
     pub const NAMES: &str =
         "euler, heun, dpmpp-2m, unipc, lcm, euler-ancestral, euler-ancestral:ETA";
 
-    /// A sampler for one run.
+    /// Creates a sampler for one run.
     pub fn build<B: Backend>(self) -> Box<dyn Sampler<B>> {
         match self {
             Self::Euler => Box::new(Euler),
@@ -47,9 +47,11 @@ impl SamplerKind {
         }
     }
 
+    /// Checks the settings of the sampler.
+    ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for
-    /// an `eta` outside of 0 to 1.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if
+    /// `eta` is not between 0 and 1.
     pub(crate) fn validate(self) -> Result<()> {
         match self {
             Self::EulerAncestral { eta } if !(0.0..=1.0).contains(&eta) => Err(

@@ -1,5 +1,5 @@
-//! Samplers: how a prediction moves the latents from one sigma to the next. One more is a file
-//! here and a line in [`SamplerKind`].
+//! Samplers, which use a prediction to move the latents from one sigma to the next. To add a
+//! sampler, add a file here and a line in [`SamplerKind`].
 
 mod ancestral;
 mod dpm_solver;
@@ -25,32 +25,32 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 /// Moves latents along `x_t = (1 - t) x_0 + t noise`, given a model of the velocity `noise - x_0`.
-/// It may keep what it saw at earlier steps; one value serves one run.
+/// A sampler may remember earlier steps; use each value for one run only.
 pub trait Sampler<B: Backend>: fmt::Debug + Send {
-    /// The latents at `step.sigma_next()` from those at `step.sigma()`.
+    /// Computes the latents at `step.sigma_next()` from the latents at `step.sigma()`.
     ///
     /// # Shapes
     /// - `latents`, all predictions and the output: `[images, tokens, channels]`, f32
     fn step(&mut self, step: &mut SamplerStep<'_, B>, latents: Tensor<B, 3>) -> Tensor<B, 3>;
 }
 
-/// One step, as a sampler sees it.
+/// Inputs of one sampler step.
 #[non_exhaustive]
 pub struct SamplerStep<'a, B: Backend> {
-    /// Which it is, from 0.
+    /// Index of the step, from 0.
     pub index: usize,
-    /// The sigmas of the whole run with the final 0.
+    /// Sigmas of the whole run, the final 0 included.
     pub sigmas: &'a [f32],
-    /// The model's prediction for the latents that the step begins with.
+    /// Prediction of the model for the latents at the start of the step.
     pub velocity: Tensor<B, 3>,
-    /// The model, for samplers that ask it more than once a step.
+    /// The model, for samplers that evaluate it more than once per step.
     pub model: &'a mut dyn FnMut(Tensor<B, 3>, f32) -> Tensor<B, 3>,
-    /// Fresh noise of the latents' shape, for samplers that add some.
+    /// Draws fresh noise in the latents' shape, for samplers that add noise.
     pub noise: &'a mut dyn FnMut() -> Tensor<B, 3>,
 }
 
 impl<'a, B: Backend> SamplerStep<'a, B> {
-    /// Step `index` of a run over `sigmas`, the final 0 included.
+    /// Creates step `index` of a run over `sigmas`, the final 0 included.
     pub fn new(
         index: usize,
         sigmas: &'a [f32],
@@ -67,28 +67,28 @@ impl<'a, B: Backend> SamplerStep<'a, B> {
         }
     }
 
-    /// The sigma that the step begins at.
+    /// Returns the sigma at the start of the step.
     ///
     /// # Panics
-    /// If the index is not one of a step.
+    /// Panics if `index` is not the index of a step.
     pub fn sigma(&self) -> f32 {
         self.sigmas[self.index]
     }
 
-    /// The sigma that it ends at.
+    /// Returns the sigma at the end of the step.
     ///
     /// # Panics
-    /// As [`sigma`](Self::sigma).
+    /// Panics like [`sigma`](Self::sigma).
     pub fn sigma_next(&self) -> f32 {
         self.sigmas[self.index + 1]
     }
 
-    /// Whether there is none after it.
+    /// Returns true for the last step of the run.
     pub fn is_last(&self) -> bool {
         self.index + 2 == self.sigmas.len()
     }
 
-    /// The clean latents that the prediction implies: `x - sigma * velocity`.
+    /// Computes the clean latents that the prediction implies: `x - sigma * velocity`.
     pub fn predicted_clean(&self, latents: &Tensor<B, 3>) -> Tensor<B, 3> {
         latents.clone() - self.velocity.clone() * self.sigma()
     }
@@ -103,8 +103,8 @@ impl<B: Backend> fmt::Debug for SamplerStep<'_, B> {
     }
 }
 
-/// Half the logarithm of the signal-to-noise ratio, in which multistep solvers count: `log((1 - t) / t)`,
-/// minus infinity at pure noise and infinity at 0.
+/// Computes half the logarithm of the signal-to-noise ratio, the variable of multistep solvers:
+/// `log((1 - t) / t)`, minus infinity at pure noise and infinity at 0.
 fn half_log_snr(sigma: f32) -> f64 {
     let sigma = f64::from(sigma);
     (1.0 - sigma).ln() - sigma.ln()

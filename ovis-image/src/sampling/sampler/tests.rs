@@ -1,4 +1,4 @@
-//! Samplers on differential equations whose solutions are known.
+//! Tests of samplers on differential equations with known solutions.
 
 use super::{Sampler, SamplerKind, SamplerStep};
 use crate::config::SchedulerConfig;
@@ -22,7 +22,7 @@ fn sigmas(steps: usize) -> Vec<f32> {
     scheduler.sigmas(Schedule::Dynamic, steps, 1024).unwrap()
 }
 
-/// The latents at each sigma after the first, with a model of the velocity.
+/// Computes the latents at each sigma after the first, given a model of the velocity.
 fn run(
     kind: SamplerKind,
     sigmas: &[f32],
@@ -55,11 +55,12 @@ fn euler_on_the_velocity_of_a_straight_path_lands_on_the_clean_latents() {
     }
 }
 
-/// Data of one point: the solution is `clean + sigma * direction`, straight.
+/// Checks data that consist of one point, where the solution is the line `clean + sigma *
+/// direction`.
 #[test]
 fn every_sampler_follows_the_rays_from_one_point_exactly() {
     let (clean, direction) = (latents(1), latents(2));
-    // From within: multistep solvers' steps from pure noise are infinitely wide.
+    // The sigmas start below 1: multistep solvers' steps from pure noise are infinitely wide.
     let sigmas = [0.9, 0.7, 0.4, 0.15, 0.0];
     for kind in DETERMINISTIC {
         let at = |sigma: f32| clean.clone() + direction.clone() * sigma;
@@ -75,7 +76,7 @@ fn every_sampler_follows_the_rays_from_one_point_exactly() {
 #[test]
 fn heun_is_exact_where_the_velocity_is_linear_in_sigma() {
     let (start, slope) = (latents(1), latents(2));
-    // The last step, to 0, would be Euler's.
+    // The final 0 is left out, because the last step to 0 would be Euler's.
     let sigmas = [1.0, 0.6, 0.3, 0.1];
     let path = run(SamplerKind::Heun, &sigmas, start.clone(), |_, sigma| {
         slope.clone() * sigma

@@ -3,14 +3,15 @@ use burn::tensor::backend::Backend;
 
 use super::{Sampler, SamplerStep, half_log_snr};
 
-/// UniPC of second order, `B(h) = e^h - 1` (arXiv 2302.04867), for flow matching: each prediction first
-/// corrects the step that led to it (diffusers: `UniPCMultistepScheduler` with `flow_prediction`,
-/// `bh2`). Where diffusers gives NaN, after a step from pure noise, this takes the formulas' limit.
+/// UniPC of second order with `B(h) = e^h - 1` (arXiv 2302.04867) for flow matching: each
+/// prediction first corrects the step that led to it (diffusers: `UniPCMultistepScheduler` with
+/// `flow_prediction`, `bh2`). After a step from pure noise, where diffusers gives NaN, this sampler
+/// takes the limit of the formulas.
 #[derive(Debug, Clone)]
 pub struct UniPc<B: Backend> {
-    /// The last two predictions of clean latents, the latest last.
+    /// Last two predictions of the clean latents, the latest last.
     clean: Vec<Tensor<B, 3>>,
-    /// The latents that the last step began with, corrected.
+    /// Corrected latents at the start of the previous step.
     last_latents: Option<Tensor<B, 3>>,
     last_order: usize,
 }
@@ -25,15 +26,15 @@ impl<B: Backend> Default for UniPc<B> {
     }
 }
 
-/// The numbers of a step in `log((1 - t) / t)`, whose width is `h`.
+/// Coefficients of a step in the variable `log((1 - t) / t)`, in which the step's width is `h`.
 struct Widths {
-    /// `sigma_next / sigma`.
+    /// Ratio `sigma_next / sigma`.
     shrink: f64,
-    /// `(1 - sigma_next) (1 - e^-h)`, with which clean latents come in.
+    /// Weight of the clean latents: `(1 - sigma_next) (1 - e^-h)`.
     towards_clean: f64,
-    /// `-h`.
+    /// Negative width `-h`.
     exponent: f64,
-    /// The width of the step before, over this one's, negative.
+    /// Width of the previous step divided by the width of this one, negative.
     ratio_before: f64,
 }
 
@@ -54,7 +55,8 @@ impl Widths {
         }
     }
 
-    /// The corrector's weights of second order, of the step before and of the new prediction.
+    /// Computes the second-order weights of the corrector, for the previous step and the new
+    /// prediction.
     fn corrector_weights(&self) -> (f64, f64) {
         let hh = self.exponent;
         let phi_1 = hh.exp_m1();
@@ -67,7 +69,8 @@ impl Widths {
 }
 
 impl<B: Backend> UniPc<B> {
-    /// The latents that this step begins with, again, now that the model's prediction for them is known.
+    /// Recomputes the latents at the start of this step, now that the model's prediction for them
+    /// is known.
     fn corrected(
         &self,
         step: &SamplerStep<'_, B>,
