@@ -5,15 +5,17 @@ use super::{CachedPrediction, StepCache, relative_change};
 use crate::sampling::StepPosition;
 use crate::transformer::StagedForward;
 
-/// Runs the first block always; when what it adds has hardly changed since the last full step, adds what
-/// the others added then (ParaAttention's first-block cache; diffusers: `apply_first_block_cache`).
+/// First-block cache: always runs the first block, and if its residual has hardly changed since the
+/// last full step, reuses the residual of the other blocks from that step (ParaAttention;
+/// diffusers: `apply_first_block_cache`).
 #[derive(Debug, Clone)]
 pub struct FirstBlockCache<B: Backend> {
     threshold: f32,
     last: Option<Residuals<B>>,
 }
 
-/// What blocks added to the image stream at the last full step, `[batch, image tokens, hidden]`.
+/// Residuals that the blocks added to the image stream at the last full step, each `[batch, image
+/// tokens, hidden]`.
 #[derive(Debug, Clone)]
 struct Residuals<B: Backend> {
     first_block: Tensor<B, 3>,
@@ -21,7 +23,7 @@ struct Residuals<B: Backend> {
 }
 
 impl<B: Backend> FirstBlockCache<B> {
-    /// One that reuses up to so much relative change.
+    /// Creates a cache that reuses residuals up to a relative change of `threshold`.
     pub fn new(threshold: f32) -> Self {
         Self {
             threshold,

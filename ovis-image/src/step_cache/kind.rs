@@ -7,28 +7,28 @@ use serde::{Deserialize, Serialize};
 use super::{FirstBlockCache, StepCache, TaylorCache, TeaCache};
 use crate::error::{OvisImageError, Result};
 
-/// A step cache by name.
+/// Selects a step cache by name.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
 pub enum StepCacheKind {
-    /// [`FirstBlockCache`].
+    /// Selects [`FirstBlockCache`].
     FirstBlock {
-        /// The largest relative change that is passed over.
+        /// Largest relative change at which the cache still reuses residuals.
         threshold: f32,
     },
-    /// [`TeaCache`].
+    /// Selects [`TeaCache`].
     Tea {
-        /// The change at which all blocks are run again.
+        /// Accumulated change at which all blocks run again.
         threshold: f32,
     },
-    /// [`TaylorCache`].
+    /// Selects [`TaylorCache`].
     Taylor {
-        /// Every how many steps all blocks are run.
+        /// Interval, in steps, at which all blocks run.
         interval: usize,
-        /// The highest derivative in use.
+        /// Highest order of derivative in the forecast.
         order: usize,
-        /// Steps at the beginning that are all run.
+        /// Number of initial steps that all run in full.
         warmup: usize,
     },
 }
@@ -37,10 +37,10 @@ const MAX_INTERVAL: usize = 1000;
 const MAX_ORDER: usize = 4;
 
 impl StepCacheKind {
-    /// What [`FromStr`] reads.
+    /// Values that [`FromStr`] accepts.
     pub const NAMES: &str = "first-block:THRESHOLD, tea:THRESHOLD, taylor:INTERVAL, taylor:INTERVAL:ORDER, taylor:INTERVAL:ORDER:WARMUP";
 
-    /// A cache for one branch of one run.
+    /// Creates a cache for one branch of one run.
     pub fn build<B: Backend>(self) -> Box<dyn StepCache<B>> {
         match self {
             Self::FirstBlock { threshold } => Box::new(FirstBlockCache::new(threshold)),
@@ -57,25 +57,27 @@ impl StepCacheKind {
     pub(crate) fn bytes_per_token(self, hidden: usize, channels: usize, element: u64) -> u64 {
         match self {
             Self::FirstBlock { .. } | Self::Tea { .. } => 2 * hidden as u64 * element,
-            // In f32.
+            // Predictions are kept in f32.
             Self::Taylor { order, .. } => (order as u64 + 1) * channels as u64 * 4,
         }
     }
 
+    /// Checks the settings of the cache.
+    ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for
-    /// numbers that make no cache.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if
+    /// the threshold is negative or not finite, or if the interval or the order is out of range.
     pub(crate) fn validate(self) -> Result<()> {
         let reason = match self {
             Self::FirstBlock { threshold } | Self::Tea { threshold }
                 if !(threshold.is_finite() && threshold >= 0.0) =>
             {
-                format!("the threshold {threshold} is not a number from 0 on")
+                format!("the threshold {threshold} must be a finite number of at least 0")
             }
             Self::Taylor {
                 interval, order, ..
             } if !(1..=MAX_INTERVAL).contains(&interval) || order > MAX_ORDER => format!(
-                "the interval {interval} must be 1 to {MAX_INTERVAL}, the order {order} at most {MAX_ORDER}"
+                "the interval {interval} must be 1 to {MAX_INTERVAL} and the order {order} at most {MAX_ORDER}"
             ),
             _ => return Ok(()),
         };

@@ -1,8 +1,8 @@
-//! Step caches: steps whose prediction is near enough to what is known leave out most of the
-//! transformer.
+//! Step caches, which skip most of the transformer at steps whose prediction is close to known
+//! ones.
 //!
-//! A cache in this crate is a file here and a line in [`StepCacheKind`]. A cache of a program
-//! implements [`StepCache`] and is given to
+//! To add a cache to this crate, add a file here and a line in [`StepCacheKind`]. A program's
+//! custom cache implements [`StepCache`] and is passed to
 //! [`Denoiser::with_step_cache`](crate::pipeline::Denoiser::with_step_cache).
 
 mod first_block;
@@ -25,19 +25,19 @@ use crate::transformer::StagedForward;
 
 /// Makes the predictions of one branch of guidance, from step to step.
 ///
-/// Each branch (the prompt, the negative prompt, the prompt with blocks left out) has a cache of its
-/// own, made for one run. All images of a batch share its decisions.
+/// Each branch (the prompt, the negative prompt, the prompt with blocks left out) has its own
+/// cache, created for one run. All images of a batch share its decisions.
 ///
 /// An implementation must
-/// - compute its first prediction, with [`StagedForward::run`] or the forward's parts, since nothing
-///   is known then;
-/// - cope with several calls at one step, because some samplers ask the model more than once, and
-///   with steps without a call, because guidance may leave its branch out;
+/// - compute its first prediction, with [`StagedForward::run`] or the forward's parts, because
+///   there is nothing to reuse yet;
+/// - support several calls at one step, because some samplers evaluate the model more than once,
+///   and steps without a call, because guidance may leave its branch out;
 /// - return predictions of the shape and dtype that [`StagedForward::run`] gives;
-/// - say truthfully whether all blocks were run:
-///   [`StepCacheReport`](crate::pipeline::StepCacheReport) counts that.
+/// - report truthfully if all blocks were run, because
+///   [`StepCacheReport`](crate::pipeline::StepCacheReport) counts those predictions.
 pub trait StepCache<B: Backend>: fmt::Debug + Send {
-    /// Makes a prediction of the velocity `noise - clean`.
+    /// Predicts the velocity `noise - clean`.
     ///
     /// # Shapes
     /// - output: `[images, tokens, channels]`, in the model's dtype
@@ -55,18 +55,18 @@ impl<B: Backend, C: StepCache<B> + ?Sized> StepCache<B> for Box<C> {
     }
 }
 
-/// A prediction, and whether all blocks were run for it.
+/// Prediction of a step cache, marked as computed or reused.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CachedPrediction<B: Backend> {
-    /// `[images, tokens, channels]`.
+    /// Predicted velocity, `[images, tokens, channels]`.
     pub prediction: Tensor<B, 3>,
-    /// Whether all blocks were run for it.
+    /// True if all blocks were run for this prediction.
     pub is_computed: bool,
 }
 
 impl<B: Backend> CachedPrediction<B> {
-    /// A prediction for which all blocks were run.
+    /// Wraps a prediction for which all blocks were run.
     pub fn computed(prediction: Tensor<B, 3>) -> Self {
         Self {
             prediction,
@@ -74,7 +74,7 @@ impl<B: Backend> CachedPrediction<B> {
         }
     }
 
-    /// A prediction that was made from earlier ones, with blocks left out.
+    /// Wraps a prediction made from earlier ones, with blocks left out.
     pub fn reused(prediction: Tensor<B, 3>) -> Self {
         Self {
             prediction,
@@ -83,7 +83,8 @@ impl<B: Backend> CachedPrediction<B> {
     }
 }
 
-/// The mean absolute difference over the mean absolute value before. Waits for the device.
+/// Computes the mean absolute difference divided by the mean absolute value of `before`. Waits for
+/// the device.
 fn relative_change<B: Backend>(now: &Tensor<B, 3>, before: &Tensor<B, 3>) -> f32 {
     use burn::tensor::{DType, ElementConversion};
     let [now, before] = [now, before].map(|tensor| tensor.clone().cast(DType::F32));

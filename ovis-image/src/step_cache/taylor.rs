@@ -5,24 +5,24 @@ use super::{CachedPrediction, StepCache};
 use crate::sampling::StepPosition;
 use crate::transformer::StagedForward;
 
-/// Runs the transformer at every n-th step and forecasts its predictions between by a Taylor polynomial
-/// of divided differences (TaylorSeer, arXiv 2503.06923; diffusers: `apply_taylorseer_cache` with
-/// `use_lite_mode`). Nothing of the transformer runs at a forecast step.
+/// Taylor cache: runs the transformer at every n-th step and forecasts the predictions in between
+/// with a Taylor polynomial of divided differences (TaylorSeer, arXiv 2503.06923; diffusers:
+/// `apply_taylorseer_cache` with `use_lite_mode`). A forecast step runs no part of the transformer.
 #[derive(Debug, Clone)]
 pub struct TaylorCache<B: Backend> {
     interval: usize,
     order: usize,
     warmup: usize,
-    /// Predictions made so far.
+    /// Number of predictions made so far.
     made: usize,
     last_computed: usize,
-    /// Derivatives of the prediction in steps, the lowest first; f32.
+    /// Derivatives of the prediction with respect to the step, the lowest order first, in f32.
     factors: Vec<Tensor<B, 3>>,
 }
 
 impl<B: Backend> TaylorCache<B> {
-    /// One that computes the first `warmup` predictions and then every `interval`-th, and forecasts with
-    /// derivatives up to `order`.
+    /// Creates a cache that computes the first `warmup` predictions and then every `interval`-th,
+    /// and forecasts the others with derivatives up to `order`.
     pub fn new(interval: usize, order: usize, warmup: usize) -> Self {
         Self {
             interval: interval.max(1),
@@ -35,7 +35,7 @@ impl<B: Backend> TaylorCache<B> {
     }
 
     fn is_computed_at(&self, index: usize) -> bool {
-        // As diffusers counts: the first after the warm-up is a forecast.
+        // As in diffusers, the first prediction after the warm-up is a forecast.
         index < self.warmup
             || self.factors.is_empty()
             || (index as i64 - self.warmup as i64 - 1).rem_euclid(self.interval as i64) == 0
@@ -54,7 +54,7 @@ impl<B: Backend> TaylorCache<B> {
         self.last_computed = index;
     }
 
-    /// `None` before the first update.
+    /// Forecasts the prediction at a step; `None` before the first update.
     fn forecast(&self, index: usize) -> Option<Tensor<B, 3>> {
         let ahead = (index - self.last_computed) as f64;
         let mut terms = self.factors.iter().enumerate();

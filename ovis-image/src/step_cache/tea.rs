@@ -5,21 +5,24 @@ use super::{CachedPrediction, StepCache, relative_change};
 use crate::sampling::StepPosition;
 use crate::transformer::StagedForward;
 
-/// Adds up how much the first block's modulated input changes from step to step; until that reaches a
-/// threshold, all blocks are replaced by what they added at the last full step (TeaCache, arXiv
-/// 2411.19108). The change is taken as it is: the polynomials that TeaCache fits to a model have not been
-/// fitted to this one. The first and the last step are always full.
+/// TeaCache (arXiv 2411.19108): accumulates the change of the first block's modulated input from
+/// step to step. Until the sum reaches a threshold, the residual of the last full step replaces all
+/// blocks.
+///
+/// The change is used unscaled, because the polynomials that TeaCache fits to each model have not
+/// been fitted to this one. The first and the last step are always full.
 #[derive(Debug, Clone)]
 pub struct TeaCache<B: Backend> {
     threshold: f32,
     changed: f32,
     last_input: Option<Tensor<B, 3>>,
-    /// What all blocks added at the last full step, `[batch, image tokens, hidden]`.
+    /// Residual that all blocks added at the last full step, `[batch, image tokens, hidden]`.
     added: Option<Tensor<B, 3>>,
 }
 
 impl<B: Backend> TeaCache<B> {
-    /// One that reuses until so much relative change has come together.
+    /// Creates a cache that reuses the residual until the accumulated relative change reaches
+    /// `threshold`.
     pub fn new(threshold: f32) -> Self {
         Self {
             threshold,
