@@ -10,24 +10,24 @@ use crate::ops::{AttentionMask, Pairs, RotaryTable};
 /// Grouped-query attention (arXiv 2305.13245) with an RMSNorm on each query and key head.
 #[derive(Module, Debug)]
 pub struct TextAttention<B: Backend> {
-    /// To `heads * head_dim`, no bias.
+    /// Query projection to `heads * head_dim`, without a bias.
     pub query: LinearLayer<B>,
-    /// To `kv_heads * head_dim`, no bias.
+    /// Key projection to `kv_heads * head_dim`, without a bias.
     pub key: LinearLayer<B>,
-    /// To `kv_heads * head_dim`, no bias.
+    /// Value projection to `kv_heads * head_dim`, without a bias.
     pub value: LinearLayer<B>,
-    /// Per-head norm of the queries.
+    /// Norm of each query head.
     pub query_norm: RmsNormLayer<B>,
-    /// Per-head norm of the keys.
+    /// Norm of each key head.
     pub key_norm: RmsNormLayer<B>,
-    /// Back to the residual width, no bias.
+    /// Output projection back to the residual width, without a bias.
     pub output: LinearLayer<B>,
     heads: usize,
     head_dim: usize,
 }
 
 impl<B: Backend> TextAttention<B> {
-    /// An attention layer with lazy random weights.
+    /// Creates an attention layer with lazy random weights.
     pub fn new(config: &TextEncoderConfig, device: &B::Device) -> Self {
         let TextEncoderConfig {
             hidden_size: hidden,

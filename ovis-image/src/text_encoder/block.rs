@@ -7,18 +7,18 @@ use crate::config::TextEncoderConfig;
 use crate::layers::{RmsNormLayer, Streamed};
 use crate::ops::{AttentionMask, RotaryTable};
 
-/// One pre-norm block of the text encoder.
+/// Pre-norm block of the text encoder.
 #[derive(Module, Debug)]
 pub struct TextBlock<B: Backend> {
-    /// Before the attention.
+    /// Norm before the attention.
     pub attention_norm: RmsNormLayer<B>,
     /// Causal self-attention.
     pub attention: TextAttention<B>,
-    /// Before the feed-forward.
+    /// Norm before the feed-forward layer.
     pub feed_forward_norm: RmsNormLayer<B>,
-    /// SwiGLU.
+    /// SwiGLU feed-forward layer.
     pub feed_forward: TextFeedForward<B>,
-    /// Whether its weights are read for each forward and given back after it.
+    /// Set if the weights are loaded for each forward and released afterwards.
     streamed: bool,
 }
 
@@ -33,7 +33,7 @@ impl<B: Backend> Streamed<B> for TextBlock<B> {
 }
 
 impl<B: Backend> TextBlock<B> {
-    /// A block with lazy random weights.
+    /// Creates a block with lazy random weights.
     pub fn new(config: &TextEncoderConfig, device: &B::Device) -> Self {
         let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
         Self {

@@ -1,5 +1,5 @@
-//! Prompt to embeddings: the template, the tokenizer, and the Qwen3 language model inside
-//! Ovis2.5-2B (arXiv 2505.09388) run without its output head.
+//! Text encoding from prompt to embeddings: the template, the tokenizer, and the Qwen3 language
+//! model of Ovis2.5-2B (arXiv 2505.09388), run without its output head.
 
 mod attention;
 mod block;

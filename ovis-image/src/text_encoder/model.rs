@@ -7,25 +7,25 @@ use crate::config::TextEncoderConfig;
 use crate::layers::{RmsNormLayer, fold_blocks, stream_absent_weights, uniform_param};
 use crate::ops::{AttentionMask, RotaryTable};
 
-/// The Qwen3 language model up to its final norm (transformers: `Qwen3Model`).
+/// Qwen3 language model up to its final norm (transformers: `Qwen3Model`).
 #[derive(Module, Debug)]
 pub struct TextEncoder<B: Backend> {
-    /// `[vocab, hidden]`.
+    /// Embedding table, `[vocab, hidden]`.
     pub embedding: Param<Tensor<B, 2>>,
-    /// The blocks in order.
+    /// Transformer blocks in order.
     pub blocks: Vec<TextBlock<B>>,
-    /// After the last block.
+    /// Norm after the last block.
     pub final_norm: RmsNormLayer<B>,
     head_dim: usize,
     pub(super) rope_theta: f64,
 }
 
-/// What the encoder reads.
+/// Input of the text encoder.
 #[derive(Debug, Clone)]
 pub struct TextEncoderInput<B: Backend> {
     /// Token ids, `[batch, tokens]`, padded on the right where lengths differ.
     pub input_ids: Tensor<B, 2, Int>,
-    /// True for a real token, `[batch, tokens]`; `None` when all are real.
+    /// Mask that is true for real tokens, `[batch, tokens]`; `None` if all tokens are real.
     pub attention_mask: Option<Tensor<B, 2, Bool>>,
 }
 
@@ -33,7 +33,7 @@ impl TextEncoderConfig {
     /// Builds the encoder with lazy random weights: nothing is allocated before first use.
     ///
     /// # Panics
-    /// Perhaps, then or when used, on a configuration that [`validate`](Self::validate) refuses.
+    /// May panic, here or on first use, if the configuration fails [`validate`](Self::validate).
     pub fn init<B: Backend>(&self, device: &B::Device) -> TextEncoder<B> {
         let bound = 1.0 / (self.hidden_size as f64).sqrt();
         TextEncoder {
@@ -49,15 +49,17 @@ impl TextEncoderConfig {
 }
 
 impl<B: Backend> TextEncoder<B> {
-    /// Streams the blocks that have a weight which is not there yet.
+    /// Marks the blocks that have unloaded weights as streamed.
     pub(crate) fn stream_absent_weights(&mut self) {
         stream_absent_weights(&mut self.blocks);
     }
 }
 
 impl<B: Backend> TextEncoder<B> {
-    /// The last hidden state after the final norm. Rows of padding mean nothing; real rows never
-    /// see them, because attention is causal and padding stands on the right.
+    /// Computes the last hidden state after the final norm.
+    ///
+    /// The rows of padding are meaningless. The real rows do not depend on them, because attention
+    /// is causal and padding stands on the right.
     ///
     /// # Shapes
     /// - output: `[batch, tokens, hidden]`
@@ -71,12 +73,12 @@ impl<B: Backend> TextEncoder<B> {
         self.forward_embeds(embeds, input.attention_mask)
     }
 
-    /// The same from the tokens' rows of the embedding table (transformers: `inputs_embeds`), which
-    /// then need not be on the device.
+    /// Like [`forward`](Self::forward), from the tokens' rows of the embedding table (transformers:
+    /// `inputs_embeds`), so that the table itself need not be on the device.
     ///
     /// # Shapes
     /// - `inputs_embeds` and output: `[batch, tokens, hidden]`
-    /// - `attention_mask`: as [`TextEncoderInput::attention_mask`]
+    /// - `attention_mask`: same as [`TextEncoderInput::attention_mask`]
     pub fn forward_embeds(
         &self,
         inputs_embeds: Tensor<B, 3>,
@@ -99,7 +101,7 @@ impl<B: Backend> TextEncoder<B> {
     }
 }
 
-/// True where a key is hidden: after the query, or padding.
+/// Builds the attention mask, which is true where a key is hidden: after the query, or padding.
 ///
 /// # Shapes
 /// - `real`: `[batch, tokens]`

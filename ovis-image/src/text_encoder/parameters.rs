@@ -1,5 +1,5 @@
-//! The parameters of the text encoder, listed as `init` builds them, and the way back: from a model
-//! to its configuration.
+//! Parameters of the text encoder, listed as `init` builds them, and the inverse: the configuration
+//! of a given model.
 
 use burn::module::Param;
 use burn::tensor::Tensor;
@@ -10,7 +10,7 @@ use crate::config::TextEncoderConfig;
 use crate::parameters::{BlockIndex, Parameter, ParameterList, ParameterRole};
 
 impl TextEncoderConfig {
-    /// The parameters of the model that [`init`](Self::init) builds.
+    /// Lists the parameters of the model that [`init`](Self::init) builds.
     pub fn parameters(&self) -> Vec<Parameter> {
         let (hidden, head_dim) = (self.hidden_size, self.head_dim);
         let queries = self.num_attention_heads * head_dim;
@@ -47,7 +47,8 @@ impl TextEncoderConfig {
 }
 
 impl<B: Backend> TextEncoder<B> {
-    /// The configuration that builds a model of these sizes, told from the shapes of parameters.
+    /// Returns the configuration of a model of these sizes, derived from the shapes of the
+    /// parameters.
     pub fn config(&self) -> TextEncoderConfig {
         let [vocab_size, hidden_size] = self.embedding.lazy_shape().dims();
         let block = self.blocks.first();

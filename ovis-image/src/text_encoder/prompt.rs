@@ -1,16 +1,16 @@
-/// What every prompt is prefixed with, its trailing space included (diffusers:
+/// Text before every prompt, including the trailing space (diffusers:
 /// `OvisImagePipeline.system_prompt`).
 pub const SYSTEM_PROMPT: &str = "Describe the image by detailing the color, quantity, text, shape, \
     size, texture, spatial relationships of the objects and background: ";
 
-/// Tokens that the template puts before the prompt; their embeddings are dropped.
+/// Number of tokens that the template puts before the prompt; their embeddings are dropped.
 pub const PREFIX_TOKENS: usize = 28;
 
-/// Rows of text that the transformer was trained with: the prompt, the template's end, and zeros.
-/// Requests may ask for fewer.
+/// Number of text rows that the transformer was trained with: the prompt, the end of the template,
+/// and zeros. Requests may ask for fewer.
 pub const MAX_PROMPT_TOKENS: usize = 256;
 
-/// The text that is tokenized: Qwen3's chat template for one user message with thinking off.
+/// Renders the text to tokenize: Qwen3's chat template for one user message with thinking disabled.
 pub fn render_prompt(prompt: &str) -> String {
     format!(
         "<|im_start|>user\n{SYSTEM_PROMPT}{prompt}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"

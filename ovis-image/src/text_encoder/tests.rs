@@ -1,4 +1,4 @@
-//! The encoder on random weights.
+//! Tests of the text encoder with random weights.
 
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 

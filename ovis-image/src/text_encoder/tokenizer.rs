@@ -9,11 +9,12 @@ use tokenizers::{
 use super::prompt::{MAX_PROMPT_TOKENS, PREFIX_TOKENS, render_prompt};
 use crate::error::{CheckpointError, OvisImageError, Result};
 
-/// The tokens that the template is made of: a tokenizer that splits one of them is the wrong one.
+/// Special tokens of the template; a tokenizer that splits one of them is the wrong one.
 const TEMPLATE_TOKENS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
 const PAD_TOKEN: &str = "<|endoftext|>";
 
-/// Typed as the BPE that it is: finding out a model's kind takes `tokenizers` twice as long.
+/// Tokenizer with its BPE types spelled out: `tokenizers` takes twice as long to load a file whose
+/// kind of model it has to detect.
 type Tokenizer = TokenizerImpl<
     BPE,
     NormalizerWrapper,
@@ -22,19 +23,20 @@ type Tokenizer = TokenizerImpl<
     DecoderWrapper,
 >;
 
-/// The checkpoint's byte-level BPE, applied to the prompt template. Cheap to clone.
+/// Byte-level BPE tokenizer of the checkpoint, applied to the prompt template. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PromptTokenizer {
     tokenizer: Arc<Tokenizer>,
     pad_id: u32,
 }
 
-/// A prompt as token ids.
+/// Prompt as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenizedPrompt {
-    /// The real tokens, template included: at most [`sequence_length`](Self::sequence_length).
+    /// Real tokens, template included: at most [`sequence_length`](Self::sequence_length).
     pub ids: Vec<u32>,
-    /// Tokens at the end that did not fit and were dropped, the template's end included.
+    /// Number of tokens dropped at the end because they did not fit, the end of the template
+    /// included.
     pub truncated: usize,
     max_sequence_length: usize,
     pad_id: u32,
@@ -44,8 +46,9 @@ impl PromptTokenizer {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`CheckpointError::NotFound`], [`CheckpointError::Tokenizer`] when it cannot be parsed, and
-    /// [`CheckpointError::MissingSpecialToken`] when it lacks a token of the template.
+    /// Returns [`CheckpointError::NotFound`] if the file does not exist,
+    /// [`CheckpointError::Tokenizer`] if it cannot be parsed, and
+    /// [`CheckpointError::MissingSpecialToken`] if it lacks a token of the template.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         match std::fs::read(path) {
@@ -53,21 +56,21 @@ impl PromptTokenizer {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(OvisImageError::not_found(
                     path,
-                    "the tokenizer's tokenizer.json is needed to read prompts",
+                    "prompts cannot be tokenized without the tokenizer's tokenizer.json",
                 ))
             }
             Err(error) => Err(OvisImageError::io(path, error)),
         }
     }
 
-    /// Reads the bytes of a `tokenizer.json`; `path` is what errors call it.
+    /// Reads a `tokenizer.json` from its bytes; errors refer to it as `path`.
     ///
     /// # Errors
-    /// As [`from_file`](Self::from_file).
+    /// Returns the errors of [`from_file`](Self::from_file), except for a missing file.
     pub fn from_bytes(bytes: &[u8], path: PathBuf) -> Result<Self> {
         let mut tokenizer: Tokenizer = serde_json::from_slice(bytes)
             .map_err(|error| OvisImageError::tokenizer(&path, error))?;
-        // Whatever the file says of padding and truncation, the template decides here.
+        // The template decides about padding and truncation, whatever the file specifies.
         tokenizer.with_padding(None);
         tokenizer
             .with_truncation(None)
@@ -100,17 +103,17 @@ impl PromptTokenizer {
     /// Renders the template and tokenizes it for [`MAX_PROMPT_TOKENS`] rows of text.
     ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) when
-    /// the tokenizer refuses the text.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if
+    /// the tokenizer cannot encode the text.
     pub fn tokenize(&self, prompt: &str) -> Result<TokenizedPrompt> {
         self.tokenize_to(prompt, MAX_PROMPT_TOKENS)
     }
 
-    /// Renders the template and tokenizes it, cut on the right to the template's
+    /// Renders the template, tokenizes it and cuts it on the right to the template's
     /// [prefix](PREFIX_TOKENS) and `max_sequence_length` tokens after it.
     ///
     /// # Errors
-    /// As [`tokenize`](Self::tokenize).
+    /// Returns the errors of [`tokenize`](Self::tokenize).
     pub fn tokenize_to(&self, prompt: &str, max_sequence_length: usize) -> Result<TokenizedPrompt> {
         let limit = PREFIX_TOKENS.saturating_add(max_sequence_length);
         let encoding = self
@@ -130,9 +133,9 @@ impl PromptTokenizer {
         })
     }
 
-    /// Size of the vocabulary, added tokens included: ids are below it.
+    /// Returns the size of the vocabulary, added tokens included: every id is below it.
     pub fn vocab_size(&self) -> usize {
-        // The largest id decides: ids may have holes.
+        // The size follows from the largest id, because ids may have holes.
         self.tokenizer
             .get_vocab(true)
             .values()
@@ -142,24 +145,25 @@ impl PromptTokenizer {
 }
 
 impl TokenizedPrompt {
-    /// Number of rows of text that the transformer reads of the prompt.
+    /// Returns the number of text rows that the transformer reads for this prompt.
     pub fn max_sequence_length(&self) -> usize {
         self.max_sequence_length
     }
 
-    /// Length of the padded sequence: the rows of text and the template's prefix.
+    /// Returns the length of the padded sequence: the text rows and the template's prefix.
     pub fn sequence_length(&self) -> usize {
         PREFIX_TOKENS.saturating_add(self.max_sequence_length)
     }
 
-    /// The ids padded on the right, as the reference's `input_ids`.
+    /// Returns the ids padded on the right, like the reference's `input_ids`.
     pub fn padded_ids(&self) -> Vec<i64> {
         let mut ids: Vec<i64> = self.ids.iter().map(|id| i64::from(*id)).collect();
         ids.resize(self.sequence_length(), i64::from(self.pad_id));
         ids
     }
 
-    /// 1 for a real token, 0 for padding, as the reference's `attention_mask`.
+    /// Returns the mask with 1 for a real token and 0 for padding, like the reference's
+    /// `attention_mask`.
     pub fn attention_mask(&self) -> Vec<i64> {
         (0..self.sequence_length())
             .map(|position| i64::from(position < self.ids.len()))
