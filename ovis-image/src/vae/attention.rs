@@ -7,24 +7,24 @@ use crate::kernels;
 use crate::layers::{GroupNormLayer, LinearLayer};
 use crate::ops::AttentionMask;
 
-/// Single-head attention over all pixels, with its residual.
+/// Single-head attention over all pixels, with a residual connection.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct VaeAttention<B: Backend> {
-    /// Before the projections.
+    /// Norm before the projections.
     pub norm: GroupNormLayer<B>,
-    /// `channels -> channels`; a 1x1 convolution in BFL's files.
+    /// Query projection, `channels -> channels`; a 1x1 convolution in BFL's files.
     pub query: LinearLayer<B>,
-    /// `channels -> channels`.
+    /// Key projection, `channels -> channels`.
     pub key: LinearLayer<B>,
-    /// `channels -> channels`.
+    /// Value projection, `channels -> channels`.
     pub value: LinearLayer<B>,
-    /// `channels -> channels`.
+    /// Output projection, `channels -> channels`.
     pub output: LinearLayer<B>,
 }
 
 impl<B: Backend> VaeAttention<B> {
-    /// An attention layer with lazy random weights.
+    /// Creates an attention layer with lazy random weights.
     pub fn new(config: &VaeConfig, channels: usize, device: &B::Device) -> Self {
         let linear = || LinearLayer::new(channels, channels, device);
         Self {

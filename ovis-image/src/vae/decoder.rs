@@ -8,29 +8,29 @@ use super::{MidBlock, ResnetBlock};
 use crate::config::VaeConfig;
 use crate::layers::{ConvLayer, GroupNormLayer};
 
-/// One level of the decoder.
+/// Level of the decoder.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct UpBlock<B: Backend> {
-    /// Residual blocks, one more than the encoder has.
+    /// Residual blocks, one more than in the encoder.
     pub resnets: Vec<ResnetBlock<B>>,
-    /// After doubling the size; absent on the last level.
+    /// Convolution after doubling the size; absent on the last level.
     pub upsample: Option<ConvLayer<B>>,
 }
 
-/// Latents to pixels.
+/// VAE decoder from latents to pixels.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct VaeDecoder<B: Backend> {
-    /// From the latents.
+    /// Convolution from the latents to the innermost width.
     pub conv_in: ConvLayer<B>,
-    /// The middle.
+    /// Middle block.
     pub mid: MidBlock<B>,
     /// Levels in the order in which they run, from the latents outward.
     pub up_blocks: Vec<UpBlock<B>>,
-    /// Before the last convolution.
+    /// Norm before the last convolution.
     pub norm_out: GroupNormLayer<B>,
-    /// To RGB.
+    /// Convolution to RGB.
     pub conv_out: ConvLayer<B>,
 }
 
@@ -49,7 +49,7 @@ impl<B: Backend> UpBlock<B> {
 }
 
 impl<B: Backend> VaeDecoder<B> {
-    /// A decoder with lazy random weights.
+    /// Creates a decoder with lazy random weights.
     pub fn new(config: &VaeConfig, device: &B::Device) -> Self {
         let widths = &config.block_out_channels;
         let (first, last) = (widths[0], widths[widths.len() - 1]);
@@ -87,7 +87,7 @@ impl<B: Backend> VaeDecoder<B> {
         }
     }
 
-    /// Decodes latents, as the VAE speaks them, to pixels.
+    /// Decodes latents in the VAE's scale to pixels.
     ///
     /// # Shapes
     /// - `latents`: `[batch, latent channels, height, width]`

@@ -6,29 +6,29 @@ use super::{MidBlock, ResnetBlock};
 use crate::config::VaeConfig;
 use crate::layers::{ConvLayer, GroupNormLayer};
 
-/// One level of the encoder.
+/// Level of the encoder.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct DownBlock<B: Backend> {
-    /// Residual blocks.
+    /// Residual blocks of the level.
     pub resnets: Vec<ResnetBlock<B>>,
-    /// Halves the size; absent on the last level.
+    /// Convolution that halves the size; absent on the last level.
     pub downsample: Option<ConvLayer<B>>,
 }
 
-/// Pixels to the moments of the latents.
+/// VAE encoder from pixels to the moments of the latents.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct VaeEncoder<B: Backend> {
-    /// From RGB.
+    /// Convolution from RGB to the first width.
     pub conv_in: ConvLayer<B>,
-    /// Levels from the pixels inward.
+    /// Levels in the order in which they run, from the pixels inward.
     pub down_blocks: Vec<DownBlock<B>>,
-    /// The middle.
+    /// Middle block.
     pub mid: MidBlock<B>,
-    /// Before the last convolution.
+    /// Norm before the last convolution.
     pub norm_out: GroupNormLayer<B>,
-    /// To mean and log-variance.
+    /// Convolution to mean and log-variance.
     pub conv_out: ConvLayer<B>,
 }
 
@@ -38,15 +38,15 @@ impl<B: Backend> DownBlock<B> {
             hidden_states = resnet.forward(hidden_states);
         }
         match &self.downsample {
-            // Padded on the right and at the bottom only, as the original does.
+            // Padding is on the right and at the bottom only, as in the original.
             Some(conv) => conv.forward(pad_right_and_bottom(hidden_states)),
             None => hidden_states,
         }
     }
 }
 
-/// One row and one column of zeros. Burn's `pad` fills in the backend's default dtype, which
-/// panics for others.
+/// Appends one row and one column of zeros. Burn's `pad` fills with the backend's default dtype,
+/// which panics for other dtypes.
 fn pad_right_and_bottom<B: Backend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
     let [batch, channels, height, width] = input.dims();
     let options = (&input.device(), input.dtype());
@@ -56,7 +56,7 @@ fn pad_right_and_bottom<B: Backend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
 }
 
 impl<B: Backend> VaeEncoder<B> {
-    /// An encoder with lazy random weights.
+    /// Creates an encoder with lazy random weights.
     pub fn new(config: &VaeConfig, device: &B::Device) -> Self {
         let widths = &config.block_out_channels;
         let (first, last) = (widths[0], widths[widths.len() - 1]);

@@ -5,20 +5,20 @@ use burn::tensor::backend::Backend;
 use super::{ResnetBlock, VaeAttention};
 use crate::config::VaeConfig;
 
-/// Residual block, attention, residual block, at the innermost width.
+/// Middle block at the innermost width: residual block, attention, residual block.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct MidBlock<B: Backend> {
-    /// Before the attention.
+    /// Residual block before the attention.
     pub resnet1: ResnetBlock<B>,
-    /// Over all pixels.
+    /// Attention over all pixels.
     pub attention: VaeAttention<B>,
-    /// After the attention.
+    /// Residual block after the attention.
     pub resnet2: ResnetBlock<B>,
 }
 
 impl<B: Backend> MidBlock<B> {
-    /// A block of `channels` with lazy random weights.
+    /// Creates a block for `channels` channels with lazy random weights.
     pub fn new(config: &VaeConfig, channels: usize, device: &B::Device) -> Self {
         Self {
             resnet1: ResnetBlock::new(config, channels, channels, device),
@@ -27,7 +27,7 @@ impl<B: Backend> MidBlock<B> {
         }
     }
 
-    /// Applies the three in order.
+    /// Applies the three parts in order.
     ///
     /// # Shapes
     /// - `input` and output: `[batch, channels, height, width]`

@@ -1,5 +1,5 @@
-//! FLUX.1's autoencoder (diffusers: `AutoencoderKL`): residual blocks with GroupNorm and SiLU,
-//! one attention in the middle, no quantization convolutions.
+//! Autoencoder of FLUX.1 (diffusers: `AutoencoderKL`): residual blocks with GroupNorm and SiLU, one
+//! attention in the middle, no quantization convolutions.
 
 mod attention;
 mod decoder;

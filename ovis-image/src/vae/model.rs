@@ -5,24 +5,26 @@ use burn::tensor::backend::Backend;
 use super::{VaeDecoder, VaeEncoder};
 use crate::config::VaeConfig;
 
-/// The autoencoder. [`decode`](Self::decode) takes the transformer's latents, scaled and shifted;
-/// [`encode`](Self::encode) gives the VAE's own, which [`scale`](Self::scale) turns into those.
+/// Variational autoencoder between pixels and latents.
+///
+/// [`decode`](Self::decode) takes latents in the transformer's scale. [`encode`](Self::encode)
+/// returns latents in the VAE's scale, which [`scale`](Self::scale) converts to the transformer's.
 #[derive(Module, Debug)]
 pub struct AutoencoderKl<B: Backend> {
-    /// Pixels to latents.
+    /// Encoder from pixels to latents.
     pub encoder: VaeEncoder<B>,
-    /// Latents to pixels.
+    /// Decoder from latents to pixels.
     pub decoder: VaeDecoder<B>,
     pub(super) scaling_factor: f64,
     pub(super) shift_factor: f64,
 }
 
-/// A normal distribution over latents, before scaling.
+/// Normal distribution over latents in the VAE's scale.
 #[derive(Debug, Clone)]
 pub struct LatentDistribution<B: Backend> {
-    /// `[batch, latent channels, height, width]`.
+    /// Mean, `[batch, latent channels, height, width]`.
     pub mean: Tensor<B, 4>,
-    /// Logarithm of the variance, clamped to -30..20, same shape.
+    /// Logarithm of the variance, clamped to -30..20, in the same shape.
     pub log_variance: Tensor<B, 4>,
 }
 
@@ -30,7 +32,7 @@ impl VaeConfig {
     /// Builds the autoencoder with lazy random weights: nothing is allocated before first use.
     ///
     /// # Panics
-    /// On a configuration that [`validate`](Self::validate) refuses.
+    /// Panics if the configuration fails [`validate`](Self::validate).
     pub fn init<B: Backend>(&self, device: &B::Device) -> AutoencoderKl<B> {
         AutoencoderKl {
             encoder: VaeEncoder::new(self, device),
@@ -42,7 +44,7 @@ impl VaeConfig {
 }
 
 impl<B: Backend> AutoencoderKl<B> {
-    /// Pixels from the transformer's latents: `decoder(z / scaling_factor + shift_factor)`.
+    /// Decodes the transformer's latents to pixels: `decoder(z / scaling_factor + shift_factor)`.
     ///
     /// # Shapes
     /// - `latents`: `[batch, latent channels, height, width]`
@@ -52,7 +54,7 @@ impl<B: Backend> AutoencoderKl<B> {
             .forward(latents / self.scaling_factor + self.shift_factor)
     }
 
-    /// The distribution of the latents of an image, before [`scale`](Self::scale).
+    /// Encodes an image to the distribution of its latents, before [`scale`](Self::scale).
     ///
     /// # Shapes
     /// - `pixels`: `[batch, 3, height, width]` in -1..1, sides multiples of the scale factor
@@ -65,7 +67,8 @@ impl<B: Backend> AutoencoderKl<B> {
         }
     }
 
-    /// Raw latents to the transformer's: `(z - shift_factor) * scaling_factor`.
+    /// Converts latents from the VAE's scale to the transformer's: `(z - shift_factor) *
+    /// scaling_factor`.
     ///
     /// # Shapes
     /// - `latents` and output: `[batch, latent channels, height, width]`
@@ -75,10 +78,10 @@ impl<B: Backend> AutoencoderKl<B> {
 }
 
 impl<B: Backend> LatentDistribution<B> {
-    /// `mean + exp(log_variance / 2) * noise`.
+    /// Samples latents from the distribution: `mean + exp(log_variance / 2) * noise`.
     ///
     /// # Shapes
-    /// - `noise` and output: as [`mean`](Self::mean)
+    /// - `noise` and output: same as [`mean`](Self::mean)
     pub fn sample(&self, noise: Tensor<B, 4>) -> Tensor<B, 4> {
         self.mean.clone() + (self.log_variance.clone() / 2.0).exp() * noise
     }

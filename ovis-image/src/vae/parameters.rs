@@ -1,5 +1,5 @@
-//! The parameters of the VAE, listed as `init` builds them, and the way back: from a model to its
-//! configuration.
+//! Parameters of the VAE, listed as `init` builds them, and the inverse: the configuration of a
+//! given model.
 
 use burn::tensor::backend::Backend;
 
@@ -8,10 +8,10 @@ use crate::config::VaeConfig;
 use crate::parameters::{ModuleParameters, Parameter, ParameterList, ParameterRole};
 
 impl VaeConfig {
-    /// The parameters of the model that [`init`](Self::init) builds.
+    /// Lists the parameters of the model that [`init`](Self::init) builds.
     ///
     /// # Panics
-    /// If the configuration has no level, which [`validate`](Self::validate) refuses.
+    /// Panics if the configuration has no level, which [`validate`](Self::validate) refuses.
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut list = ParameterList::new();
         self.encoder(&mut list.module(ParameterRole::ImageEncoder, "encoder"));
@@ -86,7 +86,8 @@ fn mid_block(block: &mut ModuleParameters<'_>, channels: usize) {
 }
 
 impl<B: Backend> AutoencoderKl<B> {
-    /// The configuration that builds a model of these sizes, told from the shapes of parameters.
+    /// Returns the configuration of a model of these sizes, derived from the shapes of the
+    /// parameters.
     pub fn config(&self) -> VaeConfig {
         let Self {
             encoder, decoder, ..

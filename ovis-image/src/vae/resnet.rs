@@ -5,24 +5,25 @@ use burn::tensor::backend::Backend;
 use crate::config::VaeConfig;
 use crate::layers::{ConvLayer, GroupNormLayer};
 
-/// `x + conv(silu(norm(conv(silu(norm(x))))))`, with a 1x1 convolution where widths differ.
+/// Residual block `x + conv(silu(norm(conv(silu(norm(x))))))`, with a 1x1 convolution on the
+/// residual where the widths differ.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct ResnetBlock<B: Backend> {
-    /// Before the first convolution.
+    /// Norm before the first convolution.
     pub norm1: GroupNormLayer<B>,
-    /// Changes the width.
+    /// First convolution, which changes the width.
     pub conv1: ConvLayer<B>,
-    /// Before the second convolution.
+    /// Norm before the second convolution.
     pub norm2: GroupNormLayer<B>,
-    /// Keeps the width.
+    /// Second convolution, which keeps the width.
     pub conv2: ConvLayer<B>,
-    /// For the residual, where the width changes.
+    /// Convolution of the residual; present only where the width changes.
     pub shortcut: Option<ConvLayer<B>>,
 }
 
 impl<B: Backend> ResnetBlock<B> {
-    /// A block from `input` to `output` channels with lazy random weights.
+    /// Creates a block from `input` to `output` channels with lazy random weights.
     pub fn new(config: &VaeConfig, input: usize, output: usize, device: &B::Device) -> Self {
         let norm = |channels| {
             GroupNormLayer::new(
@@ -41,7 +42,7 @@ impl<B: Backend> ResnetBlock<B> {
         }
     }
 
-    /// Applies the block to its input.
+    /// Applies the block.
     ///
     /// # Shapes
     /// - `input`: `[batch, in, height, width]`

@@ -1,4 +1,4 @@
-//! The autoencoder on random weights.
+//! Tests of the autoencoder with random weights.
 
 use burn::module::Param;
 
@@ -10,7 +10,7 @@ fn model() -> AutoencoderKl<TestBackend> {
     randomized(VaeConfig::tiny().init(&Default::default()), 1)
 }
 
-/// Twenty latents a side, all alike.
+/// Equal latents of 20 x 20.
 fn constant_latents() -> TestTensor<4> {
     let pixel: TestTensor<4> = random(2, [1, 4, 1, 1]);
     pixel.expand([1, 4, 20, 20])
@@ -76,8 +76,8 @@ fn one_color_stays_one_color_in_tiles() {
 
 #[test]
 fn equal_latents_give_equal_tiles() {
-    // Tiles of 8 latents begin at 0, 6, 12 and 18. The second and the third are whole and follow
-    // one like themselves.
+    // Tiles of 8 latents start at 0, 6, 12 and 18. The second and the third are complete and
+    // each follows a complete one.
     let tiled = model().decode_tiled(constant_latents(), VaeTiling::new(16));
     assert_eq!(tiled.dims(), [1, 3, 40, 40]);
     let band = |axis, from| tiled.clone().narrow(axis, from, 12);

@@ -4,19 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use super::AutoencoderKl;
 
-/// Decoding in overlapping square tiles whose seams are blended: memory for one tile instead of
-/// the image. The result is not that of a whole decode, since normalization and attention see one
-/// tile only; it is diffusers' `enable_tiling` with the same sizes.
+/// Decodes in overlapping square tiles with blended seams, which needs memory for one tile instead
+/// of the image.
+///
+/// The result differs from decoding the whole image, because normalization and attention see one
+/// tile only. It equals diffusers' `enable_tiling` with the same sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VaeTiling {
-    /// Side of a tile, pixels.
+    /// Side of a tile in pixels.
     pub(crate) tile: usize,
-    /// How far neighbors overlap, pixels.
+    /// Overlap of neighboring tiles in pixels.
     pub(crate) overlap: usize,
 }
 
 impl VaeTiling {
-    /// Tiles of `tile` pixels a side that overlap by a quarter, diffusers' default.
+    /// Creates tiles with sides of `tile` pixels that overlap by a quarter, diffusers' default.
     pub fn new(tile: usize) -> Self {
         Self {
             tile,
@@ -24,32 +26,32 @@ impl VaeTiling {
         }
     }
 
-    /// Sets the overlap, in pixels: less than the tile.
+    /// Sets the overlap in pixels, which must be less than the tile.
     pub fn with_overlap(mut self, overlap: usize) -> Self {
         self.overlap = overlap;
         self
     }
 }
 
-/// Tiles narrower than this, in latents, leave nothing for attention to see.
+/// Smallest side of a tile in latents; attention sees too little in smaller ones.
 const MIN_TILE_LATENTS: usize = 8;
 
 impl VaeTiling {
-    /// What is wrong with the sizes for a VAE that magnifies by `scale`.
+    /// Describes the problem with the sizes, if any, for a VAE that magnifies by `scale`.
     pub(crate) fn fault(self, scale: usize) -> Option<String> {
         let Self { tile, overlap } = self;
         if tile < MIN_TILE_LATENTS * scale {
             Some(format!(
-                "tiles of {tile} pixels; the least is {}",
+                "tiles of {tile} pixels are too small; the least is {}",
                 MIN_TILE_LATENTS * scale
             ))
         } else if overlap >= tile {
             Some(format!(
-                "an overlap of {overlap} pixels of tiles of {tile}: it must be less"
+                "the overlap of {overlap} pixels must be less than the tile side of {tile}"
             ))
         } else if !tile.is_multiple_of(scale) || !overlap.is_multiple_of(scale) {
             Some(format!(
-                "tiles of {tile} pixels that overlap by {overlap}: both must be multiples of {scale}"
+                "the tile side of {tile} pixels and the overlap of {overlap} must both be multiples of {scale}"
             ))
         } else {
             None
@@ -58,15 +60,16 @@ impl VaeTiling {
 }
 
 impl<B: Backend> AutoencoderKl<B> {
-    /// [`decode`](Self::decode) tile by tile (diffusers: `AutoencoderKL.tiled_decode`).
+    /// Decodes tile by tile (diffusers: `AutoencoderKL.tiled_decode`); see
+    /// [`decode`](Self::decode).
     ///
     /// # Shapes
     /// - `latents`: `[batch, latent channels, height, width]`
     /// - output: `[batch, 3, height * scale, width * scale]`, f32
     ///
     /// # Panics
-    /// On tiles that are smaller than 8 latents a side, overlap wholly, or are no multiple of the
-    /// scale.
+    /// Panics if tiles are smaller than 8 latents a side, overlap completely, or are not a multiple
+    /// of the scale.
     pub fn decode_tiled(&self, latents: Tensor<B, 4>, tiling: VaeTiling) -> Tensor<B, 4> {
         let scale = 1 << (self.decoder.up_blocks.len() - 1);
         let fault = tiling.fault(scale);
@@ -82,7 +85,7 @@ impl<B: Backend> AutoencoderKl<B> {
             return self.decode(latents).cast(DType::F32);
         }
 
-        // Blended tiles of the row above: seams run from what is seen, as in diffusers.
+        // Blended tiles of the row above; seams start from the blended result, as in diffusers.
         let mut above: Vec<Tensor<B, 4>> = Vec::new();
         let mut bands = Vec::new();
         for y in (0..height).step_by(stride) {
@@ -111,7 +114,7 @@ impl<B: Backend> AutoencoderKl<B> {
     }
 }
 
-/// The first `limit` rows and columns.
+/// Crops a tile to its first `limit` rows and columns.
 fn crop<B: Backend>(tile: Tensor<B, 4>, limit: usize) -> Tensor<B, 4> {
     let [_, _, height, width] = tile.dims();
     tile.narrow(2, 0, limit.min(height))
@@ -139,7 +142,7 @@ fn blend<B: Backend>(
         .reshape(shape);
     let end = before.narrow(axis, ends - extent, extent);
     let start = after.clone().narrow(axis, 0, extent);
-    // end + (start - end) * weight: one operand that is broadcast.
+    // Written as end + (start - end) * weight, so that only one operand is broadcast.
     let seam = end.clone() + (start - end) * weight;
     match size - extent {
         0 => seam,
