@@ -6,46 +6,46 @@ use super::{FeedForward, Modulation, ModulationParams, StreamAttention};
 use crate::config::TransformerConfig;
 use crate::ops::{RotaryTable, clip_f16};
 
-/// A block in which image and text have their own weights and attend jointly.
+/// Double-stream block, in which image and text have separate weights and attend jointly.
 #[derive(Module, Debug)]
 pub struct DoubleStreamBlock<B: Backend> {
     /// Modulation of the image stream's two sub-layers.
     pub image_modulation: Modulation<B>,
     /// Projections of the image stream.
     pub image_attention: StreamAttention<B>,
-    /// SwiGLU of the image stream.
+    /// SwiGLU feed-forward layer of the image stream.
     pub image_feed_forward: FeedForward<B>,
     /// Modulation of the text stream's two sub-layers.
     pub text_modulation: Modulation<B>,
     /// Projections of the text stream.
     pub text_attention: StreamAttention<B>,
-    /// SwiGLU of the text stream.
+    /// SwiGLU feed-forward layer of the text stream.
     pub text_feed_forward: FeedForward<B>,
-    /// Whether its weights are read for each forward and given back after it.
+    /// Set if the weights are loaded for each forward and released afterwards.
     pub(super) streamed: bool,
 }
 
-/// The two streams of a double block.
+/// Hidden states of the two streams of a double block.
 #[derive(Debug, Clone)]
 pub struct JointHiddenStates<B: Backend> {
-    /// `[batch, image tokens, hidden]`.
+    /// Image stream, `[batch, image tokens, hidden]`.
     pub image: Tensor<B, 3>,
-    /// `[batch, text tokens, hidden]`.
+    /// Text stream, `[batch, text tokens, hidden]`.
     pub text: Tensor<B, 3>,
 }
 
-/// The modulation of a double block, attention first, then SwiGLU.
+/// Modulation of a double block: for each stream, first the attention's, then the SwiGLU's.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DoubleModulation<B: Backend> {
-    /// Of the image stream.
+    /// Modulation of the image stream.
     pub image: [ModulationParams<B>; 2],
-    /// Of the text stream.
+    /// Modulation of the text stream.
     pub text: [ModulationParams<B>; 2],
 }
 
 impl<B: Backend> DoubleModulation<B> {
-    /// That of one batch item.
+    /// Selects the modulation of one batch item.
     pub fn item(&self, index: usize) -> Self {
         let item =
             |params: &[ModulationParams<B>; 2]| [params[0].item(index), params[1].item(index)];
@@ -57,7 +57,7 @@ impl<B: Backend> DoubleModulation<B> {
 }
 
 impl<B: Backend> DoubleStreamBlock<B> {
-    /// A block with lazy random weights.
+    /// Creates a block with lazy random weights.
     pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let (hidden, inner) = (config.hidden_size(), config.mlp_hidden_size());
         Self {
@@ -71,7 +71,8 @@ impl<B: Backend> DoubleStreamBlock<B> {
         }
     }
 
-    /// Attends jointly, then feeds each stream forward, each sub-layer modulated and gated.
+    /// Attends jointly, then applies each stream's feed-forward layer; every sub-layer is modulated
+    /// and gated.
     ///
     /// # Shapes
     /// - `streams`: see [`JointHiddenStates`]
@@ -86,7 +87,7 @@ impl<B: Backend> DoubleStreamBlock<B> {
         self.forward_modulated(streams, &self.modulation(conditioning), rope)
     }
 
-    /// Both streams' modulation.
+    /// Computes the modulation of both streams.
     ///
     /// # Shapes
     /// - `conditioning`: `[batch, hidden]`
@@ -97,10 +98,10 @@ impl<B: Backend> DoubleStreamBlock<B> {
         }
     }
 
-    /// [`forward`](Self::forward) with a modulation that was computed before.
+    /// Applies the block like [`forward`](Self::forward), with a modulation computed before.
     ///
     /// # Shapes
-    /// As there.
+    /// Same as [`forward`](Self::forward).
     pub fn forward_modulated(
         &self,
         streams: JointHiddenStates<B>,

@@ -5,18 +5,18 @@ use burn::tensor::backend::Backend;
 
 use crate::layers::LinearLayer;
 
-/// Sinusoid to conditioning vector: Linear, SiLU, Linear.
+/// Timestep embedder, which maps a sinusoid to the conditioning vector: Linear, SiLU, Linear.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct TimestepEmbedder<B: Backend> {
-    /// From the sinusoid to the hidden width.
+    /// Layer from the sinusoid to the hidden width.
     pub input: LinearLayer<B>,
-    /// Hidden to hidden.
+    /// Layer that keeps the hidden width.
     pub output: LinearLayer<B>,
 }
 
 impl<B: Backend> TimestepEmbedder<B> {
-    /// An embedder with lazy random weights.
+    /// Creates an embedder with lazy random weights.
     pub fn new(channels: usize, hidden: usize, device: &B::Device) -> Self {
         Self {
             input: LinearLayer::new(channels, hidden, device),

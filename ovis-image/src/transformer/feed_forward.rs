@@ -5,20 +5,21 @@ use burn::tensor::backend::Backend;
 use crate::kernels;
 use crate::layers::LinearLayer;
 
-/// SwiGLU with biases: `down(silu(gate(x)) * up(x))` (arXiv 2002.05202; authors: `YakMLP`).
+/// SwiGLU feed-forward layer with biases: `down(silu(gate(x)) * up(x))` (arXiv 2002.05202; authors:
+/// `YakMLP`).
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct FeedForward<B: Backend> {
-    /// To the inner width, through SiLU.
+    /// Projection to the inner width, passed through SiLU.
     pub gate: LinearLayer<B>,
-    /// To the inner width.
+    /// Projection to the inner width, multiplied with the gate.
     pub up: LinearLayer<B>,
-    /// Back to the residual width.
+    /// Projection back to the residual width.
     pub down: LinearLayer<B>,
 }
 
 impl<B: Backend> FeedForward<B> {
-    /// A feed-forward layer with lazy random weights.
+    /// Creates a feed-forward layer with lazy random weights.
     pub fn new(hidden: usize, inner: usize, device: &B::Device) -> Self {
         Self {
             gate: LinearLayer::new(hidden, inner, device),

@@ -7,13 +7,13 @@ use crate::config::TransformerConfig;
 use crate::kernels;
 use crate::layers::LinearLayer;
 
-/// The last modulated norm and the projection to latent patches.
+/// Final layer: the last modulated norm and the projection to latent patches.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct FinalLayer<B: Backend> {
-    /// `hidden -> 2 * hidden`, rows (shift, scale).
+    /// Projection to the modulation, `hidden -> 2 * hidden`, rows (shift, scale).
     pub modulation: LinearLayer<B>,
-    /// `hidden -> channels of a token`.
+    /// Projection to patches, `hidden -> channels of a token`.
     pub output: LinearLayer<B>,
 }
 
@@ -21,14 +21,14 @@ pub struct FinalLayer<B: Backend> {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FinalModulation<B: Backend> {
-    /// Added after scaling.
+    /// Shift, added after scaling.
     pub shift: Tensor<B, 3>,
-    /// The normalized input is multiplied by one plus this.
+    /// Scale; the normalized input is multiplied by one plus this.
     pub scale: Tensor<B, 3>,
 }
 
 impl<B: Backend> FinalModulation<B> {
-    /// That of one batch item.
+    /// Selects the modulation of one batch item.
     pub fn item(&self, index: usize) -> Self {
         Self {
             shift: self.shift.clone().narrow(0, index, 1),
@@ -38,7 +38,7 @@ impl<B: Backend> FinalModulation<B> {
 }
 
 impl<B: Backend> FinalLayer<B> {
-    /// A final layer with lazy random weights.
+    /// Creates a final layer with lazy random weights.
     pub fn new(hidden: usize, channels: usize, device: &B::Device) -> Self {
         Self {
             modulation: LinearLayer::new(hidden, 2 * hidden, device),
@@ -56,7 +56,7 @@ impl<B: Backend> FinalLayer<B> {
         self.forward_modulated(hidden_states, &self.modulation(conditioning))
     }
 
-    /// The norm's shift and scale.
+    /// Computes the norm's shift and scale.
     ///
     /// # Shapes
     /// - `conditioning`: `[batch, hidden]`
@@ -72,10 +72,10 @@ impl<B: Backend> FinalLayer<B> {
         }
     }
 
-    /// [`forward`](Self::forward) with a modulation that was computed before.
+    /// Applies the layer like [`forward`](Self::forward), with a modulation computed before.
     ///
     /// # Shapes
-    /// As there.
+    /// Same as [`forward`](Self::forward).
     pub fn forward_modulated(
         &self,
         hidden_states: Tensor<B, 3>,

@@ -1,4 +1,4 @@
-//! Every linear layer by its path: what adapters attach to.
+//! Linear layers of the transformer by path, to which adapters attach.
 
 use burn::tensor::backend::Backend;
 
@@ -8,7 +8,8 @@ use super::{
 use crate::layers::LinearLayer;
 
 impl<B: Backend> OvisImageTransformer<B> {
-    /// All linear layers with their paths, for example `double_blocks.0.image_attention.qkv`.
+    /// Returns all linear layers with their paths, for example
+    /// `double_blocks.0.image_attention.qkv`.
     pub fn linear_layers_mut(&mut self) -> Vec<(String, &mut LinearLayer<B>)> {
         let mut layers = vec![
             ("image_embedder".to_owned(), &mut self.image_embedder),

@@ -1,6 +1,8 @@
-//! The MMDiT (arXiv 2403.03206, in the FLUX.1 form): six double-stream blocks, where text and
-//! image keep their own weights and meet in attention, then single-stream blocks over the joint
-//! sequence. The graph is the authors' fused one: QKV, and QKV with the MLP, are single products.
+//! Diffusion transformer, an MMDiT (arXiv 2403.03206) in FLUX.1's form. Six double-stream blocks
+//! keep separate weights for text and image, which meet in attention; single-stream blocks over the
+//! joint sequence follow.
+//!
+//! The graph is fused like the authors': QKV, and QKV with the MLP, are single products.
 
 mod double_block;
 mod embed;

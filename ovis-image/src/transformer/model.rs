@@ -10,36 +10,36 @@ use crate::config::TransformerConfig;
 use crate::layers::{LinearLayer, RmsNormLayer, fold_blocks};
 use crate::ops::{RotaryTable, timestep_embedding};
 
-/// The denoiser (diffusers: `OvisImageTransformer2DModel`): it predicts `noise - clean`.
+/// Denoiser that predicts `noise - clean` (diffusers: `OvisImageTransformer2DModel`).
 #[derive(Module, Debug)]
 pub struct OvisImageTransformer<B: Backend> {
-    /// Latent patches to hidden states.
+    /// Projection of latent patches to hidden states.
     pub image_embedder: LinearLayer<B>,
     /// Norm of the text embeddings.
     pub text_norm: RmsNormLayer<B>,
-    /// Text embeddings to hidden states.
+    /// Projection of text embeddings to hidden states.
     pub text_embedder: LinearLayer<B>,
-    /// Timestep to conditioning.
+    /// Embedder of timesteps as conditioning vectors.
     pub timestep_embedder: TimestepEmbedder<B>,
-    /// Blocks with two streams.
+    /// Double-stream blocks.
     pub double_blocks: Vec<DoubleStreamBlock<B>>,
-    /// Blocks with one.
+    /// Single-stream blocks.
     pub single_blocks: Vec<SingleStreamBlock<B>>,
-    /// Hidden states to the prediction.
+    /// Final layer from hidden states to the prediction.
     pub final_layer: FinalLayer<B>,
     pub(super) axes_dims_rope: [usize; 3],
 }
 
-/// Latents and text that the denoiser reads, beside the timestep.
+/// Latents and text that the denoiser reads, in addition to the timestep.
 ///
-/// It is complete: another input would make another model, so the struct can be written out.
+/// The struct is exhaustive, because another input would make another model.
 #[derive(Debug, Clone)]
 pub struct TransformerInput<'a, B: Backend> {
     /// Packed noisy latents, `[batch, image tokens, channels]`, in the model's dtype.
     pub latents: Tensor<B, 3>,
     /// Text embeddings with their zero rows, `[batch, text tokens, context]`, in the same dtype.
     pub prompt_embeds: Tensor<B, 3>,
-    /// From [`OvisImageTransformer::rope`].
+    /// Rotary table from [`OvisImageTransformer::rope`].
     pub rope: &'a RotaryTable<B>,
 }
 
@@ -68,8 +68,8 @@ impl TransformerConfig {
 }
 
 impl<B: Backend> OvisImageTransformer<B> {
-    /// The rotary table of `text_tokens` tokens at (0, i, i) and a patch grid at (0, row, column).
-    /// It depends on the size alone: make it once per request.
+    /// Computes the rotary table of `text_tokens` tokens at (0, i, i) and a patch grid at (0, row,
+    /// column). It depends on the size alone, so compute it once per request.
     pub fn rope(
         &self,
         text_tokens: usize,
@@ -88,10 +88,10 @@ impl<B: Backend> OvisImageTransformer<B> {
         )
     }
 
-    /// The conditioning vector of each batch item's timestep.
+    /// Computes the conditioning vector of each batch item's timestep.
     ///
     /// # Shapes
-    /// - `timesteps`: one per batch item, 0 (clean) to 1 (noise)
+    /// - `timesteps`: one per batch item, from 0 (clean) to 1 (noise)
     /// - output: `[batch, hidden]`, in the model's dtype
     pub fn conditioning(&self, timesteps: &[f32]) -> Tensor<B, 2> {
         let weight = self.timestep_embedder.input.weight.val();
@@ -108,23 +108,23 @@ impl<B: Backend> OvisImageTransformer<B> {
     ///
     /// # Shapes
     /// - `input`: see [`TransformerInput`]
-    /// - `timesteps`: one per batch item, 0 (clean) to 1 (noise)
+    /// - `timesteps`: one per batch item, from 0 (clean) to 1 (noise)
     /// - output: `[batch, image tokens, channels]`, in the model's dtype
     ///
     /// # Panics
-    /// If shapes or dtypes disagree (the pipeline checks them before).
+    /// Panics if shapes or dtypes disagree (the pipeline checks them first).
     pub fn forward(&self, input: TransformerInput<'_, B>, timesteps: &[f32]) -> Tensor<B, 3> {
         self.forward_conditioned(input, self.conditioning(timesteps))
     }
 
-    /// Like [`forward`](Self::forward), from a conditioning vector in place of the timesteps.
+    /// Like [`forward`](Self::forward), with a conditioning vector instead of the timesteps.
     ///
     /// # Shapes
     /// - `conditioning`: `[batch, hidden]`, from [`conditioning`](Self::conditioning)
     /// - output: `[batch, image tokens, channels]`, in the model's dtype
     ///
     /// # Panics
-    /// As [`forward`](Self::forward).
+    /// Panics like [`forward`](Self::forward).
     pub fn forward_conditioned(
         &self,
         input: TransformerInput<'_, B>,
@@ -133,17 +133,17 @@ impl<B: Backend> OvisImageTransformer<B> {
         self.forward_modulated(input, &self.modulation(conditioning))
     }
 
-    /// Like [`forward`](Self::forward), with the modulation of every block computed before.
+    /// Like [`forward`](Self::forward), with every block's modulation computed before.
     ///
-    /// [`StagedForward`](super::StagedForward) is the same computation in parts.
+    /// [`StagedForward`](super::StagedForward) runs the same computation in parts.
     ///
     /// # Shapes
-    /// - `modulation`: of the batch, or of one vector for all of it, from
+    /// - `modulation`: one entry per batch item or one for all, from
     ///   [`modulation`](Self::modulation)
     /// - output: `[batch, image tokens, channels]`, in the model's dtype
     ///
     /// # Panics
-    /// As [`forward`](Self::forward).
+    /// Panics like [`forward`](Self::forward).
     pub fn forward_modulated(
         &self,
         input: TransformerInput<'_, B>,

@@ -7,36 +7,38 @@ use crate::config::TransformerConfig;
 use crate::kernels;
 use crate::layers::LinearLayer;
 
-/// adaLN (arXiv 2212.09748): the conditioning gives each sub-layer a shift, a scale and a gate.
+/// Modulation by adaLN (arXiv 2212.09748): gives each sub-layer a shift, a scale and a gate
+/// computed from the conditioning vector.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct Modulation<B: Backend> {
-    /// `hidden -> 3 * sub-layers * hidden`, rows (shift, scale, gate) per sub-layer.
+    /// Projection `hidden -> 3 * sub-layers * hidden`, with rows (shift, scale, gate) per
+    /// sub-layer.
     pub linear: LinearLayer<B>,
 }
 
-/// Shift, scale and gate of one sub-layer, each `[batch, 1, hidden]`; with a batch of one they serve
-/// every item of the hidden states.
+/// Shift, scale and gate of one sub-layer, each `[batch, 1, hidden]`. A batch of one serves every
+/// item of the hidden states.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ModulationParams<B: Backend> {
-    /// Added after scaling.
+    /// Shift, added after scaling.
     pub shift: Tensor<B, 3>,
-    /// The normalized input is multiplied by one plus this.
+    /// Scale; the normalized input is multiplied by one plus this.
     pub scale: Tensor<B, 3>,
-    /// Multiplies what the sub-layer adds to the residual.
+    /// Gate, which multiplies the sub-layer's update of the residual.
     pub gate: Tensor<B, 3>,
 }
 
 impl<B: Backend> Modulation<B> {
-    /// Modulation of `sub_layers` sub-layers, with lazy random weights.
+    /// Creates the modulation of `sub_layers` sub-layers with lazy random weights.
     pub fn new(hidden: usize, sub_layers: usize, device: &B::Device) -> Self {
         Self {
             linear: LinearLayer::new(hidden, 3 * sub_layers * hidden, device),
         }
     }
 
-    /// `linear(silu(conditioning))`, one entry per sub-layer.
+    /// Computes `linear(silu(conditioning))`, split into one entry per sub-layer.
     ///
     /// # Shapes
     /// - `conditioning`: `[batch, hidden]`
@@ -65,7 +67,7 @@ impl<B: Backend> Modulation<B> {
 }
 
 impl<B: Backend> ModulationParams<B> {
-    /// `(1 + scale) * layer_norm(x) + shift`, computed in f32, in the input's dtype.
+    /// Computes `(1 + scale) * layer_norm(x) + shift` in f32 and returns the input's dtype.
     ///
     /// # Shapes
     /// - `hidden_states` and output: `[batch, tokens, hidden]`
@@ -78,7 +80,7 @@ impl<B: Backend> ModulationParams<B> {
         )
     }
 
-    /// `residual + gate * update`.
+    /// Computes `residual + gate * update`.
     ///
     /// # Shapes
     /// - `residual`, `update` and output: `[batch, tokens, hidden]`
@@ -88,7 +90,7 @@ impl<B: Backend> ModulationParams<B> {
 }
 
 impl<B: Backend> ModulationParams<B> {
-    /// Those of one batch item, `[1, 1, hidden]` each.
+    /// Selects the modulation of one batch item, `[1, 1, hidden]` each.
     pub fn item(&self, index: usize) -> Self {
         let item = |tensor: &Tensor<B, 3>| tensor.clone().narrow(0, index, 1);
         Self {

@@ -1,5 +1,5 @@
-//! The parameters of the transformer, listed as `init` builds them, and the way back: from a model
-//! to its configuration.
+//! Parameters of the transformer, listed as `init` builds them, and the inverse: the configuration
+//! of a given model.
 
 use burn::tensor::backend::Backend;
 
@@ -8,7 +8,7 @@ use crate::config::TransformerConfig;
 use crate::parameters::{BlockIndex, Parameter, ParameterList, ParameterRole};
 
 impl TransformerConfig {
-    /// The parameters of the model that [`init`](Self::init) builds.
+    /// Lists the parameters of the model that [`init`](Self::init) builds.
     pub fn parameters(&self) -> Vec<Parameter> {
         use ParameterRole::{Modulation, Other};
         let (hidden, inner) = (self.hidden_size(), self.mlp_hidden_size());
@@ -62,7 +62,8 @@ impl TransformerConfig {
 }
 
 impl<B: Backend> OvisImageTransformer<B> {
-    /// The configuration that builds a model of these sizes, told from the shapes of parameters.
+    /// Returns the configuration of a model of these sizes, derived from the shapes of the
+    /// parameters.
     pub fn config(&self) -> TransformerConfig {
         let [hidden, in_channels] = self.image_embedder.weight.lazy_shape().dims();
         let [out_channels, _] = self.final_layer.output.weight.lazy_shape().dims();

@@ -1,4 +1,4 @@
-//! Which of the transformer's weights are there, and which are read when used.
+//! Residency of the transformer's weights: loaded, or read when used.
 
 use burn::module::{Module, ModuleVisitor};
 use burn::tensor::backend::Backend;
@@ -6,7 +6,8 @@ use burn::tensor::backend::Backend;
 use super::{DoubleStreamBlock, OvisImageTransformer, SingleStreamBlock};
 use crate::layers::{LinearLayer, Streamed, stream_absent_weights};
 
-// The modulation of either kind of block is computed apart, for many steps at once.
+// Both kinds of blocks leave their modulation out, which is computed separately for many steps at
+// once.
 impl<B: Backend> Streamed<B> for DoubleStreamBlock<B> {
     fn is_streamed(&self) -> bool {
         self.streamed
@@ -41,14 +42,15 @@ impl<B: Backend> Streamed<B> for SingleStreamBlock<B> {
 }
 
 impl<B: Backend> OvisImageTransformer<B> {
-    /// Blocks whose weights are read, or dequantized, for each forward and given back after it.
+    /// Counts the blocks whose weights are read, or dequantized, for each forward and released
+    /// afterwards.
     pub fn streamed_blocks(&self) -> usize {
         let double = self.double_blocks.iter().filter(|block| block.streamed);
         let single = self.single_blocks.iter().filter(|block| block.streamed);
         double.count() + single.count()
     }
 
-    /// Whether a weight of the modulation is not there yet.
+    /// Returns true if a weight of the modulation is not loaded yet.
     pub(crate) fn modulation_is_absent(&self) -> bool {
         let double = self.double_blocks.iter().flat_map(|block| {
             [
@@ -67,7 +69,7 @@ impl<B: Backend> OvisImageTransformer<B> {
             .any(is_absent)
     }
 
-    /// Streams the blocks that have a weight which is not there yet.
+    /// Marks the blocks that have unloaded weights as streamed.
     pub(crate) fn stream_absent_weights(&mut self) {
         stream_absent_weights(&mut self.double_blocks);
         stream_absent_weights(&mut self.single_blocks);

@@ -7,25 +7,25 @@ use crate::kernels;
 use crate::layers::{LinearLayer, RmsNormLayer};
 use crate::ops::{AttentionMask, Pairs, RotaryTable};
 
-/// RMSNorm of each query and key head.
+/// Norms of the query and key heads.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct QkNorm<B: Backend> {
-    /// Of the queries.
+    /// Norm of each query head.
     pub query: RmsNormLayer<B>,
-    /// Of the keys.
+    /// Norm of each key head.
     pub key: RmsNormLayer<B>,
 }
 
-/// One stream's side of the joint attention of a double block.
+/// Attention projections of one stream of a double block.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct StreamAttention<B: Backend> {
-    /// `hidden -> 3 * hidden`, rows (query, key, value).
+    /// Fused projection `hidden -> 3 * hidden`, rows (query, key, value).
     pub qkv: LinearLayer<B>,
-    /// Norms of the heads.
+    /// Norms of the query and key heads.
     pub qk_norm: QkNorm<B>,
-    /// `hidden -> hidden`, after attention.
+    /// Projection after the attention, `hidden -> hidden`.
     pub output: LinearLayer<B>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Qkv<B: Backend> {
 }
 
 impl<B: Backend> QkNorm<B> {
-    /// Norms with unit scales.
+    /// Creates norms with unit scales.
     pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let norm = || {
             RmsNormLayer::new(
@@ -55,7 +55,7 @@ impl<B: Backend> QkNorm<B> {
 }
 
 impl<B: Backend> StreamAttention<B> {
-    /// A stream's projections with lazy random weights.
+    /// Creates a stream's projections with lazy random weights.
     pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let hidden = config.hidden_size();
         Self {
@@ -65,14 +65,15 @@ impl<B: Backend> StreamAttention<B> {
         }
     }
 
-    /// Projects a stream to queries, keys and values; the first two are normalized and rotated.
+    /// Projects a stream to queries, keys and values; queries and keys are normalized and rotated.
     pub(super) fn project(&self, hidden_states: Tensor<B, 3>, rope: &RotaryTable<B>) -> Qkv<B> {
         self.qk_norm.split(self.qkv.forward(hidden_states), rope)
     }
 }
 
 impl<B: Backend> QkNorm<B> {
-    /// Cuts a fused projection, `[batch, tokens, 3 * hidden]`, into heads, and normalizes and rotates queries and keys.
+    /// Splits a fused projection, `[batch, tokens, 3 * hidden]`, into heads, and normalizes and
+    /// rotates the queries and keys.
     pub(super) fn split(&self, projected: Tensor<B, 3>, rope: &RotaryTable<B>) -> Qkv<B> {
         let hidden = projected.dims()[2] / 3;
         let [head_dim] = self.query.weight.val().dims();
@@ -86,7 +87,7 @@ impl<B: Backend> QkNorm<B> {
 }
 
 impl<B: Backend> Qkv<B> {
-    /// Puts this stream's tokens before `other`'s.
+    /// Concatenates this stream's tokens with `other`'s, this stream first.
     pub(super) fn followed_by(self, other: Self) -> Self {
         let join = |a, b| Tensor::cat(vec![a, b], 2);
         Self {
@@ -96,7 +97,7 @@ impl<B: Backend> Qkv<B> {
         }
     }
 
-    /// Attends with every token seeing all, and joins the heads: `[batch, tokens, hidden]`.
+    /// Computes full attention and joins the heads: `[batch, tokens, hidden]`.
     pub(super) fn attend(self) -> Tensor<B, 3> {
         let [batch, heads, tokens, head_dim] = self.value.dims();
         kernels::multi_head_attention(self.query, self.key, self.value, AttentionMask::Full)

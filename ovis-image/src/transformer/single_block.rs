@@ -8,23 +8,25 @@ use crate::kernels;
 use crate::layers::LinearLayer;
 use crate::ops::{RotaryTable, clip_f16};
 
-/// A block over the joint sequence, attention and SwiGLU side by side (arXiv 2302.05442).
+/// Single-stream block over the joint sequence, with attention and SwiGLU in parallel (arXiv
+/// 2302.05442).
 #[derive(Module, Debug)]
 pub struct SingleStreamBlock<B: Backend> {
-    /// Modulation of the one sub-layer.
+    /// Modulation of the block's single sub-layer.
     pub modulation: Modulation<B>,
-    /// `hidden -> 3 * hidden + 2 * inner`, rows (query, key, value, up, gate).
+    /// Fused input projection `hidden -> 3 * hidden + 2 * inner`, rows (query, key, value, up,
+    /// gate).
     pub qkv_mlp: LinearLayer<B>,
-    /// Norms of the heads.
+    /// Norms of the query and key heads.
     pub qk_norm: QkNorm<B>,
-    /// `hidden + inner -> hidden`, columns (attention, MLP).
+    /// Output projection `hidden + inner -> hidden`, columns (attention, MLP).
     pub output: LinearLayer<B>,
-    /// Whether its weights are read for each forward and given back after it.
+    /// Set if the weights are loaded for each forward and released afterwards.
     pub(super) streamed: bool,
 }
 
 impl<B: Backend> SingleStreamBlock<B> {
-    /// A block with lazy random weights.
+    /// Creates a block with lazy random weights.
     pub fn new(config: &TransformerConfig, device: &B::Device) -> Self {
         let (hidden, inner) = (config.hidden_size(), config.mlp_hidden_size());
         Self {
@@ -36,7 +38,7 @@ impl<B: Backend> SingleStreamBlock<B> {
         }
     }
 
-    /// Adds the gated projection of attention and SwiGLU, both of the modulated input.
+    /// Adds the gated projection of attention and SwiGLU, which both read the modulated input.
     ///
     /// # Shapes
     /// - `hidden_states` and output: `[batch, text + image tokens, hidden]`
@@ -50,7 +52,7 @@ impl<B: Backend> SingleStreamBlock<B> {
         self.forward_modulated(hidden_states, &self.modulation(conditioning), rope)
     }
 
-    /// The modulation of the one sub-layer.
+    /// Computes the modulation of the block's single sub-layer.
     ///
     /// # Shapes
     /// - `conditioning`: `[batch, hidden]`
@@ -59,10 +61,10 @@ impl<B: Backend> SingleStreamBlock<B> {
         modulation
     }
 
-    /// The same with a modulation that was computed before.
+    /// Applies the block like [`forward`](Self::forward), with a modulation computed before.
     ///
     /// # Shapes
-    /// As [`forward`](Self::forward).
+    /// Same as [`forward`](Self::forward).
     pub fn forward_modulated(
         &self,
         hidden_states: Tensor<B, 3>,

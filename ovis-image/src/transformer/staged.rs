@@ -7,15 +7,15 @@ use burn::tensor::backend::Backend;
 use super::{JointHiddenStates, OvisImageTransformer, StepModulation, TransformerInput};
 use crate::layers::fold_some_blocks;
 
-/// One forward of the transformer in parts, so that a [`StepCache`](crate::step_cache::StepCache)
-/// can leave some out.
+/// Forward of the transformer in parts, some of which a [`StepCache`](crate::step_cache::StepCache)
+/// can leave out.
 ///
-/// [`run`](Self::run) computes what [`OvisImageTransformer::forward_modulated`] does, operation by
-/// operation. The parts go into one another in this order: [`embed`](Self::embed),
+/// [`run`](Self::run) computes the same as [`OvisImageTransformer::forward_modulated`], operation
+/// by operation. Each part passes its result to the next in this order: [`embed`](Self::embed),
 /// [`first_block`](Self::first_block) and [`other_blocks`](Self::other_blocks) (or
 /// [`all_blocks`](Self::all_blocks)), [`finish`](Self::finish).
 ///
-/// The parts follow the model, and may change in a minor release.
+/// The parts follow the model and may change in a minor release.
 pub struct StagedForward<'a, B: Backend> {
     transformer: &'a OvisImageTransformer<B>,
     input: &'a TransformerInput<'a, B>,
@@ -24,31 +24,31 @@ pub struct StagedForward<'a, B: Backend> {
     observer: Option<&'a dyn StageObserver>,
 }
 
-/// Blocks that a forward leaves out, by their indices from 0.
+/// Indices of the blocks that a forward leaves out, from 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SkippedBlocks {
-    /// Double blocks that are left out.
+    /// Double blocks to leave out.
     pub double_blocks: Vec<usize>,
-    /// Single blocks that are left out.
+    /// Single blocks to leave out.
     pub single_blocks: Vec<usize>,
 }
 
-/// A part of a forward.
+/// Stage of a forward.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Latents and text to hidden states.
+    /// Embedding of latents and text as hidden states.
     Embedding,
-    /// The double blocks, or some of them.
+    /// Double blocks, or some of them.
     DoubleBlocks,
-    /// The single blocks.
+    /// Single blocks.
     SingleBlocks,
-    /// Hidden states to the prediction.
+    /// Projection of hidden states to the prediction.
     FinalLayer,
 }
 
-/// Hears of each stage that was queued. The device may still be computing it.
+/// Observes each stage that was queued. The device may still be computing it.
 #[doc(hidden)]
 pub trait StageObserver {
     /// Called after a stage was queued.
@@ -56,10 +56,10 @@ pub trait StageObserver {
 }
 
 impl<'a, B: Backend> StagedForward<'a, B> {
-    /// A forward of all blocks.
+    /// Creates a forward of all blocks.
     ///
     /// # Shapes
-    /// As [`OvisImageTransformer::forward_modulated`].
+    /// Same as [`OvisImageTransformer::forward_modulated`].
     #[doc(hidden)]
     pub fn new(
         transformer: &'a OvisImageTransformer<B>,
@@ -97,7 +97,7 @@ impl<'a, B: Backend> StagedForward<'a, B> {
         self.finish(self.all_blocks(self.embed()))
     }
 
-    /// Embeds latents and text, as the first block reads them.
+    /// Embeds latents and text as the first block's input.
     pub fn embed(&self) -> JointHiddenStates<B> {
         let TransformerInput {
             latents,
@@ -115,7 +115,8 @@ impl<'a, B: Backend> StagedForward<'a, B> {
         streams
     }
 
-    /// Applies the first block's modulated norm to the image stream: what its attention reads.
+    /// Applies the first block's modulated norm to the image stream, which gives the input of its
+    /// attention.
     ///
     /// # Shapes
     /// - `image` and output: `[batch, image tokens, hidden]`
@@ -131,7 +132,7 @@ impl<'a, B: Backend> StagedForward<'a, B> {
         self.double_blocks(streams, 0..self.first_blocks())
     }
 
-    /// Runs all blocks but the first and returns the image stream.
+    /// Runs all blocks except the first and returns the image stream.
     ///
     /// # Shapes
     /// - output: `[batch, image tokens, hidden]`
@@ -211,7 +212,8 @@ fn is_in(blocks: Option<&Vec<usize>>, index: usize) -> bool {
     blocks.is_some_and(|blocks| blocks.contains(&index))
 }
 
-// Derived, these would ask for a backend that can be copied.
+// Implemented by hand, because the derived traits would require the backend to be
+// `Copy` as well.
 impl<B: Backend> Clone for StagedForward<'_, B> {
     fn clone(&self) -> Self {
         *self

@@ -3,26 +3,27 @@ use burn::tensor::backend::Backend;
 
 use super::{DoubleModulation, FinalModulation, ModulationParams, OvisImageTransformer};
 
-/// Every block's modulation, for one conditioning vector or for several side by side.
+/// Modulation of every block, for one conditioning vector or for several side by side.
 ///
-/// adaLN depends on the timestep alone, and a fifth of the model's parameters serve nothing else:
-/// computing it for all steps at once reads them once an image, not once a step.
+/// adaLN depends on the timestep alone, and a fifth of the model's parameters serve nothing else.
+/// Computing it for all steps at once reads those parameters once per image instead of once per
+/// step.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StepModulation<B: Backend> {
-    /// One per double block.
+    /// Modulation of each double block.
     pub double_blocks: Vec<DoubleModulation<B>>,
-    /// One per single block.
+    /// Modulation of each single block.
     pub single_blocks: Vec<ModulationParams<B>>,
-    /// Of the final layer.
+    /// Modulation of the final layer.
     pub final_layer: FinalModulation<B>,
 }
 
 impl<B: Backend> StepModulation<B> {
-    /// That of one conditioning vector; it serves every item of a batch.
+    /// Selects the modulation of one conditioning vector; it serves every item of a batch.
     ///
     /// # Panics
-    /// If there is no vector of that index.
+    /// Panics if there are `index` vectors or fewer.
     pub fn item(&self, index: usize) -> Self {
         let double_blocks = self.double_blocks.iter();
         let single_blocks = self.single_blocks.iter();
@@ -35,7 +36,7 @@ impl<B: Backend> StepModulation<B> {
 }
 
 impl<B: Backend> OvisImageTransformer<B> {
-    /// The modulation of every block.
+    /// Computes the modulation of every block.
     ///
     /// # Shapes
     /// - `conditioning`: `[batch or steps, hidden]`, from [`conditioning`](Self::conditioning)
@@ -55,11 +56,12 @@ impl<B: Backend> OvisImageTransformer<B> {
         }
     }
 
-    /// The same from a copy of each block in turn. A parameter that is read when first used is then
-    /// read by the copy and its memory given back; one that is there is shared.
+    /// Computes the modulation like [`modulation`](Self::modulation), from a copy of each block in
+    /// turn. The copy reads the parameters that are not loaded yet and then releases their memory;
+    /// loaded parameters are shared.
     ///
     /// # Shapes
-    /// As [`modulation`](Self::modulation).
+    /// Same as [`modulation`](Self::modulation).
     pub(crate) fn modulation_of_copies(&self, conditioning: Tensor<B, 2>) -> StepModulation<B> {
         StepModulation {
             double_blocks: self

@@ -1,5 +1,5 @@
-//! Blocks and the whole model on random weights. The parts of a forward are held against the forward
-//! on flex as well, whose kernels are what runs in practice.
+//! Tests of the blocks and the whole model with random weights. The parts of a forward are also
+//! compared with the forward on flex, whose kernels run in practice.
 
 use burn::module::Param;
 use burn::tensor::Tensor;
@@ -24,7 +24,7 @@ fn rope<B: Backend>(model: &OvisImageTransformer<B>) -> RotaryTable<B> {
     model.rope(TEXT_TOKENS, GRID, &B::Device::default())
 }
 
-/// Two items, or one of them.
+/// Creates an input from two batch items or from one of them.
 fn input<'a, B: Backend>(
     rope: &'a RotaryTable<B>,
     items: std::ops::Range<usize>,
@@ -50,7 +50,7 @@ fn conditioning<B: Backend>() -> Tensor<B, 2> {
     random(6, [2, TransformerConfig::tiny().hidden_size()])
 }
 
-/// A modulation that gives zeros for shifts, scales and gates.
+/// Sets a modulation to produce zero shifts, scales and gates.
 fn close<B: Backend>(modulation: &mut LinearLayer<B>) {
     modulation.weight = Param::from_tensor(modulation.weight.val().zeros_like());
     let bias = modulation.bias.as_ref().unwrap().val();
@@ -63,7 +63,7 @@ fn a_double_block_keeps_the_shape_of_both_streams() {
     let out = model.double_blocks[0].forward(streams(), conditioning(), &rope(&model));
     assert_eq!(out.image.dims(), streams::<TestBackend>().image.dims());
     assert_eq!(out.text.dims(), streams::<TestBackend>().text.dims());
-    // Either stream sees the other.
+    // Each stream depends on the other.
     let mut other = streams();
     other.text = other.text * 2.0;
     let image = model.double_blocks[0].forward(other, conditioning(), &rope(&model));
@@ -107,9 +107,9 @@ fn text_stands_at_its_index_and_patches_at_row_and_column() {
     let half = TransformerConfig::tiny().attention_head_dim / 2;
     assert_eq!(table.cos.dims(), [TEXT_TOKENS + IMAGE_TOKENS, half]);
     let row = |token: usize| values(table.sin.clone().narrow(0, token, 1));
-    // Text token 1 is at (0, 1, 1), as is the patch of row 1 and column 1.
+    // Text token 1 is at (0, 1, 1), like the patch in row 1 and column 1.
     assert_eq!(row(1), row(TEXT_TOKENS + GRID[1] + 1));
-    // The first axis is 0 for all; token 0 and the first patch are at the origin.
+    // The first axis is 0 for all tokens; token 0 and the first patch are at the origin.
     assert!(row(0).iter().all(|sine| *sine == 0.0));
     assert_eq!(row(0), row(TEXT_TOKENS));
     assert_ne!(row(2), row(TEXT_TOKENS + 2));
@@ -156,7 +156,7 @@ fn a_forward_can_begin_at_the_conditioning_or_at_the_modulation() {
     let copies = model.modulation_of_copies(conditioning);
     assert_close(model.forward_modulated(input(), &copies), expected, 0.0);
 
-    // One vector serves every item of a batch.
+    // A single vector serves every item of a batch.
     let alike = model.forward(input(), &[TIMESTEPS[1]; 2]);
     let one = model.forward_modulated(input(), &modulation.item(1));
     assert_close(one, alike, 1e-6);
@@ -177,7 +177,7 @@ fn every_linear_layer_is_listed_once() {
     assert_eq!(paths.len(), 6 + 12 * double + 3 * single);
 }
 
-/// The prediction of a model, plain and in parts, on one backend.
+/// Checks that the parts give the same prediction as the plain forward, on one backend.
 fn staged_is_plain<B: Backend>() {
     let model = model::<B>();
     let rope = rope(&model);
@@ -193,7 +193,7 @@ fn staged_is_plain<B: Backend>() {
     assert_eq!(values(staged.finish(staged.other_blocks(first))), plain);
 }
 
-/// Leaving blocks out, and a model without them, on one backend.
+/// Checks that leaving blocks out equals a model without them, on one backend.
 fn skipping_is_a_model_without_the_blocks<B: Backend>() {
     let model = model::<B>();
     let rope = rope(&model);
