@@ -5,24 +5,24 @@ use burn::tensor::backend::Backend;
 
 use super::uniform_param;
 
-/// A square 2-D convolution.
+/// Two-dimensional convolution with a square kernel.
 #[derive(Module, Debug)]
 pub struct ConvLayer<B: Backend> {
-    /// `[out, in, kernel, kernel]`.
+    /// Weight, `[out, in, kernel, kernel]`.
     pub weight: Param<Tensor<B, 4>>,
-    /// `[out]`.
+    /// Bias, `[out]`.
     pub bias: Param<Tensor<B, 1>>,
     stride: usize,
     padding: usize,
 }
 
 impl<B: Backend> ConvLayer<B> {
-    /// A convolution that keeps the size: stride 1, padded by half the kernel.
+    /// Creates a convolution that keeps the size: stride 1, padded by half the kernel.
     pub fn same(input: usize, output: usize, kernel: usize, device: &B::Device) -> Self {
         Self::new([input, output], kernel, 1, kernel / 2, device)
     }
 
-    /// A convolution with its stride and its padding on every side.
+    /// Creates a convolution with a stride and a padding on every side.
     pub fn new(
         [input, output]: [usize; 2],
         kernel: usize,
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
     use crate::testing::{TestBackend, assert_close, random, randomized, tensor, values};
 
-    /// A convolution written out, with zeros around the input.
+    /// Computes the expected convolution by its definition, with zeros around the input.
     fn expected(
         layer: &ConvLayer<TestBackend>,
         input: &Tensor<TestBackend, 4>,

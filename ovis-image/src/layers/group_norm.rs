@@ -9,16 +9,16 @@ use super::constant_param;
 /// Group normalization over channels and space (arXiv 1803.08494).
 #[derive(Module, Debug)]
 pub struct GroupNormLayer<B: Backend> {
-    /// `[channels]`.
+    /// Scale of each channel, `[channels]`.
     pub weight: Param<Tensor<B, 1>>,
-    /// `[channels]`.
+    /// Shift of each channel, `[channels]`.
     pub bias: Param<Tensor<B, 1>>,
     groups: usize,
     eps: f64,
 }
 
 impl<B: Backend> GroupNormLayer<B> {
-    /// A layer over `channels` in `groups`; the second divides the first.
+    /// Creates a layer over `channels` channels in `groups` groups, which must divide them.
     pub fn new(groups: usize, channels: usize, eps: f64, device: &B::Device) -> Self {
         Self {
             weight: constant_param([channels], 1.0, device),
@@ -28,7 +28,7 @@ impl<B: Backend> GroupNormLayer<B> {
         }
     }
 
-    /// Number of groups.
+    /// Returns the number of groups.
     pub fn groups(&self) -> usize {
         self.groups
     }
@@ -41,7 +41,7 @@ impl<B: Backend> GroupNormLayer<B> {
         self.normalize(input, Activation::Identity)
     }
 
-    /// The same, then SiLU.
+    /// Normalizes like [`forward`](Self::forward), then applies SiLU.
     ///
     /// # Shapes
     /// - `input` and output: `[batch, channels, height, width]`
@@ -64,7 +64,7 @@ mod tests {
     const SHAPE: [usize; 4] = [2, 6, 3, 5];
     const GROUPS: usize = 3;
 
-    /// By the formula, group by group, in f64.
+    /// Computes the expected result by the formula, group by group, in f64.
     fn expected(input: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
         let [_, channels, height, width] = SHAPE;
         let pixels = height * width;

@@ -6,28 +6,29 @@ use burn::tensor::{DType, Tensor, s};
 use super::low_rank::{LowRankAdapter, add_updates};
 use super::uniform_param;
 
-/// `y = x W^T + b`, with the weight as checkpoints store it.
+/// Linear layer `y = x W^T + b`, with the weight in the order of checkpoints.
 #[derive(Module, Debug)]
 pub struct LinearLayer<B: Backend> {
-    /// `[out, in]`.
+    /// Weight, `[out, in]`.
     pub weight: Param<Tensor<B, 2>>,
-    /// `[out]`.
+    /// Bias, `[out]`.
     pub bias: Option<Param<Tensor<B, 1>>>,
-    /// Low-rank updates of it, those of one name side by side and in the order of their rows.
+    /// Low-rank updates of the weight; the updates of one adapter are adjacent and in the order of
+    /// their rows.
     pub adapters: Vec<LowRankAdapter<B>>,
-    /// Whether the weight has the updates in it.
+    /// Set if the weight includes the updates.
     pub(crate) adapters_are_merged: bool,
 }
 
 impl<B: Backend> LinearLayer<B> {
-    /// A layer from `input` to `output` features with a bias.
+    /// Creates a layer from `input` to `output` features with a bias.
     pub fn new(input: usize, output: usize, device: &B::Device) -> Self {
         let mut layer = Self::without_bias(input, output, device);
         layer.bias = Some(uniform_param([output], bound(input), device));
         layer
     }
 
-    /// A layer from `input` to `output` features without a bias.
+    /// Creates a layer from `input` to `output` features without a bias.
     pub fn without_bias(input: usize, output: usize, device: &B::Device) -> Self {
         Self {
             weight: uniform_param([output, input], bound(input), device),
@@ -44,7 +45,7 @@ impl<B: Backend> LinearLayer<B> {
     /// - output: `[.., out]`
     ///
     /// # Panics
-    /// If the input's width or dtype is not the weight's.
+    /// Panics if the input's width or dtype differs from the weight's.
     pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
         let weight = self.weight.val();
         let [out_features, in_features] = weight.dims();
@@ -65,7 +66,7 @@ impl<B: Backend> LinearLayer<B> {
 }
 
 impl<B: Backend> LinearLayer<B> {
-    /// The weight with the updates of all adapters in it, summed in f32 and rounded once.
+    /// Computes the weight with the updates of all adapters merged, summed in f32 and rounded once.
     ///
     /// # Shapes
     /// - output: `[out, in]`, in the weight's dtype
@@ -85,7 +86,7 @@ impl<B: Backend> LinearLayer<B> {
     }
 }
 
-/// torch's default for `nn.Linear`: U(-1/sqrt(in), 1/sqrt(in)).
+/// Bound of torch's default initialization for `nn.Linear`: U(-1/sqrt(in), 1/sqrt(in)).
 fn bound(input: usize) -> f64 {
     1.0 / (input as f64).sqrt()
 }
@@ -113,7 +114,7 @@ mod tests {
     fn a_layer_without_a_bias_is_the_product() {
         let mut layer = layer();
         layer.bias = None;
-        // A product of one row goes through as two.
+        // A product of a single row is computed as two rows.
         let output = layer.forward(tensor([1, 2], [1.0, -1.0]));
         assert_close(output, tensor([1, 3], [-1.0, -1.0, -1.0]), 0.0);
     }
@@ -122,7 +123,7 @@ mod tests {
     fn adapters_beside_the_weight_and_merged_into_it_give_the_same() {
         let mut layer =
             randomized::<TestBackend, _>(LinearLayer::new(5, 6, &Default::default()), 1);
-        // Rows 0 and 1, rows 3 to 5, and a second LoRA over all of them.
+        // Updates of rows 0 and 1 and of rows 3 to 5, and a second LoRA over all rows.
         for (seed, first_row, rows) in [(2, 0, 2), (3, 3, 3), (4, 0, 6)] {
             layer.adapters.push(LowRankAdapter {
                 down: Param::from_tensor(random(seed, [2, 5])),

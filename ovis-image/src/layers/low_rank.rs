@@ -3,37 +3,39 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// A low-rank update of some rows of a linear layer (LoRA, arXiv 2106.09685): `scale * scaling * up (down x)`.
+/// Low-rank update of some rows of a linear layer (LoRA, arXiv 2106.09685): `scale * scaling * up
+/// (down x)`.
 #[derive(Module, Debug)]
 #[non_exhaustive]
 pub struct LowRankAdapter<B: Backend> {
-    /// `[rank, in]`.
+    /// Projection to the rank, `[rank, in]`.
     pub down: Param<Tensor<B, 2>>,
-    /// `[rows, rank]`.
+    /// Projection from the rank, `[rows, rank]`.
     pub up: Param<Tensor<B, 2>>,
-    /// The first of the layer's rows that it adds to: fused layers hold several modules' rows.
+    /// First row of the layer that the update applies to; fused layers hold the rows of several
+    /// modules.
     pub first_row: usize,
-    /// Alpha over the rank, as its file says.
+    /// Alpha divided by the rank, as given by the adapter's file.
     pub scaling: f32,
-    /// How strongly it acts; changed between requests.
+    /// Strength of the adapter, which can change between requests.
     pub scale: f32,
-    /// Which of the adapters of a model it belongs to.
+    /// Name of the adapter that the update belongs to.
     pub name: String,
 }
 
 impl<B: Backend> LowRankAdapter<B> {
-    /// The rows of the layer that it adds to.
+    /// Returns the range of the layer's rows that the update applies to.
     pub fn rows(&self) -> std::ops::Range<usize> {
         let [rows, _] = self.up.lazy_shape().dims();
         self.first_row..self.first_row + rows
     }
 
-    /// What the product of its matrices is multiplied by.
+    /// Returns the factor of the product of both matrices: `scaling * scale`.
     pub fn strength(&self) -> f32 {
         self.scaling * self.scale
     }
 
-    /// What it adds to its rows of the output.
+    /// Computes the update of the layer's rows.
     ///
     /// # Shapes
     /// - `input`: `[n, in]`
@@ -44,10 +46,10 @@ impl<B: Backend> LowRankAdapter<B> {
     }
 }
 
-/// Adds what the adapters give to a layer's output, `[n, out]`.
+/// Adds the updates of all adapters to a layer's output, `[n, out]`.
 ///
-/// Neighboring rows are joined before they are added: a fused layer's output is passed over once
-/// for each adapter, not once for each of its modules.
+/// Neighboring rows are joined before they are added, so that a fused layer's output is traversed
+/// once for each adapter instead of once for each of its modules.
 pub(super) fn add_updates<B: Backend>(
     mut output: Tensor<B, 2>,
     input: &Tensor<B, 2>,

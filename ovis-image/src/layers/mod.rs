@@ -1,11 +1,11 @@
-//! Layers with parameters that every model here shares. They differ from Burn's stock layers in
-//! three ways: weights keep the checkpoint's `[out, in]` order, normalizations compute in f32
-//! whatever the dtype, and initialization is lazy, so building a model allocates nothing.
+//! Layers with parameters, shared by all models of this crate. They differ from Burn's standard
+//! layers in three ways: weights keep the checkpoint's `[out, in]` order, normalizations compute in
+//! f32 whatever the dtype, and initialization is lazy, so building a model allocates nothing.
 //!
-//! A model's layers can be read and changed through these types. Beyond that they are not part of the
-//! stable interface: they follow what the models need.
+//! Use these types to read and change a model's layers. Beyond that they are not part of the stable
+//! interface, because they follow the needs of the models.
 //!
-//! The names differ from burn-nn's on purpose: its import adapters transpose by type name.
+//! The names differ from burn-nn's on purpose, because its import adapters transpose by type name.
 
 mod conv;
 mod group_norm;
@@ -26,7 +26,8 @@ pub(crate) use streaming::{Streamed, fold_blocks, fold_some_blocks, stream_absen
 use burn::module::{Param, ParamId};
 use burn::tensor::{Distribution, Shape, Tensor};
 
-/// A parameter drawn from U(-bound, bound) when first used, unless a checkpoint fills it before.
+/// Creates a parameter drawn from U(-bound, bound) on first use, unless a checkpoint fills it
+/// before.
 pub(crate) fn uniform_param<B: Backend, const D: usize>(
     shape: [usize; D],
     bound: f64,
@@ -44,7 +45,7 @@ pub(crate) fn uniform_param<B: Backend, const D: usize>(
     )
 }
 
-/// A parameter filled with `value` when first used, unless a checkpoint fills it before.
+/// Creates a parameter filled with `value` on first use, unless a checkpoint fills it before.
 pub(crate) fn constant_param<B: Backend, const D: usize>(
     shape: [usize; D],
     value: f64,

@@ -9,13 +9,13 @@ use crate::ops::{Pairs, RotaryTable};
 /// Root-mean-square normalization of the last axis, with a learned scale (arXiv 1910.07467).
 #[derive(Module, Debug)]
 pub struct RmsNormLayer<B: Backend> {
-    /// `[features]`.
+    /// Learned scale, `[features]`.
     pub weight: Param<Tensor<B, 1>>,
     eps: f64,
 }
 
 impl<B: Backend> RmsNormLayer<B> {
-    /// A layer over `features`.
+    /// Creates a layer over `features` features.
     pub fn new(features: usize, eps: f64, device: &B::Device) -> Self {
         Self {
             weight: constant_param([features], 1.0, device),
@@ -23,7 +23,7 @@ impl<B: Backend> RmsNormLayer<B> {
         }
     }
 
-    /// Added to the mean square before its root is taken.
+    /// Returns the value that is added to the mean square before taking the root.
     pub fn eps(&self) -> f64 {
         self.eps
     }
@@ -36,8 +36,8 @@ impl<B: Backend> RmsNormLayer<B> {
         kernels::rms_norm(input, self.weight.val(), self.eps)
     }
 
-    /// Cuts projected tokens into heads, normalizes each and rotates its pairs, in f32; returns the
-    /// input's dtype.
+    /// Splits projected tokens into heads, normalizes each head and rotates its pairs, in f32;
+    /// returns the input's dtype.
     ///
     /// # Shapes
     /// - `projected`: `[batch, tokens, heads * features]`

@@ -1,27 +1,27 @@
-//! Blocks whose weights are not kept: each is read, or dequantized, while the block before it
-//! computes, and given back after its own turn.
+//! Streaming of blocks whose weights are not kept in memory: each block is read, or dequantized,
+//! while the block before it computes, and released after its turn.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// A block that can be streamed.
+/// Block that can be streamed.
 pub(crate) trait Streamed<B: Backend>: Module<B> {
-    /// Whether its weights are read for each forward and given back after it.
+    /// Returns true if the weights are loaded for each forward and released afterwards.
     fn is_streamed(&self) -> bool;
 
-    /// Sets what [`is_streamed`](Self::is_streamed) tells.
+    /// Sets the value of [`is_streamed`](Self::is_streamed).
     fn set_streamed(&mut self, streamed: bool);
 
-    /// Visits the weights that are read together for a forward. A block leaves out those that are
-    /// used apart from it.
+    /// Visits the weights that are read together for a forward. A block leaves out weights that are
+    /// used separately.
     fn visit_streamed_weights<V: ModuleVisitor<B>>(&self, visitor: &mut V) {
         self.visit(visitor);
     }
 }
 
-/// Makes those blocks streamed that have a weight which is not there yet. Not for models of random
-/// weights, whose every copy would draw its own.
+/// Marks the blocks that have unloaded weights as streamed. Unsuitable for models of random
+/// weights, because every copy would draw its own.
 pub(crate) fn stream_absent_weights<B: Backend, M: Streamed<B>>(blocks: &mut [M]) {
     for block in blocks {
         let absent = Visit::<B>::of(block, Task::Look).found_absent;
@@ -29,8 +29,8 @@ pub(crate) fn stream_absent_weights<B: Backend, M: Streamed<B>>(blocks: &mut [M]
     }
 }
 
-/// Passes a state through all blocks in order. Of a streamed block, `run` gets a copy with its
-/// weights, which another thread made meanwhile; at most two copies are alive.
+/// Passes a state through all blocks in order. For a streamed block, `run` receives a copy with its
+/// weights, which another thread has loaded in the meantime; at most two copies are alive.
 pub(crate) fn fold_blocks<B: Backend, M: Streamed<B>, S>(
     blocks: &[M],
     state: S,
@@ -39,7 +39,7 @@ pub(crate) fn fold_blocks<B: Backend, M: Streamed<B>, S>(
     fold_some_blocks(blocks, |_| true, state, run)
 }
 
-/// The same with only those blocks whose index is wanted; the others are not read either.
+/// Like [`fold_blocks`], for the blocks with a wanted index only; the others are not read either.
 pub(crate) fn fold_some_blocks<B: Backend, M: Streamed<B>, S>(
     blocks: &[M],
     wanted: impl Fn(usize) -> bool,
@@ -47,7 +47,7 @@ pub(crate) fn fold_some_blocks<B: Backend, M: Streamed<B>, S>(
     run: impl Fn(S, usize, &M) -> S,
 ) -> S {
     std::thread::scope(|scope| {
-        // A copy of parameters that are absent reads them for itself.
+        // A copy of parameters that are not loaded reads them for itself.
         let read = |from: usize| {
             let mut rest = blocks.iter().enumerate().skip(from);
             let (_, streamed) =
@@ -67,7 +67,7 @@ pub(crate) fn fold_some_blocks<B: Backend, M: Streamed<B>, S>(
                 state = run(state, index, block);
                 continue;
             }
-            // The thread is this block's: they are started in the same order.
+            // The thread loads this block, because threads are started in the order of the blocks.
             let copy = match next.take().map(std::thread::ScopedJoinHandle::join) {
                 Some(Ok(copy)) => copy,
                 Some(Err(panic)) => std::panic::resume_unwind(panic),
@@ -80,7 +80,7 @@ pub(crate) fn fold_some_blocks<B: Backend, M: Streamed<B>, S>(
     })
 }
 
-/// What to do with each weight of a block.
+/// Task for each weight of a visited block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Task {
     Look,
