@@ -1,9 +1,9 @@
-/// An elementwise function that an operation applies to its output.
+/// Elementwise function that an operation applies to its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Activation {
-    /// None.
+    /// Identity, `x`.
     Identity,
-    /// `x * sigmoid(x)`.
+    /// SiLU, `x * sigmoid(x)`.
     Silu,
 }

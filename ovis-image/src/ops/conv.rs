@@ -3,7 +3,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
-/// A convolution with a square kernel.
+/// Applies a convolution with a square kernel.
 ///
 /// # Shapes
 /// - `input`: `[batch, in, height, width]`
@@ -24,8 +24,9 @@ pub fn conv2d<B: Backend>(
     module::conv2d(input, weight, Some(bias), options)
 }
 
-/// A 1 x 1 convolution as the product that it is. CubeCL's kernel for it (`conv_im2col_1x1`) gives
-/// wrong results for some strides of the input, and autotuning picks by speed alone.
+/// Computes a 1 x 1 convolution as a matrix product. CubeCL's kernel for it (`conv_im2col_1x1`)
+/// gives wrong results for some strides of the input, and autotuning selects kernels by speed
+/// alone.
 fn pointwise<B: Backend>(
     input: Tensor<B, 4>,
     weight: Tensor<B, 4>,

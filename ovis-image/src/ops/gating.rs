@@ -2,12 +2,12 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 use burn::tensor::backend::Backend;
 
-/// `silu(gate) * up` (arXiv 2002.05202), of tensors of one shape.
+/// Computes `silu(gate) * up` (arXiv 2002.05202) for tensors of equal shape.
 pub fn swiglu<B: Backend, const D: usize>(gate: Tensor<B, D>, up: Tensor<B, D>) -> Tensor<B, D> {
     silu(gate) * up
 }
 
-/// `residual + gate * update` (arXiv 2212.09748).
+/// Computes `residual + gate * update` (arXiv 2212.09748).
 ///
 /// # Shapes
 /// - `residual`, `update` and output: `[batch, tokens, hidden]`

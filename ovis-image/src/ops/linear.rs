@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// `input weight^T + bias`.
+/// Applies a linear layer: `input weight^T + bias`.
 ///
 /// # Shapes
 /// - `input`: `[rows, in]`
@@ -25,9 +25,9 @@ pub fn linear<B: Backend>(
     }
 }
 
-/// `a b` of matrices. A single row goes through as two: CubeCL's vector-matrix kernels give wrong
-/// results on adapters with narrow subgroups (seen on Mesa's software Vulkan), and autotuning picks
-/// by speed alone.
+/// Multiplies the matrices `a` and `b`. A single row is computed as two: CubeCL's vector-matrix
+/// kernels give wrong results on adapters with narrow subgroups (seen on Mesa's software Vulkan),
+/// and autotuning selects kernels by speed alone.
 fn product<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
     match a.dims()[0] {
         1 => a.repeat_dim(0, 2).matmul(b).narrow(0, 0, 1),

@@ -1,10 +1,10 @@
-//! Pure tensor functions without parameters: the plain path of every operation. Whatever loses
-//! accuracy in half precision (normalization, rotation, the sinusoid) computes in f32 here, whatever
-//! the input's dtype.
+//! Pure tensor functions without parameters: the portable implementation of every operation.
+//! Operations that lose accuracy in half precision (normalization, rotation, the sinusoid) compute
+//! in f32, whatever the input's dtype.
 //!
 //! [`pack_latents`], [`unpack_latents`] and [`RotaryTable`] are for programs that drive the models
-//! themselves. The other functions are not part of the stable interface: they follow what the
-//! models need.
+//! themselves. The other functions are not part of the stable interface, because they follow the
+//! needs of the models.
 
 mod activation;
 mod attention;
@@ -29,8 +29,8 @@ pub use timestep::{round_to_dtype, timestep_embedding};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
-/// Clips to the largest finite f16 when the tensor is f16, as diffusers does to the residual
-/// streams; other dtypes pass unchanged.
+/// Clips an f16 tensor to the largest finite f16, as diffusers does with the residual streams;
+/// tensors of other dtypes are returned unchanged.
 pub(crate) fn clip_f16<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D> {
     const F16_MAX: f32 = 65504.0;
     match tensor.dtype() {

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Tensor};
 
 use super::Activation;
 
-/// `(x - mean) / sqrt(var + eps)` over the last axis, without scale or shift, in f32.
+/// Normalizes the last axis without scale or shift: `(x - mean) / sqrt(var + eps)`, in f32.
 ///
 /// # Shapes
 /// - `input`: `[.., features]`, any float dtype
@@ -16,7 +16,7 @@ pub fn layer_norm_f32<B: Backend, const D: usize>(input: Tensor<B, D>, eps: f64)
     centered / (variance + eps).sqrt()
 }
 
-/// `x / sqrt(mean(x^2) + eps) * weight` over the last axis, in f32.
+/// Normalizes the last axis by its root mean square: `x / sqrt(mean(x^2) + eps) * weight`, in f32.
 ///
 /// # Shapes
 /// - `input`: `[.., features]`, any float dtype
@@ -32,7 +32,7 @@ pub fn rms_norm_f32<B: Backend, const D: usize>(
     input / (mean_square + eps).sqrt() * weight.cast(DType::F32).unsqueeze()
 }
 
-/// [`rms_norm_f32`] in the input's dtype.
+/// Computes [`rms_norm_f32`] and returns the input's dtype.
 pub fn rms_norm<B: Backend, const D: usize>(
     input: Tensor<B, D>,
     weight: Tensor<B, 1>,
@@ -42,8 +42,8 @@ pub fn rms_norm<B: Backend, const D: usize>(
     rms_norm_f32(input, weight, eps).cast(dtype)
 }
 
-/// `(1 + scale) * layer_norm(hidden_states) + shift` (arXiv 2212.09748), in f32 and then the input's
-/// dtype.
+/// Computes `(1 + scale) * layer_norm(hidden_states) + shift` (arXiv 2212.09748) in f32 and returns
+/// the input's dtype.
 ///
 /// # Shapes
 /// - `hidden_states` and output: `[batch, tokens, hidden]`
@@ -59,8 +59,8 @@ pub fn modulated_norm<B: Backend>(
     (normalized * (scale.cast(DType::F32) + 1.0) + shift.cast(DType::F32)).cast(dtype)
 }
 
-/// Group normalization over channels and space (arXiv 1803.08494) in f32, then the
-/// activation, in the input's dtype.
+/// Applies group normalization over channels and space (arXiv 1803.08494) in f32, then the
+/// activation in the input's dtype.
 ///
 /// # Shapes
 /// - `input` and output: `[batch, channels, height, width]`
@@ -110,7 +110,7 @@ mod tests {
                 let mean = row.iter().map(|v| f64::from(*v)).sum::<f64>() / 4.0;
                 let squares = row.iter().map(|v| (f64::from(*v) - mean).powi(2));
                 let deviation = (squares.sum::<f64>() / 4.0 + EPS).sqrt();
-                // One vector serves all items of the batch.
+                // A single vector serves all items of the batch.
                 let item = (index / 3) % items;
                 for (channel, value) in row.iter().enumerate() {
                     let normalized = (f64::from(*value) - mean) / deviation;

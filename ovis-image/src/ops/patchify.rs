@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// Cuts latents into 2x2 patches, one image token each.
+/// Splits latents into 2x2 patches, one per image token.
 ///
 /// Tokens run row-major over the patch grid; a token's channels run (channel, row, column)
 /// (diffusers: `_pack_latents`).
@@ -11,7 +11,7 @@ use burn::tensor::backend::Backend;
 /// - output: `[batch, height/2 * width/2, channels * 4]`
 ///
 /// # Panics
-/// If a side is odd: the pipeline refuses such sizes.
+/// Panics if a side is odd; the pipeline refuses such sizes.
 pub fn pack_latents<B: Backend>(latents: Tensor<B, 4>) -> Tensor<B, 3> {
     let [batch, channels, height, width] = latents.dims();
     let (rows, columns) = (height / 2, width / 2);
@@ -22,7 +22,7 @@ pub fn pack_latents<B: Backend>(latents: Tensor<B, 4>) -> Tensor<B, 3> {
         .reshape([batch, rows * columns, channels * 4])
 }
 
-/// The inverse of [`pack_latents`] for a grid of `rows` x `columns` patches.
+/// Reverses [`pack_latents`] for a grid of `rows` x `columns` patches.
 ///
 /// # Shapes
 /// - `tokens`: `[batch, rows * columns, channels * 4]`
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn tokens_run_along_rows_and_hold_their_patch_channel_by_channel() {
-        // Two channels of 2 x 4.
+        // Two channels of 2 x 4 latents.
         let latents = TestTensor::<1>::from_data(
             (0..16).map(|i| i as f32).collect::<Vec<_>>().as_slice(),
             &Default::default(),

@@ -1,36 +1,38 @@
-//! Rotary position embedding (arXiv 2104.09864): tables made once per size on the host in f64,
-//! applied in f32.
+//! Rotary position embedding (arXiv 2104.09864). Tables are computed once per size on the host in
+//! f64 and applied in f32.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::norm::rms_norm_f32;
 
-/// Cosines and sines of every position, half a head wide.
+/// Table of the cosines and sines of every position, half a head wide.
 #[derive(Debug, Clone)]
 pub struct RotaryTable<B: Backend> {
-    /// `[tokens, head_dim / 2]`, f32.
+    /// Cosines, `[tokens, head_dim / 2]`, f32.
     pub cos: Tensor<B, 2>,
-    /// `[tokens, head_dim / 2]`, f32.
+    /// Sines, `[tokens, head_dim / 2]`, f32.
     pub sin: Tensor<B, 2>,
 }
 
-/// Which elements of a head form a pair.
+/// Pairing of a head's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairs {
-    /// Neighbors: the MMDiT's convention (diffusers: `apply_rotary_emb`).
+    /// Pairs of neighbors, the MMDiT's convention (diffusers: `apply_rotary_emb`).
     Adjacent,
-    /// The first half of a head with the second: Qwen3's convention (transformers: `rotate_half`).
+    /// Pairs of the first half of a head with the second, Qwen3's convention (transformers:
+    /// `rotate_half`).
     Halves,
 }
 
 impl<B: Backend> RotaryTable<B> {
-    /// The table of positions with several axes, whose frequencies are concatenated:
+    /// Computes the table of positions with several axes, whose frequencies are concatenated:
     /// `angle = position * theta^(-2i / axis_dim)` for each axis.
     ///
     /// # Panics
-    /// If an axis is odd: [`TransformerConfig::validate`](crate::config::TransformerConfig::validate)
-    /// refuses such configurations.
+    /// Panics if the size of an axis is odd;
+    /// [`TransformerConfig::validate`](crate::config::TransformerConfig::validate) refuses such
+    /// configurations.
     pub fn from_positions<const AXES: usize>(
         positions: &[[f64; AXES]],
         axes_dim: &[usize; AXES],
@@ -62,10 +64,10 @@ impl<B: Backend> RotaryTable<B> {
         }
     }
 
-    /// The rows of `tokens` tokens from `first` on.
+    /// Returns the rows of `tokens` tokens, starting at `first`.
     ///
     /// # Panics
-    /// If the table has fewer.
+    /// Panics if the table has fewer rows.
     pub fn tokens(&self, first: usize, tokens: usize) -> Self {
         Self {
             cos: self.cos.clone().narrow(0, first, tokens),
@@ -73,7 +75,7 @@ impl<B: Backend> RotaryTable<B> {
         }
     }
 
-    /// Rotates neighboring pairs `(x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos)`: the MMDiT's
+    /// Rotates pairs of neighbors: `(x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos)`, the MMDiT's
     /// convention (diffusers: `apply_rotary_emb`).
     ///
     /// # Shapes
@@ -95,7 +97,7 @@ impl<B: Backend> RotaryTable<B> {
         .reshape([batch, heads, tokens, head_dim])
     }
 
-    /// Rotates the first half of a head against the second: Qwen3's convention (transformers:
+    /// Rotates the first half of a head against the second, Qwen3's convention (transformers:
     /// `rotate_half`).
     ///
     /// # Shapes
@@ -116,7 +118,7 @@ impl<B: Backend> RotaryTable<B> {
     }
 }
 
-/// `[batch, tokens, heads * head_dim]` to `[batch, heads, tokens, head_dim]`.
+/// Splits `[batch, tokens, heads * head_dim]` into `[batch, heads, tokens, head_dim]`.
 pub fn split_heads<B: Backend>(projected: Tensor<B, 3>, head_dim: usize) -> Tensor<B, 4> {
     let [batch, tokens, width] = projected.dims();
     projected
@@ -124,8 +126,8 @@ pub fn split_heads<B: Backend>(projected: Tensor<B, 3>, head_dim: usize) -> Tens
         .swap_dims(1, 2)
 }
 
-/// Cuts projected tokens into heads, RMS-normalizes each and rotates its pairs, in f32 and then the
-/// input's dtype.
+/// Splits projected tokens into heads, RMS-normalizes each head and rotates its pairs, in f32;
+/// returns the input's dtype.
 ///
 /// # Shapes
 /// - `projected`: `[batch, tokens, heads * head_dim]`
@@ -158,7 +160,7 @@ mod tests {
 
     const HEAD_DIM: usize = 8;
     const AXES: [usize; 2] = [2, 6];
-    /// So small that angles are not turned by hundreds of radians, which f32 would lose.
+    /// Small enough that angles stay below hundreds of radians, where f32 would lose precision.
     const THETA: f64 = 100.0;
 
     fn table(positions: &[[f64; 2]]) -> RotaryTable<TestBackend> {
@@ -172,7 +174,7 @@ mod tests {
         }
     }
 
-    /// Sums over the last axis.
+    /// Computes dot products over the last axis.
     fn dot(a: TestTensor<4>, b: TestTensor<4>) -> Vec<f32> {
         values((a * b).sum_dim(3))
     }
@@ -219,7 +221,7 @@ mod tests {
 
     #[test]
     fn each_convention_turns_its_own_pairs() {
-        // A quarter turn of the first frequency; the others stay.
+        // A quarter turn of the first frequency; the other frequencies do not rotate.
         let angle = std::f64::consts::FRAC_PI_2;
         let count = [1., 2., 3., 4., 5., 6., 7., 8.];
         let turned = |pairs| {

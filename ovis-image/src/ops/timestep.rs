@@ -2,19 +2,21 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 use half::{bf16, f16};
 
-/// The sinusoid `[cos(1000 t f_i) | sin(1000 t f_i)]`, `f_i = 10000^(-i / half)`.
+/// Computes the sinusoid `[cos(1000 t f_i) | sin(1000 t f_i)]`, `f_i = 10000^(-i / half)`.
 ///
-/// Both references hold the timestep in the model's dtype, so that a bf16 model sees it rounded;
-/// the same is done here (diffusers: `timestep.to(hidden_states.dtype) * 1000`, then
-/// `get_timestep_embedding` in f32). Computed on the host: shader cosines of arguments near 1000
-/// are not accurate.
+/// Both references hold the timestep in the model's dtype, so that a bf16 model receives a rounded
+/// value; this function does the same (diffusers: `timestep.to(hidden_states.dtype) * 1000`, then
+/// `get_timestep_embedding` in f32).
+///
+/// The sinusoid is computed on the host, because shader cosines of arguments near 1000 are
+/// inaccurate.
 ///
 /// # Shapes
-/// - `timesteps`: one per batch item, 0 (clean) to 1 (noise)
+/// - `timesteps`: one per batch item, from 0 (clean) to 1 (noise)
 /// - output: `[batch, channels]`, in `dtype`
 ///
 /// # Panics
-/// If `channels` is odd.
+/// Panics if `channels` is odd.
 pub fn timestep_embedding<B: Backend>(
     timesteps: &[f32],
     channels: usize,
@@ -38,7 +40,8 @@ pub fn timestep_embedding<B: Backend>(
     Tensor::<B, 2>::from_data(data, (device, DType::F32)).cast(dtype)
 }
 
-/// The nearest value that `dtype` can hold; f32 and wider return it unchanged.
+/// Rounds a value to the nearest one that `dtype` can represent; f32 and wider dtypes return it
+/// unchanged.
 pub fn round_to_dtype(value: f32, dtype: DType) -> f32 {
     match dtype {
         DType::BF16 => bf16::from_f32(value).to_f32(),
@@ -88,7 +91,7 @@ mod tests {
                 &Default::default(),
             ))
         };
-        // Neighbors in f32 that are one number in bf16.
+        // These neighbors in f32 are the same number in bf16.
         assert_ne!(of(0.5, DType::F32), of(0.5001, DType::F32));
         assert_eq!(round_to_dtype(0.5001, DType::BF16), 0.5);
     }
