@@ -2,20 +2,20 @@ use std::any::TypeId;
 
 use burn::tensor::backend::Backend;
 
-/// What this crate knows of a backend that Burn's `Backend` trait does not tell. A backend that it
-/// does not know counts as a device with memory of its own.
+/// Properties of a backend that Burn's `Backend` trait does not expose. An unknown backend is
+/// treated as a device with separate memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackendInfo {
-    /// Whether tensors are in the machine's main memory, so that weights and activations count
+    /// True if tensors reside in the machine's main memory, so that weights and activations count
     /// against it.
     pub uses_host_memory: bool,
-    /// Whether tensors can be made of memory-mapped files without a copy.
+    /// True if memory-mapped files can become tensors without a copy.
     pub computes_in_place: bool,
 }
 
 impl BackendInfo {
-    /// The facts about backend `B`.
+    /// Looks up the properties of backend `B`.
     pub fn of<B: Backend>() -> Self {
         let backend = TypeId::of::<B>();
         let flex = flex().contains(&backend);
@@ -26,7 +26,7 @@ impl BackendInfo {
     }
 }
 
-/// Flex, and flex with gradients.
+/// Lists flex, with and without gradients.
 fn flex() -> Vec<TypeId> {
     #[cfg(feature = "flex")]
     let types = with_gradients::<burn_flex::Flex>();
@@ -35,7 +35,7 @@ fn flex() -> Vec<TypeId> {
     types
 }
 
-/// ndarray in both precisions, with and without gradients.
+/// Lists ndarray in both precisions, with and without gradients.
 fn ndarray() -> Vec<TypeId> {
     #[cfg(feature = "ndarray")]
     let types = [

@@ -1,5 +1,6 @@
-//! Burn's flex with the kernels of [`cpu`]. Operands that those do not take (another dtype, mixed
-//! dtypes, an explicit mask) go to the default bodies.
+//! Implementation of the operations on Burn's flex with the kernels of [`cpu`]. Operands that the
+//! kernels do not support (another dtype, mixed dtypes, an explicit mask) fall back to the portable
+//! implementation.
 
 use burn::tensor::{DType, Tensor, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor, Layout};
@@ -9,7 +10,8 @@ use half::{bf16, f16};
 use crate::cpu::{self, AttentionShape, Element, Heads, Matrix, Rows};
 use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
 
-/// Runs `$body` with `$T` as the element of `$dtype`, or `$default` for a dtype without kernels.
+/// Runs `$body` with `$T` as the element type of `$dtype`, or `$default` if there is no kernel for
+/// it.
 macro_rules! by_dtype {
     ($dtype:expr, $T:ident => $body:expr, $default:expr) => {
         match $dtype {
@@ -43,7 +45,7 @@ pub(super) fn linear_layer(
     let ([rows, k], [out_features, in_features]) = (input.dims(), weight.dims());
     assert_eq!(
         k, in_features,
-        "linear: the input's width is not the weight's"
+        "linear: the input's width differs from the weight's"
     );
     by_dtype!(dtype, T => {
         let (input, weight) = (dense_rows(input), dense_rows(weight));
@@ -76,7 +78,7 @@ pub(super) fn multi_head_attention(
     assert_eq!(
         key.dims(),
         value.dims(),
-        "attention: keys are not shaped as values"
+        "attention: keys and values differ in shape"
     );
     let shape = AttentionShape {
         batch,
@@ -120,7 +122,7 @@ pub(super) fn norm_and_rotate(
     let [angles, _] = rope.cos.dims();
     assert_eq!(
         angles, tokens,
-        "norm_and_rotate: a rotary table of another length"
+        "norm_and_rotate: the rotary table has a different length"
     );
     by_dtype!(dtype, T => {
         let projected = dense_rows(projected);
@@ -258,7 +260,7 @@ pub(super) fn convolution(
     };
     assert_eq!(
         channels, inputs,
-        "convolution: the input's channels are not the weight's"
+        "convolution: the input's channels differ from the weight's"
     );
     by_dtype!(dtype, T => {
         let (input, weight, bias) = (contiguous(input), contiguous(weight), contiguous(bias));
@@ -268,9 +270,10 @@ pub(super) fn convolution(
             elements::<T>(&bias),
         );
         let mut output = zeros::<T>(batch * outputs * height * width);
-        match convolve_3x3 {
-            true => cpu::conv3x3(input, dims, weight, bias, &mut output),
-            false => cpu::conv1x1(input, dims, weight, bias, &mut output),
+        if convolve_3x3 {
+            cpu::conv3x3(input, dims, weight, bias, &mut output);
+        } else {
+            cpu::conv1x1(input, dims, weight, bias, &mut output);
         }
         tensor(output, [batch, outputs, height, width])
     }, ops::conv2d(input, weight, bias, stride, padding))
@@ -287,7 +290,7 @@ fn zeros<T: Element>(length: usize) -> Vec<T> {
     bytemuck::zeroed_vec(length)
 }
 
-/// A new tensor in row-major order.
+/// Creates a tensor in row-major order.
 fn tensor<T: Element + burn::tensor::Element, const D: usize>(
     values: Vec<T>,
     dims: [usize; D],
@@ -297,36 +300,40 @@ fn tensor<T: Element + burn::tensor::Element, const D: usize>(
     )))
 }
 
-/// In row-major order; copied if it was not.
+/// Returns the tensor in row-major order, copied if necessary.
 fn contiguous<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
     let tensor = to_flex(tensor);
-    match tensor.is_contiguous() {
-        true => tensor,
-        false => tensor.to_contiguous(),
+    if tensor.is_contiguous() {
+        tensor
+    } else {
+        tensor.to_contiguous()
     }
 }
 
-/// With neighbors on the last axis next to each other, and no axis backwards; copied otherwise.
+/// Returns the tensor with adjacent elements on the last axis and without negative strides, copied
+/// if necessary.
 fn dense_rows<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
     let tensor = to_flex(tensor);
     let strides = tensor.layout().strides();
     let dense = strides[D - 1] == 1 || tensor.layout().shape()[D - 1] == 1;
-    match dense && strides.iter().all(|stride| *stride >= 0) {
-        true => tensor,
-        false => tensor.to_contiguous(),
+    if dense && strides.iter().all(|stride| *stride >= 0) {
+        tensor
+    } else {
+        tensor.to_contiguous()
     }
 }
 
-/// The elements from a tensor's first one on, to its last if it is contiguous.
+/// Returns the elements from the tensor's first one on, up to its last one if it is contiguous.
 fn elements<T: Pod>(tensor: &FlexTensor) -> &[T] {
     let elements = &bytemuck::cast_slice(tensor.bytes())[tensor.layout().start_offset()..];
-    match tensor.is_contiguous() {
-        true => &elements[..tensor.layout().num_elements()],
-        false => elements,
+    if tensor.is_contiguous() {
+        &elements[..tensor.layout().num_elements()]
+    } else {
+        elements
     }
 }
 
-/// A stride of a tensor from [`dense_rows`] or [`contiguous`].
+/// Returns a stride of a tensor from [`dense_rows`] or [`contiguous`].
 fn stride(tensor: &FlexTensor, axis: usize) -> usize {
     tensor.layout().strides()[axis].unsigned_abs()
 }
@@ -335,7 +342,7 @@ fn size(tensor: &FlexTensor, axis: usize) -> usize {
     tensor.layout().shape()[axis]
 }
 
-/// `[rows, k]` as a matrix.
+/// Views `[rows, k]` as a matrix.
 fn matrix<T: Element>(tensor: &FlexTensor) -> Matrix<'_, T> {
     Matrix::new(
         elements(tensor),
@@ -344,7 +351,7 @@ fn matrix<T: Element>(tensor: &FlexTensor) -> Matrix<'_, T> {
     )
 }
 
-/// `[batch, tokens, width]` as rows.
+/// Views `[batch, tokens, width]` as rows.
 fn rows<T: Element>(tensor: &FlexTensor) -> Rows<'_, T> {
     Rows {
         data: elements(tensor),
@@ -355,7 +362,7 @@ fn rows<T: Element>(tensor: &FlexTensor) -> Rows<'_, T> {
     }
 }
 
-/// `[batch or 1, 1, width]` as one row per batch item.
+/// Views `[batch or 1, 1, width]` as one row per batch item.
 fn per_batch<T: Element>(tensor: &FlexTensor) -> Rows<'_, T> {
     let outer_stride = match size(tensor, 0) {
         1 => 0,
@@ -370,7 +377,7 @@ fn per_batch<T: Element>(tensor: &FlexTensor) -> Rows<'_, T> {
     }
 }
 
-/// `[batch, heads, tokens, head_dim]` as heads.
+/// Views `[batch, heads, tokens, head_dim]` as heads.
 fn split<T: Element>(tensor: &FlexTensor) -> Heads<'_, T> {
     Heads {
         data: elements(tensor),

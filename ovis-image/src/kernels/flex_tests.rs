@@ -1,5 +1,6 @@
-//! Every kernel against the default body of its operation. In f32 both are a few hundred roundings
-//! from exact; in bf16 the kernels round once where the bodies round after each operation.
+//! Tests of every kernel against the portable implementation of its operation. In f32 both are
+//! within a few hundred roundings of the exact result. In bf16 the kernels round once, and the
+//! portable implementation rounds after each operation.
 
 use burn::tensor::{DType, Distribution, Tensor};
 use burn_flex::{Flex, FlexDevice};
@@ -32,7 +33,7 @@ fn assert_close<const D: usize>(actual: Tensor<Flex, D>, expected: Tensor<Flex, 
 
 #[test]
 fn linear_layer() {
-    // Odd sizes, one row, and more k than a block holds.
+    // Odd sizes, a single row, and a k larger than a block.
     for [rows, inner, outer] in [[1, 7, 5], [29, 33, 65], [40, 96, 64], [3, 9001, 34]] {
         for (dtype, limit) in DTYPES {
             let (input, weight) = (random([rows, inner], dtype), random([outer, inner], dtype));
@@ -75,9 +76,10 @@ fn multi_head_attention() {
             let query = random([2, heads, queries, head_dim], dtype);
             let key = random([2, kv_heads, keys, head_dim], dtype);
             let value = random([2, kv_heads, keys, head_dim], dtype);
-            let masks = match queries == keys {
-                true => vec![AttentionMask::Full, AttentionMask::Causal],
-                false => vec![AttentionMask::Full],
+            let masks = if queries == keys {
+                vec![AttentionMask::Full, AttentionMask::Causal]
+            } else {
+                vec![AttentionMask::Full]
             };
             for mask in masks {
                 assert_close(
@@ -116,7 +118,7 @@ fn heads_are_cut_normalized_and_rotated() {
     let positions: Vec<[f64; 1]> = (0..13).map(|i| [f64::from(i)]).collect();
     let rope = RotaryTable::from_positions(&positions, &[16], 1e4, &FlexDevice);
     for (dtype, limit) in DTYPES {
-        // A view into a wider projection, as the fused one is.
+        // A view into a wider projection, like the fused one.
         let projected = random([2, 13, 3 * 64], dtype).narrow(2, 64, 64);
         let weight = random([16], dtype);
         for pairs in [Pairs::Adjacent, Pairs::Halves] {
@@ -146,7 +148,7 @@ fn norms() {
         let input = random([2, 11, 50], dtype);
         let params = random([2, 1, 150], dtype);
         let (shift, scale) = (params.clone().narrow(2, 0, 50), params.narrow(2, 50, 50));
-        // One modulation for each batch item, and one for all.
+        // One modulation for each batch item, and one for all of them.
         for items in [2, 1] {
             let (shift, scale) = (
                 shift.clone().narrow(0, 0, items),
@@ -174,7 +176,7 @@ fn a_norm_of_a_large_offset_keeps_its_digits() {
     assert_close(
         kernels::modulated_norm::<Flex>(input.clone(), zeros.clone(), zeros.clone(), 1e-6),
         ops::modulated_norm(input, zeros.clone(), zeros, 1e-6),
-        // The sum is 640,000, whose f32 neighbors are 1/16 apart: 1e-4 of the mean on either side.
+        // The sum is 640,000, where f32 neighbors are 1/16 apart: 1e-4 of the mean on either side.
         3e-4,
     );
 }
@@ -234,7 +236,8 @@ fn group_norm() {
 
 #[test]
 fn convolution() {
-    // in, out, height, width: smaller than a tile, odd, several panels, few and many channels
+    // Dimensions are (in, out, height, width): smaller than a tile, odd, several panels, few and
+    // many channels.
     for [inputs, outputs, height, width] in [
         [1, 1, 1, 1],
         [3, 5, 7, 3],

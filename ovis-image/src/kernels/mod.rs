@@ -1,12 +1,13 @@
-//! The operations that carry the cost of the models. Each has a plain body in tensor operations
-//! ([`ops`](crate::ops)), which every backend and automatic differentiation can run, and a fast one
-//! for the backends that this crate has kernels for. Which of the two runs is decided here, by the
-//! type of the backend, so that everything above asks for `B: Backend` only.
+//! Operations that account for the models' running time. Each has a portable implementation in
+//! tensor operations ([`ops`](crate::ops)), which every backend and automatic differentiation can
+//! run, and a fast one for the backends that this crate has kernels for. This module selects one of
+//! them by the type of the backend, so that the code above only requires `B: Backend`.
 //!
-//! Not part of the stable interface: operations follow what the models need.
+//! The operations are not part of the stable interface, because they follow the needs of the
+//! models.
 //!
-//! All operations panic when shapes disagree, as Burn's do, and when operands differ in dtype: Burn
-//! does not promote dtypes.
+//! All operations panic if shapes disagree, like Burn's, and if operands differ in dtype, because
+//! Burn does not promote dtypes.
 
 mod backend_info;
 #[cfg(feature = "flex")]
@@ -25,8 +26,8 @@ use burn::tensor::backend::Backend;
 use self::specialize::on_flex;
 use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
 
-/// Returns from the function with the output of flex's kernel where the backend is flex; elsewhere
-/// the operands stay what they are.
+/// Returns from the function with the output of flex's kernel if the backend is flex; otherwise
+/// leaves the operands unchanged.
 macro_rules! use_flex_kernel {
     ($kernel:ident $(::<$dims:ident>)? ($($operand:ident),+)) => {
         #[cfg(feature = "flex")]
@@ -38,7 +39,7 @@ macro_rules! use_flex_kernel {
     };
 }
 
-/// `input weight^T + bias`.
+/// Applies a linear layer: `input weight^T + bias`.
 ///
 /// # Shapes
 /// - `input`: `[rows, in]`
@@ -54,8 +55,8 @@ pub fn linear_layer<B: Backend>(
     ops::linear(input, weight, bias)
 }
 
-/// `softmax(Q K^T / sqrt(head_dim)) V`, with neighboring query heads sharing a key head where
-/// there are fewer of those.
+/// Computes `softmax(Q K^T / sqrt(head_dim)) V`. If there are fewer key heads than query heads,
+/// neighboring query heads share a key head.
 ///
 /// # Shapes
 /// - `query` and output: `[batch, heads, queries, head_dim]`
@@ -70,7 +71,7 @@ pub fn multi_head_attention<B: Backend>(
     ops::attention(query, key, value, mask)
 }
 
-/// Cuts projected tokens into heads.
+/// Splits projected tokens into heads.
 ///
 /// # Shapes
 /// - `projected`: `[batch, tokens, heads * head_dim]`
@@ -80,8 +81,8 @@ pub fn split_heads<B: Backend>(projected: Tensor<B, 3>, head_dim: usize) -> Tens
     ops::split_heads(projected, head_dim)
 }
 
-/// Cuts projected tokens into heads, RMS-normalizes each and rotates its pairs, in f32; the
-/// result has the input's dtype.
+/// Splits projected tokens into heads, RMS-normalizes each head and rotates its pairs, in f32;
+/// returns the input's dtype.
 ///
 /// # Shapes
 /// - `projected`: `[batch, tokens, heads * head_dim]`
@@ -99,7 +100,7 @@ pub fn norm_and_rotate<B: Backend>(
     ops::norm_and_rotate(projected, weight, eps, &rope, pairs)
 }
 
-/// `(1 + scale) * layer_norm(hidden_states) + shift`, in f32; the result has the input's dtype.
+/// Computes `(1 + scale) * layer_norm(hidden_states) + shift` in f32 and returns the input's dtype.
 ///
 /// # Shapes
 /// - `hidden_states` and output: `[batch, tokens, hidden]`
@@ -114,7 +115,7 @@ pub fn modulated_norm<B: Backend>(
     ops::modulated_norm(hidden_states, shift, scale, eps)
 }
 
-/// `x / sqrt(mean(x^2) + eps) * weight` over the last axis, in f32; the result has the input's
+/// Computes `x / sqrt(mean(x^2) + eps) * weight` over the last axis in f32 and returns the input's
 /// dtype.
 ///
 /// # Shapes
@@ -129,7 +130,7 @@ pub fn rms_norm<B: Backend, const D: usize>(
     ops::rms_norm(input, weight, eps)
 }
 
-/// `silu(gate) * up`.
+/// Computes `silu(gate) * up`.
 ///
 /// # Shapes
 /// - all: `[batch, tokens, inner]`
@@ -138,7 +139,7 @@ pub fn swiglu<B: Backend>(gate: Tensor<B, 3>, up: Tensor<B, 3>) -> Tensor<B, 3> 
     ops::swiglu(gate, up)
 }
 
-/// `residual + gate * update`.
+/// Computes `residual + gate * update`.
 ///
 /// # Shapes
 /// - `residual`, `update` and output: `[batch, tokens, hidden]`
@@ -152,8 +153,8 @@ pub fn add_gated<B: Backend>(
     ops::add_gated(residual, gate, update)
 }
 
-/// Group normalization (arXiv 1803.08494) in f32, then the activation; the result has
-/// the input's dtype.
+/// Applies group normalization (arXiv 1803.08494) in f32, then the activation; returns the input's
+/// dtype.
 ///
 /// # Shapes
 /// - `input` and output: `[batch, channels, height, width]`
@@ -170,7 +171,7 @@ pub fn group_norm<B: Backend>(
     ops::group_norm(input, weight, bias, groups, eps, activation)
 }
 
-/// A convolution with a square kernel.
+/// Applies a convolution with a square kernel.
 ///
 /// # Shapes
 /// - `input`: `[batch, in, height, width]`

@@ -1,10 +1,10 @@
-//! Choosing a kernel by the type of the backend. `B` is a type parameter, so the comparison is a
-//! constant in each instance of a function: what is not taken costs nothing at run time.
+//! Selection of a kernel by the type of the backend. `B` is a type parameter, so the comparison is
+//! a constant in each instance of a function, and the branch not taken costs nothing at run time.
 
 use std::any::Any;
 
-/// Runs `kernel` on operands that are those of flex, or returns them. `Operands` and `Output` name
-/// the types for a backend `B`, `FlexOperands` and `FlexOutput` the same types for flex.
+/// Runs `kernel` if the operands are flex's, or returns them. `Operands` and `Output` name the
+/// types for a backend `B`, `FlexOperands` and `FlexOutput` the same types for flex.
 pub(super) fn on_flex<Operands, FlexOperands, Output, FlexOutput>(
     operands: Operands,
     kernel: impl FnOnce(FlexOperands) -> FlexOutput,
@@ -24,7 +24,7 @@ where
     }
 }
 
-/// The value as a `T`, if that is its type.
+/// Casts the value to a `T` if that is its type, or returns it.
 fn cast<S: 'static, T: 'static>(value: S) -> Result<T, S> {
     let mut value = Some(value);
     let same = (&mut value as &mut dyn Any).downcast_mut::<Option<T>>();
