@@ -101,7 +101,9 @@ impl FlowMatchEulerScheduler {
         {
             return Err(OvisImageError::argument(
                 "schedule",
-                format!("{schedule} shifts a sigma to {bad}, outside of (0, 1]; use a smaller shift"),
+                format!(
+                    "{schedule} shifts a sigma to {bad}, outside of (0, 1]; use a smaller shift"
+                ),
             ));
         }
         Ok(sigmas)

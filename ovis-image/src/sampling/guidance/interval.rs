@@ -47,7 +47,9 @@ impl GuidanceInterval {
         } else {
             Err(OvisImageError::argument(
                 argument,
-                format!("{start} to {stop}: the interval must lie within 0 to 1 and start before it ends"),
+                format!(
+                    "{start} to {stop}: the interval must lie within 0 to 1 and start before it ends"
+                ),
             ))
         }
     }

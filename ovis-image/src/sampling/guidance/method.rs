@@ -137,7 +137,10 @@ impl GuidanceSettings {
             }
         }
         if skip.double_blocks.is_empty() && skip.single_blocks.is_empty() {
-            return refuse("skip_layers", "no block is listed; list at least one double or single block".into());
+            return refuse(
+                "skip_layers",
+                "no block is listed; list at least one double or single block".into(),
+            );
         }
         Ok(())
     }
