@@ -1,6 +1,6 @@
-//! `softmax(Q K^T / sqrt(head_dim)) V` in blocks of queries: keys and values are packed once a head,
-//! and a block's scores never leave the second-level cache (the idea of arXiv 2205.14135, without
-//! its running maximum: a row of scores fits).
+//! Attention `softmax(Q K^T / sqrt(head_dim)) V` in blocks of queries. Keys and values are packed
+//! once per head, and a block's scores stay in the second-level cache (the idea of arXiv
+//! 2205.14135, without its running maximum, because a row of scores fits).
 
 use rayon::prelude::*;
 
@@ -12,16 +12,17 @@ use super::tasks::for_each_task;
 use super::tile::{self, MAX_ROWS, Sums, WIDTH};
 use super::vector::{exp, vectorized};
 
-/// Bytes of scores that a task keeps.
+/// Bytes of scores that a task keeps in the cache.
 const SCORE_BYTES: usize = 512 << 10;
-/// Tiles of queries that a task takes at most.
+/// Largest number of tiles of queries that a task takes.
 const MOST_TILES: usize = 4;
 
-/// A tensor `[batch, heads, tokens, head_dim]` with any strides but the last, which is one.
+/// View of a tensor `[batch, heads, tokens, head_dim]` with any strides except the last, which is
+/// one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heads<'a, T> {
     pub(crate) data: &'a [T],
-    /// Of batch, head and token.
+    /// Strides of the batch, head and token axes.
     pub(crate) strides: [usize; 3],
 }
 
@@ -30,27 +31,30 @@ pub(crate) struct Heads<'a, T> {
 pub(crate) struct AttentionShape {
     pub(crate) batch: usize,
     pub(crate) heads: usize,
-    /// A divisor of `heads`: neighboring query heads share a key head (arXiv 2305.13245).
+    /// Number of key and value heads, a divisor of `heads`: neighboring query heads share a key
+    /// head (arXiv 2305.13245).
     pub(crate) kv_heads: usize,
     pub(crate) queries: usize,
     pub(crate) keys: usize,
     pub(crate) head_dim: usize,
-    /// Whether a query sees only keys at its own position and before.
+    /// Restricts a query to the keys at its own position and before.
     pub(crate) causal: bool,
 }
 
 impl<'a, T: Element> Heads<'a, T> {
-    /// One head's tokens.
+    /// Returns the elements of one head, starting at its first token, and the stride between
+    /// tokens.
     fn head(&self, batch: usize, head: usize) -> (&'a [T], usize) {
         let start = batch * self.strides[0] + head * self.strides[1];
         (&self.data[start..], self.strides[2])
     }
 }
 
-/// Attends; the output is `[batch, queries, heads, head_dim]`, heads already joined.
+/// Computes attention; the output is `[batch, queries, heads, head_dim]`, with the heads already
+/// joined.
 ///
 /// # Panics
-/// If a slice is too short for the shape.
+/// Panics if a slice is too short for the shape.
 pub(crate) fn attention<T: Element>(
     query: Heads<'_, T>,
     key: Heads<'_, T>,
@@ -105,7 +109,7 @@ fn attention_with<T: Element>(
     for_each_task(batch * heads * blocks, Scratch::default, |scratch, task| {
         let (head, block_index) = (task / blocks, task % blocks);
         let (batch, head) = (head / heads, head % heads);
-        // Blocks of nearly equal height.
+        // The blocks have nearly equal heights.
         let first = block_index * queries / blocks;
         let end = (block_index + 1) * queries / blocks;
         let (data, stride) = query.head(batch, head);
@@ -118,7 +122,7 @@ fn attention_with<T: Element>(
         scratch.attend(&matrix, packed, first, &shape, unit, simd);
         scratch.write(packed, unit, simd, |row, column, values| {
             let start = ((batch * queries + first + row) * heads + head) * head_dim + column;
-            // SAFETY: tasks have their own queries and heads.
+            // SAFETY: tasks write disjoint queries and heads.
             #[allow(unsafe_code)]
             let output = unsafe { shared.part(start, values.len()) };
             for (out, value) in output.iter_mut().zip(values) {
@@ -128,12 +132,12 @@ fn attention_with<T: Element>(
     });
 }
 
-/// A head's keys and values as right-hand panels.
+/// Keys and values of a head, packed as right-hand panels.
 #[derive(Debug)]
 struct PackedHead {
-    /// `[keys / 32][units of head_dim][32]`.
+    /// Packed keys, `[keys / 32][units of head_dim][32]`.
     keys: Vec<u32>,
-    /// `[head_dim / 32][units of keys][32]`.
+    /// Packed values, `[head_dim / 32][units of keys][32]`.
     values: Vec<u32>,
     key_count: usize,
     head_dim: usize,
@@ -169,22 +173,22 @@ fn pack_right<T: Element>(matrix: &Matrix<'_, T>, unit: Unit, simd: Simd) -> Vec
     panels
 }
 
-/// What a task needs for a block of queries, kept from block to block.
+/// Buffers of a task, reused from one block of queries to the next.
 #[derive(Debug, Default)]
 struct Scratch {
-    /// Queries, then weights, as left-hand panels.
+    /// Left-hand panels: first of the queries, then of the weights.
     left: Vec<u32>,
-    /// `[tile][keys / 32][rows][32]`.
+    /// Scores, `[tile][keys / 32][rows][32]`.
     scores: Vec<f32>,
-    /// One panel of a tile's weights, `[rows][32]`, rounded to bf16.
+    /// Panel of a tile's weights, `[rows][32]`, rounded to bf16.
     rounded: Vec<half::bf16>,
-    /// Sums of each row's weights.
+    /// Sum of the weights of each row.
     row_sums: Vec<f32>,
     tiles: Vec<TileRows>,
     sums: Vec<f32>,
 }
 
-/// The rows of a tile of queries within its block.
+/// Rows of a tile of queries within its block.
 #[derive(Debug, Clone, Copy)]
 struct TileRows {
     first: usize,
@@ -192,8 +196,8 @@ struct TileRows {
 }
 
 impl Scratch {
-    /// Scores of a block of queries and their weights, `exp(score - largest)`, not yet divided by
-    /// their sums.
+    /// Computes the scores of a block of queries and their weights, `exp(score - largest)`, before
+    /// the division by the sum of each row.
     fn attend<T: Element>(
         &mut self,
         queries: &Matrix<'_, T>,
@@ -251,8 +255,8 @@ impl Scratch {
         }
     }
 
-    /// Weights times values, a panel of the head's width at a time:
-    /// `write(row, column, values)`.
+    /// Multiplies weights by values, one panel of the head's width at a time, and passes the
+    /// results to `write(row, column, values)`.
     fn write(
         &mut self,
         packed: &PackedHead,
@@ -294,11 +298,12 @@ impl Scratch {
     }
 }
 
-/// Turns a row of scores, `[panels][rows][32]`, into weights; returns their sum.
+/// Turns a row of scores, `[panels][rows][32]`, into weights and returns their sum.
 #[inline(always)]
 fn weights_of_row(scores: &mut [f32], [row, rows]: [usize; 2], seen: usize, scale: f32) -> f32 {
     let panels = seen.div_ceil(WIDTH);
-    // Maxima and sums stay side by side until the end of the row: joining them is slow.
+    // Maxima and sums stay in separate lanes until the end of the row, because combining lanes is
+    // slow.
     let mut largest = [f32::NEG_INFINITY; WIDTH];
     let mut totals = [0.0; WIDTH];
     let lines = scores.chunks_exact_mut(rows * WIDTH);
@@ -325,7 +330,7 @@ fn weights_of_row(scores: &mut [f32], [row, rows]: [usize; 2], seen: usize, scal
     totals.into_iter().sum()
 }
 
-/// Weights of a tile, `[panels][rows][32]`, as a left-hand panel `[units of keys][rows]`.
+/// Packs the weights of a tile, `[panels][rows][32]`, as a left-hand panel `[units of keys][rows]`.
 fn pack_weights(
     scores: &[f32],
     rows: usize,

@@ -6,11 +6,11 @@ use super::panel::Matrix;
 use super::simd::Simd;
 use super::winograd::{Shape, convolve};
 
-/// A convolution with 3x3 weights `[outputs, channels, 3, 3]`, stride 1 and a border of zeros; the
-/// number of outputs is the length of `bias`.
+/// Applies a convolution with 3x3 weights `[outputs, channels, 3, 3]`, stride 1 and a border of
+/// zeros; the number of outputs is the length of `bias`.
 ///
 /// # Panics
-/// If lengths disagree.
+/// Panics if lengths disagree.
 pub(crate) fn conv3x3<T: Element>(
     input: &[T],
     shape: [usize; 4],
@@ -39,10 +39,11 @@ fn conv3x3_with<T: Element>(
     convolve(simd, shape, input, weight, bias, output);
 }
 
-/// A convolution with 1x1 weights `[outputs, channels]`: a product of matrices for each image.
+/// Applies a convolution with 1x1 weights `[outputs, channels]`, as a matrix product for each
+/// image.
 ///
 /// # Panics
-/// If lengths disagree.
+/// Panics if lengths disagree.
 pub(crate) fn conv1x1<T: Element>(
     input: &[T],
     shape: [usize; 4],
@@ -86,23 +87,23 @@ mod tests {
 
     use super::*;
 
-    /// `[batch, channels, outputs, height, width]`.
+    /// Shapes to test, as `[batch, channels, outputs, height, width]`.
     const SHAPES: [[usize; 5]; 9] = [
         [1, 1, 1, 1, 1],
         [2, 3, 16, 5, 7],
         [1, 16, 3, 1, 9],
         [1, 5, 29, 9, 1],
-        // One panel and a part of the next, and a run of tiles that goes on in the next panel.
+        // One panel and a part of the next, and a run of tiles that continues in the next panel.
         [1, 3, 15, 4, 131],
         [2, 17, 13, 23, 22],
-        // More than a block of channels, and more than a task's.
+        // More channels than a block holds, and more than a task takes.
         [1, 130, 15, 6, 6],
         // Several blocks of panels.
         [1, 2, 2, 97, 93],
         [1, 1, 43, 8, 8],
     ];
 
-    /// About normal: the sum of four uniform values.
+    /// Draws approximately normal values, each the sum of four uniform ones.
     fn values(count: usize, seed: u32) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2_654_435_761) | 1;
         let mut uniform = || {
@@ -116,7 +117,7 @@ mod tests {
             .collect()
     }
 
-    /// A convolution in f64 with a kernel of `side` x `side`.
+    /// Computes a convolution with a `side` x `side` kernel directly, in f64.
     fn direct<T: Element>(
         input: &[T],
         [batch, channels, height, width]: [usize; 4],
@@ -169,7 +170,7 @@ mod tests {
             let bias = make(outputs, 3);
             let expected = direct(&input, shape, &weight, &bias, side);
             for simd in Simd::all() {
-                // What is not written is seen.
+                // Outputs start as NaN, so that a missing write is noticed.
                 let mut output = vec![T::from_f32(f32::NAN); expected.len()];
                 convolution(simd, &input, shape, &weight, &bias, &mut output);
                 let (mut error, mut size) = (0.0, 0.0);

@@ -1,17 +1,17 @@
 use bytemuck::Pod;
 use half::{bf16, f16};
 
-/// A float that tensors are stored in; arithmetic is in f32.
+/// Float type of stored tensors; arithmetic is in f32.
 pub(crate) trait Element: Pod + Send + Sync + 'static {
-    /// Which one it is.
+    /// Float type as a value.
     const KIND: Kind;
-    /// Exact.
+    /// Converts to f32 exactly.
     fn to_f32(self) -> f32;
-    /// To the nearest, ties to even.
+    /// Rounds to the nearest value, ties to even.
     fn from_f32(value: f32) -> Self;
 }
 
-/// The float types.
+/// Supported float types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     F32,
@@ -37,7 +37,7 @@ impl Element for bf16 {
     fn to_f32(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
-    // Without a branch, so that loops over it become vector code.
+    // Written without a branch, so that loops over it are vectorized.
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
         let bits = value.to_bits();

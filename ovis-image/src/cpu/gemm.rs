@@ -1,6 +1,6 @@
-//! Products of matrices in bf16 or f32, summed in f32 (the scheme of arXiv:1407.3501's BLIS:
-//! packed panels around a tile held in registers). What Burn's flex lacks is the bf16 form: it
-//! widens whole operands at each product.
+//! Matrix products in bf16 or f32, summed in f32 (the scheme of arXiv:1407.3501's BLIS: packed
+//! panels around a tile held in registers). Burn's flex lacks the bf16 form: it converts whole
+//! operands to f32 at each product.
 
 use rayon::prelude::*;
 
@@ -11,12 +11,12 @@ use super::simd::Simd;
 use super::tasks::for_each_task;
 use super::tile::{self, MAX_ROWS, Sums, WIDTH};
 
-/// Units of k that panels hold at a time: longer products are summed in blocks.
+/// Number of units of k that panels hold at a time; longer products are summed in blocks.
 const K_BLOCK: usize = 4096;
 /// Bytes of right-hand panels that a task keeps in its second-level cache.
 const RIGHT_BYTES: usize = 512 << 10;
 
-/// A left-hand matrix in panels of nearly equal height, shared by all tasks of a product.
+/// Left-hand matrix in panels of nearly equal height, shared by all tasks of a product.
 #[derive(Debug)]
 pub(crate) struct LeftPanels {
     units: Vec<u32>,
@@ -26,7 +26,7 @@ pub(crate) struct LeftPanels {
 }
 
 impl LeftPanels {
-    /// Packs all of `matrix`.
+    /// Packs the whole matrix.
     pub(crate) fn pack<T: Element>(matrix: &Matrix<'_, T>, unit: Unit, simd: Simd) -> Self {
         let per_row = unit.count(matrix.k);
         let mut left = Self {
@@ -46,7 +46,7 @@ impl LeftPanels {
         left
     }
 
-    /// First row and number of rows of a panel: heights differ by one at most.
+    /// Computes the first row and the number of rows of a panel; heights differ by one at most.
     fn rows_of(&self, panel: usize) -> [usize; 2] {
         let first = panel * self.rows / self.panels;
         let end = (panel + 1) * self.rows / self.panels;
@@ -60,11 +60,11 @@ impl LeftPanels {
     }
 }
 
-/// `output[m][n] = sum over k of left[m][k] right[n][k] + bias[n]`: a linear layer with the weight as
-/// checkpoints store it.
+/// Applies a linear layer, `output[m][n] = sum over k of left[m][k] right[n][k] + bias[n]`, with
+/// the weight in the order of checkpoints.
 ///
 /// # Panics
-/// If lengths disagree.
+/// Panics if lengths disagree.
 pub(crate) fn linear<T: Element>(
     input: &Matrix<'_, T>,
     weight: &Matrix<'_, T>,
@@ -75,20 +75,20 @@ pub(crate) fn linear<T: Element>(
     product(Simd::detect(), input, weight, bias, output);
 }
 
-/// What is added to a product.
+/// Bias that is added to a product.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bias<'a, T> {
     None,
-    /// One for each column of the output.
+    /// Adds one value to each column of the output.
     Columns(&'a [T]),
-    /// One for each row of the output.
+    /// Adds one value to each row of the output.
     Rows(&'a [T]),
 }
 
-/// `output[m][n] = sum over k of input[m][k] weight[n][k]`, and a bias.
+/// Computes `output[m][n] = sum over k of input[m][k] weight[n][k]` and adds a bias.
 ///
 /// # Panics
-/// If lengths disagree.
+/// Panics if lengths disagree.
 pub(super) fn product<T: Element>(
     simd: Simd,
     input: &Matrix<'_, T>,
@@ -123,7 +123,7 @@ pub(super) fn product<T: Element>(
     let panels = n.div_ceil(WIDTH);
     let longest = unit.count(k.min(elements_per_block));
     let fitting = (RIGHT_BYTES / (longest.max(1) * WIDTH * 4)).max(1);
-    // Four tasks a thread, so that none waits long for another.
+    // Each thread gets four tasks, so that no thread waits long for another.
     let per_task = fitting
         .min(panels.div_ceil(4 * rayon::current_num_threads()))
         .max(1);
@@ -177,7 +177,7 @@ pub(super) fn product<T: Element>(
                 let first = (first_panel + panel) * WIDTH;
                 let columns = WIDTH.min(n - first);
                 for (row, sums) in sums.chunks_exact(WIDTH).enumerate() {
-                    // SAFETY: tasks have their own columns.
+                    // SAFETY: tasks write disjoint columns.
                     #[allow(unsafe_code)]
                     let output = unsafe { shared.part(row * n + first, columns) };
                     match bias {

@@ -1,5 +1,5 @@
-//! Kernels of the CPU over plain slices: what the `flex` backend runs instead of the default bodies
-//! of [`Backend`](crate::backend::Backend). They know no tensors, and no model.
+//! CPU kernels over plain slices, which the `flex` backend runs in place of the portable
+//! implementation in [`ops`](crate::ops). They do not depend on tensors or models.
 
 mod attention;
 mod conv;

@@ -1,10 +1,10 @@
-//! Matrices rearranged into panels, the order in which the inner loop of a product reads them:
-//! `[k][width]`, where a step of k is one 32-bit unit: an f32, or a pair of bf16.
+//! Matrices rearranged into panels, in the order in which the inner loop of a product reads them:
+//! `[k][width]`, where a step of k is one 32-bit unit, an f32 or a pair of bf16.
 
 use super::element::{Element, Kind};
 use super::simd::Simd;
 
-/// A strided matrix of `rows` vectors of `k` elements each; a product is over `k`.
+/// Strided matrix of `rows` vectors of `k` elements each; a product sums over `k`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Matrix<'a, T> {
     data: &'a [T],
@@ -15,10 +15,10 @@ pub(crate) struct Matrix<'a, T> {
 }
 
 impl<'a, T: Element> Matrix<'a, T> {
-    /// A view of `data`.
+    /// Creates a view of `data`.
     ///
     /// # Panics
-    /// If the last element lies outside.
+    /// Panics if the last element lies outside of the data.
     pub(crate) fn new(
         data: &'a [T],
         [rows, k]: [usize; 2],
@@ -37,12 +37,12 @@ impl<'a, T: Element> Matrix<'a, T> {
         }
     }
 
-    /// Rows one after the other.
+    /// Creates a view of rows stored one after the other.
     pub(crate) fn contiguous(data: &'a [T], [rows, k]: [usize; 2]) -> Self {
         Self::new(data, [rows, k], [k, 1])
     }
 
-    /// The elements `start .. start + length` of every row.
+    /// Selects the elements `start .. start + length` of every row.
     pub(crate) fn columns(&self, [start, length]: [usize; 2]) -> Self {
         let data = &self.data[start * self.k_stride..];
         Self::new(data, [self.rows, length], [self.row_stride, self.k_stride])
@@ -54,17 +54,17 @@ impl<'a, T: Element> Matrix<'a, T> {
     }
 }
 
-/// What a 32-bit unit of a panel holds.
+/// Content of a 32-bit unit of a panel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// One f32.
+    /// Single f32.
     F32,
-    /// Two neighbors along k.
+    /// Pair of bf16 neighbors along k.
     Bf16Pair,
 }
 
 impl Unit {
-    /// The unit in which products of `T` are computed.
+    /// Selects the unit in which products of `T` are computed.
     pub(crate) fn of<T: Element>(simd: Simd) -> Self {
         match (T::KIND, simd) {
             #[cfg(target_arch = "x86_64")]
@@ -73,7 +73,7 @@ impl Unit {
         }
     }
 
-    /// Units that `k` elements take.
+    /// Number of units for `k` elements.
     pub(crate) fn count(self, k: usize) -> usize {
         match self {
             Self::F32 => k,
@@ -83,7 +83,7 @@ impl Unit {
 }
 
 /// Writes the rows `first .. first + rows` as one panel of `width >= rows` lanes into `panel`,
-/// which has `unit.count(k) * width` units; lanes without a row become zero.
+/// which must have `unit.count(k) * width` units. Lanes without a row become zero.
 pub(crate) fn pack<T: Element>(
     matrix: &Matrix<'_, T>,
     [first, rows]: [usize; 2],
@@ -131,11 +131,11 @@ pub(crate) fn pack<T: Element>(
 
 #[inline(always)]
 fn bf16_bits<T: Element>(value: T) -> u16 {
-    // Exact for a bf16, the only type that comes here.
+    // Exact for bf16, the only type that is passed here.
     (value.to_f32().to_bits() >> 16) as u16
 }
 
-/// The same for a matrix whose rows are neighbors in memory (a transposed one).
+/// Packs a panel like [`pack`], for a matrix whose rows are neighbors in memory (a transposed one).
 fn pack_by_lanes<T: Element>(
     matrix: &Matrix<'_, T>,
     [first, rows]: [usize; 2],
@@ -221,11 +221,11 @@ mod x86 {
         blocks * 16
     }
 
-    /// 16 units.
+    /// Loads 16 units.
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn load<T: Element>(from: *const T, unit: Unit) -> __m512i {
-        // SAFETY: the caller answers for 16 units behind `from`.
+        // SAFETY: the caller guarantees 16 units behind `from`.
         unsafe {
             match (T::KIND, unit) {
                 (Kind::F32, _) | (Kind::Bf16, Unit::Bf16Pair) => _mm512_loadu_si512(from.cast()),
@@ -241,7 +241,7 @@ mod x86 {
         }
     }
 
-    /// Rows of a 16x16 matrix to its columns.
+    /// Transposes a 16x16 matrix.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {

@@ -1,5 +1,5 @@
-//! Normalization, rotation and gating, each one pass over the data: vectorized within a row,
-//! threaded over rows. All arithmetic is in f32, results are rounded once.
+//! Normalization, rotation and gating, each in one pass over the data: vectorized within a row,
+//! threaded over rows. All arithmetic is in f32, and results are rounded once.
 
 use rayon::prelude::*;
 
@@ -7,10 +7,10 @@ use super::element::Element;
 use super::vector::{silu, sum, vectorized};
 use crate::ops::{Activation, Pairs};
 
-/// Elements that a task takes at least: below that, waking a thread costs more than it brings.
+/// Smallest number of elements per task; below it, waking a thread costs more than it saves.
 const TASK_ELEMENTS: usize = 16 << 10;
 
-/// Rows of `width` elements in `[outer][inner]` order, each contiguous.
+/// View of rows of `width` elements in `[outer][inner]` order, each contiguous.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rows<'a, T> {
     pub(crate) data: &'a [T],
@@ -21,7 +21,7 @@ pub(crate) struct Rows<'a, T> {
 }
 
 impl<'a, T: Element> Rows<'a, T> {
-    /// Rows one after the other.
+    /// Creates a view of rows stored one after the other.
     pub(crate) fn contiguous(data: &'a [T], width: usize) -> Self {
         let rows = data.len() / width.max(1);
         Self {
@@ -33,7 +33,7 @@ impl<'a, T: Element> Rows<'a, T> {
         }
     }
 
-    /// A row by its number over both axes.
+    /// Returns a row by its number over both axes.
     #[inline(always)]
     fn row(&self, index: usize) -> &'a [T] {
         let (outer, inner) = (index / self.inner, index % self.inner);
@@ -61,8 +61,8 @@ fn for_each_row<T: Element>(output: &mut [T], width: usize, row: impl Fn(usize, 
         });
 }
 
-/// `(1 + scale) * (x - mean) / sqrt(variance + eps) + shift`; shift and scale have one row per
-/// outer row of the input, or one in all.
+/// Computes `(1 + scale) * (x - mean) / sqrt(variance + eps) + shift`; shift and scale have one row
+/// per outer row of the input, or a single row.
 pub(crate) fn modulated_norm<T: Element>(
     input: Rows<'_, T>,
     shift: Rows<'_, T>,
@@ -90,7 +90,7 @@ pub(crate) fn modulated_norm<T: Element>(
     );
 }
 
-/// `x / sqrt(mean of x^2 + eps) * weight`.
+/// Computes `x / sqrt(mean of x^2 + eps) * weight`.
 pub(crate) fn rms_norm<T: Element>(input: Rows<'_, T>, weight: &[T], eps: f32, output: &mut [T]) {
     for_each_row(
         output,
@@ -111,10 +111,11 @@ fn rms_factor<T: Element>(row: &[T], eps: f32) -> f32 {
     1.0 / (sum(row, |x| x * x) / row.len() as f32 + eps).sqrt()
 }
 
-/// Normalizes each head as [`rms_norm`] does and rotates its pairs by its token's angles.
+/// Normalizes each head like [`rms_norm`] and rotates its pairs by the angles of its token.
 ///
-/// `input` has one row per (batch, token) of all heads' elements, of which `heads * head_dim` are
-/// read; `cos` and `sin` are `[tokens][head_dim / 2]`; the output has the input's order, without gaps.
+/// `input` has one row per (batch, token) with the elements of all heads, of which `heads *
+/// head_dim` are read. `cos` and `sin` are `[tokens][head_dim / 2]`. The output has the input's
+/// order, without gaps.
 pub(crate) fn norm_and_rotate<T: Element>(
     input: Rows<'_, T>,
     weight: &[T],
@@ -152,7 +153,7 @@ pub(crate) fn norm_and_rotate<T: Element>(
     );
 }
 
-/// `silu(gate) * up`.
+/// Computes `silu(gate) * up`.
 pub(crate) fn swiglu<T: Element>(gate: Rows<'_, T>, up: Rows<'_, T>, output: &mut [T]) {
     for_each_row(
         output,
@@ -166,7 +167,8 @@ pub(crate) fn swiglu<T: Element>(gate: Rows<'_, T>, up: Rows<'_, T>, output: &mu
     );
 }
 
-/// `residual + gate * update`; the gate has one row per outer row of `residual`, or one in all.
+/// Computes `residual + gate * update`; the gate has one row per outer row of `residual`, or a
+/// single row.
 pub(crate) fn add_gated<T: Element>(
     residual: Rows<'_, T>,
     gate: Rows<'_, T>,
@@ -187,7 +189,8 @@ pub(crate) fn add_gated<T: Element>(
     );
 }
 
-/// Group normalization of `[batch * groups][channels of a group * pixels]`, then SiLU if asked for.
+/// Applies group normalization to `[batch * groups][channels of a group * pixels]`, then SiLU if
+/// requested.
 pub(crate) fn group_norm<T: Element>(
     input: &[T],
     [groups, channels, pixels]: [usize; 3],
@@ -233,7 +236,7 @@ pub(crate) fn group_norm<T: Element>(
         });
 }
 
-/// A sum of sums, for accuracy over a million elements.
+/// Computes a sum of partial sums, for accuracy over a million elements.
 #[inline(always)]
 fn sum_of_parts<T: Element>(values: &[T], part: usize, term: impl Fn(f32) -> f32 + Copy) -> f32 {
     let sums = values.chunks(part.clamp(1, 4096));

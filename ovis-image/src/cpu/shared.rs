@@ -1,8 +1,8 @@
-//! One output, written by several threads at once in parts that do not overlap.
+//! Output slice that several threads write at once, in parts that do not overlap.
 
 use std::marker::PhantomData;
 
-/// A slice whose parts tasks write without seeing each other.
+/// Slice whose disjoint parts are written by several tasks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shared<'a, T> {
     start: *mut T,
@@ -10,10 +10,11 @@ pub(crate) struct Shared<'a, T> {
     slice: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it is a `&mut [T]` whose parts are handed out by `part`, whose callers keep them apart.
+// SAFETY: it is a `&mut [T]` whose parts are handed out by `part`, whose callers keep them
+// disjoint.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Send for Shared<'_, T> {}
-// SAFETY: as above.
+// SAFETY: same as above.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
@@ -27,17 +28,18 @@ impl<'a, T> Shared<'a, T> {
         }
     }
 
-    /// A part of the slice.
+    /// Returns a part of the slice.
     ///
     /// # Safety
-    /// No two parts that are alive at once overlap.
+    /// Parts that are alive at the same time must not overlap.
     ///
     /// # Panics
-    /// If the part ends outside the slice.
+    /// Panics if the part ends outside of the slice.
     #[allow(unsafe_code, clippy::mut_from_ref)]
     pub(crate) unsafe fn part(&self, start: usize, length: usize) -> &mut [T] {
         assert!(start + length <= self.length, "a part outside its slice");
-        // SAFETY: inside the slice, and alone there as the caller says.
+        // SAFETY: the part is inside the slice, and the caller guarantees that no other part
+        // overlaps it.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), length) }
     }
 }

@@ -1,23 +1,23 @@
-//! What the CPU can do, asked at run time (the standard library caches the answer).
+//! CPU features, detected at run time (the standard library caches the answer).
 
-/// The instructions that products of matrices use.
+/// Instruction set used by matrix products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Simd {
-    /// Products of bf16 pairs, summed in f32; f32 in vectors of 16.
+    /// AVX-512 with products of bf16 pairs, summed in f32; f32 in vectors of 16.
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
-    /// f32 in vectors of 16; halves are widened while they are packed.
+    /// AVX-512, with f32 in vectors of 16; bf16 and f16 are converted to f32 while they are packed.
     #[cfg(target_arch = "x86_64")]
     Avx512,
-    /// f32 in vectors of 8 with fused multiplication.
+    /// AVX2, with f32 in vectors of 8 and fused multiplication.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// Whatever the target always has (NEON on ARM).
+    /// Instructions that the target always has (NEON on ARM).
     Portable,
 }
 
 impl Simd {
-    /// The best of this CPU.
+    /// Selects the best instruction set of this CPU.
     pub(crate) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -34,7 +34,8 @@ impl Simd {
         Self::Portable
     }
 
-    /// All that this CPU can run, best first: tests compare them.
+    /// Lists all instruction sets that this CPU can run, best first, so that tests can compare
+    /// them.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
         let all = [

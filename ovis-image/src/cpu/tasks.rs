@@ -2,8 +2,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-/// Runs tasks `0 .. tasks` on all threads, each of which makes its scratch once: rayon's own
-/// `for_each_init` makes one at every split, and fresh pages cost as much as the work.
+/// Runs tasks `0 .. tasks` on all threads, each of which creates its scratch once. Rayon's
+/// `for_each_init` creates one at every split, and fresh pages cost as much as the work.
 pub(crate) fn for_each_task<S>(
     tasks: usize,
     scratch: impl Fn() -> S + Sync,
@@ -14,7 +14,7 @@ pub(crate) fn for_each_task<S>(
     (0..workers).into_par_iter().with_max_len(1).for_each(|_| {
         let mut scratch = scratch();
         loop {
-            // Only the counter itself is shared: no other memory hangs on its order.
+            // Relaxed is enough, because no other memory depends on the counter's order.
             let task = next.fetch_add(1, Ordering::Relaxed);
             if task >= tasks {
                 break;
@@ -37,7 +37,7 @@ pub(crate) fn for_each_task_in<S: Send>(
         .with_max_len(1)
         .for_each(|scratch| {
             loop {
-                // Only the counter itself is shared: no other memory hangs on its order.
+                // Relaxed is enough, because no other memory depends on the counter's order.
                 let task = next.fetch_add(1, Ordering::Relaxed);
                 if task >= tasks {
                     break;

@@ -1,4 +1,4 @@
-//! Products, and the widest convolution, on every instruction set that this CPU has.
+//! Tests of products and of the widest convolution on every instruction set of this CPU.
 
 use half::bf16;
 
@@ -8,7 +8,7 @@ use super::panel::Matrix;
 use super::simd::Simd;
 use super::winograd::{Shape, convolve};
 
-/// Values between -1 and 1 that repeat after 2^32 steps.
+/// Draws values between -1 and 1 that repeat after 2^32 steps.
 fn random<T: Element>(length: usize, seed: u32) -> Vec<T> {
     let mut state = seed.wrapping_mul(2_654_435_761);
     let mut next = || {
@@ -56,7 +56,7 @@ fn check_product<T: Element>([m, n, k]: [usize; 3], limit: f64) {
 fn products_on_every_instruction_set() {
     for sizes in [[1, 1, 1], [15, 33, 17], [14, 64, 32], [31, 70, 131]] {
         check_product::<f32>(sizes, 1e-6);
-        // The result is rounded to bf16: half a unit of 2^-8.
+        // The result is rounded to bf16, which adds half a unit of 2^-8.
         check_product::<bf16>(sizes, 3e-3);
     }
 }
@@ -72,7 +72,7 @@ fn check_convolution<T: Element>([inputs, outputs, height, width]: [usize; 4], l
                 let mut sum = f64::from(bias[o].to_f32());
                 for i in 0..inputs {
                     for (dy, dx) in (0..9).map(|tap| (tap / 3, tap % 3)) {
-                        // Coordinates that count the border of zeros.
+                        // These coordinates count the border of zeros.
                         let (y, x) = (y + dy, x + dx);
                         if (1..=height).contains(&y) && (1..=width).contains(&x) {
                             let pixel = input[(i * height + y - 1) * width + x - 1].to_f32();
@@ -103,7 +103,7 @@ fn check_convolution<T: Element>([inputs, outputs, height, width]: [usize; 4], l
     }
 }
 
-/// The claim in `winograd.rs`, at the decoder's widest layer.
+/// Checks the accuracy stated in `winograd.rs` at the decoder's widest layer.
 #[test]
 fn a_wide_convolution_is_exact_to_a_few_units() {
     check_convolution::<f32>([512, 14, 12, 12], 1.5e-6);

@@ -1,21 +1,21 @@
-//! The inner loop of a product: a tile of a few rows by one panel's width, summed in registers.
+//! Inner loop of a product: a tile of a few rows by one panel's width, summed in registers.
 
 use super::panel::Unit;
 use super::simd::Simd;
 
-/// Columns of a tile: the width of a right-hand panel.
+/// Number of columns of a tile, the width of a right-hand panel.
 pub(crate) const WIDTH: usize = 32;
 
-/// Rows of the tallest tile: with AVX-512, 14 x 2 sums, two columns and a row's broadcast fill the
-/// 32 registers.
+/// Number of rows of the tallest tile: with AVX-512, 14 x 2 sums, two columns and a row's broadcast
+/// fill the 32 registers.
 pub(crate) const MAX_ROWS: usize = 14;
 
-/// What becomes of the sums that are there.
+/// Treatment of the existing sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sums {
-    /// They are overwritten.
+    /// Overwrites the sums.
     New,
-    /// They are added to.
+    /// Adds to the sums.
     Continued,
 }
 
@@ -23,7 +23,7 @@ pub(crate) enum Sums {
 /// to `sums`, `[rows][WIDTH]`.
 ///
 /// # Panics
-/// If a slice is too short or there are more than [`MAX_ROWS`] rows.
+/// Panics if a slice is too short or there are more than [`MAX_ROWS`] rows.
 pub(crate) fn multiply(
     simd: Simd,
     unit: Unit,
@@ -96,7 +96,7 @@ fn plain(rows: usize, left: &[u32], right: &[u32], start: Sums, sums: &mut [f32]
     });
 }
 
-/// Blocks of R x C sums that the compiler keeps in vector registers.
+/// Computes blocks of R x C sums that the compiler keeps in vector registers.
 #[inline(always)]
 fn blocks<const R: usize, const C: usize>(
     rows: usize,
@@ -155,8 +155,11 @@ mod x86 {
 
     use super::{Sums, WIDTH};
 
+    /// Multiplies a tile of ROWS rows with AVX-512.
+    ///
     /// # Safety
-    /// `left` has ROWS units for each WIDTH units of `right`; `sums` has ROWS x WIDTH values.
+    /// `left` must have ROWS units for each WIDTH units of `right`, and `sums` must have ROWS x
+    /// WIDTH values.
     #[target_feature(enable = "avx512f")]
     pub(super) unsafe fn avx512<const ROWS: usize>(
         left: &[u32],
@@ -165,7 +168,7 @@ mod x86 {
         sums: &mut [f32],
     ) {
         let (a, b): (*const f32, *const f32) = (left.as_ptr().cast(), right.as_ptr().cast());
-        // SAFETY: as the caller says; every access is inside those lengths.
+        // SAFETY: guaranteed by the caller; every access is inside those lengths.
         unsafe {
             let mut tile = [[_mm512_setzero_ps(); 2]; ROWS];
             for k in 0..right.len() / WIDTH {
@@ -181,8 +184,10 @@ mod x86 {
         }
     }
 
+    /// Multiplies a tile of ROWS rows of bf16 pairs with AVX-512.
+    ///
     /// # Safety
-    /// As [`avx512`].
+    /// Same as [`avx512`].
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) unsafe fn bf16_pairs<const ROWS: usize>(
         left: &[u32],
@@ -191,7 +196,7 @@ mod x86 {
         sums: &mut [f32],
     ) {
         let (a, b): (*const i32, *const i32) = (left.as_ptr().cast(), right.as_ptr().cast());
-        // SAFETY: as the caller says; the casts between vectors of 64 bytes keep every bit.
+        // SAFETY: guaranteed by the caller; the casts between vectors of 64 bytes keep every bit.
         unsafe {
             let pairs = |vector: __m512i| std::mem::transmute::<__m512i, __m512bh>(vector);
             let mut tile = [[_mm512_setzero_ps(); 2]; ROWS];
@@ -212,7 +217,7 @@ mod x86 {
     #[target_feature(enable = "avx512f")]
     unsafe fn store<const ROWS: usize>(tile: [[__m512; 2]; ROWS], start: Sums, sums: &mut [f32]) {
         for (row, mut values) in tile.into_iter().enumerate() {
-            // SAFETY: ROWS x WIDTH values.
+            // SAFETY: `sums` has ROWS x WIDTH values.
             unsafe {
                 let to = sums.as_mut_ptr().add(row * WIDTH);
                 if start == Sums::Continued {

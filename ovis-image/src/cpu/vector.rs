@@ -1,24 +1,25 @@
-//! Arithmetic on slices in f32, written so that the compiler makes vector code of it inside
-//! [`vectorized`].
+//! Arithmetic on slices in f32, written so that the compiler vectorizes it inside [`vectorized`].
 
 use super::element::Element;
 
-/// Partial sums that run beside each other: one addition depends on the 16th before it only.
+/// Number of partial sums that run in parallel: an addition depends only on the 16th before it.
 const LANES: usize = 16;
 
-/// Runs code with the widest vectors of this CPU. What it calls must be `#[inline(always)]`.
+/// Runs code with the widest vectors of this CPU. Functions that it calls must be
+/// `#[inline(always)]`.
 #[inline(always)]
 pub(crate) fn vectorized<R>(code: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(code)
 }
 
-/// e^x to about one unit in the last place (Cephes' reduction and polynomial), 0 below -87.3 and
-/// infinity above 88.
+/// Computes e^x to about one unit in the last place (Cephes' reduction and polynomial), 0 below
+/// -87.3 and infinity above 88.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    /// Adding it moves a number's fraction out of its bits: rounding to the nearest integer.
+    /// Constant whose addition moves a number's fraction out of its bits, which rounds to the
+    /// nearest integer.
     const ROUND: f32 = 12_582_912.0;
 
     let clamped = x.clamp(-87.336_54, 88.0);
@@ -37,18 +38,18 @@ pub(crate) fn exp(x: f32) -> f32 {
         sum = sum * rest + coefficient;
     }
     let value = (sum * (rest * rest) + rest + 1.0) * two_to_power;
-    // NaN goes through the clamp and the sum.
+    // NaN passes through the clamp and the sum.
     let value = if x > 88.0 { f32::INFINITY } else { value };
     if x < -87.336_54 { 0.0 } else { value }
 }
 
-/// `x / (1 + e^-x)`.
+/// Computes SiLU, `x / (1 + e^-x)`.
 #[inline(always)]
 pub(crate) fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
-/// The sum of `term` over a slice.
+/// Sums `term` over a slice.
 #[inline(always)]
 pub(crate) fn sum<T: Element>(values: &[T], term: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];

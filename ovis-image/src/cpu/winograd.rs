@@ -1,9 +1,10 @@
 //! Convolutions of 3x3 by Winograd's F(4x4, 3x3) (arXiv 1509.09308): a tile of 4x4 outputs takes 36
-//! products a channel in place of 144, and those are 36 products of matrices.
+//! products per channel instead of 144, and those are computed as 36 matrix products.
 //!
-//! All arithmetic is in f32. The usual points 0, ±1, ±2 lose two digits; 0, ±5/8, ±3/2 and infinity
-//! (after arXiv 1803.10986) are 2.5 times as exact, and sums over blocks of channels twice again:
-//! at 512 channels the relative error is 1e-6, as of one long sum in f32.
+//! All arithmetic is in f32. The usual points 0, ±1, ±2 lose two digits. The points 0, ±5/8, ±3/2
+//! and infinity (after arXiv 1803.10986) are 2.5 times as exact, and sums over blocks of channels
+//! twice again: at 512 channels the relative error is 1e-6, the same as that of one long sum in
+//! f32.
 
 // Loops over the rows and columns of a transform index several arrays at once.
 #![allow(clippy::needless_range_loop)]
@@ -17,33 +18,34 @@ use super::simd::Simd;
 use super::tasks::for_each_task_in;
 use super::tile::{self, MAX_ROWS, Sums, WIDTH};
 
-/// Outputs of a tile along a side.
+/// Side of a tile in outputs.
 const TILE: usize = 4;
-/// Inputs of a tile along a side.
+/// Side of a tile in inputs.
 const SPAN: usize = TILE + 2;
-/// Products of a tile and a pair of channels.
+/// Number of products for a tile and a pair of channels.
 const POINTS: usize = SPAN * SPAN;
-/// Values of a panel's tiles along a line.
+/// Number of values in a line of a panel's tiles.
 const LINE: usize = TILE * WIDTH;
 
-/// The points are 0, ±A, ±B and infinity; the powers used below are exact in f32.
+/// Points of the transform: 0, ±A, ±B and infinity. The powers used below are exact in f32.
 const A: f32 = 0.625;
 const B: f32 = 1.5;
 const A2: f32 = A * A;
 const B2: f32 = B * B;
 
-/// Channels that are summed at a time: short sums are more exact, and a block of the two panels
-/// fits the first-level cache.
+/// Number of channels that are summed at a time: short sums are more exact, and a block of the two
+/// panels fits into the first-level cache.
 const CHANNELS: usize = 128;
 /// Bytes of transformed inputs that are kept at a time.
 const INPUT_BYTES: usize = 16 << 20;
-/// Panels of tiles at a time at most: their products stay in the second-level cache.
+/// Largest number of panels of tiles at a time, so that their products stay in the second-level
+/// cache.
 const MOST_PANELS: usize = 16;
-/// Channels that a task transforms.
+/// Number of channels that a task transforms.
 const TASK_CHANNELS: usize = 16;
-/// Lanes in which weights are transformed, at least [`MAX_ROWS`].
+/// Number of lanes in which weights are transformed, at least [`MAX_ROWS`].
 const WEIGHT_LANES: usize = 16;
-/// Keeps the starts of points' parts in different sets of the caches.
+/// Offset that keeps the starts of the points' parts in different sets of the caches.
 const SKEW: usize = 32;
 
 /// Sizes of a convolution.
@@ -56,20 +58,20 @@ pub(super) struct Shape {
     pub(super) width: usize,
 }
 
-/// Neighboring tiles of an image in neighboring lanes of a panel.
+/// Run of neighboring tiles of an image in neighboring lanes of a panel.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     lane: usize,
     length: usize,
-    /// Of the first tile, in tiles.
+    /// Row of the first tile, in tiles.
     row: usize,
     column: usize,
 }
 
-/// Convolves with stride 1 and padding 1; `weight` is `[outputs, channels, 3, 3]`.
+/// Applies a convolution with stride 1 and padding 1; `weight` is `[outputs, channels, 3, 3]`.
 ///
 /// # Panics
-/// If lengths disagree.
+/// Panics if lengths disagree.
 pub(super) fn convolve<T: Element>(
     simd: Simd,
     shape: Shape,
@@ -129,7 +131,7 @@ pub(super) fn convolve<T: Element>(
     }
 }
 
-/// The tiles of a panel.
+/// Lists the tiles of a panel as runs.
 fn runs(panel: usize, shape: Shape) -> Vec<Run> {
     let columns = shape.width.div_ceil(TILE);
     let tiles = columns * shape.height.div_ceil(TILE);
@@ -150,25 +152,25 @@ fn runs(panel: usize, shape: Shape) -> Vec<Run> {
     runs
 }
 
-/// What a thread keeps from task to task.
+/// Buffers of a thread, reused from task to task.
 #[derive(Debug, Default)]
 struct Scratch {
-    /// Weights as `[channel][3][3][lane]`.
+    /// Packed weights, `[channel][3][3][lane]`.
     packed: Vec<u32>,
     /// Transformed weights, `[point][tile of rows][channel][row]`.
     weights: Vec<f32>,
-    /// `[panel][point][row][lane]`.
+    /// Products, `[panel][point][row][lane]`.
     products: Vec<f32>,
 }
 
-/// Transformed inputs `[panel][point][channel][lane]` of some panels.
+/// Transformed inputs of some panels, `[panel][point][channel][lane]`.
 #[derive(Debug, Clone, Copy)]
 struct Transformed<'a> {
     values: &'a [f32],
     runs: &'a [Vec<Run>],
 }
 
-/// Transforms the tiles of all `runs`, one panel each.
+/// Transforms the tiles of all `runs`, each of which is a panel.
 fn transform_image<T: Element>(
     image: &[T],
     shape: Shape,
@@ -180,12 +182,12 @@ fn transform_image<T: Element>(
     let chunks = shape.channels.div_ceil(TASK_CHANNELS);
     let shared = Shared::new(transformed);
     for_each_task_in(scratches, runs.len() * chunks, |_, task| {
-        // Neighboring panels have lines in common: they follow each other.
+        // Neighboring panels share lines, so they are processed one after the other.
         let (first, panel) = (task / runs.len() * TASK_CHANNELS, task % runs.len());
         let channels = TASK_CHANNELS.min(shape.channels - first);
         let points = std::array::from_fn(|index| {
             let start = (panel * POINTS + index) * point + first * WIDTH;
-            // SAFETY: tasks have their own panels or channels, and points their own parts.
+            // SAFETY: tasks write disjoint panels or channels, and points disjoint parts.
             #[allow(unsafe_code)]
             unsafe {
                 shared.part(start, channels * WIDTH)
@@ -201,13 +203,13 @@ fn transform_image<T: Element>(
     });
 }
 
-/// Transforms a panel's tiles of some channels.
+/// Transforms the tiles of a panel for some channels.
 struct TransformInputs<'a, T> {
     image: &'a [T],
     shape: Shape,
     runs: &'a [Run],
     first: usize,
-    /// `[channel][lane]` of each point.
+    /// Values of each point, `[channel][lane]`.
     points: [&'a mut [f32]; POINTS],
 }
 
@@ -248,7 +250,7 @@ impl<T: Element> WithSimd for TransformInputs<'_, T> {
     }
 }
 
-/// The inputs of a panel's tiles of one channel, `[row][column][lane]`.
+/// Gathers the inputs of a panel's tiles for one channel, `[row][column][lane]`.
 #[inline(always)]
 fn gather<T: Element>(
     plane: &[T],
@@ -260,7 +262,7 @@ fn gather<T: Element>(
     for (row, values) in values.chunks_exact_mut(SPAN).enumerate() {
         for run in runs {
             let lanes = run.lane * TILE..(run.lane + run.length) * TILE;
-            // Coordinates that count the border of zeros.
+            // These coordinates count the border of zeros.
             let (y, x) = (run.row * TILE + row, run.column * TILE);
             let line = match (1..=shape.height).contains(&y) {
                 true => &plane[(y - 1) * shape.width..y * shape.width],
@@ -274,7 +276,7 @@ fn gather<T: Element>(
                 values[j][lane] = lines[0][lane * TILE + j];
             }
         }
-        // A tile's last two columns are the first two of its right neighbor.
+        // The last two columns of a tile are the first two of its right neighbor.
         for lane in 0..WIDTH {
             for j in TILE..SPAN {
                 values[j][lane] = lines[1][lane * TILE + j - TILE];
@@ -283,7 +285,7 @@ fn gather<T: Element>(
     }
 }
 
-/// Copies from `line` with a zero before it and zeros behind it, from `start` on.
+/// Copies from `line`, starting at `start`, with a zero before the line and zeros after it.
 #[inline(always)]
 fn copy_padded<T: Element>(line: &[T], start: usize, out: &mut [f32]) {
     let before = usize::from(start == 0).min(out.len());
@@ -297,8 +299,8 @@ fn copy_padded<T: Element>(line: &[T], start: usize, out: &mut [f32]) {
     behind.fill(0.0);
 }
 
-/// Six inputs of a tile at the points: the coefficients of `M(x) / (x - p)`, and of `M(x)` at
-/// infinity, for `M(x) = x (x² - A²) (x² - B²)`.
+/// Transforms six inputs of a tile to the points: the coefficients of `M(x) / (x - p)`, and of
+/// `M(x)` at infinity, for `M(x) = x (x² - A²) (x² - B²)`.
 #[inline(always)]
 fn transform_input<S: Vectors>(simd: S, d: [S::f32s; SPAN]) -> [S::f32s; SPAN] {
     let fma = |a: f32, b, c| simd.mul_add_e_f32s(simd.splat_f32s(a), b, c);
@@ -317,7 +319,7 @@ fn transform_input<S: Vectors>(simd: S, d: [S::f32s; SPAN]) -> [S::f32s; SPAN] {
     ]
 }
 
-/// Three weights at the points, divided by the products of the points' distances.
+/// Transforms three weights to the points, divided by the products of the points' distances.
 #[inline(always)]
 fn transform_weight<S: Vectors>(simd: S, g: [S::f32s; 3]) -> [S::f32s; SPAN] {
     const OVER_A: f32 = 1.0 / (2.0 * A2 * (A2 - B2));
@@ -336,7 +338,7 @@ fn transform_weight<S: Vectors>(simd: S, g: [S::f32s; 3]) -> [S::f32s; SPAN] {
     ]
 }
 
-/// Four outputs from the values at the points.
+/// Computes four outputs from the values at the points.
 #[inline(always)]
 fn transform_output<S: Vectors>(simd: S, m: [S::f32s; SPAN]) -> [S::f32s; TILE] {
     let fma = |a: f32, b, c| simd.mul_add_e_f32s(simd.splat_f32s(a), b, c);
@@ -353,7 +355,7 @@ fn transform_output<S: Vectors>(simd: S, m: [S::f32s; SPAN]) -> [S::f32s; TILE] 
     ]
 }
 
-/// Multiplies transformed inputs with the weights, a group of outputs at a time.
+/// Multiplies transformed inputs by the weights, one group of outputs at a time.
 fn multiply<T: Element>(
     simd: Simd,
     shape: Shape,
@@ -365,7 +367,7 @@ fn multiply<T: Element>(
 ) {
     let threads = scratches.len();
     let panels = inputs.runs.len();
-    // Tasks of one size, as many for each thread.
+    // Tasks have equal size, and every thread gets the same number of them.
     let groups = shape.outputs.div_ceil(MAX_ROWS);
     let groups = groups.next_multiple_of(threads).min(shape.outputs);
     let splits = threads.div_ceil(groups).min(panels);
@@ -418,7 +420,7 @@ impl Scratch {
         }
     }
 
-    /// Products of all points over the channels.
+    /// Computes the products of all points, summed over the channels.
     fn multiply(
         &mut self,
         simd: Simd,
@@ -457,7 +459,7 @@ impl Scratch {
     }
 }
 
-/// First row and number of rows of the nearly equal tiles of a task's rows.
+/// Splits a task's rows into nearly equal tiles, each given by its first row and number of rows.
 fn heights(rows: usize) -> impl Iterator<Item = [usize; 2]> {
     let tiles = rows.div_ceil(MAX_ROWS);
     (0..tiles).map(move |tile| {
@@ -466,14 +468,14 @@ fn heights(rows: usize) -> impl Iterator<Item = [usize; 2]> {
     })
 }
 
-/// Transforms weights of neighboring channels.
+/// Transforms the weights of neighboring channels.
 struct TransformWeights<'a> {
-    /// `[channel][3][3][lane]`.
+    /// Packed weights, `[channel][3][3][lane]`.
     packed: &'a [f32],
     rows: usize,
-    /// Where the first channel's go within each point.
+    /// Position of the first channel's weights within each point.
     first: usize,
-    /// `[point][tile of rows][channel][row]`.
+    /// Transformed weights, `[point][tile of rows][channel][row]`.
     weights: &'a mut [f32],
 }
 
@@ -501,7 +503,7 @@ impl WithSimd for TransformWeights<'_> {
                 for i in 0..SPAN {
                     let row = transform_weight(simd, half[i]);
                     for j in 0..SPAN {
-                        // The lanes behind the rows are overwritten by the next channel.
+                        // The lanes after the rows are overwritten by the next channel.
                         let start = (i * SPAN + j) * size + start + lane;
                         let to = &mut self.weights[start..start + S::F32_LANES];
                         S::as_mut_simd_f32s(to).0[0] = row[j];
@@ -512,14 +514,14 @@ impl WithSimd for TransformWeights<'_> {
     }
 }
 
-/// Turns products into outputs.
+/// Transforms products to outputs.
 struct WriteOutputs<'a, T> {
-    /// `[panel][point][row][lane]`.
+    /// Products, `[panel][point][row][lane]`.
     products: &'a [f32],
     shape: Shape,
-    /// Of each panel.
+    /// Runs of tiles of each panel.
     runs: &'a [Vec<Run>],
-    /// The first output.
+    /// Index of the first output channel.
     first: usize,
     bias: &'a [T],
     output: &'a Shared<'a, T>,
@@ -541,7 +543,8 @@ impl<T: Element> WithSimd for WriteOutputs<'_, T> {
     }
 }
 
-/// The four lines of a panel's outputs of one channel, whose points are `stride` values apart.
+/// Computes the four lines of a panel's outputs for one channel, whose points are `stride` values
+/// apart.
 #[inline(always)]
 fn tile_lines<S: Vectors>(simd: S, products: &[f32], stride: usize) -> [[f32; LINE]; TILE] {
     let mut values = [[0.0; WIDTH]; TILE * TILE];
@@ -577,7 +580,7 @@ fn tile_lines<S: Vectors>(simd: S, products: &[f32], stride: usize) -> [[f32; LI
 }
 
 impl<T: Element> WriteOutputs<'_, T> {
-    /// Writes what of a panel's lines lies inside the image.
+    /// Writes the part of a panel's lines that lies inside the image.
     #[inline(always)]
     fn write(&self, lines: &[[f32; LINE]; TILE], runs: &[Run], channel: usize, bias: f32) {
         let Shape { height, width, .. } = self.shape;
@@ -586,7 +589,7 @@ impl<T: Element> WriteOutputs<'_, T> {
             let count = (run.length * TILE).min(width - x);
             for (line, y) in lines.iter().zip(y..height) {
                 let start = (channel * height + y) * width + x;
-                // SAFETY: tasks have their own channels or tiles.
+                // SAFETY: tasks write disjoint channels or tiles.
                 #[allow(unsafe_code)]
                 let output = unsafe { self.output.part(start, count) };
                 for (out, value) in output.iter_mut().zip(&line[run.lane * TILE..]) {
