@@ -1,5 +1,5 @@
-//! The transformer of a pipeline and the LoRAs on it: by name, with scales that change between
-//! requests, merged if asked.
+//! Transformer of a pipeline with its named LoRAs, whose scales may change between requests and
+//! which may be merged into the weights.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,39 +17,39 @@ use crate::tensor_file::FilesInUse;
 use crate::transformer::OvisImageTransformer;
 use crate::weights::{LoadedModel, Residency};
 
-/// What became of the layers that have adapters.
+/// Result of merging LoRAs: numbers of layers with merged and with separate adapters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MergeReport {
-    /// Number of layers whose weights have the updates in them now.
+    /// Number of layers whose weights now contain the updates.
     pub merged: usize,
-    /// Number of layers whose weights are read when used, so that the adapters stay beside them.
+    /// Number of layers whose weights are read on each use, so that their adapters stay separate.
     pub beside: usize,
 }
 
-/// A transformer with the LoRAs that act on it.
+/// Transformer with the LoRAs attached to it.
 #[derive(Debug, Clone)]
 pub(super) struct AdaptedTransformer<B: Backend> {
     model: OvisImageTransformer<B>,
     dtype: WeightDtype,
     device: B::Device,
-    /// Whether the weights of the modulation are read when used, and given back.
+    /// Whether the modulation's weights are read on each use and then freed.
     modulation_is_absent: bool,
-    /// In the order in which they were loaded.
+    /// Attached LoRAs, in the order in which they were loaded.
     loras: Vec<ActiveLora>,
-    /// The weights that merged ones replaced; `None` if none is merged.
+    /// Original weights of the merged layers; `None` if nothing is merged.
     originals: Option<Originals<B>>,
-    /// Where the weights can be read again; `None` if they are not a checkpoint's.
+    /// Files to read the original weights from; `None` if they did not come from a checkpoint.
     files: Option<Arc<TransformerFiles>>,
     files_in_use: FilesInUse,
 }
 
-/// Where the weights are that a merge replaced.
+/// Source of the original weights of merged layers.
 #[derive(Debug, Clone)]
 enum Originals<B: Backend> {
-    /// In the checkpoint: they are read again.
+    /// The checkpoint, from which they are read again.
     InFiles(Arc<TransformerFiles>, BTreeSet<String>),
-    /// In memory, because the transformer is not the checkpoint's own.
+    /// Memory, because the transformer did not come from the checkpoint.
     Kept(BTreeMap<String, Param<Tensor<B, 2>>>),
 }
 
@@ -78,7 +78,7 @@ impl<B: Backend> AdaptedTransformer<B> {
         })
     }
 
-    /// Takes a transformer that is not a checkpoint's; its weights are of the dtype.
+    /// Wraps a transformer that did not come from a checkpoint and whose weights have this dtype.
     pub(super) fn new(
         model: OvisImageTransformer<B>,
         dtype: WeightDtype,
@@ -88,7 +88,7 @@ impl<B: Backend> AdaptedTransformer<B> {
             model,
             dtype,
             device: device.clone(),
-            // Absent weights are random ones here, of which every copy would draw its own.
+            // Absent weights are initialized at random here, differently in every copy.
             modulation_is_absent: false,
             loras: Vec::new(),
             originals: None,
@@ -97,7 +97,7 @@ impl<B: Backend> AdaptedTransformer<B> {
         }
     }
 
-    /// Checks that no file that is still read was shortened or overwritten.
+    /// Checks that no file in use was shortened or overwritten.
     pub(super) fn check_files(&self) -> Result<()> {
         self.files_in_use.check()
     }
@@ -110,7 +110,7 @@ impl<B: Backend> AdaptedTransformer<B> {
         self.dtype
     }
 
-    /// Whether the weights of the modulation are read when used, and given back.
+    /// Whether the modulation's weights are read on each use and then freed.
     pub(super) fn modulation_is_absent(&self) -> bool {
         self.modulation_is_absent
     }
@@ -129,7 +129,7 @@ impl<B: Backend> AdaptedTransformer<B> {
         if self.loras.iter().any(|lora| lora.name == name) {
             return Err(OvisImageError::argument(
                 "name",
-                format!("a LoRA called `{name}` is already loaded"),
+                format!("a LoRA named `{name}` is already loaded: choose another name"),
             ));
         }
         self.change_adapters(|transformer| {
@@ -184,7 +184,7 @@ impl<B: Backend> AdaptedTransformer<B> {
             let original = std::mem::replace(&mut layer.weight, merged);
             layer.adapters_are_merged = true;
             report.merged += 1;
-            // Originals that can be read again are given back at once.
+            // Originals that can be read again are freed at once.
             let original = self.files.is_none().then_some(original);
             kept.insert(path, original);
         }
@@ -225,7 +225,7 @@ impl<B: Backend> AdaptedTransformer<B> {
         Ok(())
     }
 
-    /// The weights of some layers, as they were loaded.
+    /// Reads the original weights of some layers again.
     fn read_again(
         &self,
         files: &TransformerFiles,
@@ -249,7 +249,7 @@ impl<B: Backend> AdaptedTransformer<B> {
             .collect())
     }
 
-    /// Changes what is attached; what was merged is merged anew.
+    /// Changes the attached LoRAs, and merges them again if they were merged.
     fn change_adapters<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let merged = self.originals.is_some();
         self.unmerge_loras()?;
@@ -266,7 +266,7 @@ impl<B: Backend> AdaptedTransformer<B> {
             let names: Vec<&str> = self.loras.iter().map(|lora| lora.name.as_str()).collect();
             OvisImageError::argument(
                 "name",
-                format!("no LoRA is called `{name}`; those loaded are {names:?}"),
+                format!("no LoRA named `{name}` is loaded; the loaded ones are {names:?}"),
             )
         })
     }

@@ -1,5 +1,4 @@
-//! What a model asks of a request, known from configurations alone: requests can be refused before
-//! a single weight is read.
+//! Checks of a request against a model's configurations, made before any weight is read.
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{TextEncoderConfig, TransformerConfig, VaeConfig, WeightDtype};
@@ -13,39 +12,39 @@ use crate::vae::VaeTiling;
 
 pub(super) const LATENT_AXES: &str = "images, latent channels, height / 8, width / 8";
 
-/// The sizes and limits that requests are checked against.
+/// Sizes and limits that requests are checked against.
 #[derive(Debug, Clone)]
 pub(super) struct Requirements {
     transformer: TransformerConfig,
     vae: VaeConfig,
     text_encoder: TextEncoderConfig,
     scheduler: FlowMatchEulerScheduler,
-    /// Of the transformer's weights.
+    /// Dtype of the transformer's weights.
     dtype: WeightDtype,
     memory_limit: Option<u64>,
-    /// Whether activations lie in the machine's own memory.
+    /// Whether activations are in host memory.
     on_host: bool,
 }
 
-/// A request checked against the model, with everything derived from it.
+/// Request that passed the checks, with the values derived from it.
 pub(super) struct CheckedRequest {
     pub(super) prompts: usize,
     pub(super) images: usize,
-    /// Of a prompt's embeddings, `[max_sequence_length, context]`.
+    /// Shape of one prompt's embeddings, `[max_sequence_length, context]`.
     pub(super) text_shape: [usize; 2],
-    /// Patch rows and columns.
+    /// Number of patch rows and columns.
     pub(super) grid: [usize; 2],
-    /// Of the latents, `[images, channels, height, width]`.
+    /// Shape of the latents, `[images, channels, height, width]`.
     pub(super) latents_shape: [usize; 4],
-    /// Steps as asked for.
+    /// Number of steps requested.
     pub(super) steps: usize,
-    /// Of the steps that are taken, and the final 0.
+    /// Sigmas of the steps that run, followed by the final 0.
     pub(super) sigmas: Vec<f32>,
     pub(super) guided: bool,
 }
 
 impl CheckedRequest {
-    /// The steps that are taken.
+    /// Number of steps that run.
     pub(super) fn total_steps(&self) -> usize {
         self.sigmas.len().saturating_sub(1)
     }
@@ -56,7 +55,8 @@ impl GenerationRequest {
     /// minutes. [`generate`](super::OvisImagePipeline::generate) makes the same checks.
     ///
     /// # Errors
-    /// Those of [`generate`](super::OvisImagePipeline::generate) for the request's arguments.
+    /// Returns the errors of [`generate`](super::OvisImagePipeline::generate) that concern the
+    /// request's arguments.
     pub fn check(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<()> {
         Requirements::new(checkpoint, options, false)?
             .check(self)
@@ -81,7 +81,7 @@ impl Requirements {
         })
     }
 
-    /// The requirements with another transformer, if it fits the other models.
+    /// Replaces the transformer, if it fits the other models.
     pub(super) fn with_transformer(
         self,
         transformer: TransformerConfig,
@@ -95,13 +95,13 @@ impl Requirements {
         })
     }
 
-    /// The requirements with another VAE, if it fits the transformer.
+    /// Replaces the VAE, if it fits the transformer.
     pub(super) fn with_vae(self, vae: VaeConfig) -> Result<Self> {
         self.transformer.validate_with(&vae, &self.text_encoder)?;
         Ok(Self { vae, ..self })
     }
 
-    /// The requirements with another text encoder, if it fits the transformer.
+    /// Replaces the text encoder, if it fits the transformer.
     pub(super) fn with_text_encoder(self, text_encoder: TextEncoderConfig) -> Result<Self> {
         self.transformer.validate_with(&self.vae, &text_encoder)?;
         Ok(Self {
@@ -110,22 +110,22 @@ impl Requirements {
         })
     }
 
-    /// Channels of the latents.
+    /// Number of latent channels.
     pub(super) fn latent_channels(&self) -> usize {
         self.vae.latent_channels
     }
 
-    /// Pixels per latent along one side.
+    /// Number of pixels per latent along one side.
     pub(super) fn scale_factor(&self) -> usize {
         self.vae.scale_factor()
     }
 
-    /// The sides of an image must be multiples of this.
+    /// Number of pixels that an image's sides must be multiples of.
     pub(super) fn size_multiple(&self) -> usize {
         2 * self.scale_factor()
     }
 
-    /// Checks every argument and derives what follows from them.
+    /// Checks every argument of a request and derives shapes and sigmas from them.
     pub(super) fn check(&self, request: &GenerationRequest) -> Result<CheckedRequest> {
         let parameters = request.parameters();
         request.validate()?;
@@ -171,7 +171,7 @@ impl Requirements {
         })
     }
 
-    /// The sigmas of all steps that are asked for, and the final 0.
+    /// Sigmas of all requested steps, followed by the final 0.
     fn sigmas(&self, parameters: &GenerationParameters, image_tokens: usize) -> Result<Vec<f32>> {
         let (schedule, spacing) = (parameters.schedule, parameters.sigma_spacing);
         let Some(sigmas) = &parameters.custom_sigmas else {
@@ -183,7 +183,7 @@ impl Requirements {
         if spacing != SigmaSpacing::Linear {
             return Err(OvisImageError::argument(
                 "sigma_spacing",
-                format!("custom sigmas are used as given: leave out `{spacing}`"),
+                format!("`{spacing}` cannot be combined with custom sigmas: leave out one of the two"),
             ));
         }
         self.scheduler.custom_sigmas(schedule, sigmas, image_tokens)
@@ -196,7 +196,7 @@ impl Requirements {
         }
     }
 
-    /// Checks the size of an image to encode, and the memory that it takes.
+    /// Checks the size of an image to encode, and the memory that encoding needs.
     pub(super) fn check_image(&self, width: usize, height: usize) -> Result<()> {
         self.check_size(width, height)?;
         self.footprint(width, height)
@@ -229,12 +229,12 @@ impl Requirements {
             ));
         }
         if width > MAX_SIDE || height > MAX_SIDE {
-            return fail(format!("sides can be at most {MAX_SIDE}"));
+            return fail(format!("sides must be at most {MAX_SIDE}"));
         }
         Ok(())
     }
 
-    /// What one image takes.
+    /// Memory footprint of one image.
     fn footprint(&self, width: usize, height: usize) -> Footprint<'_> {
         Footprint {
             transformer: &self.transformer,

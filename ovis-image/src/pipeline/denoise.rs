@@ -14,35 +14,36 @@ use crate::sampling::sampler::{Sampler, SamplerStep};
 use crate::sampling::{FlowMatchEulerScheduler, Guidance};
 use crate::step_cache::StepCache;
 
-/// The sampling loop as an iterator: each call of `next` is one step, so that the caller owns
-/// progress, previews and cancellation.
+/// Sampling loop as an iterator: each call of `next` runs one step, which leaves progress, previews
+/// and cancellation to the caller.
 #[derive(Debug)]
 pub struct Denoiser<'a, B: Backend> {
     model: GuidedModel<'a, B>,
     sampler: Box<dyn Sampler<B>>,
     noise: FreshNoise,
-    /// What stays as it is, where only a part is repainted.
+    /// Part of the source image to keep, if only a part is repainted.
     kept: Option<KeptPart<B>>,
-    /// Patch rows and columns.
+    /// Number of patch rows and columns.
     grid: [usize; 2],
-    /// Packed, `[images, tokens, channels]`, always f32: the steps are small against bf16's.
+    /// Packed latents, `[images, tokens, channels]`. Always f32, because the steps are small
+    /// compared with the precision of bf16.
     latents: Tensor<B, 3>,
     completed: usize,
     started: Instant,
 }
 
-/// A finished step.
+/// Result of one finished denoising step.
 #[derive(Debug, Clone)]
 pub struct DenoisingStep<B: Backend> {
-    /// Steps finished, this one included.
+    /// Number of steps finished, including this one.
     pub completed: usize,
-    /// Steps in all.
+    /// Total number of steps.
     pub total: usize,
-    /// The sigma that the step began at.
+    /// Sigma at which the step began.
     pub sigma: f32,
-    /// The sigma that it ended at.
+    /// Sigma at which the step ended.
     pub sigma_next: f32,
-    /// Since the loop began.
+    /// Time since the loop began.
     pub elapsed: Duration,
     before: Tensor<B, 3>,
     after: Tensor<B, 3>,
@@ -69,33 +70,34 @@ impl<'a, B: Backend> Denoiser<'a, B> {
         }
     }
 
-    /// Steps in all.
+    /// Total number of steps.
     pub fn total_steps(&self) -> usize {
         self.model.sigmas().len().saturating_sub(1)
     }
 
-    /// The latents as they are now, `[images, channels, height, width]`, f32.
+    /// Current latents, `[images, channels, height, width]`, f32.
     pub fn latents(&self) -> Tensor<B, 4> {
         unpack_latents(self.latents.clone(), self.grid)
     }
 
-    /// Replaces the request's sampler by a custom one; for before the first step.
+    /// Replaces the request's sampler with a custom one. Call it before the first step.
     pub fn with_sampler(mut self, sampler: impl Sampler<B> + 'static) -> Self {
         self.sampler = Box::new(sampler);
         self
     }
 
-    /// Replaces the request's guidance by a custom one; for before the first step. The negative
-    /// prompt's prediction is available when the request's guidance scale is above 1.
+    /// Replaces the request's guidance with a custom one. Call it before the first step.
+    ///
+    /// The negative prompt's prediction is available when the request's guidance scale is above 1.
     pub fn with_guidance(mut self, guidance: impl Guidance<B> + 'static) -> Self {
         self.model.set_guidance(Box::new(guidance));
         self
     }
 
-    /// Replaces the request's step cache, if any, by a custom one. Call it before the first step.
+    /// Replaces the request's step cache, if any, with a custom one. Call it before the first step.
     ///
-    /// `new` makes a cache for each branch of guidance, because each needs its own state. The memory
-    /// that they take is in no estimate.
+    /// `new` makes a cache for each branch of guidance, because each needs its own state. Memory
+    /// estimates do not include these caches.
     ///
     /// ```no_run
     /// use burn::tensor::backend::Backend;
@@ -137,12 +139,12 @@ impl<'a, B: Backend> Denoiser<'a, B> {
         self
     }
 
-    /// What the step cache saved so far; `None` without one.
+    /// Report of the step cache so far; `None` without a step cache.
     pub fn step_cache_report(&self) -> Option<StepCacheReport> {
         self.model.step_cache_report()
     }
 
-    /// Where the time went so far; `None` if the request did not ask for it.
+    /// Time spent so far, by part; `None` unless the request enables profiling.
     pub fn profile(&self) -> Option<DenoisingProfile> {
         self.model.profile()
     }
@@ -195,13 +197,15 @@ impl<B: Backend> Iterator for Denoiser<'_, B> {
 }
 
 impl<B: Backend> DenoisingStep<B> {
-    /// The latents after the step, `[images, channels, height, width]`, f32.
+    /// Latents after the step, `[images, channels, height, width]`, f32.
     pub fn latents(&self) -> Tensor<B, 4> {
         unpack_latents(self.after.clone(), self.grid)
     }
 
-    /// The clean latents that the step's prediction implies, same shape: what a preview should
-    /// decode. Computed when asked for.
+    /// Clean latents implied by the step's prediction, with the shape of
+    /// [`latents`](Self::latents).
+    ///
+    /// Previews should decode these. They are computed on each call.
     pub fn predicted_clean_latents(&self) -> Tensor<B, 4> {
         let clean = FlowMatchEulerScheduler::predicted_clean(
             self.before.clone(),
@@ -211,22 +215,22 @@ impl<B: Backend> DenoisingStep<B> {
         unpack_latents(clean, self.grid)
     }
 
-    /// The guided prediction `noise - clean`, same shape.
+    /// Guided prediction `noise - clean`, with the shape of [`latents`](Self::latents).
     pub fn velocity(&self) -> Tensor<B, 4> {
         unpack_latents(self.velocity.clone(), self.grid)
     }
 
-    /// How long the other steps will take if they take as long as those before.
+    /// Estimated time for the remaining steps, from the mean time of the finished ones.
     pub fn remaining(&self) -> Duration {
         let left = self.total.saturating_sub(self.completed);
         self.elapsed
             .mul_f64(left as f64 / self.completed.max(1) as f64)
     }
 
-    /// The images that this step's prediction implies, with one pixel for each latent.
+    /// Decodes previews of the images implied by this step's prediction, with one pixel per latent.
     ///
     /// # Errors
-    /// The errors of [`PreviewDecoder::images`].
+    /// Returns the errors of [`PreviewDecoder::images`].
     pub fn preview(&self, decoder: &PreviewDecoder) -> Result<Vec<RgbImage>> {
         decoder.images(self.predicted_clean_latents())
     }

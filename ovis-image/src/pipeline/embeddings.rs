@@ -1,4 +1,5 @@
-//! Both sides of a request's prompts as embeddings, from text or as they were given.
+//! Embeddings of a request's prompts and negative prompts, encoded from text or given by the
+//! caller.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
@@ -9,7 +10,7 @@ use super::prompt_encoder::EncodedPrompts;
 use crate::error::Result;
 use crate::request::{GenerationRequest, checked_data};
 
-/// The prompts of a request and, with guidance, the negative ones.
+/// Embeddings of a request's prompts and, with guidance, of its negative prompts.
 #[derive(Debug)]
 pub(super) struct RequestEmbeddings<B: Backend> {
     pub(super) prompts: EncodedPrompts<B>,
@@ -52,14 +53,14 @@ impl<B: Backend> OvisImagePipeline<B> {
         })
     }
 
-    /// Takes embeddings given by a caller, checked against the transformer.
+    /// Checks embeddings given by the caller against the transformer, and moves them to the device.
     fn given_embeds(
         &self,
         argument: &'static str,
         data: &TensorData,
         checked: &CheckedRequest,
     ) -> Result<EncodedPrompts<B>> {
-        // One negative serves all prompts.
+        // A single negative prompt applies to all prompts.
         let batch = match data.shape.first() {
             Some(1) if argument == "negative_prompt_embeds" => 1,
             _ => checked.prompts,

@@ -1,4 +1,4 @@
-//! A request from its prompts to images, phase by phase.
+//! Generation of a request's images, phase by phase.
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
@@ -23,24 +23,24 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// Generates the images of a request.
     ///
     /// # Errors
-    /// Every argument is checked before any work; see the variants of
-    /// [`OvisImageError`](crate::OvisImageError). After that,
-    /// [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged) names a file that
-    /// was shortened or overwritten although its weights are still read, and
-    /// [`RuntimeError::NonFinite`] a phase that produced NaN or infinity.
+    /// Checks every argument before any work; see the variants of
+    /// [`OvisImageError`](crate::OvisImageError). After that, returns
+    /// [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged) if a file whose
+    /// weights are still in use was shortened or overwritten, and [`RuntimeError::NonFinite`] if a
+    /// phase produced NaN or infinity.
     pub fn generate(&self, request: &GenerationRequest) -> Result<GenerationOutput<B>> {
         let nobody = None::<fn(Progress<'_, B>) -> ControlFlow<Infallible>>;
         self.run(request, nobody)
     }
 
-    /// Like [`generate`](Self::generate), with a callback at each phase and after each step, which
-    /// may stop the work.
+    /// Like [`generate`](Self::generate), with a callback at each phase and after each step. The
+    /// callback may cancel the generation.
     ///
-    /// The device is waited for after each step, so that the callback sees real progress.
+    /// Waits for the device after each step, so that the callback sees real progress.
     ///
     /// # Errors
-    /// As [`generate`](Self::generate), and [`RuntimeError::Canceled`] after
-    /// [`ControlFlow::Break`].
+    /// Returns the errors of [`generate`](Self::generate), and [`RuntimeError::Canceled`] if the
+    /// callback returns [`ControlFlow::Break`].
     pub fn generate_with<F>(
         &self,
         request: &GenerationRequest,
@@ -52,11 +52,13 @@ impl<B: Backend> OvisImagePipeline<B> {
         self.run(request, Some(on_progress))
     }
 
-    /// The sampling loop of a request as an iterator over its steps, from the prompts' embeddings
-    /// (see [`encode_prompts`](Self::encode_prompts)) and the initial noise.
+    /// Starts the sampling loop of a request and returns it as an iterator over its steps.
+    ///
+    /// The prompts are encoded (see [`encode_prompts`](Self::encode_prompts)) and the initial noise
+    /// is drawn before this returns.
     ///
     /// # Errors
-    /// As [`generate`](Self::generate) for the request's arguments.
+    /// Returns the errors of [`generate`](Self::generate) that concern the request's arguments.
     pub fn denoiser(&self, request: &GenerationRequest) -> Result<Denoiser<'_, B>> {
         let checked = self.requirements().check(request)?;
         self.check_files()?;
@@ -132,7 +134,7 @@ impl<B: Backend> OvisImagePipeline<B> {
         })
     }
 
-    /// Runs all steps. Without somebody who watches them, nobody waits for them either.
+    /// Runs all steps. Waits for the device after each one only if there is a progress callback.
     fn denoise<Break, F>(
         &self,
         denoiser: &mut Denoiser<'_, B>,
@@ -145,7 +147,7 @@ impl<B: Backend> OvisImagePipeline<B> {
             if watcher.is_watching() {
                 self.sync(Phase::Denoising)?;
             }
-            // The next step reads them again.
+            // The next step reads the files again.
             self.adapted().check_files()?;
             watcher.completed_steps = step.completed;
             watcher.report(Progress::Denoising(&step))?;
@@ -163,7 +165,8 @@ impl<B: Backend> OvisImagePipeline<B> {
         start: StartLatents<B>,
     ) -> Denoiser<'_, B> {
         let parameters = request.parameters();
-        // One row per image: [prompt 0, prompt 0, .., prompt 1, ..]; one negative serves all.
+        // One row per image: [prompt 0, prompt 0, .., prompt 1, ..]. A single negative prompt is
+        // repeated for all.
         let per_image = |embeds: &Tensor<B, 3>| {
             let [rows, tokens, context] = embeds.dims();
             embeds
@@ -187,7 +190,8 @@ impl<B: Backend> OvisImagePipeline<B> {
         Denoiser::new(model, parameters.sampler.build(), start, checked.grid)
     }
 
-    /// The images as a tensor and as pixels, where those of a source image are kept if asked.
+    /// Decodes latents to a tensor and to images, and restores the pixels of a source image that
+    /// its mask keeps.
     fn decode(
         &self,
         request: &GenerationRequest,
@@ -217,7 +221,7 @@ impl<B: Backend> OvisImagePipeline<B> {
         Ok((image_tensor, planes.map(image).collect()))
     }
 
-    /// What was really used.
+    /// Settings that the generation used.
     fn settings(
         &self,
         request: &GenerationRequest,
@@ -256,7 +260,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     }
 }
 
-/// Somebody who is told of progress and may stop the work, or nobody.
+/// Optional progress callback, with the step counts that a cancellation reports.
 struct Watcher<F> {
     callback: Option<F>,
     completed_steps: usize,
@@ -283,7 +287,7 @@ impl<F> Watcher<F> {
     }
 }
 
-/// Runs a phase and says how long it took.
+/// Runs a phase and stores its duration in `spent`.
 fn timed<T>(spent: &mut Duration, phase: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = phase();

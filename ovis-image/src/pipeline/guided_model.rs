@@ -1,5 +1,5 @@
-//! The transformer with guidance, step caches and the modulation of the run's sigmas: latents and a
-//! sigma to the velocity that the sampler follows.
+//! Transformer with guidance, step caches and precomputed modulation. It predicts from latents and
+//! a sigma the velocity that the sampler follows.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
@@ -20,68 +20,70 @@ use crate::transformer::{
 pub(super) struct GuidedModel<'a, B: Backend> {
     transformer: &'a OvisImageTransformer<B>,
     scheduler: &'a FlowMatchEulerScheduler,
-    /// Steps + 1 of them.
+    /// Sigmas of the run, one more than it has steps.
     sigmas: Vec<f32>,
     guidance: Box<dyn Guidance<B>>,
-    /// `[images, text tokens, context]`.
+    /// Prompt embeddings, `[images, text tokens, context]`.
     prompt_embeds: Tensor<B, 3>,
-    /// The same of the negative prompts; `None` without guidance.
+    /// Negative prompt embeddings, of the same shape; `None` without guidance.
     negative_prompt_embeds: Option<Tensor<B, 3>>,
-    /// What the perturbed branch leaves out.
+    /// Blocks that the perturbed branch skips.
     skipped: SkippedBlocks,
     caches: Option<BranchCaches<B>>,
     rope: RotaryTable<B>,
     dtype: WeightDtype,
     modulation: Option<ModulatedSteps<B>>,
-    /// Whether its weights are read when used, and given back.
+    /// Whether the modulation's weights are read on each use and then freed.
     modulation_is_absent: bool,
     profiler: Option<Profiler<B>>,
 }
 
-/// What a run is guided by.
+/// Inputs of a run: sigmas, embeddings, guidance and step cache.
 pub(super) struct GuidedInput<'a, B: Backend> {
-    /// Steps + 1 of them.
+    /// Sigmas of the run, one more than it has steps.
     pub(super) sigmas: &'a [f32],
-    /// `[images, text tokens, context]`, in the transformer's dtype.
+    /// Prompt embeddings, `[images, text tokens, context]`, in the transformer's dtype.
     pub(super) prompt_embeds: Tensor<B, 3>,
-    /// The same of the negative prompts; `None` without guidance.
+    /// Negative prompt embeddings, of the same shape; `None` without guidance.
     pub(super) negative_prompt_embeds: Option<Tensor<B, 3>>,
-    /// Patch rows and columns.
+    /// Number of patch rows and columns.
     pub(super) grid: [usize; 2],
     pub(super) guidance: &'a GuidanceSettings,
     pub(super) step_cache: Option<StepCacheKind>,
     pub(super) is_profiled: bool,
 }
 
-/// Steps whose modulation is computed at once: enough to read its weights once for most schedules,
-/// few enough that it stays small (at 7B, 2 MB a step in f32).
+/// Number of steps whose modulation is computed at once.
+///
+/// This is enough to read its weights only once for most schedules, and few enough to keep the
+/// result small (2 MB per step in f32 for the 7B model).
 const MODULATED_STEPS: usize = 64;
 
-/// The modulation of up to [`MODULATED_STEPS`] sigmas.
+/// Modulation of up to [`MODULATED_STEPS`] sigmas.
 #[derive(Debug)]
 struct ModulatedSteps<B: Backend> {
     first: usize,
     modulation: StepModulation<B>,
 }
 
-/// A step cache for each branch of guidance.
+/// Step caches of the guidance branches, one for each.
 #[derive(Debug)]
 struct BranchCaches<B: Backend> {
     caches: [Box<dyn StepCache<B>>; 3],
     report: StepCacheReport,
 }
 
-/// What a step cache saved.
+/// Numbers of predictions that a step cache computed and skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct StepCacheReport {
-    /// Predictions that ran all blocks.
+    /// Number of predictions that ran all blocks.
     pub computed: usize,
-    /// Predictions that did not.
+    /// Number of predictions that skipped blocks.
     pub skipped: usize,
 }
 
-/// Which prediction.
+/// Branch of guidance that a prediction belongs to.
 #[derive(Debug, Clone, Copy)]
 enum Branch {
     Conditional,
@@ -90,7 +92,7 @@ enum Branch {
 }
 
 impl<B: Backend> BranchCaches<B> {
-    /// Caches of one kind, each made by a call of `new`.
+    /// Creates one cache per branch by calling `new` for each.
     fn new(mut new: impl FnMut() -> Box<dyn StepCache<B>>) -> Self {
         Self {
             caches: [new(), new(), new()],
@@ -139,22 +141,22 @@ impl<'a, B: Backend> GuidedModel<'a, B> {
         self.guidance = guidance;
     }
 
-    /// Caches of which each is made by a call of `new`.
+    /// Replaces the step caches, calling `new` once for each branch.
     pub(super) fn set_step_cache(&mut self, new: impl FnMut() -> Box<dyn StepCache<B>>) {
         self.caches = Some(BranchCaches::new(new));
     }
 
-    /// What the step cache saved so far; `None` without one.
+    /// Report of the step cache so far; `None` without a step cache.
     pub(super) fn step_cache_report(&self) -> Option<StepCacheReport> {
         self.caches.as_ref().map(|caches| caches.report)
     }
 
-    /// Where the time went so far; `None` if it is not measured.
+    /// Time spent so far, by part; `None` without profiling.
     pub(super) fn profile(&self) -> Option<DenoisingProfile> {
         self.profiler.as_ref().map(Profiler::profile)
     }
 
-    /// Starts measuring a step, if that is asked for.
+    /// Starts measuring a step, if profiling is enabled.
     pub(super) fn start_step(&self) {
         if let Some(profiler) = &self.profiler {
             profiler.restart();
@@ -166,7 +168,7 @@ impl<'a, B: Backend> GuidedModel<'a, B> {
         self.mark(Part::Sampler);
     }
 
-    /// The guided prediction for latents at a sigma, in f32. `index` is the step that asks.
+    /// Computes the guided prediction for latents at a sigma, in f32. `index` is the current step.
     pub(super) fn velocity(
         &mut self,
         latents: &Tensor<B, 3>,
@@ -198,8 +200,8 @@ impl<'a, B: Backend> GuidedModel<'a, B> {
     ) -> Predictions<B> {
         let negative = self.negative_prompt_embeds.clone();
         let negative = negative.filter(|_| passes.unconditional);
-        // One pass for both where weights are read for it; else two, which take less memory, and of
-        // which each can be cached.
+        // Streamed weights are read once for both predictions in one pass. Otherwise two passes
+        // take less memory, and each can be cached.
         let at_once = self.transformer.streamed_blocks() > 0 && self.caches.is_none();
         let (conditional, unconditional) = match negative {
             Some(negative) if at_once => {
@@ -275,8 +277,8 @@ impl<'a, B: Backend> GuidedModel<'a, B> {
         prediction.cast(DType::F32)
     }
 
-    /// The modulation of a sigma: of the run's own, many at once; of another, which some samplers
-    /// ask for, that one.
+    /// Modulation for a sigma. Sigmas of the run are computed many at once; any other, which some
+    /// samplers need, is computed alone.
     fn modulation_at(&mut self, sigma: f32, index: usize) -> StepModulation<B> {
         let steps = self.sigmas.len() - 1;
         let mut near = (index..steps).take(2);

@@ -1,4 +1,4 @@
-//! Pixels to latents and back.
+//! Encoding of pixels to latents, and decoding of latents to pixels.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
@@ -13,7 +13,7 @@ use crate::tensor_file::FilesInUse;
 use crate::vae::{AutoencoderKl, VaeTiling};
 use crate::weights::load_weights;
 
-/// The VAE with its dtype. Latents in and out are f32, as the transformer speaks them.
+/// VAE with its dtype. Its latents are f32 and scaled for the transformer, in both directions.
 #[derive(Debug, Clone)]
 pub(super) struct ImageCoder<B: Backend> {
     vae: AutoencoderKl<B>,
@@ -43,7 +43,7 @@ impl<B: Backend> ImageCoder<B> {
         })
     }
 
-    /// Takes a VAE whose weights are of the dtype.
+    /// Wraps a VAE whose weights have this dtype.
     pub(super) fn new(vae: AutoencoderKl<B>, dtype: WeightDtype, device: &B::Device) -> Self {
         Self {
             vae,
@@ -53,7 +53,7 @@ impl<B: Backend> ImageCoder<B> {
         }
     }
 
-    /// Checks that no file that is still read was shortened or overwritten.
+    /// Checks that no file in use was shortened or overwritten.
     pub(super) fn check_files(&self) -> Result<()> {
         self.files_in_use.check()
     }
@@ -66,8 +66,10 @@ impl<B: Backend> ImageCoder<B> {
         self.dtype
     }
 
-    /// Decodes one image after another, as the decoder's activations are the largest of all:
-    /// `[images, 3, height, width]`, f32 in 0..1.
+    /// Decodes latents to pixels, `[images, 3, height, width]`, f32 in 0..1.
+    ///
+    /// Images are decoded one after another, because the decoder's activations are the largest of
+    /// all.
     pub(super) fn decode(
         &self,
         latents: &Tensor<B, 4>,
@@ -82,7 +84,7 @@ impl<B: Backend> ImageCoder<B> {
                 Some(tiling) => self.vae.decode_tiled(latents, tiling),
                 None => self.vae.decode(latents).cast(DType::F32),
             };
-            // Looked at before the clamp, which would hide infinity, and on some GPUs NaN.
+            // Checked before the clamp, which would hide infinity, and on some GPUs NaN.
             check_finite(&pixels, Phase::Vae)?;
             Ok((pixels / 2.0 + 0.5).clamp(0.0, 1.0))
         };
@@ -90,7 +92,7 @@ impl<B: Backend> ImageCoder<B> {
         Ok(Tensor::cat(decoded, 0))
     }
 
-    /// The mean of the distribution of an image's latents, scaled.
+    /// Encodes an image to latents: the mean of the VAE's distribution, scaled.
     pub(super) fn encode(&self, image: &RgbImage) -> Result<Tensor<B, 4>> {
         self.check_files()?;
         let pixels = from_rgb::<B>(image, &self.device).cast(self.dtype.to_burn());

@@ -1,4 +1,4 @@
-//! LoRAs on a pipeline.
+//! Loading, scaling, merging and unloading of a pipeline's LoRAs.
 
 use burn::tensor::backend::Backend;
 
@@ -8,13 +8,15 @@ use crate::error::Result;
 use crate::lora::{ActiveLora, LoraFile, LoraReport};
 
 impl<B: Backend> OvisImagePipeline<B> {
-    /// Adds a LoRA to the transformer under a new name. Images are made with all LoRAs that are
-    /// loaded. Clones of the pipeline that were made before do not have it.
+    /// Adds a LoRA to the transformer under a new name.
+    ///
+    /// Images are generated with all loaded LoRAs. Clones of the pipeline made earlier are not
+    /// affected.
     ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for a name that
-    /// is taken or a scale that is not finite; the errors of
-    /// [`attach_lora`](crate::lora::attach_lora). Nothing is changed then.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if
+    /// the name is taken or the scale is not finite, and the errors of
+    /// [`attach_lora`](crate::lora::attach_lora). After an error the pipeline is unchanged.
     pub fn load_lora(
         &mut self,
         name: impl Into<String>,
@@ -24,46 +26,51 @@ impl<B: Backend> OvisImagePipeline<B> {
         self.adapted_mut().load_lora(name.into(), file, scale)
     }
 
-    /// Changes how strongly a LoRA acts from the next request on; 0 is off, and costs nothing.
+    /// Sets the strength of a LoRA for the following requests. A scale of 0 turns it off at no
+    /// cost.
     ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for an unknown
-    /// name or a scale that is not finite.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if
+    /// the name is unknown or the scale is not finite.
     pub fn set_lora_scale(&mut self, name: &str, scale: f32) -> Result<()> {
         self.adapted_mut().set_lora_scale(name, scale)
     }
 
-    /// Removes a LoRA.
+    /// Unloads a LoRA.
     ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for an unknown
-    /// name.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if
+    /// the name is unknown.
     pub fn unload_lora(&mut self, name: &str) -> Result<()> {
         self.adapted_mut().unload_lora(name)
     }
 
-    /// The LoRAs that act, in the order in which they were loaded.
+    /// Loaded LoRAs, in the order in which they were loaded.
     pub fn loras(&self) -> &[ActiveLora] {
         self.adapted().loras()
     }
 
-    /// Adds the updates to the weights, in f32 and rounded once: steps then cost what they cost
-    /// without. Weights that are read when used (streamed, quantized) keep theirs beside them.
+    /// Merges the LoRAs into the weights, so that steps cost no more than without LoRAs.
     ///
-    /// Loading, unloading and scaling still work; each merges anew from the original weights.
+    /// The sum is computed in f32 and rounded once. Weights that are read on each use (streamed,
+    /// quantized) keep their adapters separate.
+    ///
+    /// Loading, unloading and scaling still work afterwards; each merges again from the original
+    /// weights.
     ///
     /// # Errors
-    /// Those of reading the checkpoint again, if it was merged before.
+    /// Returns an error if LoRAs were merged before and the checkpoint cannot be read again.
     pub fn merge_loras(&mut self) -> Result<MergeReport> {
         self.adapted_mut().merge_loras()
     }
 
-    /// Puts the original weights back, to the bit: from the checkpoint, which must still be there,
-    /// or from memory when the transformer is not the checkpoint's own. The LoRAs go on acting
-    /// beside them. Does nothing if nothing is merged.
+    /// Restores the original weights bit for bit. The LoRAs stay active as separate adapters.
+    ///
+    /// The weights are read from the checkpoint, which must still exist, or taken from memory if
+    /// the transformer did not come from the checkpoint. Does nothing if nothing is merged.
     ///
     /// # Errors
-    /// Those of reading the checkpoint again.
+    /// Returns an error if the checkpoint cannot be read again.
     pub fn unmerge_loras(&mut self) -> Result<()> {
         self.adapted_mut().unmerge_loras()
     }

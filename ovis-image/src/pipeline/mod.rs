@@ -1,4 +1,4 @@
-//! Prompt to image: load once, generate many times.
+//! Pipeline from prompts to images: loaded once, it serves many requests.
 
 mod adapted_transformer;
 mod check;

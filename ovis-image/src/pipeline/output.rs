@@ -9,41 +9,42 @@ use super::profile::DenoisingProfile;
 use super::prompt_encoder::EncodedPrompts;
 use crate::request::GenerationSettings;
 
-/// What a request produced.
+/// Output of a request: images, latents, embeddings, settings and timings.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GenerationOutput<B: Backend> {
-    /// The images, prompts first: all images of the first prompt, then of the second.
+    /// Images, grouped by prompt: all images of the first prompt, then of the second.
     pub images: Vec<GeneratedImage>,
-    /// The same as one tensor, `[images, 3, height, width]`, f32 in 0..1, not rounded.
+    /// Images as one tensor, `[images, 3, height, width]`, f32 in 0..1, not rounded.
     pub image_tensor: Tensor<B, 4>,
-    /// The initial noise, `[images, latent channels, height / 8, width / 8]`, f32.
+    /// Initial noise, `[images, latent channels, height / 8, width / 8]`, f32.
     pub initial_latents: Tensor<B, 4>,
-    /// The denoised latents before the VAE's scaling, same shape, f32.
+    /// Denoised latents before the VAE's scaling, f32, with the shape of the initial noise.
     pub latents: Tensor<B, 4>,
-    /// The text side, for reuse or inspection.
+    /// Encoded prompts, for reuse or inspection.
     pub encoded_prompts: EncodedPrompts<B>,
-    /// The negative text side; `None` when guidance was off.
+    /// Encoded negative prompts; `None` if guidance was off.
     pub encoded_negative_prompts: Option<EncodedPrompts<B>>,
-    /// The settings that were really used.
+    /// Settings that the generation used.
     pub settings: GenerationSettings,
-    /// Where the time went.
+    /// Time spent in each phase.
     pub timings: Timings,
-    /// Where the steps' time went; `None` if it was not asked for.
+    /// Time spent in each part of the steps; `None` unless the request enables profiling.
     pub profile: Option<DenoisingProfile>,
-    /// What the step cache saved; `None` without one.
+    /// Report of the step cache; `None` without a step cache.
     pub step_cache: Option<StepCacheReport>,
 }
 
-/// One image.
+/// Generated image with its seed and the index of its prompt.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GeneratedImage {
-    /// 8 bits per channel.
+    /// Pixels, with 8 bits per channel.
     pub image: RgbImage,
-    /// The seed of its noise; for a shared seed, the batch's. `None` when the noise was given.
+    /// Seed of the image's noise, or of the whole batch if the seed is shared. `None` if the noise
+    /// was given.
     pub seed: Option<u64>,
-    /// Index of its prompt.
+    /// Index of the image's prompt.
     pub prompt_index: usize,
 }
 
@@ -51,14 +52,14 @@ pub struct GeneratedImage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Prompts to embeddings.
+    /// Time to encode the prompts to embeddings.
     pub text_encoding: Duration,
-    /// The source image to latents.
+    /// Time to encode the source image to latents.
     pub image_encoding: Duration,
-    /// The sampling loop.
+    /// Time of the sampling loop.
     pub denoising: Duration,
-    /// Latents to pixels.
+    /// Time to decode the latents to pixels.
     pub vae_decoding: Duration,
-    /// All of the request.
+    /// Time of the whole request.
     pub total: Duration,
 }

@@ -19,7 +19,7 @@ use crate::text_encoder::{PromptTokenizer, TextEncoder};
 use crate::transformer::OvisImageTransformer;
 use crate::vae::AutoencoderKl;
 
-/// All of Ovis-Image on one device. Clones share their weights.
+/// Complete Ovis-Image model on one device. Clones share their weights.
 #[derive(Debug, Clone)]
 pub struct OvisImagePipeline<B: Backend> {
     prompt_encoder: PromptEncoder<B>,
@@ -35,7 +35,7 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// Loads a checkpoint folder in any of its layouts.
     ///
     /// # Errors
-    /// Those of [`Checkpoint::open`] and [`from_checkpoint`](Self::from_checkpoint).
+    /// Returns the errors of [`Checkpoint::open`] and [`from_checkpoint`](Self::from_checkpoint).
     pub fn from_pretrained(
         folder: impl AsRef<Path>,
         options: LoadOptions,
@@ -44,10 +44,11 @@ impl<B: Backend> OvisImagePipeline<B> {
         Self::from_checkpoint(&Checkpoint::open(folder)?, options, device)
     }
 
-    /// Loads the parts of a checkpoint from their own paths.
+    /// Loads the parts of a checkpoint, each from a separate path.
     ///
     /// # Errors
-    /// Those of [`Checkpoint::open_paths`] and [`from_checkpoint`](Self::from_checkpoint).
+    /// Returns the errors of [`Checkpoint::open_paths`] and
+    /// [`from_checkpoint`](Self::from_checkpoint).
     pub fn from_paths(
         paths: &CheckpointPaths,
         options: LoadOptions,
@@ -56,10 +57,11 @@ impl<B: Backend> OvisImagePipeline<B> {
         Self::from_checkpoint(&Checkpoint::open_paths(paths)?, options, device)
     }
 
-    /// Loads a checkpoint that is part of the program.
+    /// Loads a checkpoint that is embedded in the program.
     ///
     /// # Errors
-    /// Those of [`Checkpoint::open_embedded`] and [`from_checkpoint`](Self::from_checkpoint).
+    /// Returns the errors of [`Checkpoint::open_embedded`] and
+    /// [`from_checkpoint`](Self::from_checkpoint).
     pub fn from_embedded(
         files: &EmbeddedCheckpoint,
         options: LoadOptions,
@@ -71,10 +73,11 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// Reads the weights of an opened checkpoint onto the device.
     ///
     /// # Errors
-    /// [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype) when the device cannot compute in the dtype asked for,
-    /// [`CheckpointError::Weights`](crate::error::CheckpointError::Weights) when tensors and configuration do not agree. The tokenizer is
-    /// still being parsed when this returns: what is wrong with it is said by the first prompt, or
-    /// by [`tokenizer`](Self::tokenizer).
+    /// Returns [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype) if
+    /// the device cannot compute in the requested dtype, and
+    /// [`CheckpointError::Weights`](crate::error::CheckpointError::Weights) if tensors and
+    /// configuration do not agree. The tokenizer may still be parsing when this returns; its errors
+    /// are returned by the first request with a prompt, or by [`tokenizer`](Self::tokenizer).
     pub fn from_checkpoint(
         checkpoint: &Checkpoint,
         options: LoadOptions,
@@ -104,66 +107,72 @@ impl<B: Backend> OvisImagePipeline<B> {
         })
     }
 
-    /// How long loading took.
+    /// Time that loading took.
     pub fn load_time(&self) -> Duration {
         self.load_time
     }
 
-    /// The device that the weights are on.
+    /// Device that holds the weights.
     pub fn device(&self) -> &B::Device {
         &self.device
     }
 
-    /// The dtype of the transformer's weights.
+    /// Dtype of the transformer's weights.
     pub fn dtype(&self) -> WeightDtype {
         self.transformer.dtype()
     }
 
-    /// The dtype of the VAE's weights.
+    /// Dtype of the VAE's weights.
     pub fn vae_dtype(&self) -> WeightDtype {
         self.image_coder.dtype()
     }
 
-    /// The text encoder.
+    /// Text encoder of the pipeline.
     pub fn text_encoder(&self) -> &TextEncoder<B> {
         self.prompt_encoder.text_encoder()
     }
 
-    /// The denoiser.
+    /// Transformer that denoises the latents.
     pub fn transformer(&self) -> &OvisImageTransformer<B> {
         self.transformer.model()
     }
 
-    /// The autoencoder.
+    /// VAE that encodes and decodes images.
     pub fn vae(&self) -> &AutoencoderKl<B> {
         self.image_coder.vae()
     }
 
-    /// The tokenizer with its template; waits for it, if it is still being parsed.
+    /// Tokenizer with its prompt template. Waits for it if it is still being parsed.
     ///
     /// # Errors
-    /// [`CheckpointError::Tokenizer`](crate::error::CheckpointError::Tokenizer), [`CheckpointError::MissingSpecialToken`](crate::error::CheckpointError::MissingSpecialToken), or
-    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) when it has more ids than the text encoder.
+    /// Returns [`CheckpointError::Tokenizer`](crate::error::CheckpointError::Tokenizer) if the
+    /// tokenizer's file cannot be parsed,
+    /// [`CheckpointError::MissingSpecialToken`](crate::error::CheckpointError::MissingSpecialToken)
+    /// if it lacks a token of the template, and
+    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) if it has
+    /// more ids than the text encoder.
     pub fn tokenizer(&self) -> Result<&PromptTokenizer> {
         self.prompt_encoder.tokenizer()
     }
 
-    /// The scheduler.
+    /// Scheduler of the pipeline.
     pub fn scheduler(&self) -> &FlowMatchEulerScheduler {
         &self.scheduler
     }
 
-    /// The sides of an image must be multiples of this: 16 for the release.
+    /// Number of pixels that an image's sides must be multiples of: 16 for the release.
     pub fn size_multiple(&self) -> usize {
         self.requirements.size_multiple()
     }
 
-    /// Replaces the text encoder, for example by one that was trained further.
+    /// Replaces the text encoder, for example with a fine-tuned one.
     ///
     /// # Errors
-    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) when its sizes do not fit together or the transformer reads
-    /// embeddings of another width, or when its weights are of several dtypes, of one that weights
-    /// cannot have, or on another device; [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype).
+    /// Returns [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) if
+    /// its sizes do not fit together, if the transformer reads embeddings of another width, or if
+    /// its weights have mixed dtypes, an unsupported dtype, or are on another device. Returns
+    /// [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype) if the device
+    /// cannot compute in their dtype.
     pub fn with_text_encoder(mut self, text_encoder: TextEncoder<B>) -> Result<Self> {
         let config = text_encoder.config();
         let probe = &text_encoder.final_norm.weight;
@@ -176,10 +185,12 @@ impl<B: Backend> OvisImagePipeline<B> {
     /// Replaces the transformer and its dtype, and drops the pipeline's LoRAs.
     ///
     /// # Errors
-    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) when its sizes do not fit together, or the text encoder's
-    /// embeddings or the VAE's latents are of other sizes, or when its weights are of several
-    /// dtypes, of one that weights cannot have, or on another device;
-    /// [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype).
+    /// Returns [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) if
+    /// its sizes do not fit together, if the text encoder's embeddings or the VAE's latents have
+    /// other sizes, or if its weights have mixed dtypes, an unsupported dtype, or are on another
+    /// device. Returns
+    /// [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype) if the device
+    /// cannot compute in their dtype.
     pub fn with_transformer(mut self, transformer: OvisImageTransformer<B>) -> Result<Self> {
         let config = transformer.config();
         let probe = &transformer.text_norm.weight;
@@ -189,12 +200,14 @@ impl<B: Backend> OvisImagePipeline<B> {
         Ok(self)
     }
 
-    /// Replaces the autoencoder and its dtype. The sizes of images follow it.
+    /// Replaces the VAE and its dtype. The image sizes that are allowed follow from it.
     ///
     /// # Errors
-    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) when its sizes do not fit together or the transformer's
-    /// latents have another number of channels, or when its weights are of several dtypes, of one
-    /// that weights cannot have, or on another device; [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype).
+    /// Returns [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) if
+    /// its sizes do not fit together, if the transformer's latents have another number of channels,
+    /// or if its weights have mixed dtypes, an unsupported dtype, or are on another device. Returns
+    /// [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype) if the device
+    /// cannot compute in their dtype.
     pub fn with_vae(mut self, vae: AutoencoderKl<B>) -> Result<Self> {
         let config = vae.config();
         let probe = &vae.decoder.norm_out.weight;
@@ -212,7 +225,7 @@ impl<B: Backend> OvisImagePipeline<B> {
         &self.image_coder
     }
 
-    /// The transformer with its LoRAs.
+    /// Transformer with its LoRAs.
     pub(super) fn adapted(&self) -> &AdaptedTransformer<B> {
         &self.transformer
     }
@@ -225,14 +238,14 @@ impl<B: Backend> OvisImagePipeline<B> {
         &self.requirements
     }
 
-    /// Checks that no file that is still read was shortened or overwritten.
+    /// Checks that no file in use was shortened or overwritten.
     pub(super) fn check_files(&self) -> Result<()> {
         self.prompt_encoder.check_files()?;
         self.transformer.check_files()?;
         self.image_coder.check_files()
     }
 
-    /// Waits for the device; its failures surface here.
+    /// Waits for the device and returns its failures.
     pub(super) fn sync(&self, phase: Phase) -> Result<()> {
         B::sync(&self.device).map_err(|error| OvisImageError::backend(phase, error))
     }

@@ -1,4 +1,4 @@
-//! Where the time of the steps goes.
+//! Profiling of the denoising steps.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -8,30 +8,31 @@ use serde::Serialize;
 
 use crate::transformer::{Stage, StageObserver};
 
-/// Time in the sampling loop by what it went to. Measuring waits for the device after each part,
-/// which costs a little by itself.
+/// Time spent in each part of the sampling loop.
+///
+/// Measuring waits for the device after each part, which itself costs a little time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct DenoisingProfile {
-    /// Forwards of the transformer, those that a step cache cut short included.
+    /// Number of transformer forwards, including those that a step cache shortened.
     pub forwards: usize,
-    /// Timesteps to every block's modulation.
+    /// Time to compute every block's modulation from the timesteps.
     pub modulation: Duration,
-    /// Latents and text to hidden states.
+    /// Time to embed latents and text as hidden states.
     pub embedding: Duration,
-    /// The double blocks.
+    /// Time in the double blocks.
     pub double_blocks: Duration,
-    /// The single blocks.
+    /// Time in the single blocks.
     pub single_blocks: Duration,
-    /// Hidden states to predictions.
+    /// Time to project hidden states to predictions.
     pub final_layer: Duration,
-    /// Guidance, and what a step cache decides and forecasts.
+    /// Time in guidance, and in the decisions and forecasts of a step cache.
     pub guidance: Duration,
-    /// The sampler, and blending where only a part is repainted.
+    /// Time in the sampler, and in blending if only a part is repainted.
     pub sampler: Duration,
 }
 
-/// What the time since the last mark was spent on.
+/// Part of a step that the time since the last mark is attributed to.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part {
     Modulation,
@@ -40,7 +41,7 @@ pub(super) enum Part {
     Sampler,
 }
 
-/// A clock that is stopped after each part.
+/// Clock that attributes time to each part of a step.
 #[derive(Debug)]
 pub(super) struct Profiler<B: Backend> {
     device: B::Device,
@@ -55,7 +56,7 @@ impl<B: Backend> Profiler<B> {
         }
     }
 
-    /// Starts anew: the time before is nobody's.
+    /// Restarts the clock. The time before is attributed to no part.
     pub(super) fn restart(&self) {
         self.state.borrow_mut().0 = Instant::now();
     }
@@ -64,9 +65,9 @@ impl<B: Backend> Profiler<B> {
         self.state.borrow_mut().1.forwards += 1;
     }
 
-    /// Books the time since the last mark.
+    /// Attributes the time since the last mark to a part.
     pub(super) fn mark(&self, part: Part) {
-        // A device that cannot be waited for fails in the step itself.
+        // If the device fails here, the step itself reports it.
         let _ = B::sync(&self.device);
         let (last, profile) = &mut *self.state.borrow_mut();
         let now = Instant::now();

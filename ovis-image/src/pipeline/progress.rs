@@ -2,23 +2,23 @@ use burn::tensor::backend::Backend;
 
 use super::denoise::DenoisingStep;
 
-/// What the pipeline is doing, for a progress callback. Returning
-/// [`ControlFlow::Break`](std::ops::ControlFlow::Break) stops it.
+/// Progress of a generation, as passed to a callback. If the callback returns
+/// [`ControlFlow::Break`](std::ops::ControlFlow::Break), the generation is canceled.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Progress<'a, B: Backend> {
     /// The prompts are about to be encoded.
     EncodingPrompts {
-        /// How many, negative ones included.
+        /// Number of prompts, including negative ones.
         prompts: usize,
-        /// Denoising steps that will follow.
+        /// Number of denoising steps that will follow.
         total_steps: usize,
     },
-    /// A step was finished.
+    /// A denoising step has finished.
     Denoising(&'a DenoisingStep<B>),
     /// The latents are about to be decoded.
     DecodingLatents {
-        /// How many images.
+        /// Number of images to decode.
         images: usize,
     },
 }

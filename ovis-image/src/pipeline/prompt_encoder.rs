@@ -1,4 +1,4 @@
-//! Prompts to the embeddings that the transformer reads.
+//! Encoding of prompts to the embeddings that the transformer reads.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,19 +17,19 @@ use crate::text_encoder::{
 };
 use crate::weights::{LoadedModel, MappedRows, load_weights};
 
-/// Prompts as the transformer reads them.
+/// Prompt embeddings as the transformer reads them, with their token ids.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EncodedPrompts<B: Backend> {
-    /// `[prompts, max_sequence_length, context]`, zeros after each prompt's tokens, in the text
-    /// encoder's dtype.
+    /// Embeddings, `[prompts, max_sequence_length, context]`, in the text encoder's dtype, with
+    /// zeros after each prompt's tokens.
     pub embeds: Tensor<B, 3>,
-    /// The token ids; empty when the embeddings were given.
+    /// Token ids of each prompt; empty if the embeddings were given.
     pub tokens: Vec<TokenizedPrompt>,
 }
 
 impl<B: Backend> EncodedPrompts<B> {
-    /// What the tokenizer made of each prompt.
+    /// Token counts of each prompt.
     pub fn reports(&self) -> Vec<PromptReport> {
         let report = |prompt: &TokenizedPrompt| PromptReport {
             tokens: prompt.ids.len(),
@@ -39,22 +39,23 @@ impl<B: Backend> EncodedPrompts<B> {
     }
 }
 
-/// The text encoder with its tokenizer.
+/// Text encoder with its tokenizer.
 #[derive(Debug, Clone)]
 pub(super) struct PromptEncoder<B: Backend> {
     tokenizer: PendingTokenizer,
     text_encoder: TextEncoder<B>,
-    /// The embedding table's rows in its file; `None` when the encoder is not the checkpoint's own.
+    /// Rows of the embedding table in its file; `None` if the encoder did not come from the
+    /// checkpoint.
     embedding_rows: Option<MappedRows>,
-    /// The embeddings of the empty prompt, which is every request's negative one unless it says
-    /// otherwise: `[1, max_sequence_length, context]` of the last length that was asked for.
+    /// Embeddings of the empty prompt, which is the default negative prompt: `[1,
+    /// max_sequence_length, context]`, for the last length requested.
     empty_prompt: Arc<Mutex<Option<Tensor<B, 3>>>>,
     files_in_use: FilesInUse,
     device: B::Device,
 }
 
 impl<B: Backend> PromptEncoder<B> {
-    /// Reads a checkpoint's text encoder, while another thread parses the tokenizer.
+    /// Reads a checkpoint's text encoder while another thread parses the tokenizer.
     pub(super) fn load(
         checkpoint: &Checkpoint,
         options: &LoadOptions,
@@ -84,7 +85,7 @@ impl<B: Backend> PromptEncoder<B> {
         })
     }
 
-    /// Takes another text encoder in place of the checkpoint's.
+    /// Replaces the checkpoint's text encoder.
     pub(super) fn with_text_encoder(self, text_encoder: TextEncoder<B>) -> Self {
         Self {
             text_encoder,
@@ -95,7 +96,7 @@ impl<B: Backend> PromptEncoder<B> {
         }
     }
 
-    /// Checks that no file that is still read was shortened or overwritten.
+    /// Checks that no file in use was shortened or overwritten.
     pub(super) fn check_files(&self) -> Result<()> {
         self.files_in_use.check()
     }
@@ -108,15 +109,17 @@ impl<B: Backend> PromptEncoder<B> {
         self.tokenizer.get()
     }
 
-    /// Encodes each prompt alone on its real tokens: attention is causal and padding stands on the
-    /// right, so the result is that of the padded batch with its pad rows set to zero.
+    /// Encodes each prompt separately, without padding tokens.
+    ///
+    /// Attention is causal and padding is on the right, so the result equals that of the padded
+    /// batch with its padding rows set to zero.
     pub(super) fn encode<S: AsRef<str>>(
         &self,
         prompts: &[S],
         max_sequence_length: usize,
     ) -> Result<EncodedPrompts<B>> {
         if prompts.is_empty() {
-            return Err(OvisImageError::argument("prompts", "none were given"));
+            return Err(OvisImageError::argument("prompts", "at least one prompt is needed"));
         }
         self.check_files()?;
         let tokenizer = self.tokenizer()?;
@@ -128,7 +131,7 @@ impl<B: Backend> PromptEncoder<B> {
                 tracing::warn!(
                     truncated = tokenized.truncated,
                     limit = max_sequence_length,
-                    "the prompt is too long: its end is cut"
+                    "the prompt is too long; its end was cut off"
                 );
             }
             embeds.push(match prompt.as_ref() {
@@ -142,9 +145,10 @@ impl<B: Backend> PromptEncoder<B> {
         Ok(EncodedPrompts { embeds, tokens })
     }
 
-    /// `[1, max_sequence_length, context]` of the empty prompt, kept for the next request.
+    /// Embeddings of the empty prompt, `[1, max_sequence_length, context]`, kept for the next
+    /// request.
     fn encode_empty(&self, prompt: &TokenizedPrompt) -> Result<Tensor<B, 3>> {
-        // A panic of a holder leaves nothing half-done behind.
+        // A poisoned lock is safe to use: the value is replaced as a whole.
         let kept = || {
             let kept = self.empty_prompt.lock();
             kept.unwrap_or_else(PoisonError::into_inner)
@@ -158,7 +162,7 @@ impl<B: Backend> PromptEncoder<B> {
         Ok(embeds)
     }
 
-    /// `[1, max_sequence_length, context]` of one prompt.
+    /// Embeddings of one prompt, `[1, max_sequence_length, context]`.
     fn encode_tokens(&self, prompt: &TokenizedPrompt) -> Result<Tensor<B, 3>> {
         let table = self.text_encoder.embedding.lazy_shape();
         let (vocab, hidden) = (table[0], table[1]);
@@ -166,7 +170,7 @@ impl<B: Backend> PromptEncoder<B> {
             return Err(OvisImageError::config(
                 "text encoder",
                 format!(
-                    "vocab_size = {vocab}, but the tokenizer made the id {id}: they do not belong together"
+                    "vocab_size = {vocab}, but the tokenizer produced the token id {id}: they belong to different models"
                 ),
             ));
         }
@@ -184,7 +188,7 @@ impl<B: Backend> PromptEncoder<B> {
         Ok(Tensor::cat(parts, 1))
     }
 
-    /// The encoder's output for a prompt's tokens, `[1, tokens, hidden]`.
+    /// Output of the encoder for a prompt's tokens, `[1, tokens, hidden]`.
     fn hidden_states(&self, ids: &[u32]) -> Tensor<B, 3> {
         let text_encoder = &self.text_encoder;
         let rows = self.embedding_rows.as_ref();
@@ -207,7 +211,7 @@ impl<B: Backend> PromptEncoder<B> {
     }
 }
 
-/// The rows of the token embedding in its file.
+/// Rows of the token embedding table in its file.
 fn token_embedding_rows(part: &Part<TextEncoderConfig>, dtype: WeightDtype) -> Option<MappedRows> {
     let parameters = part.config.parameters();
     let mut parameters = parameters.iter();

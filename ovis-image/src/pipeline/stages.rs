@@ -1,4 +1,4 @@
-//! The stages of a generation one by one, for programs that need only some of them.
+//! Individual stages of a generation, for programs that need only some of them.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -14,22 +14,25 @@ use crate::vae::VaeTiling;
 
 impl<B: Backend> OvisImagePipeline<B> {
     /// Encodes prompts to 256 rows of text each, for
-    /// [`GenerationRequest::from_prompt_embeds`](crate::GenerationRequest::from_prompt_embeds) or for
-    /// inspection.
+    /// [`GenerationRequest::from_prompt_embeds`](crate::GenerationRequest::from_prompt_embeds) or
+    /// for inspection.
     ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](RequestError::InvalidArgument) for no prompts, the errors of
-    /// [`tokenizer`](Self::tokenizer), [`RuntimeError::NonFinite`](crate::error::RuntimeError::NonFinite).
+    /// Returns [`RequestError::InvalidArgument`](RequestError::InvalidArgument) if there are no
+    /// prompts, the errors of [`tokenizer`](Self::tokenizer), and
+    /// [`RuntimeError::NonFinite`](crate::error::RuntimeError::NonFinite) if the embeddings are not
+    /// finite.
     pub fn encode_prompts<S: AsRef<str>>(&self, prompts: &[S]) -> Result<EncodedPrompts<B>> {
         self.encode_prompts_to(prompts, MAX_PROMPT_TOKENS)
     }
 
-    /// Like [`encode_prompts`](Self::encode_prompts), to another number of rows
+    /// Like [`encode_prompts`](Self::encode_prompts), with a given number of rows
     /// ([`GenerationRequest::with_max_sequence_length`](crate::GenerationRequest::with_max_sequence_length)).
     ///
     /// # Errors
-    /// As [`encode_prompts`](Self::encode_prompts), and [`RequestError::InvalidArgument`](RequestError::InvalidArgument) for a
-    /// length that is not between 1 and 256.
+    /// Returns the errors of [`encode_prompts`](Self::encode_prompts), and
+    /// [`RequestError::InvalidArgument`](RequestError::InvalidArgument) if the length is not
+    /// between 1 and 256.
     pub fn encode_prompts_to<S: AsRef<str>>(
         &self,
         prompts: &[S],
@@ -39,16 +42,18 @@ impl<B: Backend> OvisImagePipeline<B> {
         self.prompt_encoder().encode(prompts, max_sequence_length)
     }
 
-    /// Decodes latents to pixels: `[images, 3, height, width]`, f32 in 0..1; in tiles where those are
-    /// given.
+    /// Decodes latents to pixels, `[images, 3, height, width]`, f32 in 0..1. Decodes in tiles if a
+    /// tiling is given.
     ///
     /// # Shapes
-    /// - `latents`: `[images, latent channels, height, width]`, as the transformer speaks them
+    /// - `latents`: `[images, latent channels, height, width]`, scaled as for the transformer
     ///
     /// # Errors
-    /// [`RequestError::ShapeMismatch`](RequestError::ShapeMismatch) for the wrong number of channels,
-    /// [`RequestError::InvalidArgument`](RequestError::InvalidArgument) for tiles that the VAE cannot have,
-    /// [`RuntimeError::NonFinite`](crate::error::RuntimeError::NonFinite) when the decoder's output is not finite.
+    /// Returns [`RequestError::ShapeMismatch`](RequestError::ShapeMismatch) if the number of
+    /// channels is wrong, [`RequestError::InvalidArgument`](RequestError::InvalidArgument) if the
+    /// VAE does not support the tiling, and
+    /// [`RuntimeError::NonFinite`](crate::error::RuntimeError::NonFinite) if the decoder's output
+    /// is not finite.
     pub fn decode_latents(
         &self,
         latents: Tensor<B, 4>,
@@ -69,24 +74,27 @@ impl<B: Backend> OvisImagePipeline<B> {
         self.image_coder().decode(&latents, tiling)
     }
 
-    /// Encodes an image to latents, as the transformer speaks them: the mean of the VAE's
-    /// distribution, scaled, `[1, latent channels, height / 8, width / 8]`, f32.
+    /// Encodes an image to latents for the transformer, `[1, latent channels, height / 8, width /
+    /// 8]`, f32: the mean of the VAE's distribution, scaled.
     ///
     /// # Errors
-    /// [`RequestError::InvalidSize`](RequestError::InvalidSize) when a side is not a multiple of
-    /// [`size_multiple`](Self::size_multiple), or [`MemoryError::TooLargeForMemory`](crate::error::MemoryError::TooLargeForMemory).
+    /// Returns [`RequestError::InvalidSize`](RequestError::InvalidSize) if a side is not a multiple
+    /// of [`size_multiple`](Self::size_multiple), and
+    /// [`MemoryError::TooLargeForMemory`](crate::error::MemoryError::TooLargeForMemory) if the
+    /// image does not fit in memory.
     pub fn encode_image(&self, image: &RgbImage) -> Result<Tensor<B, 4>> {
         let (width, height) = (image.width() as usize, image.height() as usize);
         self.requirements().check_image(width, height)?;
         self.image_coder().encode(image)
     }
 
-    /// Fits a preview decoder to this pipeline's VAE: encodes a few synthetic images of colored
-    /// patches and finds the linear map from their latents back to their colors. Takes as long as
-    /// encoding six images of 128x128 pixels, once.
+    /// Fits a preview decoder to this pipeline's VAE.
+    ///
+    /// Encodes a few synthetic images of colored patches and fits a linear map from their latents
+    /// to their colors. Takes as long as encoding six images of 128x128 pixels.
     ///
     /// # Errors
-    /// The errors of [`encode_image`](Self::encode_image).
+    /// Returns the errors of [`encode_image`](Self::encode_image).
     pub fn preview_decoder(&self) -> Result<PreviewDecoder> {
         let mut fit = PreviewFit::new(self.requirements().latent_channels());
         for image in PreviewFit::images(self.requirements().scale_factor()) {

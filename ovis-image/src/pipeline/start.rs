@@ -1,4 +1,4 @@
-//! What the denoising loop starts from: the noise, and an image's latents with some of it.
+//! Start of the denoising loop: noise, or an image's latents with noise added.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
@@ -11,37 +11,37 @@ use crate::ops::{pack_latents, round_to_dtype};
 use crate::request::{GenerationParameters, GenerationRequest, checked_data};
 use crate::sampling::{FlowMatchEulerScheduler, NoiseGenerator};
 
-/// What a run begins with.
+/// Latents and noise that a run begins with.
 #[derive(Debug)]
 pub(super) struct StartLatents<B: Backend> {
-    /// `[images, channels, height, width]`, f32.
+    /// Initial noise, `[images, channels, height, width]`, f32.
     pub(super) noise: Tensor<B, 4>,
-    /// The noise, or an image's latents with as much of it as the first sigma says.
+    /// Initial noise, or an image's latents with noise added according to the first sigma.
     pub(super) latents: Tensor<B, 4>,
     pub(super) fresh_noise: FreshNoise,
     pub(super) kept: Option<KeptPart<B>>,
 }
 
-/// The generators of the images' noise, which samplers that add some go on drawing from.
+/// Generators of the images' noise. Samplers that add noise continue to draw from them.
 #[derive(Debug, Clone)]
 pub(super) struct FreshNoise {
-    /// One for all images, or one each.
+    /// Generators: one for all images, or one for each.
     generators: Vec<NoiseGenerator>,
 }
 
-/// The part of an image that is not repainted, packed `[images, tokens, channels]`, f32.
+/// Part of an image that is not repainted, packed as `[images, tokens, channels]`, f32.
 #[derive(Debug, Clone)]
 pub(super) struct KeptPart<B: Backend> {
-    /// The image's latents.
+    /// Latents of the image.
     source: Tensor<B, 3>,
-    /// The noise that the loop began with.
+    /// Noise that the loop began with.
     noise: Tensor<B, 3>,
-    /// 1 where it is repainted, 0 where it is kept.
+    /// Mask: 1 where the image is repainted, 0 where it is kept.
     mask: Tensor<B, 3>,
 }
 
 impl<B: Backend> OvisImagePipeline<B> {
-    /// The noise, and what the loop begins with.
+    /// Draws the initial noise and prepares the latents that the loop begins with.
     pub(super) fn start(
         &self,
         request: &GenerationRequest,
@@ -79,8 +79,8 @@ impl<B: Backend> OvisImagePipeline<B> {
         })
     }
 
-    /// The noise of the images, f32, rounded as torch rounds it to the model's dtype, and the
-    /// generators that drew it.
+    /// Draws the initial noise of the images, f32, rounded to the model's dtype as torch does, and
+    /// returns it with its generators.
     fn initial_noise(
         &self,
         request: &GenerationRequest,
@@ -105,7 +105,7 @@ impl<B: Backend> OvisImagePipeline<B> {
 }
 
 impl FreshNoise {
-    /// The generators of a request's seeds, before they drew anything.
+    /// Creates the generators of a request's seeds.
     fn of(parameters: &GenerationParameters) -> Self {
         let seeds = &parameters.seeds[..];
         let seeds = match seeds {
@@ -119,15 +119,16 @@ impl FreshNoise {
         }
     }
 
-    /// Leaves one generator where there is not one for each image, which custom noise need not come
-    /// with seeds for.
+    /// Keeps only the first generator unless there is one for each image. Custom noise may come
+    /// without a seed for each image.
     fn need_not_fit(&mut self, images: usize) {
         if self.generators.len() != images {
             self.generators.truncate(1);
         }
     }
 
-    /// As many values as one `torch.randn` per generator gives them.
+    /// Draws `count` values, divided evenly among the generators as by one `torch.randn` call for
+    /// each.
     fn values(&mut self, count: usize) -> Vec<f32> {
         let each = count / self.generators.len().max(1);
         self.generators
@@ -136,7 +137,7 @@ impl FreshNoise {
             .collect()
     }
 
-    /// Packed noise of the shape of latents.
+    /// Draws packed noise with the shape of the given latents.
     pub(super) fn draw<B: Backend>(&mut self, like: &Tensor<B, 3>) -> Tensor<B, 3> {
         let shape = like.dims();
         let data = TensorData::new(self.values(shape.iter().product()), shape);
@@ -145,7 +146,7 @@ impl FreshNoise {
 }
 
 impl<B: Backend> KeptPart<B> {
-    /// The latents with the kept part as the image is at this sigma.
+    /// Replaces the kept part of the latents with the image, noised to this sigma.
     pub(super) fn restore(&self, latents: Tensor<B, 3>, sigma: f32) -> Tensor<B, 3> {
         let kept =
             FlowMatchEulerScheduler::add_noise(self.source.clone(), self.noise.clone(), sigma);
