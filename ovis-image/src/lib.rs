@@ -1,6 +1,6 @@
-//! Ovis-Image (AIDC-AI, 7B; [arXiv 2511.22982](https://arxiv.org/abs/2511.22982)) over
-//! [Burn](https://burn.dev): text to image on CUDA, wgpu and CPU from one codebase, generic over
-//! Burn's `Backend` trait.
+//! Text-to-image generation with Ovis-Image (AIDC-AI, 7B; [arXiv
+//! 2511.22982](https://arxiv.org/abs/2511.22982)) on [Burn](https://burn.dev). One codebase,
+//! generic over Burn's `Backend` trait, runs on CUDA, wgpu and CPU.
 //!
 //! ```no_run
 //! use burn_flex::{Flex, FlexDevice};
@@ -20,13 +20,15 @@
 //! ```
 //!
 //! # Reading order
-//! 1. [`pipeline`]: loading, the sampling loop, results. [`request`]: what a program asks for.
-//! 2. [`sampling`]: sigmas, samplers, guidance, noise. [`step_cache`]: steps cut short.
-//! 3. [`transformer`], [`text_encoder`], [`vae`]: the models; strangers to one another.
+//! 1. [`pipeline`]: loading, the sampling loop, results. [`request`]: load options, requests and
+//!    settings.
+//! 2. [`sampling`]: sigmas, samplers, guidance, noise. [`step_cache`]: skipping parts of steps.
+//! 3. [`transformer`], [`text_encoder`], [`vae`]: the models, which do not depend on one another.
 //! 4. [`weights`]: layouts, name tables, strict loading. [`lora`]: adapters on the transformer.
-//! 5. [`layers`], [`ops`]: what the models are made of. [`config`] and [`error`] are the ground.
+//! 5. [`layers`], [`ops`]: the building blocks of the models. Everything uses [`config`] and
+//!    [`error`].
 //!
-//! [`device`] chooses a backend at run time; programs that know theirs do without.
+//! [`device`] chooses a backend at run time. Programs with a fixed backend do not need it.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -1,5 +1,5 @@
-//! What the unit tests of the models share: a backend, and weights and inputs that are the same in
-//! every run and in every order of the tests.
+//! Helpers for the models' unit tests: a backend, and weights and inputs that do not depend on the
+//! run or on the order of the tests.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
@@ -7,13 +7,13 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::sampling::NoiseGenerator;
 
-/// Runs the plain path of every operation, on one thread.
+/// Backend that runs the plain path of every operation, on one thread.
 pub(crate) type TestBackend = burn_ndarray::NdArray<f32>;
 
-/// A tensor of the backend that most unit tests run on.
+/// Tensor of the backend that most unit tests run on.
 pub(crate) type TestTensor<const D: usize> = Tensor<TestBackend, D>;
 
-/// A tensor of these values, in f32.
+/// Creates an f32 tensor of the given values.
 pub(crate) fn tensor<B: Backend, const D: usize>(
     shape: [usize; D],
     values: impl Into<Vec<f32>>,
@@ -22,13 +22,13 @@ pub(crate) fn tensor<B: Backend, const D: usize>(
     Tensor::from_data(data, (&B::Device::default(), DType::F32))
 }
 
-/// A tensor of normally distributed values, the same for the same seed.
+/// Creates a tensor of normally distributed values, which depend only on the seed.
 pub(crate) fn random<B: Backend, const D: usize>(seed: u64, shape: [usize; D]) -> Tensor<B, D> {
     let count = shape.iter().product();
     tensor(shape, NoiseGenerator::from_seed(seed).randn(count))
 }
 
-/// The module with random weights, the same for the same seed: matrices that keep the size of
+/// Gives a module random weights, which depend only on the seed: matrices that keep the size of
 /// activations, scales of norms near 1, small biases.
 pub(crate) fn randomized<B: Backend, M: Module<B>>(module: M, seed: u64) -> M {
     struct Randomize {
@@ -68,19 +68,19 @@ pub(crate) fn randomized<B: Backend, M: Module<B>>(module: M, seed: u64) -> M {
     })
 }
 
-/// The tensor's elements in order.
+/// Returns the tensor's elements in order.
 pub(crate) fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().into_vec().unwrap()
 }
 
-/// The largest difference between two lists of the same length.
+/// Returns the largest absolute difference between two lists of the same length.
 pub(crate) fn largest_difference(actual: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(actual.len(), expected.len());
     let pairs = actual.iter().zip(expected);
     pairs
         .map(|(a, b)| (a - b).abs())
         .fold(0.0, |largest, next| {
-            // `f32::max` would pass over NaN.
+            // `f32::max` would ignore NaN.
             if next > largest || next.is_nan() {
                 next
             } else {

@@ -7,8 +7,10 @@ use crate::sampling::{GuidanceMethod, SamplerKind, Schedule, SigmaSpacing};
 use crate::step_cache::StepCacheKind;
 use crate::vae::VaeTiling;
 
-/// What to generate. Everything but the prompt has a default: the release's 1024x1024, 50 steps,
-/// guidance 5.0, seed 42.
+/// Request for images: prompts, size, steps, guidance and seeds.
+///
+/// Everything but the prompt has the default of the release: 1024x1024, 50 steps, guidance 5.0,
+/// seed 42.
 ///
 /// ```
 /// use ovis_image::GenerationRequest;
@@ -41,8 +43,8 @@ impl GenerationRequest {
         Self::from_parameters(GenerationParameters::new(prompts))
     }
 
-    /// Requests images of embeddings made elsewhere: `[prompts, max_sequence_length, context]`, any
-    /// float.
+    /// Requests images of prompt embeddings computed elsewhere: `[prompts, max_sequence_length,
+    /// context]`, of any float dtype.
     pub fn from_prompt_embeds(prompt_embeds: TensorData) -> Self {
         Self {
             prompt_embeds: Some(prompt_embeds),
@@ -50,12 +52,13 @@ impl GenerationRequest {
         }
     }
 
-    /// Requests what a result's settings describe, to make it again. What they cannot hold must be
-    /// given again: a [source image](Self::with_source_image), [latents](Self::with_latents) and
-    /// embeddings.
+    /// Requests a result again, from its settings.
+    ///
+    /// Settings do not contain a [source image](Self::with_source_image),
+    /// [latents](Self::with_latents) or embeddings; these must be given again.
     pub fn from_settings(settings: &GenerationSettings) -> Self {
         let mut parameters = settings.parameters.clone();
-        // None were used; guidance that is turned on later needs one.
+        // The result used none, but guidance that is turned on later needs one.
         if parameters.negative_prompts.is_empty() {
             parameters.negative_prompts.push(String::new());
         }
@@ -79,8 +82,8 @@ impl GenerationRequest {
         self
     }
 
-    /// Sets what the images should not show; the empty text by default. Unused at a guidance scale
-    /// of 1 and below.
+    /// Sets the negative prompt, which describes what the images should not show. It is empty by
+    /// default, and not used at a guidance scale of 1 or below.
     pub fn with_negative_prompt(self, prompt: impl Into<String>) -> Self {
         self.with_negative_prompts([prompt])
     }
@@ -94,22 +97,25 @@ impl GenerationRequest {
         self
     }
 
-    /// Sets embeddings in place of the negative prompt: `[1 or prompts, max_sequence_length,
+    /// Sets embeddings that replace the negative prompt: `[1 or prompts, max_sequence_length,
     /// context]`.
     pub fn with_negative_prompt_embeds(mut self, embeds: TensorData) -> Self {
         self.negative_prompt_embeds = Some(embeds);
         self
     }
 
-    /// Sets how many rows of text the transformer reads, 1 to 256: longer prompts are cut, shorter
-    /// ones filled up with zeros. 256 by default, which the model was trained with; the zeros are
-    /// part of the computation, so fewer rows are quicker and give another image.
+    /// Sets the number of text rows that the transformer reads, from 1 to 256. The default is 256,
+    /// with which the model was trained.
+    ///
+    /// Longer prompts are truncated, shorter ones padded with zeros. The zeros take part in the
+    /// computation, so fewer rows are faster and give a different image.
     pub fn with_max_sequence_length(mut self, tokens: usize) -> Self {
         self.parameters.max_sequence_length = tokens;
         self
     }
 
-    /// Sets the size in pixels: multiples of 16, best between 512 and 1024 a side.
+    /// Sets the image size in pixels. Sides must be multiples of 16; between 512 and 1024 works
+    /// best.
     pub fn with_size(mut self, width: usize, height: usize) -> Self {
         self.parameters.width = width;
         self.parameters.height = height;
@@ -122,8 +128,8 @@ impl GenerationRequest {
         self
     }
 
-    /// Sets the scale of guidance, `unconditional + scale * (conditional - unconditional)`; at 1
-    /// and below the second prediction is skipped.
+    /// Sets the guidance scale: `unconditional + scale * (conditional - unconditional)`. At 1 or
+    /// below, the unconditional prediction is skipped.
     pub fn with_guidance_scale(mut self, scale: f32) -> Self {
         self.parameters.guidance.scale = scale;
         self
@@ -135,32 +141,33 @@ impl GenerationRequest {
         self
     }
 
-    /// Guides in a part of the steps only, from 0 to 1: the others make one prediction.
+    /// Limits guidance to a part of the schedule, between fractions from 0 to 1. The other steps
+    /// make only one prediction.
     pub fn with_guidance_interval(mut self, start: f64, stop: f64) -> Self {
         self.parameters.guidance.interval = GuidanceInterval { start, stop };
         self
     }
 
-    /// Guides away from what the model predicts with blocks left out, which takes a further
-    /// prediction in some steps. Off by default.
+    /// Enables skip-layer guidance, which steers away from the prediction of the model with some
+    /// blocks skipped. It takes an additional prediction in some steps, and is off by default.
     pub fn with_skip_layers(mut self, skip_layers: SkipLayerGuidance) -> Self {
         self.parameters.guidance.skip_layers = Some(skip_layers);
         self
     }
 
-    /// Sets how predictions move the latents; Euler by default.
+    /// Sets the sampler, which updates the latents from predictions; Euler by default.
     pub fn with_sampler(mut self, sampler: SamplerKind) -> Self {
         self.parameters.sampler = sampler;
         self
     }
 
-    /// Sets how steps are spread between noise and image; evenly by default.
+    /// Sets the spacing of the sigmas between noise and image; even by default.
     pub fn with_sigma_spacing(mut self, spacing: SigmaSpacing) -> Self {
         self.parameters.sigma_spacing = spacing;
         self
     }
 
-    /// Sets how sigmas are shifted; the checkpoint's way by default.
+    /// Sets the schedule, which shifts the sigmas; the checkpoint's schedule by default.
     pub fn with_schedule(mut self, schedule: Schedule) -> Self {
         self.parameters.schedule = schedule;
         self
@@ -174,20 +181,22 @@ impl GenerationRequest {
         self
     }
 
-    /// Leaves out most of the transformer in steps that change little. Off by default: images
-    /// differ.
+    /// Enables a step cache, which skips most of the transformer in steps that change little. It
+    /// changes the images, and is off by default.
     pub fn with_step_cache(mut self, cache: StepCacheKind) -> Self {
         self.parameters.step_cache = Some(cache);
         self
     }
 
-    /// Sets an image to start from, whole or behind a mask. With several images, all start from it.
+    /// Sets a source image to start from, optionally with a mask. All images of the request start
+    /// from it.
     pub fn with_source_image(mut self, source: SourceImage) -> Self {
         self.source_image = Some(source);
         self
     }
 
-    /// Sets whether the steps' time is measured by what it is spent on, which costs a little itself.
+    /// Sets whether to measure the time of each part of the steps, which itself costs a little
+    /// time.
     pub fn with_profile(mut self, profile: bool) -> Self {
         self.is_profiled = profile;
         self
@@ -199,36 +208,36 @@ impl GenerationRequest {
         self
     }
 
-    /// Sets one seed for the whole batch: one generator draws the noise of all images, as one
-    /// `torch.Generator` passed to diffusers does.
+    /// Sets one seed for the whole batch. A single generator draws the noise of all images, like
+    /// one `torch.Generator` passed to diffusers.
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.parameters.seeds = vec![seed];
         self.parameters.is_seed_shared = true;
         self
     }
 
-    /// Sets a seed per image, prompts first: as many as prompts times images per prompt. Each image
-    /// is what its seed gives alone.
+    /// Sets one seed per image, grouped by prompt: as many as prompts times images per prompt. Each
+    /// image is the same as if it were generated alone with its seed.
     pub fn with_seed_per_image(mut self, seeds: impl IntoIterator<Item = u64>) -> Self {
         self.parameters.seeds = seeds.into_iter().collect();
         self.parameters.is_seed_shared = false;
         self
     }
 
-    /// Sets the initial noise in place of a seed's, rounded to the model's dtype as in diffusers:
-    /// `[images, latent channels, height / 8, width / 8]`.
+    /// Sets the initial noise instead of drawing it from a seed: `[images, latent channels, height
+    /// / 8, width / 8]`. It is rounded to the model's dtype, as in diffusers.
     pub fn with_latents(mut self, latents: TensorData) -> Self {
         self.latents = Some(latents);
         self
     }
 
-    /// Decodes in tiles: for images whose whole decode does not fit in memory.
+    /// Enables decoding in tiles, for images that do not fit in memory when decoded whole.
     pub fn with_vae_tiling(mut self, tiling: VaeTiling) -> Self {
         self.parameters.vae_tiling = Some(tiling);
         self
     }
 
-    /// The parameters, as they were set.
+    /// Parameters, as they were set.
     pub fn parameters(&self) -> &GenerationParameters {
         &self.parameters
     }
@@ -238,27 +247,27 @@ impl GenerationRequest {
         (self.parameters.width, self.parameters.height)
     }
 
-    /// The image to start from.
+    /// Source image to start from.
     pub fn source_image(&self) -> Option<&SourceImage> {
         self.source_image.as_ref()
     }
 
-    /// The initial noise in place of a seed's.
+    /// Initial noise that replaces the seeds' noise.
     pub fn latents(&self) -> Option<&TensorData> {
         self.latents.as_ref()
     }
 
-    /// The embeddings in place of prompts.
+    /// Embeddings that replace the prompts.
     pub fn prompt_embeds(&self) -> Option<&TensorData> {
         self.prompt_embeds.as_ref()
     }
 
-    /// The embeddings in place of negative prompts.
+    /// Embeddings that replace the negative prompts.
     pub fn negative_prompt_embeds(&self) -> Option<&TensorData> {
         self.negative_prompt_embeds.as_ref()
     }
 
-    /// Whether the steps' time is measured by what it is spent on.
+    /// Whether the time of each part of the steps is measured.
     pub fn is_profiled(&self) -> bool {
         self.is_profiled
     }
@@ -271,7 +280,7 @@ impl GenerationRequest {
         }
     }
 
-    /// Number of images that will be made.
+    /// Number of images to generate.
     pub fn num_images(&self) -> usize {
         self.num_prompts()
             .saturating_mul(self.parameters.images_per_prompt)

@@ -1,5 +1,5 @@
-//! What a program asks for, and what was really done: how to load a checkpoint, what to generate
-//! with it, and the settings that a result records. Checked against a model by the pipeline.
+//! Load options, generation requests, and the settings recorded in a result. The pipeline checks
+//! requests against its model.
 
 mod generation_request;
 mod options;

@@ -2,7 +2,7 @@ use crate::config::WeightDtype;
 use crate::tensor_file::Quantization;
 use crate::weights::{QuantizationScheme, Residency};
 
-/// How a checkpoint is loaded.
+/// Options for loading a checkpoint: dtypes, residency, quantization and memory limit.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadOptions {
     pub(crate) dtype: WeightDtype,
@@ -46,45 +46,52 @@ impl LoadOptions {
         self
     }
 
-    /// Sets the dtype of the VAE. By default the other models', but f32 beside f16, in which the
-    /// decoder's activations can overflow to black images.
+    /// Sets the dtype of the VAE. The default is the dtype of the other models, except that f16
+    /// uses an f32 VAE, because in f16 the decoder's activations can overflow to black images.
     pub fn with_vae_dtype(mut self, dtype: WeightDtype) -> Self {
         self.vae_dtype = Some(dtype);
         self
     }
 
-    /// Sets how many bytes one request's activations may take; larger requests are refused before any work.
-    /// What a device has free is not known to Burn, so GPUs have no limit by default; on CPU
-    /// backends, and for what passes through the host, the machine's free memory is one anyhow.
+    /// Sets the maximum number of bytes for one request's activations. Larger requests are refused
+    /// before any work.
+    ///
+    /// GPUs have no limit by default, because Burn does not know how much memory a device has free.
+    /// On CPU backends, and for data that passes through the host, the machine's free memory is
+    /// always a limit.
     pub fn with_memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
     }
 
-    /// Sets where the text encoder is between prompts. By default on the device; with
-    /// [`Residency::File`] each prompt reads it from the checkpoint and gives its memory back.
+    /// Sets where the text encoder is kept between prompts. The default is the device; with
+    /// [`Residency::File`] each prompt reads it from the checkpoint and frees its memory
+    /// afterwards.
     pub fn with_text_encoder_residency(mut self, residency: Residency) -> Self {
         self.text_encoder_residency = residency;
         self
     }
 
-    /// Sets where the weights of the transformer's modulation are, a fifth of it, which an image needs
-    /// once per 64 steps. By default on the device; with [`Residency::File`] each image reads them
-    /// block by block and gives their memory back.
+    /// Sets where the weights of the transformer's modulation are kept. The default is the device;
+    /// with [`Residency::File`] each image reads them block by block and frees their memory
+    /// afterwards.
+    ///
+    /// These weights are a fifth of the transformer, and an image needs them once per 64 steps.
     pub fn with_modulation_residency(mut self, residency: Residency) -> Self {
         self.modulation_residency = residency;
         self
     }
 
-    /// Sets whether a CPU backend computes with weights where they lie in the memory-mapped files, if
-    /// those hold them in the dtype asked for (by default yes): loading is then almost free, and the
-    /// system can drop their pages and read them again.
+    /// Sets whether a CPU backend computes directly on the weights in memory-mapped files, if these
+    /// have the requested dtype. The default is `true`: loading is then almost free, and the system
+    /// can drop the pages and read them again.
     ///
     /// # Contract
-    /// While the pipeline or a clone of it lives, no process may write to these files or shorten
-    /// them: a program in safe Rust cannot rule that out, nor can this library. It holds also for
-    /// weights that are read when used ([`Residency::File`], [`with_streamed_blocks`](Self::with_streamed_blocks),
-    /// the rows of the token embedding, the VAE's encoder), whatever `in_place` is.
+    /// While the pipeline or a clone of it exists, no process may write to these files or shorten
+    /// them. Neither safe Rust nor this library can prevent that. The contract also covers weights
+    /// that are read on each use ([`Residency::File`],
+    /// [`with_streamed_blocks`](Self::with_streamed_blocks), the rows of the token embedding, the
+    /// VAE's encoder), whatever the value of `in_place`.
     ///
     /// | what happens to a file in use | what is guaranteed |
     /// |---|---|
@@ -94,38 +101,39 @@ impl LoadOptions {
     /// | it is shortened while weights are being read | The operating system may end the process (`SIGBUS`). |
     /// | it is overwritten while weights are being read, or the time of its last change is put back | Wrong weights may be used. |
     ///
-    /// With `with_in_place(false)`, and everything [on the device](Residency::Device), the transformer's
-    /// files are not read again after loading, except to unmerge LoRAs.
+    /// With `with_in_place(false)` and everything [on the device](Residency::Device), the
+    /// transformer's files are not read again after loading, except to unmerge LoRAs.
     pub fn with_in_place(mut self, in_place: bool) -> Self {
         self.in_place = in_place;
         self
     }
 
-    /// Quantizes the weights of the transformer's blocks to 8 or 4 bits when they are loaded, and
-    /// dequantizes each block's while the block before it computes. Modulation, norms, biases and embedders are
-    /// left alone.
+    /// Quantizes the weights of the transformer's blocks to 8 or 4 bits when loading. Modulation,
+    /// norms, biases and embedders keep their precision.
+    ///
+    /// The weights of each block are dequantized while the previous block computes.
     pub fn with_quantization(mut self, quantization: Quantization) -> Self {
         self.quantization = Some(quantization);
         self
     }
 
-    /// Sets whether [`with_quantization`](Self::with_quantization) leaves the double blocks alone, a quarter of the
-    /// transformer on which its quality depends the most.
+    /// Sets whether the double blocks keep their precision under
+    /// [`with_quantization`](Self::with_quantization). They are a quarter of the transformer, and
+    /// affect its quality the most.
     pub fn with_protected_double_blocks(mut self, protect: bool) -> Self {
         self.protect_double_blocks = protect;
         self
     }
 
-    /// Sets whether weights that a GGUF file stores quantized are dequantized once, when loaded; by
-    /// default they stay in the file and are dequantized for each use, which takes a fraction of the
-    /// memory.
+    /// Sets whether quantized weights of a GGUF file are dequantized once, when loading. By default
+    /// they stay in the file and are dequantized on each use, which takes a fraction of the memory.
     pub fn with_dequantize_on_load(mut self, expand: bool) -> Self {
         self.expand_quantized = expand;
         self
     }
 
-    /// Sets how many of the transformer's blocks leave their weights in the file: each of them is
-    /// read for each forward, while others compute.
+    /// Sets the number of transformer blocks whose weights stay in the file. They are read during
+    /// each forward, while other blocks compute.
     pub fn with_streamed_blocks(mut self, blocks: usize) -> Self {
         self.streamed_blocks = blocks;
         self

@@ -6,51 +6,52 @@ use crate::step_cache::StepCacheKind;
 use crate::text_encoder::MAX_PROMPT_TOKENS;
 use crate::vae::VaeTiling;
 
-/// What decides how images of prompts come out, as far as text and numbers can say it: everything
-/// in a request but tensors and images. Requests are made of it, and results record it.
+/// Parameters that determine the images: everything in a request except tensors and images.
+/// Requests contain them, and results record them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GenerationParameters {
-    /// Prompts; empty when embeddings were given.
+    /// Prompts; empty if embeddings were given.
     pub prompts: Vec<String>,
-    /// Negative prompts, one for all prompts or one for each. In settings, empty when guidance was
+    /// Negative prompts, one for all prompts or one for each. In settings, empty if guidance was
     /// off or embeddings were given.
     pub negative_prompts: Vec<String>,
-    /// Number of rows of text that the transformer reads: a prompt's tokens, then zeros.
+    /// Number of text rows that the transformer reads: a prompt's tokens, then zeros.
     #[serde(default = "default_max_sequence_length")]
     pub max_sequence_length: usize,
     /// Width in pixels.
     pub width: usize,
     /// Height in pixels.
     pub height: usize,
-    /// Denoising steps as asked for; with a source image, only the last of them are taken.
+    /// Number of denoising steps requested. With a source image, only the last of them run.
     pub num_inference_steps: usize,
     /// Scale, method and interval of guidance.
     #[serde(flatten)]
     pub guidance: GuidanceSettings,
-    /// How predictions move the latents.
+    /// Sampler that updates the latents from predictions.
     #[serde(default)]
     pub sampler: SamplerKind,
-    /// How steps are spread between noise and image.
+    /// Spacing of the sigmas between noise and image.
     #[serde(default)]
     pub sigma_spacing: SigmaSpacing,
-    /// How sigmas are shifted.
+    /// Schedule that shifts the sigmas.
     pub schedule: Schedule,
     /// Custom sigmas, before the schedule shifts them.
     #[serde(default)]
     pub custom_sigmas: Option<Vec<f32>>,
-    /// What leaves out parts of steps.
+    /// Step cache that skips parts of steps.
     #[serde(default)]
     pub step_cache: Option<StepCacheKind>,
     /// Number of images per prompt.
     pub images_per_prompt: usize,
-    /// Seeds of the noise: one per image, or a shared one, which settings repeat for each image.
-    /// Empty in settings when the initial noise was given.
+    /// Seeds of the noise: one per image, or a shared one, which settings repeat for each image. In
+    /// settings, empty if the initial noise was given.
     pub seeds: Vec<u64>,
-    /// Whether one generator, of the first seed, draws the noise of all images one after another.
+    /// Whether a single generator with the first seed draws the noise of all images one after
+    /// another.
     #[serde(default)]
     pub is_seed_shared: bool,
-    /// The VAE's tiles; `None` to decode each image whole.
+    /// Tiling of the VAE; `None` to decode each image whole.
     #[serde(default)]
     pub vae_tiling: Option<VaeTiling>,
 }
@@ -59,11 +60,11 @@ fn default_max_sequence_length() -> usize {
     MAX_PROMPT_TOKENS
 }
 
-/// The seed of the authors' script.
+/// Default seed of the authors' script.
 const DEFAULT_SEED: u64 = 42;
 
 impl GenerationParameters {
-    /// The release's defaults: 1024x1024, 50 steps, guidance 5.0, seed 42.
+    /// Creates parameters with the release's defaults: 1024x1024, 50 steps, guidance 5.0, seed 42.
     pub(super) fn new(prompts: Vec<String>) -> Self {
         Self {
             prompts,
@@ -85,7 +86,7 @@ impl GenerationParameters {
         }
     }
 
-    /// The seed of an image of the batch; `None` when none was given for it.
+    /// Seed of an image of the batch; `None` if none was given for it.
     pub fn seed_of_image(&self, image: usize) -> Option<u64> {
         let index = if self.is_seed_shared { 0 } else { image };
         self.seeds.get(index).copied()

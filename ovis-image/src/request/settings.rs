@@ -5,37 +5,37 @@ use crate::config::WeightDtype;
 use crate::images::SourceSettings;
 use crate::lora::ActiveLora;
 
-/// The settings of a result: its request's parameters with defaults and `auto` values filled in,
-/// and what the pipeline adds. As JSON it is one flat object.
+/// Settings of a result: its request's parameters with defaults and `auto` values resolved, and the
+/// facts that the pipeline adds. They serialize to one flat JSON object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GenerationSettings {
-    /// The parameters that were really used.
+    /// Parameters that the generation used.
     #[serde(flatten)]
     pub parameters: GenerationParameters,
-    /// What the tokenizer made of each prompt, the cut tokens included.
+    /// Token counts of each prompt, including truncated tokens.
     pub prompt_reports: Vec<PromptReport>,
-    /// How a source image was used.
+    /// Settings of the source image, if there was one.
     #[serde(default)]
     pub source: Option<SourceSettings>,
-    /// The sigmas of the steps that were taken, one more than those.
+    /// Sigmas of the steps that ran, one more than there are steps.
     pub sigmas: Vec<f32>,
     /// Dtype of the transformer.
     pub dtype: WeightDtype,
     /// Dtype of the VAE.
     pub vae_dtype: WeightDtype,
-    /// The LoRAs on the transformer, by name.
+    /// LoRAs on the transformer, by name.
     pub loras: Vec<ActiveLora>,
-    /// Burn's name of the backend.
+    /// Name of the backend in Burn.
     pub backend: String,
 }
 
-/// What the tokenizer made of a prompt.
+/// Token counts of one prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PromptReport {
-    /// Number of tokens that were used, the template's included.
+    /// Number of tokens used, including those of the template.
     pub tokens: usize,
-    /// Number of tokens that did not fit and were dropped.
+    /// Number of tokens that did not fit and were truncated.
     pub truncated_tokens: usize,
 }

@@ -2,7 +2,8 @@ use burn::tensor::TensorData;
 
 use crate::error::{OvisImageError, RequestError, Result};
 
-/// A caller's tensor as f32 on the host, its shape and values checked. `meaning` names its axes.
+/// Checks the shape and values of a caller's tensor and converts it to f32 on the host. `meaning`
+/// names its axes.
 pub(crate) fn checked_data(
     argument: &'static str,
     meaning: &'static str,
@@ -21,7 +22,7 @@ pub(crate) fn checked_data(
     if !data.dtype.is_float() {
         return Err(OvisImageError::argument(
             argument,
-            format!("its dtype {:?} is not a float", data.dtype),
+            format!("its dtype {:?} is not a floating-point type", data.dtype),
         ));
     }
     let data = data.clone().convert::<f32>();
@@ -31,7 +32,7 @@ pub(crate) fn checked_data(
     if !finite {
         return Err(OvisImageError::argument(
             argument,
-            "it contains NaN or infinity",
+            "the tensor contains NaN or infinity",
         ));
     }
     Ok(data)

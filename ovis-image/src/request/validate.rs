@@ -1,4 +1,4 @@
-//! What can be said against a request without knowing the model.
+//! Checks of a request that do not depend on the model.
 
 use std::ops::RangeInclusive;
 
@@ -6,16 +6,20 @@ use super::GenerationRequest;
 use crate::error::{OvisImageError, Result};
 use crate::text_encoder::MAX_PROMPT_TOKENS;
 
-/// More images than this in one request are a mistake.
+/// Maximum number of images per request. More are taken for a mistake.
 const MAX_IMAGES: usize = 4096;
 
-/// Beyond these the model was not trained (arXiv 2511.22982), and text garbles.
+/// Aspect ratios that the model was trained on (arXiv 2511.22982). Text is garbled beyond them and
+/// above `MOST_PIXELS`.
 const ASPECT_RATIOS: RangeInclusive<f64> = 0.25..=4.0;
 const MOST_PIXELS: usize = 1_500_000;
 
 impl GenerationRequest {
+    /// Checks the arguments that do not depend on a model.
+    ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) with the argument that is not usable.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) with
+    /// the name of the first invalid argument.
     pub(crate) fn validate(&self) -> Result<()> {
         self.validate_batch()?;
         validate_sequence_length(self.parameters().max_sequence_length)?;
@@ -29,26 +33,26 @@ impl GenerationRequest {
         self.validate_negative_prompts()
     }
 
-    /// Warns of a size that images can be made in, but not good ones.
+    /// Warns about sizes that are possible but give poor images.
     pub(crate) fn warn_of_untrained_sizes(&self) {
         let (width, height) = self.size();
         let aspect_ratio = width as f64 / height as f64;
         if !ASPECT_RATIOS.contains(&aspect_ratio) {
             tracing::warn!(
                 aspect_ratio,
-                "the model was trained on sides of 1 to 4 at most"
+                "the model was trained on aspect ratios from 1:4 to 4:1: text may come out garbled"
             );
         }
         if width * height > MOST_PIXELS {
             tracing::warn!(
                 width,
                 height,
-                "this is more than the 1.5 megapixels up to which text comes out well"
+                "the image has more than 1.5 megapixels: text may come out garbled"
             );
         }
     }
 
-    /// Checks how many images there are, and whether there are seeds for them.
+    /// Checks the number of images and of seeds.
     fn validate_batch(&self) -> Result<()> {
         let (prompts, images) = (self.num_prompts(), self.num_images());
         let parameters = self.parameters();
@@ -61,7 +65,7 @@ impl GenerationRequest {
             return Err(OvisImageError::argument(
                 argument,
                 format!(
-                    "{prompts} prompts with {} images each: 1 to {MAX_IMAGES} images can be made",
+                    "{prompts} prompts with {} images each: a request must have 1 to {MAX_IMAGES} images",
                     parameters.images_per_prompt
                 ),
             ));
@@ -71,7 +75,7 @@ impl GenerationRequest {
         if !is_shared && seeds != images && self.latents().is_none() {
             return Err(OvisImageError::argument(
                 "seed_per_image",
-                format!("{seeds} seeds for {images} images"),
+                format!("{seeds} seeds for {images} images: give one for each image"),
             ));
         }
         Ok(())
@@ -85,14 +89,14 @@ impl GenerationRequest {
         if needed && negatives != 1 && negatives != prompts {
             return Err(OvisImageError::argument(
                 "negative_prompts",
-                format!("{negatives} for {prompts} prompts: give one, or one for each"),
+                format!("{negatives} negative prompts for {prompts} prompts: give one, or one for each"),
             ));
         }
         Ok(())
     }
 }
 
-/// Checks how many rows of text the transformer shall read.
+/// Checks the number of text rows that the transformer should read.
 pub(crate) fn validate_sequence_length(tokens: usize) -> Result<()> {
     if (1..=MAX_PROMPT_TOKENS).contains(&tokens) {
         return Ok(());
