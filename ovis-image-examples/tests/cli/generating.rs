@@ -352,7 +352,7 @@ fn sizes_beyond_the_training_are_warned_of() {
     );
     succeeds(&narrow);
     assert!(
-        stderr(&narrow).contains("sides of 1 to 4"),
+        stderr(&narrow).contains("aspect ratios from 1:4 to 4:1"),
         "{}",
         stderr(&narrow)
     );

@@ -1,4 +1,4 @@
-//! Tensors to the host, and finding NaN and infinity without downloading what is fine.
+//! Download of tensors to the host, and a check for NaN and infinity that downloads only a sum.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
@@ -18,12 +18,12 @@ pub(crate) fn download<B: Backend, const D: usize>(
         .map_err(|error| OvisImageError::backend(phase, error))
 }
 
-/// Refuses NaN and infinity, naming the phase. Waits for the tensor; only a sum of it is downloaded,
-/// unless there is something to count.
+/// Fails if a tensor contains NaN or infinity. Waits for the tensor, and downloads only its sum
+/// unless that is not finite.
 ///
 /// The sum is finite only if all values are, on any device: GPUs may assume in comparisons, and in
-/// `x * 0` and `x - x`, that there is no NaN, but not in additions of values that they do not know.
-/// It may overflow where all values are finite, so that what looks wrong is looked at on the host.
+/// `x * 0` and `x - x`, that there is no NaN, but not in additions of unknown values. The sum may
+/// overflow even if all values are finite, so the values are then counted on the host.
 pub(crate) fn check_finite<B: Backend, const D: usize>(
     tensor: &Tensor<B, D>,
     phase: Phase,

@@ -1,12 +1,12 @@
-//! Ridge regression with three outputs, for the preview's small map. A linear-algebra crate
-//! (nalgebra: 9 seconds to compile) is too much for one solve of 17 unknowns.
+//! Ridge regression with three outputs, which fits the preview's linear map. A linear-algebra crate
+//! (nalgebra: 9 seconds to compile) would be too much for one solve of 17 unknowns.
 
-/// The normal equations of a least-squares problem, summed row by row.
+/// Normal equations of a least-squares problem, accumulated row by row.
 pub(super) struct NormalEquations {
     unknowns: usize,
-    /// `inputs^T inputs`, row by row.
+    /// Matrix `inputs^T inputs`, row by row.
     square: Vec<f64>,
-    /// `inputs^T outputs`.
+    /// Matrix `inputs^T outputs`.
     right: Vec<[f64; 3]>,
 }
 
@@ -19,7 +19,7 @@ impl NormalEquations {
         }
     }
 
-    /// Adds one row of inputs, as many as there are unknowns, and its outputs.
+    /// Adds one row of inputs, one for each unknown, and its outputs.
     pub(super) fn add(&mut self, input: &[f64], output: [f64; 3]) {
         for (row, value) in input.iter().enumerate() {
             for (column, other) in input.iter().enumerate() {
@@ -31,8 +31,8 @@ impl NormalEquations {
         }
     }
 
-    /// The weights of each unknown, by Cholesky decomposition; `None` if the rows were not finite.
-    /// `ridge` is relative to the mean of the diagonal.
+    /// Solves for the weights of each unknown by Cholesky decomposition; `None` if the rows were
+    /// not finite. `ridge` is relative to the mean of the diagonal.
     pub(super) fn solve(self, ridge: f64) -> Option<Vec<[f64; 3]>> {
         let n = self.unknowns;
         let mean = (0..n).map(|i| self.square[i * n + i]).sum::<f64>() / n as f64;
@@ -54,7 +54,7 @@ impl NormalEquations {
             }
         }
         let mut solution = self.right;
-        // Forward through the lower triangle, then back through its transpose.
+        // Forward substitution with the lower triangle, then back substitution with its transpose.
         for row in 0..n {
             for before in 0..row {
                 subtract(&mut solution, row, before, lower[row * n + before]);

@@ -1,4 +1,4 @@
-//! Images in and out: source images and masks, previews, and conversion between tensors and pixels.
+//! Source images and masks, previews, and conversion between tensors and pixels.
 
 mod conversion;
 mod download;

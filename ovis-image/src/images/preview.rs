@@ -1,5 +1,5 @@
-//! Small images from latents without the VAE: a linear map from the channels of a latent to a color,
-//! fitted to the VAE by least squares.
+//! Small previews of latents without the VAE, by a linear map from the channels of a latent to a
+//! color that is fitted to the VAE by least squares.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -11,10 +11,10 @@ use super::least_squares::NormalEquations;
 use crate::error::{OvisImageError, Phase, RequestError, Result};
 use crate::sampling::NoiseGenerator;
 
-/// A linear map from the channels of a latent to the color of its 8x8 pixels, fitted to a VAE.
+/// Linear map from the channels of a latent to the color of its 8x8 pixels, fitted to a VAE.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreviewDecoder {
-    /// For each channel, then for the constant: red, green, blue in 0..1.
+    /// Red, green and blue weights of each channel, then of the constant, for colors in 0..1.
     weights: Vec<[f32; 3]>,
 }
 
@@ -26,11 +26,11 @@ pub(crate) struct PreviewFit {
 
 /// Number of images that the map is fitted to.
 const IMAGES: usize = 6;
-/// Side of each image, in latents.
+/// Side of each image in latents.
 const SIDE: usize = 16;
-/// Color patches along a side.
+/// Number of color patches along a side.
 const PATCHES: u32 = 5;
-/// Keeps channels that say nothing in the images from getting large weights.
+/// Ridge penalty, which keeps the weights of uninformative channels small.
 const RIDGE: f64 = 1e-3;
 
 impl PreviewFit {
@@ -41,7 +41,7 @@ impl PreviewFit {
         }
     }
 
-    /// The images to encode, for a VAE that reduces by `scale`.
+    /// Generates the images to encode, for a VAE that reduces by `scale`.
     pub(crate) fn images(scale: usize) -> impl Iterator<Item = RgbImage> {
         (0..IMAGES).map(move |index| patches(index, (SIDE * scale) as u32))
     }
@@ -61,7 +61,7 @@ impl PreviewFit {
     }
 
     /// # Errors
-    /// [`RuntimeError::Backend`] if the latents were not finite.
+    /// Returns [`RuntimeError::Backend`] if the latents were not finite.
     pub(crate) fn solve(self) -> Result<PreviewDecoder> {
         let solution = self.equations.solve(RIDGE);
         let solution = solution.ok_or_else(|| {
@@ -80,14 +80,14 @@ impl PreviewFit {
 }
 
 impl PreviewDecoder {
-    /// Images of clean latents, with one pixel for each latent.
+    /// Decodes clean latents to images with one pixel per latent.
     ///
     /// # Shapes
     /// - `latents`: `[images, channels, height, width]`
     ///
     /// # Errors
-    /// [`RequestError::ShapeMismatch`] for another number of channels;
-    /// [`RuntimeError::Backend`](crate::error::RuntimeError::Backend) when the device fails.
+    /// Returns [`RequestError::ShapeMismatch`] if the number of channels differs, and
+    /// [`RuntimeError::Backend`](crate::error::RuntimeError::Backend) if the device fails.
     pub fn images<B: Backend>(&self, latents: Tensor<B, 4>) -> Result<Vec<RgbImage>> {
         let [images, channels, height, width] = latents.dims();
         let Some((constant, weights)) = self.weights.split_last() else {
@@ -121,7 +121,7 @@ impl PreviewDecoder {
     }
 }
 
-/// An image of colored patches; every other one has soft edges.
+/// Draws an image of colored patches. Every other image has soft edges.
 fn patches(index: usize, side: u32) -> RgbImage {
     let count = (PATCHES * PATCHES * 3) as usize;
     let colors = NoiseGenerator::from_seed(index as u64).randn(count);

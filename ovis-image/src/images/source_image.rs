@@ -1,4 +1,4 @@
-//! Images to start from: fitted to the request's size, whole or behind a mask.
+//! Source images to start from: fitted to the request's size, optionally with a mask.
 
 use image::imageops::{self, FilterType};
 use image::{GrayImage, RgbImage};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{OvisImageError, Result};
 
-/// An image that a generation starts from.
+/// Source image that a generation starts from, with its settings and an optional mask.
 #[derive(Debug, Clone)]
 pub struct SourceImage {
     image: RgbImage,
@@ -14,29 +14,29 @@ pub struct SourceImage {
     mask: Option<GrayImage>,
 }
 
-/// How a source image is used.
+/// Settings of a source image: strength, fit and mask.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SourceSettings {
     /// Fraction of the denoising schedule to run: 0 returns the source image, 1 ignores it.
     pub strength: f64,
-    /// How the image is fitted to the size asked for.
+    /// Fitting of the image to the requested size.
     pub fit: ImageFit,
     /// Standard deviation of the blur of the mask's edge, in pixels.
     pub mask_blur: f32,
-    /// Whether a mask limits what is repainted.
+    /// Whether a mask limits the repainted area.
     pub is_masked: bool,
 }
 
-/// How an image is fitted to a size of another shape.
+/// Fitting of an image to a size with another aspect ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ImageFit {
-    /// Scaled until it covers the size, and cut at the edges.
+    /// Scales the image until it covers the size, and crops the edges.
     #[default]
     Crop,
-    /// Scaled in each direction by itself.
+    /// Scales each direction independently.
     Stretch,
 }
 
@@ -55,14 +55,14 @@ impl SourceImage {
         }
     }
 
-    /// Sets the fraction of the denoising schedule to run: of `n` steps the last `n * strength`
+    /// Sets the fraction of the denoising schedule to run: the last `n * strength` of `n` steps
     /// (diffusers' `strength`). 0 returns the VAE's reconstruction, 1 is text to image.
     pub fn with_strength(mut self, strength: f64) -> Self {
         self.settings.strength = strength;
         self
     }
 
-    /// Sets how the image is fitted to the request's size.
+    /// Sets the fitting of the image to the request's size.
     pub fn with_fit(mut self, fit: ImageFit) -> Self {
         self.settings.fit = fit;
         self
@@ -75,18 +75,20 @@ impl SourceImage {
         self
     }
 
-    /// Sets how far the mask's edge is blurred: the standard deviation of a Gaussian, in pixels of the result.
+    /// Sets the blur of the mask's edge: the standard deviation of a Gaussian, in pixels of the
+    /// result.
     pub fn with_mask_blur(mut self, pixels: f32) -> Self {
         self.settings.mask_blur = pixels;
         self
     }
 
-    /// How the image is used.
+    /// Settings of the source image.
     pub fn settings(&self) -> SourceSettings {
         self.settings
     }
 
-    /// The image's size with each side rounded to a multiple, for a request of its shape.
+    /// Size of the image with each side rounded to a multiple, for a request of the same aspect
+    /// ratio.
     pub fn size_in_multiples_of(&self, multiple: usize) -> (usize, usize) {
         let side = |side: u32| {
             let steps = (side as usize + multiple / 2) / multiple.max(1);
@@ -95,9 +97,11 @@ impl SourceImage {
         (side(self.image.width()), side(self.image.height()))
     }
 
+    /// Checks the settings and the mask.
+    ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) with
-    /// what is not usable.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) with
+    /// the name of the first invalid argument.
     pub(crate) fn validate(&self) -> Result<()> {
         let refuse = |argument, reason| Err(OvisImageError::argument(argument, reason));
         let (width, height) = self.image.dimensions();
@@ -110,7 +114,7 @@ impl SourceImage {
             return refuse("strength", format!("{strength} is not between 0 and 1"));
         }
         if width == 0 || height == 0 {
-            return refuse("source_image", "it has no pixels".to_owned());
+            return refuse("source_image", "the image has no pixels".to_owned());
         }
         if !(0.0..=MAX_BLUR).contains(&mask_blur) {
             return refuse(
@@ -122,7 +126,7 @@ impl SourceImage {
             Some(mask) if mask.dimensions() != (width, height) => refuse(
                 "mask",
                 format!(
-                    "it is {}x{}, but the image is {width}x{height}",
+                    "the mask is {}x{}, but the image is {width}x{height}",
                     mask.width(),
                     mask.height()
                 ),
@@ -131,7 +135,7 @@ impl SourceImage {
         }
     }
 
-    /// The image fitted to a size.
+    /// Fits the image to a size.
     pub(crate) fn fitted(&self, width: usize, height: usize) -> RgbImage {
         let Some([x, y, w, h]) = self.crop(width, height) else {
             return self.image.clone();
@@ -140,7 +144,7 @@ impl SourceImage {
         imageops::resize(&part, width as u32, height as u32, FilterType::Lanczos3)
     }
 
-    /// The mask fitted to a size, row by row, 1 where it is repainted.
+    /// Fits the mask to a size. The values are row by row, 1 where the image is repainted.
     pub(crate) fn fitted_mask(&self, width: usize, height: usize) -> Option<Vec<f32>> {
         let mask = self.mask.as_ref()?;
         let mut mask = match self.crop(width, height) {
@@ -156,7 +160,8 @@ impl SourceImage {
         Some(mask.iter().map(|value| f32::from(*value) / 255.0).collect())
     }
 
-    /// The part of the image that is scaled, `[x, y, width, height]`; `None` if it is as it should be.
+    /// Part of the image to scale, `[x, y, width, height]`; `None` if the image already has the
+    /// size.
     fn crop(&self, width: usize, height: usize) -> Option<[u32; 4]> {
         let (w, h) = self.image.dimensions();
         if (w as usize, h as usize) == (width, height) {
@@ -175,14 +180,14 @@ impl SourceImage {
 
 const MAX_BLUR: f32 = 128.0;
 
-/// How many of `steps` steps are left out at the beginning (diffusers: `get_timesteps` of its image-to-image
-/// pipelines).
+/// Number of steps to skip at the beginning of `steps` (diffusers: `get_timesteps` of its
+/// image-to-image pipelines).
 pub(crate) fn steps_left_out(steps: usize, strength: f64) -> usize {
     let taken = (steps as f64 * strength).min(steps as f64);
     (steps as f64 - taken) as usize
 }
 
-/// A mask at the latents' size: the mean of each cell of `scale` by `scale` pixels.
+/// Reduces a mask to the latents' size: the mean of each cell of `scale` by `scale` pixels.
 pub(crate) fn mask_of_latents(mask: &[f32], width: usize, scale: usize) -> Vec<f32> {
     let columns = width / scale;
     let rows = mask.len() / width / scale;
@@ -196,7 +201,8 @@ pub(crate) fn mask_of_latents(mask: &[f32], width: usize, scale: usize) -> Vec<f
         .collect()
 }
 
-/// Lays the source over an image where the mask keeps it; what is kept whole keeps its bits.
+/// Blends the source over an image where the mask keeps it. Fully kept pixels keep their exact
+/// values.
 pub(crate) fn restore_kept_pixels(image: &mut RgbImage, source: &RgbImage, mask: &[f32]) {
     for ((pixel, original), weight) in image.pixels_mut().zip(source.pixels()).zip(mask) {
         for (value, original) in pixel.0.iter_mut().zip(original.0) {

@@ -173,9 +173,10 @@ impl GenerationRequest {
         self
     }
 
-    /// Sets custom sigmas in place of evenly spaced ones: falling within (0, 1], without the final
-    /// 0. The schedule shifts them, as in diffusers; [`Schedule::Unshifted`] leaves them alone.
-    /// They decide the number of steps.
+    /// Sets custom sigmas instead of evenly spaced ones. They must be falling, within (0, 1] and
+    /// without the final zero, and they determine the number of steps.
+    ///
+    /// The schedule shifts them, as in diffusers; [`Schedule::Unshifted`] uses them unchanged.
     pub fn with_sigmas(mut self, sigmas: impl IntoIterator<Item = f32>) -> Self {
         self.parameters.custom_sigmas = Some(sigmas.into_iter().collect());
         self
