@@ -2,47 +2,47 @@ use std::path::PathBuf;
 
 use super::{BoxError, OvisImageError, WeightsReport};
 
-/// Why a checkpoint, or another file of weights, cannot be read or written.
+/// Error of reading or writing a checkpoint or another file of weights.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// A file or folder that the checkpoint needs does not exist.
     #[error("{} not found: {hint}", path.display())]
     NotFound {
-        /// The path that was looked for.
+        /// Path that does not exist.
         path: PathBuf,
-        /// What was expected there, and what to do.
+        /// Hint at what was expected there, and what to do.
         hint: String,
     },
 
     /// Reading or writing a file failed.
     #[error("cannot access {}", path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The operating system's error.
+        /// Error of the operating system.
         source: std::io::Error,
     },
 
-    /// A file whose weights are still read has changed since it was opened.
+    /// A file whose weights are still in use has changed since it was opened.
     #[error("{} has changed since it was opened: {reason}; load it again", path.display())]
     FileChanged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is different.
+        /// Difference found.
         reason: String,
     },
 
-    /// A file is damaged, or not in the format that its place demands.
+    /// A file is damaged or is not in the expected format.
     #[error("{} is not a usable {format} file: {reason}", path.display())]
     InvalidFile {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The format expected, for example `safetensors`.
+        /// Expected format, for example `safetensors`.
         format: &'static str,
-        /// What is wrong with it.
+        /// Problem with the file.
         reason: String,
-        /// The parser's error, where a parser found it.
+        /// Error of the parser, if a parser found the problem.
         source: Option<BoxError>,
     },
 
@@ -52,15 +52,15 @@ pub enum CheckpointError {
          GGUF files from Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K", path.display()
     )]
     UnknownDtype {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The tensor's name in the file.
+        /// Name of the tensor in the file.
         tensor: String,
-        /// The element type that the header gives.
+        /// Element type that the header gives.
         dtype: String,
     },
 
-    /// The tensors of a file do not make up the model: every one at fault is listed.
+    /// The tensors of a file do not match the model. The report lists every mismatch.
     #[error("{0}")]
     Weights(Box<WeightsReport>),
 
@@ -70,40 +70,40 @@ pub enum CheckpointError {
          by its own path", path.display()
     )]
     UnknownLayout {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// The layouts and what each has.
+        /// Known layouts and the files of each.
         expected: String,
     },
 
     /// The tensor names of a part follow none of the known naming schemes.
     #[error("{} does not contain {part} weights: {reason}", path.display())]
     UnknownNaming {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The part of the model that was expected.
+        /// Part of the model that was expected.
         part: &'static str,
-        /// Which key decides, and what was found.
+        /// Key that identifies the naming scheme, and what was found.
         reason: String,
     },
 
-    /// A configuration is inconsistent or asks for something that this model does not have.
+    /// A configuration is inconsistent or needs something that this model does not support.
     #[error("invalid configuration of the {part}: {reason}")]
     InvalidConfig {
-        /// The part of the model.
+        /// Part of the model.
         part: &'static str,
-        /// The broken relation.
+        /// Relation that does not hold.
         reason: String,
-        /// The serializer's error, where a configuration could not be written.
+        /// Error of the serializer, if a configuration could not be written.
         source: Option<BoxError>,
     },
 
     /// The tokenizer file cannot be parsed.
     #[error("cannot use the tokenizer {}", path.display())]
     Tokenizer {
-        /// The tokenizer's file.
+        /// Path of the tokenizer's file.
         path: PathBuf,
-        /// The parser's error.
+        /// Error of the parser.
         source: BoxError,
     },
 
@@ -113,9 +113,9 @@ pub enum CheckpointError {
          the checkpoint (Qwen3's)", path.display()
     )]
     MissingSpecialToken {
-        /// The tokenizer's file.
+        /// Path of the tokenizer's file.
         path: PathBuf,
-        /// The token.
+        /// Missing token.
         token: &'static str,
     },
 }

@@ -1,46 +1,46 @@
 use super::BoxError;
 
-/// Why a device cannot be used.
+/// Error of selecting or using a device.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// The name of a device is not one of those known.
+    /// The name of a device is unknown.
     #[error(
         "unknown device `{name}`: use auto, flex, ndarray, wgpu[:N], vulkan[:N], metal[:N], cuda[:N] or rocm[:N]"
     )]
     Unknown {
-        /// The name given.
+        /// Name given.
         name: String,
     },
 
-    /// The backend of a device was left out at compile time.
+    /// The backend of a device is not compiled in.
     #[error("device `{device}` is not compiled in: enable the cargo feature `{feature}`")]
     NotCompiled {
-        /// The device asked for.
+        /// Requested device.
         device: String,
-        /// The cargo feature that adds it.
+        /// Cargo feature that adds the backend.
         feature: &'static str,
     },
 
     /// The device does not exist on this machine, or its driver does not work.
     #[error("device `{device}` is not available: {reason}")]
     Unavailable {
-        /// The device asked for.
+        /// Requested device.
         device: String,
-        /// What the probe found.
+        /// Result of probing the device.
         reason: String,
-        /// The driver's error, where it gave one.
+        /// Error of the driver, if it reported one.
         source: Option<BoxError>,
     },
 
-    /// The device cannot compute in the element type asked for.
+    /// The device cannot compute in the requested element type.
     #[error("device `{device}` does not support {dtype}: use {alternative}")]
     UnsupportedDtype {
-        /// The device.
+        /// Name of the device.
         device: String,
-        /// The element type asked for.
+        /// Requested element type.
         dtype: String,
-        /// An element type that would work.
+        /// Element type that works instead.
         alternative: &'static str,
     },
 }

@@ -2,21 +2,21 @@ use std::time::Duration;
 
 use super::{BoxError, OvisImageError};
 
-/// A checkpoint or file that could not be downloaded from the Hugging Face Hub.
+/// Error of downloading a checkpoint or a file from the Hugging Face Hub.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot get {repository} ({revision}) from the Hub")]
 #[non_exhaustive]
 pub struct HubError {
-    /// `owner/name`.
+    /// Repository, as `owner/name`.
     pub repository: String,
-    /// The branch, tag or commit.
+    /// Branch, tag or commit.
     pub revision: String,
-    /// Why not, and the way out.
+    /// Reason for the failure, and what to do.
     #[source]
     pub failure: HubFailure,
 }
 
-/// Why something could not be downloaded from the Hub.
+/// Reason why a download from the Hub failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubFailure {
@@ -26,21 +26,21 @@ pub enum HubFailure {
          folder of a checkpoint)"
     )]
     Unreachable {
-        /// The network layer's error.
+        /// Error of the network layer.
         source: BoxError,
     },
 
-    /// The connection was lost.
+    /// The connection was lost during a download.
     #[error("download interrupted (download again to resume)")]
     Interrupted {
-        /// The network layer's error.
+        /// Error of the network layer.
         source: BoxError,
     },
 
     /// The server sent nothing for too long.
     #[error("the server sent nothing for {waited:?} (download again to resume)")]
     Stalled {
-        /// How long it was waited for.
+        /// Time waited for the server.
         waited: Duration,
     },
 
@@ -50,43 +50,43 @@ pub enum HubFailure {
          that has access"
     )]
     Refused {
-        /// The HTTP status.
+        /// HTTP status of the response.
         status: u16,
     },
 
-    /// The server answered otherwise than agreed.
+    /// The server's response does not follow the Hub's protocol.
     #[error("the server does not speak the Hub's protocol: {reason}")]
     Protocol {
-        /// What was unexpected.
+        /// Unexpected part of the response.
         reason: String,
-        /// The HTTP client's error, where it found it.
+        /// Error of the HTTP client, if it found the problem.
         source: Option<BoxError>,
     },
 
-    /// The file received is not the one that the server announced; it was deleted.
+    /// A received file differs from what the server announced, and was deleted.
     #[error("`{file}` arrived damaged ({reason}) and was deleted: download it again")]
     Damaged {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// What differs.
+        /// Difference found.
         reason: String,
     },
 
     /// The repository is not in the cache, and offline mode forbids a download.
-    #[error("it is not in the cache: download it once without the offline mode")]
+    #[error("the repository is not in the cache: download it once with offline mode off")]
     NotCached,
 
-    /// The cache holds only a part of the checkpoint, and offline mode forbids a download.
-    #[error("the cache holds only a part of it (download it without the offline mode)")]
+    /// The cache contains only a part of the checkpoint, and offline mode forbids a download.
+    #[error("the cache contains only a part of the repository (download it with offline mode off)")]
     PartlyCached {
-        /// What is missing.
+        /// Error that names the missing part.
         source: Box<OvisImageError>,
     },
 
     /// The repository does not have the file.
-    #[error("it does not have the file `{file}`")]
+    #[error("the repository does not have the file `{file}`")]
     NoSuchFile {
-        /// The file.
+        /// Name of the file.
         file: String,
     },
 
@@ -97,19 +97,19 @@ pub enum HubFailure {
         some_of(files)
     )]
     NoCheckpoint {
-        /// Names of the files that it contains.
+        /// Names of the files in the repository.
         files: Vec<String>,
     },
 
-    /// A file name in the repository points outside the folder that it would be written to.
-    #[error("its file `{file}` points outside its folder")]
+    /// A file name in the repository points outside the download folder.
+    #[error("the file name `{file}` points outside the download folder")]
     OutsideFolder {
-        /// The name.
+        /// Name of the file.
         file: String,
     },
 
-    /// Another program is downloading the same file.
-    #[error("another program is downloading the same file: wait for it")]
+    /// Another program holds the lock of the same file.
+    #[error("another program is downloading the same file: wait until it finishes")]
     Busy,
 
     /// Writing to the cache failed.

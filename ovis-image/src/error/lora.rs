@@ -1,21 +1,22 @@
 use std::path::PathBuf;
 
-/// Why a LoRA cannot be applied. A file that cannot be read at all is a
-/// [`CheckpointError`](super::CheckpointError).
+/// Error of applying a LoRA to a model.
+///
+/// A file that cannot be read at all is a [`CheckpointError`](super::CheckpointError).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoraError {
-    /// A file contains adapters that are not low-rank additions.
+    /// A file contains adapters of a method other than LoRA.
     #[error(
         "{} contains {method} (`{tensor}`), which is not supported: only LoRA is; merge it into the weights \
          with the program that made it, or export it as LoRA", path.display()
     )]
     UnsupportedAdapter {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The tensor that tells.
+        /// Tensor that identifies the method.
         tensor: String,
-        /// The method's name.
+        /// Name of the method.
         method: &'static str,
     },
 
@@ -25,23 +26,23 @@ pub enum LoraError {
          adapter was made for another model", path.display()
     )]
     NotApplied {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Number of modules in the file.
         modules: usize,
-        /// One of them.
+        /// Name of the first module.
         example: String,
     },
 
-    /// A LoRA's tensor does not fit the layer that its name means.
+    /// A LoRA tensor does not fit the layer that its name refers to.
     #[error(
         "`{tensor}` in {} has shape {actual:?}, but this model needs {expected:?}: the adapter was made \
          for another model", path.display()
     )]
     Shape {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Shape that the model needs.
         expected: Vec<usize>,

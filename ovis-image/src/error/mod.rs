@@ -1,6 +1,7 @@
-//! Errors by kind: [`OvisImageError`] wraps one enum for each. Every error names the file, tensor or
-//! argument at fault and, where there is one, the way out. A message does not repeat its cause: that
-//! is what [`source`](std::error::Error::source) returns.
+//! Errors of the library: [`OvisImageError`] wraps one enum for each kind.
+//!
+//! Every error names the file, tensor or argument at fault and, if possible, what to do. A message
+//! does not repeat its cause, which [`source`](std::error::Error::source) returns.
 
 mod checkpoint;
 mod device;
@@ -26,13 +27,13 @@ pub use runtime::RuntimeError;
 pub use weights_report::WeightsReport;
 pub use wrong_shape::WrongShape;
 
-/// A `Result` whose error is [`OvisImageError`].
+/// Alias of the standard `Result` with [`OvisImageError`] as the error.
 pub type Result<T, E = OvisImageError> = std::result::Result<T, E>;
 
-/// An error of a library below this one, kept as the cause of one of ours.
+/// Error of another library, kept as the cause of an error of this one.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Everything that can go wrong between a path on disk and an image.
+/// Any error of the library, from opening a checkpoint to generating an image.
 ///
 /// ```
 /// use ovis_image::error::{CheckpointError, OvisImageError};
@@ -59,7 +60,7 @@ pub enum OvisImageError {
     #[error(transparent)]
     Device(#[from] DeviceError),
 
-    /// The memory does not suffice.
+    /// A request or checkpoint does not fit in memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
 
@@ -68,7 +69,7 @@ pub enum OvisImageError {
     #[error(transparent)]
     Hub(#[from] HubError),
 
-    /// Generation started and did not finish.
+    /// A generation started but did not finish.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
 }

@@ -1,16 +1,16 @@
 use std::fmt;
 
-/// A phase of generation, as named in errors and timings.
+/// Phase of a generation, as named in errors and timings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
     /// Reading the checkpoint.
     Loading,
-    /// Prompt to embeddings.
+    /// Encoding prompts to embeddings.
     TextEncoding,
-    /// The sampling loop.
+    /// Running the sampling loop.
     Denoising,
-    /// Latents to pixels, or pixels to latents.
+    /// Decoding latents to pixels, or encoding pixels to latents.
     Vae,
 }
 

@@ -1,30 +1,30 @@
 use super::{BoxError, OvisImageError};
 
-/// Why a request, or another argument of the caller, is refused.
+/// Error of an invalid request or of another invalid argument.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// An argument is out of range.
+    /// An argument has an invalid value.
     #[error("invalid {argument}: {reason}")]
     InvalidArgument {
-        /// Name of the builder method that sets the value, for example `guidance_scale`, or of the
-        /// parameter of the method that was called, for example `scale` of `load_lora`: always an
-        /// identifier in snake case.
+        /// Identifier of the argument in snake case: the name of the builder method that sets the
+        /// value, for example `guidance_scale`, or of the parameter of the method that was called,
+        /// for example `scale` of `load_lora`.
         argument: &'static str,
-        /// What is wrong and what would be right.
+        /// Problem with the value, and which values are valid.
         reason: String,
-        /// The error of the library that refused the value, if another one did.
+        /// Error of another library that refused the value, if there is one.
         source: Option<BoxError>,
     },
 
     /// The image size cannot be generated.
     #[error("cannot generate {width}x{height}: {reason}")]
     InvalidSize {
-        /// Width asked for, in pixels.
+        /// Requested width in pixels.
         width: usize,
-        /// Height asked for, in pixels.
+        /// Requested height in pixels.
         height: usize,
-        /// The rule that it breaks.
+        /// Rule that the size breaks.
         reason: String,
     },
 
@@ -34,11 +34,11 @@ pub enum RequestError {
         /// Name of the builder method or parameter, as in
         /// [`InvalidArgument`](Self::InvalidArgument).
         argument: &'static str,
-        /// What the axes mean.
+        /// Meaning of the axes.
         meaning: &'static str,
-        /// The shape needed.
+        /// Shape needed.
         expected: Vec<usize>,
-        /// The shape given.
+        /// Shape given.
         actual: Vec<usize>,
     },
 }

@@ -1,6 +1,6 @@
 use super::{BoxError, OvisImageError, Phase};
 
-/// Why a generation that had started did not finish.
+/// Error of a generation that started but did not finish.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
@@ -10,27 +10,27 @@ pub enum RuntimeError {
          too narrow (try bf16 or f32)"
     )]
     NonFinite {
-        /// The phase whose result is at fault.
+        /// Phase whose result is not finite.
         phase: Phase,
         /// Number of values that are not finite.
         count: usize,
     },
 
-    /// The progress callback asked to stop.
+    /// The progress callback canceled the generation.
     #[error("canceled after {completed_steps} of {total_steps} steps")]
     Canceled {
-        /// Steps that were finished.
+        /// Number of steps that were finished.
         completed_steps: usize,
-        /// Steps that were asked for.
+        /// Number of steps that were to run.
         total_steps: usize,
     },
 
     /// The backend reported a failure.
     #[error("the backend failed during {phase}")]
     Backend {
-        /// What was being done.
+        /// Phase in which the backend failed.
         phase: Phase,
-        /// The backend's error.
+        /// Error of the backend.
         source: BoxError,
     },
 }

@@ -3,23 +3,23 @@ use std::path::PathBuf;
 
 use super::WrongShape;
 
-/// Lists every tensor of a file that does not fit the model.
+/// Report of every tensor that does not fit the model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WeightsReport {
-    /// File or folder that the weights came from.
+    /// File or folder that the weights were read from.
     pub source: PathBuf,
     /// Part of the model, for example `transformer`.
     pub part: &'static str,
-    /// Tensors that the model needs and the file lacks, by their names in the file.
+    /// Tensors that the model needs and the file does not contain, by their names in the file.
     pub missing: Vec<String>,
-    /// Tensors that the file has and the model does not know.
+    /// Tensors that the file contains and the model does not use.
     pub unexpected: Vec<String>,
     /// Tensors whose shapes do not fit.
     pub wrong_shape: Vec<WrongShape>,
 }
 
 impl WeightsReport {
-    /// Whether every tensor is accounted for.
+    /// Whether every tensor fits the model.
     pub fn is_clean(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.wrong_shape.is_empty()
     }

@@ -1,4 +1,4 @@
-/// A tensor whose shape is not the one that the configuration implies.
+/// Tensor whose shape differs from the one that the configuration implies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrongShape {
     /// Name of the tensor in the file.
