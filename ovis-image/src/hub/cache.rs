@@ -1,4 +1,4 @@
-//! The cache, laid out as Python's `huggingface_hub` does.
+//! Download cache, in the layout of Python's `huggingface_hub`.
 
 use std::env;
 use std::io;
@@ -8,8 +8,8 @@ use super::repository::HubRepo;
 use crate::checkpoint::CheckpointPaths;
 use crate::error::{HubFailure, OvisImageError, Result};
 
-/// What a repository has in the cache: `blobs/TAG` are contents, `snapshots/COMMIT/FILE` link to
-/// them, `refs/REVISION` says which commit a branch or tag is.
+/// Folder of one repository in the cache: `blobs/TAG` are file contents, `snapshots/COMMIT/FILE`
+/// link to them, `refs/REVISION` contains the commit of a branch or tag.
 #[derive(Debug)]
 pub(super) struct RepoCache {
     folder: PathBuf,
@@ -19,7 +19,7 @@ impl RepoCache {
     pub(super) fn of(repo: &HubRepo) -> Result<Self> {
         let in_home = || Some(env::home_dir()?.join(".cache/huggingface/hub"));
         let root = repo.cache.clone().or_else(in_home).ok_or_else(|| {
-            OvisImageError::argument("cache", "there is no home folder: name a folder for it")
+            OvisImageError::argument("cache", "no home folder was found: set the folder of the cache")
         })?;
         let name = format!("models--{}", repo.id.replace('/', "--"));
         Ok(Self {
@@ -27,19 +27,19 @@ impl RepoCache {
         })
     }
 
-    /// The contents that the server tags so.
+    /// Path of the contents that have this tag.
     pub(super) fn blob(&self, tag: &str) -> PathBuf {
         self.folder.join("blobs").join(tag)
     }
 
-    /// The folder of a commit's files.
+    /// Folder of a commit's files.
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// The folder of a revision's files, if the cache has it.
+    /// Finds the folder of a revision's files, if the cache has it.
     pub(super) fn find(&self, revision: &str) -> Option<PathBuf> {
-        // A commit is the name of its folder; which one a branch is stands in a file.
+        // A commit names its folder; the commit of a branch or tag is stored in a file.
         let by_commit = self.snapshot(revision);
         if by_commit.is_dir() {
             return Some(by_commit);
@@ -49,13 +49,13 @@ impl RepoCache {
         by_reference.is_dir().then_some(by_reference)
     }
 
-    /// Writes down which commit a revision is, for the next time without a network.
+    /// Stores the commit of a revision, for later use without a network.
     pub(super) fn remember(&self, revision: &str, commit: &str) -> Result<()> {
         if revision == commit {
             return Ok(());
         }
         let path = self.reference(revision);
-        // A revision may have slashes.
+        // A revision may contain slashes.
         let folder = path.parent().unwrap_or(&self.folder);
         std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&path, commit))
@@ -66,7 +66,7 @@ impl RepoCache {
         self.folder.join("refs").join(revision)
     }
 
-    /// Puts contents where a commit has them, and returns the path.
+    /// Links contents to a file of a commit, and returns the file's path.
     pub(super) fn link(&self, blob: &Path, commit: &str, file: &str) -> io::Result<PathBuf> {
         let path = self.snapshot(commit).join(file);
         if path.exists() {
@@ -75,13 +75,14 @@ impl RepoCache {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        // A link whose contents were deleted.
+        // Remove a link whose contents were deleted.
         if path.symlink_metadata().is_ok() {
             std::fs::remove_file(&path)?;
         }
         #[cfg(unix)]
         {
-            // snapshots/COMMIT/FILE to blobs/TAG, relative, so that the cache can be moved.
+            // The link from snapshots/COMMIT/FILE to blobs/TAG is relative, so that the cache can
+            // be moved.
             let depth = 1 + Path::new(file).components().count();
             let mut target: PathBuf = std::iter::repeat_n("..", depth).collect();
             target.push("blobs");
@@ -95,7 +96,7 @@ impl RepoCache {
 }
 
 impl HubRepo {
-    /// The folder of the checkpoint in the cache.
+    /// Finds the folder of the checkpoint in the cache.
     pub(super) fn cached_checkpoint(&self) -> Result<PathBuf> {
         let folder = RepoCache::of(self)?.find(&self.revision);
         let folder = folder.ok_or_else(|| self.error(HubFailure::NotCached))?;
@@ -107,7 +108,7 @@ impl HubRepo {
         }
     }
 
-    /// The path of a file in the cache.
+    /// Finds the path of a file in the cache.
     pub(super) fn cached_file(&self, file: &str) -> Result<PathBuf> {
         let folder = RepoCache::of(self)?.find(&self.revision);
         let path = folder.map(|folder| folder.join(file));

@@ -1,4 +1,4 @@
-//! Downloading: what is missing, file by file, into the cache.
+//! Download of missing files into the cache, one after another.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -12,7 +12,7 @@ use super::server::{Announced, Listing, Server};
 use super::{select, verify};
 use crate::error::{HubError, HubFailure, OvisImageError, Result};
 
-/// How far a download is.
+/// Progress of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HubProgress<'a> {
@@ -22,19 +22,18 @@ pub struct HubProgress<'a> {
     pub index: usize,
     /// Number of files to download.
     pub files: usize,
-    /// Bytes of this file received so far, those of earlier attempts included.
+    /// Number of bytes of this file received so far, including those of earlier attempts.
     pub received: u64,
     /// Size of this file in bytes.
     pub total: u64,
 }
 
-/// The wait before the second attempt; each further one waits twice as long.
+/// Wait before the second attempt. The wait doubles for each further attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// What ends the names of a file that is not complete and of the one that is locked meanwhile, as in
-/// the crate `hf-hub`.
+/// Extensions of an incomplete file and of its lock file, as in the crate `hf-hub`.
 const PART_EXTENSION: &str = "part";
 const LOCK_EXTENSION: &str = "lock";
-/// How often, and how many seconds apart, a file is tried to be locked.
+/// Number of attempts to lock a file, and the wait between them.
 const LOCK_ATTEMPTS: u32 = 6;
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 const BUFFER_BYTES: usize = 1 << 16;
@@ -43,21 +42,21 @@ impl HubRepo {
     /// Downloads the checkpoint and returns its folder, for
     /// [`Checkpoint::open`](crate::Checkpoint::open).
     ///
-    /// Of a diffusers checkpoint and of the authors' files, what is needed is downloaded, and
-    /// nothing else that the repository has. When the server does not answer, what is in the cache
-    /// is used.
+    /// Downloads only the files of a diffusers checkpoint or of the authors' checkpoint that are
+    /// needed, and nothing else in the repository. If the server does not answer, the cached files
+    /// are used.
     ///
     /// # Errors
-    /// [`HubError`]; its [`HubFailure`] says why. Files that are complete stay in the
-    /// cache; the others are resumed the next time.
+    /// Returns a [`HubError`], whose [`HubFailure`] gives the reason. Complete files stay in the
+    /// cache, and the next download resumes the others.
     pub fn download(&self) -> Result<PathBuf> {
         self.download_with(|_| {})
     }
 
-    /// Like [`download`](Self::download), with a callback that follows the progress.
+    /// Like [`download`](Self::download), with a progress callback.
     ///
     /// # Errors
-    /// Those of [`download`](Self::download).
+    /// Returns the errors of [`download`](Self::download).
     pub fn download_with(&self, mut on_progress: impl FnMut(HubProgress<'_>)) -> Result<PathBuf> {
         if self.offline {
             return self.cached_checkpoint();
@@ -86,9 +85,9 @@ impl HubRepo {
     /// Downloads one file, for example a GGUF transformer or a LoRA, and returns its path.
     ///
     /// # Errors
-    /// Those of [`download`](Self::download), and
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if the name leaves
-    /// the repository.
+    /// Returns the errors of [`download`](Self::download), and
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if the name
+    /// points outside the repository.
     pub fn download_file(
         &self,
         file: &str,
@@ -127,7 +126,7 @@ impl HubRepo {
     }
 }
 
-/// What is cached, when the server does not answer; else the error.
+/// Returns the cached path if the error is that the server does not answer, and else the error.
 fn cached_instead(error: OvisImageError, cached: Result<PathBuf>) -> Result<PathBuf> {
     let is_silent = matches!(
         error,
@@ -139,14 +138,14 @@ fn cached_instead(error: OvisImageError, cached: Result<PathBuf>) -> Result<Path
     match cached {
         Ok(path) if is_silent => {
             let cause = &error as &dyn std::error::Error;
-            tracing::warn!(error = cause, path = %path.display(), "using what is in the cache");
+            tracing::warn!(error = cause, path = %path.display(), "the server does not answer: using the cached files");
             Ok(path)
         }
         _ => Err(error),
     }
 }
 
-/// A repository with its server and its cache.
+/// Download of a repository's files from its server into its cache.
 struct Download<'a> {
     repo: &'a HubRepo,
     server: Server,
@@ -167,7 +166,7 @@ impl<'a> Download<'a> {
         listing.map_err(|failure| self.repo.error(failure))
     }
 
-    /// A file of a commit, from the cache or else from the server.
+    /// Returns the path of a commit's file, which is downloaded if it is not cached.
     fn file(
         &self,
         commit: &str,
@@ -196,8 +195,8 @@ impl<'a> Download<'a> {
         }
     }
 
-    /// One attempt; what was received stays for the next. Contents get their own name only when they
-    /// are complete and were compared.
+    /// Makes one attempt at a file. Received bytes are kept for the next attempt, and the contents
+    /// get their final name only after they are complete and verified.
     fn attempt(
         &self,
         commit: &str,
@@ -211,10 +210,10 @@ impl<'a> Download<'a> {
         // Another commit may have the same contents.
         if !is_complete() {
             let _lock = lock(&blob)?;
-            // Another program may have been faster.
+            // Another program may have downloaded it meanwhile.
             if !is_complete() {
                 let part = blob.with_extension(PART_EXTENSION);
-                // A run may have been killed before it compared.
+                // A run may have been killed before verifying the file.
                 let is_full =
                     std::fs::metadata(&part).is_ok_and(|part| part.len() >= announced.size);
                 if !is_full || verify::check(&part, file, &announced).is_err() {
@@ -227,7 +226,7 @@ impl<'a> Download<'a> {
         self.cache.link(&blob, commit, file).map_err(HubFailure::Io)
     }
 
-    /// Receives what is missing of a file.
+    /// Receives the missing part of a file.
     fn receive(
         &self,
         announced: &Announced,
@@ -248,7 +247,7 @@ impl<'a> Download<'a> {
         }
         on_progress(received, size);
         let mut buffer = vec![0; BUFFER_BYTES];
-        // More than was announced is not read to its end.
+        // Stop if the server sends more than it announced.
         while received <= size {
             let bytes = contents.read(&mut buffer)?;
             if bytes == 0 {
@@ -262,7 +261,7 @@ impl<'a> Download<'a> {
     }
 }
 
-/// Whether trying again can help.
+/// Whether another attempt may succeed.
 fn is_temporary(failure: &HubFailure) -> bool {
     use HubFailure::{Interrupted, Refused, Stalled, Unreachable};
     match failure {
@@ -272,7 +271,7 @@ fn is_temporary(failure: &HubFailure) -> bool {
     }
 }
 
-/// Locks the contents that are to be downloaded, until the file is dropped.
+/// Locks the contents to be downloaded until the returned file is dropped.
 fn lock(blob: &Path) -> Result<File, HubFailure> {
     if let Some(folder) = blob.parent() {
         std::fs::create_dir_all(folder).map_err(HubFailure::Io)?;
@@ -285,7 +284,7 @@ fn lock(blob: &Path) -> Result<File, HubFailure> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {}
-            // Some file systems of a network have no locks.
+            // Some network file systems do not support locks.
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
                 return Ok(file);
             }

@@ -1,4 +1,4 @@
-//! The environment variables of Python's `huggingface_hub`, read once.
+//! Environment variables of Python's `huggingface_hub`.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::repository::HubRepo;
 use crate::error::{OvisImageError, Result};
 
-/// Values that mean yes, in any case; everything else means no.
+/// Values that mean true, in upper or lower case. Every other value means false.
 const TRUE_VALUES: [&str; 4] = ["1", "ON", "YES", "TRUE"];
 
 impl HubRepo {
-    /// Like [`new`](Self::new), with the environment that Python's `huggingface_hub` reads. What is
-    /// set afterwards (`with_cache`, …) takes precedence.
+    /// Like [`new`](Self::new), with defaults from the environment variables of Python's
+    /// `huggingface_hub`. Values set afterwards (`with_cache`, …) take precedence.
     ///
     /// | variable | meaning |
     /// |---|---|
@@ -27,17 +27,20 @@ impl HubRepo {
     /// | `HF_HUB_DOWNLOAD_TIMEOUT` | seconds for [`with_read_timeout`](Self::with_read_timeout) |
     ///
     /// Unlike in Python, an empty variable counts as unset, and `$NAME` within a path is not
-    /// replaced (a leading `~` is).
+    /// expanded (a leading `~` is).
     ///
     /// # Errors
-    /// Those of [`new`](Self::new); [`CheckpointError::Io`](crate::error::CheckpointError::Io) if the token's file is there and cannot be
-    /// read; [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if the timeout is
-    /// not a number of seconds.
+    /// Returns the errors of [`new`](Self::new),
+    /// [`CheckpointError::Io`](crate::error::CheckpointError::Io) if the token's file exists and
+    /// cannot be read, and
+    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if the
+    /// timeout is not a number of seconds.
     pub fn from_env(id: impl Into<String>) -> Result<Self> {
         Self::from_variables(id, |name| env::var_os(name))
     }
 
-    /// [`from_env`](Self::from_env) with a lookup in place of the process's environment.
+    /// Like [`from_env`](Self::from_env), with a lookup function instead of the process's
+    /// environment.
     fn from_variables(
         id: impl Into<String>,
         lookup: impl Fn(&str) -> Option<OsString>,
@@ -64,11 +67,11 @@ impl HubRepo {
     }
 }
 
-/// Variables by name.
+/// Lookup of variables by name.
 struct Variables<F>(F);
 
 impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
-    /// The first that is set to something.
+    /// First of the variables that is set and not empty.
     fn first(&self, names: &[&str]) -> Option<OsString> {
         let mut values = names.iter().filter_map(|name| (self.0)(name));
         values.find(|value| !value.is_empty())
@@ -96,7 +99,7 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
         self.first(&[name]).map(PathBuf::from)
     }
 
-    /// `HF_HOME`, wherever it is.
+    /// Folder `HF_HOME`, or its default.
     fn hub_home(&self) -> Option<PathBuf> {
         let caches = || {
             let of_user = || Some(self.user_home()?.join(".cache"));

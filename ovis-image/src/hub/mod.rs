@@ -1,10 +1,12 @@
-//! Downloads checkpoints from the Hugging Face Hub into the cache that its other programs use, so
-//! that nothing is downloaded twice. All files come from one commit, interrupted downloads resume,
-//! and each file is compared with the hash that the server announced.
+//! Downloads of checkpoints from the Hugging Face Hub, into the cache that its other programs use,
+//! so that nothing is downloaded twice.
 //!
-//! [`HubRepo`] says which repository and how it is reached, and downloads from it.
-//! [`HubRepo::from_env`] reads the environment as Python's `huggingface_hub` does;
-//! [`HubRepo::new`] does not.
+//! All files come from one commit, interrupted downloads resume, and each file is compared with the
+//! hash that the server announced.
+//!
+//! [`HubRepo`] names a repository, configures access to it, and downloads from it.
+//! [`HubRepo::from_env`] reads the environment like Python's `huggingface_hub`; [`HubRepo::new`]
+//! does not.
 
 mod cache;
 mod download;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::secret::Secret;
 use crate::error::{HubError, HubFailure, OvisImageError, Result};
 
-/// A repository of the Hub, and how it is reached.
+/// Repository on the Hugging Face Hub, with the settings for downloading from it.
 ///
 /// ```no_run
 /// # fn main() -> ovis_image::Result<()> {
@@ -16,13 +16,13 @@ use crate::error::{HubError, HubFailure, OvisImageError, Result};
 /// # }
 /// ```
 ///
-/// Its `Debug` does not show the token.
+/// The `Debug` output does not show the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubRepo {
     pub(super) id: String,
     pub(super) revision: String,
     pub(super) endpoint: String,
-    /// The folder of the cache; `None` is the one in the user's home.
+    /// Folder of the cache; `None` for the default in the user's home.
     pub(super) cache: Option<PathBuf>,
     pub(super) token: Option<Secret>,
     pub(super) offline: bool,
@@ -33,17 +33,21 @@ pub struct HubRepo {
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const DEFAULT_REVISION: &str = "main";
 const DEFAULT_ATTEMPTS: u32 = 5;
-/// Servers that assemble a large file may be silent for some seconds, but not for a minute.
+/// Default read timeout. Servers that assemble a large file may be silent for some seconds, but not
+/// for a minute.
 const DEFAULT_READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl HubRepo {
-    /// Names a repository by `owner/name` or `owner/name@revision`. Unless said otherwise, the
-    /// revision is `main`, the cache is `~/.cache/huggingface/hub`, and no token is sent.
+    /// Names a repository by `owner/name` or `owner/name@revision`.
+    ///
+    /// By default the revision is `main`, the cache is `~/.cache/huggingface/hub`, and no token is
+    /// sent.
     ///
     /// The Hub's environment variables are not read: see [`from_env`](Self::from_env).
     ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if it is not the name of a repository.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if
+    /// `id` is not the name of a repository.
     pub fn new(id: impl Into<String>) -> Result<Self> {
         let id = id.into();
         let (id, revision) = match id.split_once('@') {
@@ -74,10 +78,11 @@ impl HubRepo {
         repository.with_revision(revision)
     }
 
-    /// Sets the branch, the tag or, to always get the same files, the commit.
+    /// Sets the branch, tag or commit. A commit always gives the same files.
     ///
     /// # Errors
-    /// [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if it is not the name of a revision.
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if
+    /// `revision` is not the name of a revision.
     pub fn with_revision(mut self, revision: impl Into<String>) -> Result<Self> {
         let revision = revision.into();
         let legal = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
@@ -94,22 +99,23 @@ impl HubRepo {
         Ok(self)
     }
 
-    /// Sets the server, in place of `https://huggingface.co`.
+    /// Sets the server, instead of `https://huggingface.co`.
     pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = url.into().trim_end_matches('/').to_owned();
         self
     }
 
-    /// Sets the folder in which files are kept, in place of `~/.cache/huggingface/hub`.
+    /// Sets the folder of the cache, instead of `~/.cache/huggingface/hub`.
     pub fn with_cache(mut self, folder: impl Into<PathBuf>) -> Self {
         self.cache = Some(folder.into());
         self
     }
 
-    /// Sets the user's token, for repositories that ask for one. Whitespace around it is removed,
-    /// and an empty token is none.
+    /// Sets the user's token, for repositories that require one. Surrounding whitespace is removed,
+    /// and an empty token counts as none.
     ///
-    /// It is sent to the endpoint only, never to another host that the endpoint redirects to.
+    /// The token is sent only to the endpoint, never to another host that the endpoint redirects
+    /// to.
     pub fn with_token(mut self, token: impl Into<String>) -> Self {
         let token = token.into();
         let token = token.trim();
@@ -117,33 +123,32 @@ impl HubRepo {
         self
     }
 
-    /// Sets whether nothing is downloaded and only the cache is used.
+    /// Sets offline mode, in which only the cache is used and nothing is downloaded.
     pub fn with_offline(mut self, offline: bool) -> Self {
         self.offline = offline;
         self
     }
 
-    /// Sets how often each file is tried, five times by default. Each attempt resumes where the one
-    /// before it stopped.
+    /// Sets the number of attempts for each file, five by default. Each attempt resumes where the
+    /// previous one stopped.
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// Sets how long the server may be silent before an attempt fails with
-    /// [`HubFailure::Stalled`], a minute by default. However long a download takes, it goes on while
-    /// bytes come in.
+    /// Sets how long the server may be silent before an attempt fails with [`HubFailure::Stalled`],
+    /// a minute by default. A download may take any time as long as bytes arrive.
     pub fn with_read_timeout(mut self, timeout: Duration) -> Self {
         self.read_timeout = timeout;
         self
     }
 
-    /// `owner/name`.
+    /// Name of the repository, as `owner/name`.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The branch, tag or commit.
+    /// Branch, tag or commit.
     pub fn revision(&self) -> &str {
         &self.revision
     }
@@ -157,7 +162,7 @@ impl HubRepo {
     }
 }
 
-/// Like [`HubRepo::new`].
+/// Parses a repository like [`HubRepo::new`].
 impl FromStr for HubRepo {
     type Err = OvisImageError;
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// A token or key, which is never printed: its `Debug` shows `[redacted]`.
+/// Token or key that is never printed: its `Debug` output is `[redacted]`.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(String);
 
@@ -9,7 +9,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the request that needs it.
+    /// Returns the secret text, for the request that needs it.
     pub(super) fn expose(&self) -> &str {
         &self.0
     }

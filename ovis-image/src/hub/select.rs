@@ -1,14 +1,14 @@
-//! Which of a repository's files make up the checkpoint.
+//! Selection of the files in a repository that make up the checkpoint.
 
 use std::path::{Component, Path};
 
 use crate::checkpoint::file_names::{authors, diffusers};
 use crate::error::HubFailure;
 
-/// diffusers' marks of further copies of the weights: `model.fp16.safetensors`.
+/// Marks of diffusers for additional copies of the weights, as in `model.fp16.safetensors`.
 const VARIANTS: [&str; 5] = [".fp16.", ".fp16-", ".bf16.", ".bf16-", ".non_ema."];
 
-/// The files to download, small ones first: what is wrong shows early.
+/// Selects the files to download. Small ones come first, so that problems show early.
 pub(super) fn checkpoint_files(files: &[String]) -> Result<Vec<&str>, HubFailure> {
     let has = |name: &str| files.iter().any(|file| file == name);
     let is_needed: &dyn Fn(&str) -> bool = match () {
@@ -54,7 +54,7 @@ fn is_directly_in(file: &str, folder: &str) -> bool {
         .is_some_and(|(first, rest)| first == folder && !rest.is_empty())
 }
 
-/// Whether a path stays within the folder that it is put in.
+/// Whether a path stays within the folder that it is relative to.
 pub(super) fn is_inside(file: &str) -> bool {
     let is_normal = |component| matches!(component, Component::Normal(_));
     !file.is_empty() && !file.contains('\\') && Path::new(file).components().all(is_normal)

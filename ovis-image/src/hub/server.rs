@@ -1,4 +1,4 @@
-//! What the server is asked: which files a revision has, what a file is tagged with, its contents.
+//! Requests to the server: the files of a revision, the tag of a file, and its contents.
 
 use std::error::Error;
 use std::io::Read;
@@ -16,7 +16,7 @@ use ureq::{Agent, RequestBuilder, Timeout};
 use super::repository::HubRepo;
 use crate::error::{HubFailure, OvisImageError, Result};
 
-/// A server and the repository on it.
+/// Server of a repository, with the settings of its requests.
 #[derive(Debug)]
 pub(super) struct Server {
     agent: Agent,
@@ -26,33 +26,33 @@ pub(super) struct Server {
     read_timeout: Duration,
 }
 
-/// The files of a revision.
+/// Commit and files of a revision.
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) commit: String,
     pub(super) files: Vec<String>,
 }
 
-/// What the server says of a file before it sends it.
+/// Tag, size and location of a file, which the server announces before sending it.
 #[derive(Debug)]
 pub(super) struct Announced {
-    /// A SHA-256 for files of the large file storage, a hash of git's for others.
+    /// SHA-256 for files in large file storage, git's hash for others.
     pub(super) tag: String,
-    /// Its bytes.
+    /// Size in bytes.
     pub(super) size: u64,
-    /// Where this host has it, or redirects to another.
+    /// Address of the file on this host, which may redirect to another.
     pub(super) url: String,
 }
 
-/// The contents of a file from some byte on.
+/// Contents of a file, starting at some byte.
 pub(super) struct Contents<'a> {
     server: &'a Server,
     reader: Box<dyn Read>,
-    /// The first byte: 0 when the server does not send parts.
+    /// Position of the first byte: 0 if the server does not send parts.
     pub(super) start: u64,
 }
 
-/// Redirects within the server, for example of a repository that was renamed.
+/// Maximum number of redirects within the server, for example for a renamed repository.
 const MAX_REDIRECTS: usize = 10;
 const REPO_COMMIT: HeaderName = HeaderName::from_static("x-repo-commit");
 const LINKED_TAG: HeaderName = HeaderName::from_static("x-linked-etag");
@@ -62,7 +62,7 @@ impl Server {
     pub(super) fn of(repo: &HubRepo) -> Result<Self> {
         let agent = Agent::config_builder()
             .user_agent(concat!("ovis-image/", env!("CARGO_PKG_VERSION")))
-            // Sizes and places to resume from are those of the file.
+            // Sizes and resume positions must be those of the uncompressed file.
             .accept_encoding("identity")
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .timeout_connect(Some(repo.read_timeout))
@@ -77,7 +77,7 @@ impl Server {
         };
         let authorization = match &repo.token {
             Some(token) => Some(bearer(token.expose()).ok_or_else(|| {
-                OvisImageError::argument("token", "it has characters that no token has")
+                OvisImageError::argument("token", "the token contains characters that are not allowed")
             })?),
             None => None,
         };
@@ -90,7 +90,7 @@ impl Server {
         })
     }
 
-    /// The commit of a revision and the names of its files.
+    /// Requests the commit of a revision and the names of its files.
     pub(super) fn list(&self, revision: &str) -> Result<Listing, HubFailure> {
         #[derive(Deserialize)]
         struct Info {
@@ -116,11 +116,11 @@ impl Server {
         })
     }
 
-    /// The tag and the size of a file of a commit.
+    /// Requests the tag and size of a file of a commit.
     pub(super) fn announced(&self, commit: &str, file: &str) -> Result<Announced, HubFailure> {
         let mut url = self.url(commit, file);
         for _ in 0..MAX_REDIRECTS {
-            // Contents may be on another host; what they are, this one says.
+            // Contents may be on another host, but this one announces tag and size.
             let request = self.agent.head(&url).config().max_redirects(0).build();
             let response = self.request(request).call();
             let response = response.map_err(|error| self.failure(error))?;
@@ -131,7 +131,7 @@ impl Server {
                 url = format!("{}{location}", self.origin());
                 continue;
             }
-            // The length of a redirect is its own.
+            // The length of a redirect is not that of the file.
             let length = if response.status().is_redirection() {
                 None
             } else {
@@ -140,10 +140,10 @@ impl Server {
             let (tag, size) = announced(headers, length, commit, file)?;
             return Ok(Announced { tag, size, url });
         }
-        Err(protocol(format!("`{file}` is redirected without end")))
+        Err(protocol(format!("`{file}` has too many redirects")))
     }
 
-    /// The contents of a file, from a byte on.
+    /// Requests the contents of a file, starting at byte `from`.
     pub(super) fn contents(
         &self,
         announced: &Announced,
@@ -185,7 +185,7 @@ impl Server {
         format!("{endpoint}/{id}/resolve/{commit}/{}", file.join("/"))
     }
 
-    /// The endpoint without a path.
+    /// Returns the endpoint without its path.
     fn origin(&self) -> &str {
         let host = self.endpoint.find("://").map_or(0, |colon| colon + 3);
         let path = self.endpoint[host..].find('/');
@@ -202,7 +202,7 @@ impl Server {
             | ureq::Error::Protocol(_)
             | ureq::Error::BadUri(_)
             | ureq::Error::BodyExceedsLimit(_) => HubFailure::Protocol {
-                reason: "its answer cannot be understood".to_owned(),
+                reason: "the response cannot be parsed".to_owned(),
                 source: Some(error.into()),
             },
             error => HubFailure::Unreachable {
@@ -213,7 +213,7 @@ impl Server {
 }
 
 impl Contents<'_> {
-    /// Reads the next bytes; 0 at the end.
+    /// Reads the next bytes and returns their number, 0 at the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, HubFailure> {
         loop {
             let error = match self.reader.read(buffer) {
@@ -234,7 +234,7 @@ impl Contents<'_> {
     }
 }
 
-/// Tag and size, from a response's headers.
+/// Reads tag and size from the headers of a response.
 fn announced(
     headers: &HeaderMap,
     length: Option<&str>,
@@ -242,21 +242,21 @@ fn announced(
     file: &str,
 ) -> Result<(String, u64), HubFailure> {
     let tag = text(headers, LINKED_TAG).or_else(|| text(headers, ETAG));
-    // A weak tag is marked so.
+    // A weak tag is marked by this prefix.
     let tag = tag.unwrap_or_default().trim_start_matches("W/");
     let tag = tag.trim_matches('"');
     let of_commit = text(headers, REPO_COMMIT).unwrap_or_default();
-    // It becomes a part of a path.
+    // The tag becomes part of a path.
     let is_tag = !tag.is_empty() && tag.chars().all(|c| c.is_ascii_alphanumeric());
     if !is_tag || of_commit != commit {
         return Err(protocol(format!(
-            "`{file}` has the tag `{tag}` and is of commit `{of_commit}`"
+            "`{file}` has the tag `{tag}` and belongs to commit `{of_commit}`"
         )));
     }
     let size = text(headers, LINKED_SIZE).or(length);
     match size.and_then(|size| size.parse().ok()) {
         Some(size) => Ok((tag.to_owned(), size)),
-        None => Err(protocol(format!("the size of `{file}` is not said"))),
+        None => Err(protocol(format!("the response does not give the size of `{file}`"))),
     }
 }
 
@@ -276,7 +276,7 @@ fn is_on_same_host(location: &str) -> bool {
     location.starts_with('/') && !location.starts_with("//")
 }
 
-/// A part of a path as URLs spell it.
+/// Percent-encodes a part of a path.
 fn escaped(part: &str) -> String {
     let mut text = String::with_capacity(part.len());
     for byte in part.bytes() {

@@ -1,4 +1,4 @@
-//! Whether what came is what the server announced.
+//! Verification of received files against what the server announced.
 
 use std::fs::File;
 use std::io;
@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 use super::server::Announced;
 use crate::error::HubFailure;
 
-/// Compares a file with its announced size and hash, and deletes it when it differs, so that nothing
-/// damaged is ever used.
+/// Compares a file with its announced size and hash, and deletes it if it differs, so that no
+/// damaged file is ever used.
 ///
-/// A tag of 64 digits is the SHA-256 of a file of the large file storage, one of 40 digits the
-/// SHA-1 that git gives to a file of its own. Others, which mirrors may have, say nothing.
+/// A tag of 64 digits is the SHA-256 of a file in large file storage, one of 40 digits the SHA-1
+/// that git computes for a file of its own. Other tags, which mirrors may use, are not checked.
 pub(super) fn check(path: &Path, file: &str, announced: &Announced) -> Result<(), HubFailure> {
     let Some(reason) = difference(path, announced).map_err(HubFailure::Io)? else {
         return Ok(());
@@ -31,7 +31,7 @@ fn difference(path: &Path, announced: &Announced) -> io::Result<Option<String>> 
     let mut file = File::open(path)?;
     let actual = file.metadata()?.len();
     if actual != *size {
-        return Ok(Some(format!("{actual} bytes in place of {size}")));
+        return Ok(Some(format!("{actual} bytes instead of {size}")));
     }
     let is_hash = tag.chars().all(|c| c.is_ascii_hexdigit());
     let (name, hash) = match tag.len() {
@@ -43,7 +43,7 @@ fn difference(path: &Path, announced: &Announced) -> io::Result<Option<String>> 
         _ => return Ok(None),
     };
     let differs = hash != tag.to_ascii_lowercase();
-    Ok(differs.then(|| format!("{name} {hash} in place of {tag}")))
+    Ok(differs.then(|| format!("{name} {hash} instead of {tag}")))
 }
 
 fn hash(mut hasher: impl Digest + io::Write, file: &mut File) -> io::Result<String> {
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn hashes_are_those_of_git_and_sha256sum() {
-        // What `git hash-object` and `sha256sum` print.
+        // Output of `git hash-object` and `sha256sum`.
         for tag in [
             "ce013625030ba8dba906f756967f9e9ca394464a",
             "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
@@ -87,7 +87,7 @@ mod tests {
         for (tag, size, reason) in [
             ("ce013625030ba8dba906f756967f9e9ca394464b", 6, "git SHA-1"),
             (&"0".repeat(64), 6, "SHA-256"),
-            ("some-other-tag", 7, "6 bytes in place of 7"),
+            ("some-other-tag", 7, "6 bytes instead of 7"),
         ] {
             let (checked, exists) = check_hello(tag, size);
             let error = checked.unwrap_err().to_string();
