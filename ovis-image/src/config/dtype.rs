@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{OvisImageError, Result};
 
-/// The element type of weights and activations. Normalization, rotation and sampling are f32
-/// whatever this says.
+/// Element type of weights and activations. Normalization, rotation and sampling always use f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -15,14 +14,14 @@ pub enum WeightDtype {
     /// Single precision.
     #[default]
     F32,
-    /// Half precision: narrow range; the VAE stays in f32.
+    /// Half precision. Its range is narrow, so the VAE stays in f32.
     F16,
-    /// Brain floats: the release's dtype.
+    /// Brain floating point, the dtype of the release.
     BF16,
 }
 
 impl WeightDtype {
-    /// The same dtype as Burn names it.
+    /// Converts to Burn's dtype.
     pub fn to_burn(self) -> DType {
         match self {
             Self::F32 => DType::F32,
@@ -31,7 +30,7 @@ impl WeightDtype {
         }
     }
 
-    /// The dtype that Burn names so; `None` for those that weights cannot have.
+    /// Converts from Burn's dtype; `None` if weights cannot have it.
     pub fn from_burn(dtype: DType) -> Option<Self> {
         match dtype {
             DType::F32 => Some(Self::F32),
@@ -41,7 +40,7 @@ impl WeightDtype {
         }
     }
 
-    /// Bytes of one element.
+    /// Number of bytes per element.
     pub(crate) fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,

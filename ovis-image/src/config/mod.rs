@@ -1,8 +1,9 @@
-//! What a checkpoint says about itself: serde structs and model numbers, no tensors.
+//! Configurations of the models in a checkpoint, as serde structs without tensors.
 //!
-//! Each struct reads the JSON that diffusers or transformers writes; `validate` states the
-//! relation that is broken. The numbers of the 7B release are the `ovis_image_7b` presets. The structs
-//! may grow, so other programs start from a preset, or from JSON, and set fields:
+//! Each struct reads the JSON that diffusers or transformers writes, and its `validate` names the
+//! first relation that does not hold. The `ovis_image_7b` presets are the configurations of the 7B
+//! release. Fields may be added to the structs, so other programs start from a preset or from JSON,
+//! and set fields:
 //!
 //! ```
 //! use ovis_image::config::TransformerConfig;
@@ -25,15 +26,15 @@ pub use text_encoder::TextEncoderConfig;
 pub use transformer::TransformerConfig;
 pub use vae::VaeConfig;
 
-/// An upper bound on every size read from a file: larger ones are corrupt or hostile, and their
+/// Upper bound on every size read from a file. Larger ones are corrupt or hostile, and their
 /// products could overflow.
 pub(crate) const MAX_DIMENSION: usize = 1 << 24;
 
-/// An upper bound on the number of blocks: models are built, empty, before they are compared with
-/// their weights.
+/// Upper bound on the number of blocks, because models are built, empty, before they are compared
+/// with their weights.
 pub(crate) const MAX_DEPTH: usize = 1024;
 
-/// Fails when a number of blocks is absurd.
+/// Fails if a number of blocks exceeds [`MAX_DEPTH`].
 pub(crate) fn check_depth(
     part: &'static str,
     name: &str,
@@ -48,7 +49,7 @@ pub(crate) fn check_depth(
     Ok(())
 }
 
-/// Fails when a size is zero or absurd.
+/// Fails if a size is zero or exceeds [`MAX_DIMENSION`].
 pub(crate) fn check_sizes(part: &'static str, sizes: &[(&str, usize)]) -> crate::error::Result<()> {
     for (name, size) in sizes {
         if *size == 0 || *size > MAX_DIMENSION {

@@ -4,27 +4,27 @@ use crate::error::{OvisImageError, Result};
 
 const PART: &str = "scheduler";
 
-/// How the release shifts its sigmas, as in diffusers' `scheduler/scheduler_config.json`
+/// Configuration of the scheduler, as in diffusers' `scheduler/scheduler_config.json`
 /// (`FlowMatchEulerDiscreteScheduler`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default = "SchedulerConfig::diffusers_defaults")]
 #[non_exhaustive]
 pub struct SchedulerConfig {
-    /// Timesteps are sigmas times this: 1000.
+    /// Factor from sigmas to timesteps: 1000.
     pub num_train_timesteps: usize,
-    /// The fixed shift; inert with dynamic shifting.
+    /// Fixed shift, not used with dynamic shifting.
     pub shift: f64,
     /// Whether the shift depends on the number of image tokens.
     pub use_dynamic_shifting: bool,
-    /// `mu` at `base_image_seq_len` tokens.
+    /// Value of `mu` at `base_image_seq_len` tokens.
     pub base_shift: f64,
-    /// `mu` at `max_image_seq_len` tokens.
+    /// Value of `mu` at `max_image_seq_len` tokens.
     pub max_shift: f64,
-    /// Image tokens at which `mu` is `base_shift`.
+    /// Number of image tokens at which `mu` is `base_shift`.
     pub base_image_seq_len: usize,
-    /// Image tokens at which `mu` is `max_shift`.
+    /// Number of image tokens at which `mu` is `max_shift`.
     pub max_image_seq_len: usize,
-    /// `exponential` is the only kind supported.
+    /// Kind of shift. Only `exponential` is supported.
     pub time_shift_type: String,
     /// Not supported: must be absent.
     pub shift_terminal: Option<f64>,
@@ -47,7 +47,7 @@ impl Default for SchedulerConfig {
 }
 
 impl SchedulerConfig {
-    /// The scheduler of the 7B release.
+    /// Returns the scheduler configuration of the 7B release.
     pub fn ovis_image_7b() -> Self {
         Self {
             num_train_timesteps: 1000,
@@ -67,7 +67,7 @@ impl SchedulerConfig {
         }
     }
 
-    /// What diffusers assumes for the keys that a file leaves out.
+    /// Returns the defaults of diffusers for keys that a file does not contain.
     fn diffusers_defaults() -> Self {
         Self {
             shift: 1.0,
@@ -76,11 +76,11 @@ impl SchedulerConfig {
         }
     }
 
-    /// Checks that this is a scheduler that the library implements.
+    /// Checks that the library supports this scheduler.
     ///
     /// # Errors
-    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
-    /// naming the option.
+    /// Returns [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig),
+    /// which names the option, if one is invalid or not supported.
     pub fn validate(&self) -> Result<()> {
         let fail = |reason: String| Err(OvisImageError::config(PART, reason));
         if self.num_train_timesteps == 0 {

@@ -10,7 +10,7 @@ const PART: &str = "text encoder";
 #[serde(try_from = "RawTextEncoderConfig")]
 #[non_exhaustive]
 pub struct TextEncoderConfig {
-    /// Rows of the embedding table.
+    /// Number of rows of the embedding table.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
@@ -18,9 +18,9 @@ pub struct TextEncoderConfig {
     pub intermediate_size: usize,
     /// Number of blocks.
     pub num_hidden_layers: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub num_attention_heads: usize,
-    /// Key and value heads; divides the query heads.
+    /// Number of key and value heads, which divides the number of query heads.
     pub num_key_value_heads: usize,
     /// Width of one head.
     pub head_dim: usize,
@@ -30,8 +30,9 @@ pub struct TextEncoderConfig {
     pub rms_norm_eps: f64,
 }
 
-/// The JSON in all its spellings: `rope_theta` at the top (transformers 4) or inside
-/// `rope_parameters` (transformers 5), the whole perhaps inside `llm_config` (Ovis2.5).
+/// JSON of a text encoder in all its variants: `rope_theta` at the top level (transformers 4) or
+/// inside `rope_parameters` (transformers 5), with everything possibly inside `llm_config`
+/// (Ovis2.5).
 #[derive(Deserialize)]
 struct RawTextEncoderConfig {
     #[serde(default)]
@@ -75,7 +76,7 @@ struct RopeParameters {
 }
 
 impl RawTextEncoderConfig {
-    /// The first option that would change the result and is not implemented.
+    /// First option that is set, would change the result and is not implemented.
     fn unsupported(&self) -> Option<&'static str> {
         let rope_type = self
             .rope_parameters
@@ -115,7 +116,7 @@ impl TryFrom<RawTextEncoderConfig> for TextEncoderConfig {
             num_hidden_layers: raw.num_hidden_layers,
             num_attention_heads: raw.num_attention_heads,
             num_key_value_heads: raw.num_key_value_heads.unwrap_or(raw.num_attention_heads),
-            // Qwen3's default when the file does not say.
+            // Default of Qwen3 if the file does not give it.
             head_dim: raw.head_dim.unwrap_or(128),
             rope_theta: raw
                 .rope_parameters
@@ -128,12 +129,13 @@ impl TryFrom<RawTextEncoderConfig> for TextEncoderConfig {
 }
 
 impl TextEncoderConfig {
-    /// Qwen3's RoPE base, for checkpoints that carry no configuration.
+    /// RoPE base of Qwen3, for checkpoints without a configuration.
     pub const QWEN3_ROPE_THETA: f64 = 1e6;
-    /// Qwen3's RMSNorm epsilon, for checkpoints that carry no configuration.
+    /// RMSNorm epsilon of Qwen3, for checkpoints without a configuration.
     pub const QWEN3_RMS_NORM_EPS: f64 = 1e-6;
 
-    /// The 7B release: the Qwen3-1.7B language model inside Ovis2.5-2B.
+    /// Returns the configuration of the 7B release: the Qwen3-1.7B language model inside
+    /// Ovis2.5-2B.
     pub fn ovis_image_7b() -> Self {
         Self {
             vocab_size: 151_936,
@@ -148,9 +150,9 @@ impl TextEncoderConfig {
         }
     }
 
-    /// A text encoder of two blocks and few parameters, for tests.
+    /// Returns a configuration of two blocks and few parameters, for tests.
     ///
-    /// It goes with the other two `tiny` models.
+    /// It matches the `tiny` configurations of the other two models.
     pub fn tiny() -> Self {
         Self {
             vocab_size: 64,
@@ -167,7 +169,7 @@ impl TextEncoderConfig {
     /// Checks the relations between the sizes.
     ///
     /// # Errors
-    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
+    /// Returns [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
     /// with the first relation that does not hold.
     pub fn validate(&self) -> Result<()> {
         check_depth(PART, "num_hidden_layers", self.num_hidden_layers)?;

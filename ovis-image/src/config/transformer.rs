@@ -9,13 +9,13 @@ const PART: &str = "transformer";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TransformerConfig {
-    /// Side of the model's own patches: 1, as packing happens outside.
+    /// Side of the model's patches: 1, because latents are packed outside the model.
     #[serde(default = "default_patch_size")]
     pub patch_size: usize,
-    /// Channels of an image token: latent channels times the four pixels of a patch.
+    /// Number of channels of an image token: latent channels times the four pixels of a patch.
     #[serde(default = "default_channels")]
     pub in_channels: usize,
-    /// Channels of the prediction; `in_channels` when absent.
+    /// Number of channels of the prediction; `in_channels` if absent.
     #[serde(default)]
     pub out_channels: Option<usize>,
     /// Number of double-stream blocks.
@@ -28,7 +28,7 @@ pub struct TransformerConfig {
     pub num_attention_heads: usize,
     /// Width of the text embeddings.
     pub joint_attention_dim: usize,
-    /// RoPE dimensions of the three axes; they sum to the head width.
+    /// RoPE dimensions of the three axes, which sum to the head width.
     pub axes_dims_rope: [usize; 3],
 }
 
@@ -47,10 +47,10 @@ impl TransformerConfig {
     pub const TIME_CHANNELS: usize = 256;
     /// Epsilon of every normalization in the MMDiT.
     pub const NORM_EPS: f64 = 1e-6;
-    /// Feed-forward width over hidden width.
+    /// Ratio of the feed-forward width to the hidden width.
     pub const MLP_RATIO: usize = 4;
 
-    /// The 7B release: 7,370,449,728 parameters.
+    /// Returns the configuration of the 7B release: 7,370,449,728 parameters.
     pub fn ovis_image_7b() -> Self {
         Self {
             patch_size: 1,
@@ -65,9 +65,9 @@ impl TransformerConfig {
         }
     }
 
-    /// A model of two blocks of each kind and few parameters, for tests.
+    /// Returns a configuration of two blocks of each kind and few parameters, for tests.
     ///
-    /// It goes with the other two `tiny` models.
+    /// It matches the `tiny` configurations of the other two models.
     pub fn tiny() -> Self {
         Self {
             patch_size: 1,
@@ -92,20 +92,21 @@ impl TransformerConfig {
         self.hidden_size() * Self::MLP_RATIO
     }
 
-    /// Channels of the prediction.
+    /// Number of channels of the prediction.
     pub fn output_channels(&self) -> usize {
         self.out_channels.unwrap_or(self.in_channels)
     }
 
-    /// Channels of the latents: those of a token over the four pixels of a patch.
+    /// Number of latent channels: the channels of a token divided by the four pixels of a patch.
     pub fn latent_channels(&self) -> usize {
         self.in_channels / 4
     }
 
-    /// Checks that the other models of a checkpoint speak the same latents and embeddings.
+    /// Checks that the other models of a checkpoint use the same latents and embeddings.
     ///
     /// # Errors
-    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig) with the first relation that does not hold.
+    /// Returns [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
+    /// with the first relation that does not hold.
     pub fn validate_with(&self, vae: &VaeConfig, text_encoder: &TextEncoderConfig) -> Result<()> {
         let fail = |reason: String| Err(OvisImageError::config(PART, reason));
         if self.latent_channels() != vae.latent_channels {
@@ -127,7 +128,7 @@ impl TransformerConfig {
     /// Checks the relations between the sizes.
     ///
     /// # Errors
-    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
+    /// Returns [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
     /// with the first relation that does not hold.
     pub fn validate(&self) -> Result<()> {
         let fail = |reason: String| Err(OvisImageError::config(PART, reason));

@@ -9,40 +9,40 @@ const PART: &str = "VAE";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VaeConfig {
-    /// Channels of an image: 3.
+    /// Number of channels of an image: 3.
     #[serde(default = "three")]
     pub in_channels: usize,
-    /// Channels of a decoded image: 3.
+    /// Number of channels of a decoded image: 3.
     #[serde(default = "three")]
     pub out_channels: usize,
-    /// Channels of the latents.
+    /// Number of latent channels.
     pub latent_channels: usize,
-    /// Width of each level, from the pixels inward; each level but the last halves the size.
+    /// Width of each level, from the pixels inward. Each level but the last halves the size.
     pub block_out_channels: Vec<usize>,
-    /// Residual blocks per level of the encoder; the decoder has one more.
+    /// Number of residual blocks per level of the encoder; the decoder has one more.
     #[serde(default = "one")]
     pub layers_per_block: usize,
-    /// Groups of each GroupNorm.
+    /// Number of groups of each GroupNorm.
     #[serde(default = "thirty_two")]
     pub norm_num_groups: usize,
-    /// The transformer sees `(latent - shift_factor) * scaling_factor`.
+    /// Factor of the latents: the transformer reads `(latent - shift_factor) * scaling_factor`.
     #[serde(default = "flux_scaling_factor")]
     pub scaling_factor: f64,
-    /// See [`scaling_factor`](Self::scaling_factor).
+    /// Shift of the latents; see [`scaling_factor`](Self::scaling_factor).
     #[serde(default)]
     pub shift_factor: Option<f64>,
-    /// Whether a 1x1 convolution follows the encoder. FLUX's VAE has none; not supported.
+    /// Whether a 1x1 convolution follows the encoder. FLUX's VAE has none: must be false.
     #[serde(default = "yes")]
     pub use_quant_conv: bool,
-    /// Whether a 1x1 convolution precedes the decoder. FLUX's VAE has none; not supported.
+    /// Whether a 1x1 convolution precedes the decoder. FLUX's VAE has none: must be false.
     #[serde(default = "yes")]
     pub use_post_quant_conv: bool,
-    /// Whether the middle has its attention; not supported without.
+    /// Whether the middle block has attention. Must be true.
     #[serde(default = "yes")]
     pub mid_block_add_attention: bool,
 }
 
-// diffusers' defaults for absent keys.
+// Defaults of diffusers for absent keys.
 fn one() -> usize {
     1
 }
@@ -63,7 +63,7 @@ impl VaeConfig {
     /// Epsilon of every GroupNorm.
     pub const NORM_EPS: f64 = 1e-6;
 
-    /// The VAE of FLUX.1-schnell, which the 7B release uses.
+    /// Returns the configuration of FLUX.1-schnell's VAE, which the 7B release uses.
     pub fn ovis_image_7b() -> Self {
         Self {
             in_channels: 3,
@@ -80,9 +80,9 @@ impl VaeConfig {
         }
     }
 
-    /// A VAE of two levels and few parameters, for tests.
+    /// Returns a configuration of two levels and few parameters, for tests.
     ///
-    /// It goes with the other two `tiny` models.
+    /// It matches the `tiny` configurations of the other two models.
     pub fn tiny() -> Self {
         Self {
             latent_channels: 4,
@@ -93,12 +93,12 @@ impl VaeConfig {
         }
     }
 
-    /// Pixels per latent along one side: 8 with the four levels of the release.
+    /// Number of pixels per latent along one side: 8 with the four levels of the release.
     pub fn scale_factor(&self) -> usize {
         1 << self.block_out_channels.len().saturating_sub(1).min(16)
     }
 
-    /// The shift, 0 when the file gives none.
+    /// Shift of the latents, 0 if the file does not give one.
     pub fn shift(&self) -> f64 {
         self.shift_factor.unwrap_or(0.0)
     }
@@ -106,7 +106,7 @@ impl VaeConfig {
     /// Checks the relations between the sizes.
     ///
     /// # Errors
-    /// [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
+    /// Returns [`CheckpointError::InvalidConfig`](crate::error::CheckpointError::InvalidConfig)
     /// with the first relation that does not hold.
     pub fn validate(&self) -> Result<()> {
         let fail = |reason: String| Err(OvisImageError::config(PART, reason));
@@ -128,7 +128,7 @@ impl VaeConfig {
         }
         if self.block_out_channels.len() > 8 {
             return fail(format!(
-                "{} levels in block_out_channels, at most 8 make sense",
+                "{} levels in block_out_channels, at most 8 are supported",
                 self.block_out_channels.len()
             ));
         }

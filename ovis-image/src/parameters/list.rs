@@ -1,11 +1,11 @@
 use super::{BlockIndex, Parameter, ParameterRole};
 
-/// Builds the list of a model's parameters, module by module.
+/// Builder of the list of a model's parameters, module by module.
 pub(crate) struct ParameterList {
     parameters: Vec<Parameter>,
 }
 
-/// How the parameters of a module that is being listed are classed.
+/// Role, or block that determines the role, of the parameters of a module being listed.
 #[derive(Clone, Copy)]
 enum Class {
     Block(BlockIndex),
@@ -23,12 +23,12 @@ impl ParameterList {
         self.parameters
     }
 
-    /// The parameters of a module outside of blocks.
+    /// Starts listing the parameters of a module outside the blocks.
     pub(crate) fn module(&mut self, role: ParameterRole, path: &str) -> ModuleParameters<'_> {
         self.classed(Class::Role(role), path)
     }
 
-    /// The parameters of a block.
+    /// Starts listing the parameters of a block.
     pub(crate) fn block(&mut self, block: BlockIndex, path: &str) -> ModuleParameters<'_> {
         self.classed(Class::Block(block), path)
     }
@@ -42,7 +42,7 @@ impl ParameterList {
     }
 }
 
-/// The parameters of one module, which are added by the kind of their layer.
+/// Parameters of one module, added by kind of layer.
 pub(crate) struct ModuleParameters<'a> {
     list: &'a mut ParameterList,
     class: Class,
@@ -50,7 +50,7 @@ pub(crate) struct ModuleParameters<'a> {
 }
 
 impl ModuleParameters<'_> {
-    /// A module inside this one.
+    /// Starts listing a module inside this one.
     pub(crate) fn inner(&mut self, name: &str) -> ModuleParameters<'_> {
         ModuleParameters {
             path: self.at(name),
@@ -59,7 +59,7 @@ impl ModuleParameters<'_> {
         }
     }
 
-    /// A module inside this one whose parameters have a role of their own.
+    /// Starts listing a module inside this one whose parameters have a different role.
     pub(crate) fn inner_as(&mut self, role: ParameterRole, name: &str) -> ModuleParameters<'_> {
         ModuleParameters {
             path: self.at(name),
@@ -68,27 +68,27 @@ impl ModuleParameters<'_> {
         }
     }
 
-    /// A linear layer with a bias; its weight is `[output, input]`.
+    /// Adds a linear layer with a bias; its weight is `[output, input]`.
     pub(crate) fn linear(&mut self, name: &str, input: usize, output: usize) -> &mut Self {
         self.matrix(name, input, output).add(name, "bias", [output])
     }
 
-    /// A linear layer without a bias.
+    /// Adds a linear layer without a bias.
     pub(crate) fn matrix(&mut self, name: &str, input: usize, output: usize) -> &mut Self {
         self.add(name, "weight", [output, input])
     }
 
-    /// A norm with a scale alone.
+    /// Adds a norm with only a scale.
     pub(crate) fn rms_norm(&mut self, name: &str, features: usize) -> &mut Self {
         self.add(name, "weight", [features])
     }
 
-    /// A norm with scale and bias.
+    /// Adds a norm with scale and bias.
     pub(crate) fn group_norm(&mut self, name: &str, channels: usize) -> &mut Self {
         self.rms_norm(name, channels).add(name, "bias", [channels])
     }
 
-    /// A square convolution.
+    /// Adds a square convolution with a bias.
     pub(crate) fn conv(
         &mut self,
         name: &str,
@@ -99,7 +99,7 @@ impl ModuleParameters<'_> {
             .add(name, "bias", [output])
     }
 
-    /// A single parameter `name.leaf`, or `name` where the leaf is empty.
+    /// Adds a single parameter `name.leaf`, or `name` if the leaf is empty.
     pub(crate) fn add<const D: usize>(
         &mut self,
         name: &str,

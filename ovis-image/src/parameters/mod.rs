@@ -1,6 +1,8 @@
-//! What the parameters of the models are, from configurations alone: paths, shapes and roles. No
-//! tensors and no backend, so that a checkpoint can be inspected, converted and planned without one.
-//! Each model lists its own in its `parameters.rs`, tested against the module that `init` builds.
+//! Paths, shapes and roles of the models' parameters, derived from configurations alone.
+//!
+//! No tensors or backend are needed, so that a checkpoint can be inspected, converted and planned
+//! without one. Each model lists its parameters in its `parameters.rs`, which is tested against the
+//! module that `init` builds.
 
 mod list;
 #[cfg(all(test, feature = "flex"))]
@@ -8,30 +10,31 @@ mod tests;
 
 pub(crate) use list::{ModuleParameters, ParameterList};
 
-/// A parameter of a model.
+/// Parameter of a model: its path, shape and role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Parameter {
     /// Path in the module tree, for example `double_blocks.0.image_attention.qkv.weight`.
     pub path: String,
-    /// Sizes of its axes.
+    /// Sizes of the axes.
     pub shape: Vec<usize>,
-    /// What it does in the model.
+    /// Role of the parameter in the model.
     pub role: ParameterRole,
 }
 
-/// What a parameter does in its model. Decides where it may be placed and whether it may be
+/// Role of a parameter in its model, which determines where it may be placed and whether it may be
 /// quantized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ParameterRole {
-    /// The table with a row for each token id, of which a prompt needs few.
+    /// Embedding table with a row for each token id. A prompt needs only few of the rows.
     TokenEmbedding,
-    /// A matrix of a block: most of a model's size.
+    /// Matrix of a block. These are most of a model's size.
     BlockMatrix(BlockIndex),
-    /// A bias or a norm of a block.
+    /// Bias or norm of a block.
     BlockVector(BlockIndex),
-    /// Part of an adaLN modulation, which depends on the timestep alone: used once for many steps.
+    /// Part of an adaLN modulation, which depends only on the timestep and is used once for many
+    /// steps.
     Modulation,
     /// Part of the VAE's encoder, which text-to-image does not use.
     ImageEncoder,
@@ -39,15 +42,15 @@ pub enum ParameterRole {
     Other,
 }
 
-/// A block of a model, by kind and position.
+/// Block of a model, by kind and position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum BlockIndex {
-    /// A block of the text encoder.
+    /// Block of the text encoder.
     Text(usize),
-    /// A double-stream block of the transformer.
+    /// Double-stream block of the transformer.
     Double(usize),
-    /// A single-stream block of the transformer.
+    /// Single-stream block of the transformer.
     Single(usize),
 }
 
@@ -59,7 +62,7 @@ impl Parameter {
 }
 
 impl ParameterRole {
-    /// The block that the parameter belongs to. `None` for a modulation, which is computed apart
+    /// Block that the parameter belongs to; `None` for a modulation, which is computed separately
     /// from its block.
     pub fn block(self) -> Option<BlockIndex> {
         match self {

@@ -1,4 +1,4 @@
-//! Each list of parameters against the module that it describes.
+//! Tests of each list of parameters against the module that it describes.
 
 use std::collections::BTreeMap;
 
