@@ -92,8 +92,8 @@ pub enum HubFailure {
 
     /// The repository does not contain a checkpoint in a known layout.
     #[error(
-        "it is neither a diffusers checkpoint nor the authors' files; its files can be downloaded one by \
-         one: {}",
+        "the repository is neither a diffusers checkpoint nor the authors' files; its files can be \
+         downloaded one by one: {}",
         some_of(files)
     )]
     NoCheckpoint {

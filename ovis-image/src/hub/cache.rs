@@ -19,7 +19,10 @@ impl RepoCache {
     pub(super) fn of(repo: &HubRepo) -> Result<Self> {
         let in_home = || Some(env::home_dir()?.join(".cache/huggingface/hub"));
         let root = repo.cache.clone().or_else(in_home).ok_or_else(|| {
-            OvisImageError::argument("cache", "no home folder was found: set the folder of the cache")
+            OvisImageError::argument(
+                "cache",
+                "no home folder was found: set the folder of the cache",
+            )
         })?;
         let name = format!("models--{}", repo.id.replace('/', "--"));
         Ok(Self {

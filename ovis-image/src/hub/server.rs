@@ -77,7 +77,10 @@ impl Server {
         };
         let authorization = match &repo.token {
             Some(token) => Some(bearer(token.expose()).ok_or_else(|| {
-                OvisImageError::argument("token", "the token contains characters that are not allowed")
+                OvisImageError::argument(
+                    "token",
+                    "the token contains characters that are not allowed",
+                )
             })?),
             None => None,
         };
@@ -256,7 +259,9 @@ fn announced(
     let size = text(headers, LINKED_SIZE).or(length);
     match size.and_then(|size| size.parse().ok()) {
         Some(size) => Ok((tag.to_owned(), size)),
-        None => Err(protocol(format!("the response does not give the size of `{file}`"))),
+        None => Err(protocol(format!(
+            "the response does not give the size of `{file}`"
+        ))),
     }
 }
 

@@ -183,7 +183,9 @@ impl Requirements {
         if spacing != SigmaSpacing::Linear {
             return Err(OvisImageError::argument(
                 "sigma_spacing",
-                format!("`{spacing}` cannot be combined with custom sigmas: leave out one of the two"),
+                format!(
+                    "`{spacing}` cannot be combined with custom sigmas: leave out one of the two"
+                ),
             ));
         }
         self.scheduler.custom_sigmas(schedule, sigmas, image_tokens)

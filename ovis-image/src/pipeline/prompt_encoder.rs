@@ -119,7 +119,10 @@ impl<B: Backend> PromptEncoder<B> {
         max_sequence_length: usize,
     ) -> Result<EncodedPrompts<B>> {
         if prompts.is_empty() {
-            return Err(OvisImageError::argument("prompts", "at least one prompt is needed"));
+            return Err(OvisImageError::argument(
+                "prompts",
+                "at least one prompt is needed",
+            ));
         }
         self.check_files()?;
         let tokenizer = self.tokenizer()?;

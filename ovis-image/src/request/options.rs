@@ -95,11 +95,11 @@ impl LoadOptions {
     ///
     /// | what happens to a file in use | what is guaranteed |
     /// |---|---|
-    /// | another file takes its place (renamed over it, as downloads and package managers do) | Nothing changes: the opened file is used to the end. |
-    /// | it is deleted | On Unix the same, and its space on the disk is freed when the last clone is dropped. Windows may refuse to delete it. |
-    /// | it is shortened or overwritten between two pieces of work | The next encoding, step or decoding returns [`FileChanged`](crate::error::CheckpointError::FileChanged), which names it: its length and the time of its last change are compared with what they were. |
+    /// | another file takes its place (renamed over it, as downloads and package managers do) | Nothing changes: the opened file stays in use. |
+    /// | it is deleted | On Unix nothing changes, and its disk space is freed when the last clone is dropped. Windows may refuse to delete it. |
+    /// | it is shortened or overwritten between two phases or steps | The next encoding, step or decoding returns [`FileChanged`](crate::error::CheckpointError::FileChanged), which names it: its length and modification time are compared with those at opening. |
     /// | it is shortened while weights are being read | The operating system may end the process (`SIGBUS`). |
-    /// | it is overwritten while weights are being read, or the time of its last change is put back | Wrong weights may be used. |
+    /// | it is overwritten while weights are being read, or its modification time is restored | Wrong weights may be used. |
     ///
     /// With `with_in_place(false)` and everything [on the device](Residency::Device), the
     /// transformer's files are not read again after loading, except to unmerge LoRAs.

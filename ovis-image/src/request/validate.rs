@@ -89,7 +89,9 @@ impl GenerationRequest {
         if needed && negatives != 1 && negatives != prompts {
             return Err(OvisImageError::argument(
                 "negative_prompts",
-                format!("{negatives} negative prompts for {prompts} prompts: give one, or one for each"),
+                format!(
+                    "{negatives} negative prompts for {prompts} prompts: give one, or one for each"
+                ),
             ));
         }
         Ok(())
