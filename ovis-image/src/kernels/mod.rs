@@ -1,7 +1,7 @@
-//! Operations that account for the models' running time. Each has a portable implementation in
-//! tensor operations ([`ops`](crate::ops)), which every backend and automatic differentiation can
-//! run, and a fast one for the backends that this crate has kernels for. This module selects one of
-//! them by the type of the backend, so that the code above only requires `B: Backend`.
+//! Operations that carry most of the models' cost. Each has a portable implementation in tensor
+//! operations ([`ops`]), which every backend and automatic differentiation can run, and a fast one
+//! for the backends that this crate has kernels for. This module selects one of them by the type of
+//! the backend, so that the code above only requires `B: Backend`.
 //!
 //! The operations are not part of the stable interface, because they follow the needs of the
 //! models.

@@ -47,13 +47,13 @@ impl NoiseGenerator {
         values
     }
 
-    /// Draws a uniform f32: 24 random bits over 2^24 (at::uniform_real_distribution<float>).
+    /// Draws a uniform f32: 24 random bits over 2^24 (`at::uniform_real_distribution<float>`).
     fn uniform_f32(&mut self) -> f32 {
         const BITS: u32 = 24;
         (self.engine.next_u32() & ((1 << BITS) - 1)) as f32 / (1u32 << BITS) as f32
     }
 
-    /// Draws a uniform f64: 53 random bits over 2^53 (at::uniform_real_distribution<double>).
+    /// Draws a uniform f64: 53 random bits over 2^53 (`at::uniform_real_distribution<double>`).
     fn uniform_f64(&mut self) -> f64 {
         const BITS: u32 = 53;
         let high = u64::from(self.engine.next_u32());
@@ -61,7 +61,7 @@ impl NoiseGenerator {
         ((high << 32 | low) & ((1 << BITS) - 1)) as f64 / (1u64 << BITS) as f64
     }
 
-    /// Draws a normal f64 (at::normal_distribution<double>), which torch uses below 16 values.
+    /// Draws a normal f64 (`at::normal_distribution<double>`), which torch uses below 16 values.
     fn normal_f64(&mut self) -> f64 {
         if let Some(value) = self.next_normal.take() {
             return value;
