@@ -22,10 +22,10 @@ use crate::shared::sampling::SamplingArguments;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// What the image shows; can be given several times
+    /// Description of the image; can be given several times
     #[arg(long, value_name = "TEXT", required_unless_present = "from_image")]
     pub prompt: Vec<String>,
-    /// What the image does not show; unused at a guidance scale of 1 and below
+    /// Description of what to avoid; unused at a guidance scale of 1 and below
     #[arg(long, value_name = "TEXT")]
     pub negative_prompt: Option<String>,
     /// Denoising steps [default: 50; 20 for the embedded model]
@@ -40,7 +40,7 @@ pub struct Arguments {
     /// Seed of the initial noise, the same as in Python [default: 42]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// One seed per image, for example 1,2,3: each image is the one that its seed gives alone
+    /// Seeds of the images, for example 1,2,3: each image is the one that its seed gives alone
     #[arg(long, value_delimiter = ',', conflicts_with = "seed")]
     pub seeds: Vec<u64>,
     /// Number of images per prompt, generated as one batch: image-0.png, image-1.png, … [default: 1]
@@ -111,7 +111,7 @@ pub struct Arguments {
     /// Show more messages on stderr; give it twice for debugging messages
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
-    /// How to sample.
+    /// Sampling arguments.
     #[command(flatten)]
     pub sampling: SamplingArguments,
     /// The image to start from.

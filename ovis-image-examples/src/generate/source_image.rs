@@ -24,12 +24,12 @@ pub struct SourceArguments {
     /// Radius in pixels by which the mask's edge is softened [default: 0]
     #[arg(long, value_name = "PIXELS", requires = "mask")]
     pub mask_blur: Option<f32>,
-    /// How the image is fitted to --width and --height if the aspect ratio differs
+    /// Method of fitting the image to --width and --height if the aspect ratio differs
     #[arg(long, value_enum, requires = "init_image")]
     pub fit: Option<Fit>,
 }
 
-/// How an image is fitted to another size.
+/// Method of fitting an image to another size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Fit {
     /// Scale until it covers the size, then crop (the default)

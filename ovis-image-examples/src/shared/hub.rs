@@ -113,7 +113,7 @@ impl HubArguments {
     }
 }
 
-/// Whether the error says that a repository does not have a file.
+/// Returns whether the error says that a repository does not have a file.
 #[cfg(feature = "hub")]
 fn is_absent(error: &anyhow::Error) -> bool {
     use ovis_image::OvisImageError::Hub;

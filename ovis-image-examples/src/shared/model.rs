@@ -56,7 +56,7 @@ pub enum Model {
 }
 
 impl ModelArguments {
-    /// Whether any of the arguments was given.
+    /// Returns whether any of the arguments was given.
     pub fn is_given(&self) -> bool {
         let parts = [
             &self.model,

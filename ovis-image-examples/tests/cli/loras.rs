@@ -1,4 +1,4 @@
-//! `--lora` on a model that the committed adapters are for.
+//! Tests of `--lora` on the model that the committed adapters were made for.
 
 use std::path::{Path, PathBuf};
 

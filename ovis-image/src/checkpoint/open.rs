@@ -97,9 +97,10 @@ impl Checkpoint {
             Some(path) => parse(path, &read_text(path)?)?,
             None => SchedulerConfig::ovis_image_7b(),
         };
-        let tokenizer = match paths.tokenizer.is_dir() {
-            true => paths.tokenizer.join(TOKENIZER_FILE),
-            false => paths.tokenizer.clone(),
+        let tokenizer = if paths.tokenizer.is_dir() {
+            paths.tokenizer.join(TOKENIZER_FILE)
+        } else {
+            paths.tokenizer.clone()
         };
         if !tokenizer.is_file() {
             return Err(OvisImageError::not_found(

@@ -23,9 +23,10 @@ const METADATA: &str = "__metadata__";
 pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata)> {
     let (header, data) = split(path, bytes)?;
     let header: Header = serde_json::from_slice(header).map_err(|error| {
-        let reason = match error.is_data() {
-            true => "its header does not describe tensors",
-            false => "its header is not JSON",
+        let reason = if error.is_data() {
+            "its header does not describe tensors"
+        } else {
+            "its header is not JSON"
         };
         OvisImageError::invalid_file_because(path, "safetensors", reason, error)
     })?;

@@ -93,9 +93,10 @@ impl WeightsFile {
             _ => OvisImageError::io(path, error),
         })?;
         if !metadata.is_file() {
-            let reason = match metadata.is_dir() {
-                true => "it is a folder",
-                false => "it is a device or a pipe",
+            let reason = if metadata.is_dir() {
+                "it is a folder"
+            } else {
+                "it is a device or a pipe"
             };
             return Err(safetensors::invalid(path, reason));
         }

@@ -1,4 +1,4 @@
-//! The files of `tests/corpus`: made by hand, or found by a search and kept.
+//! Replays the files of `tests/corpus`, which were made by hand or found by a search.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::lora::open_and_attach;
 
 type Reader = fn(&Path, usize) -> Result<()>;
 
-/// What reading a file must say; nothing for one that is sound.
+/// File name and the text that its error must contain; `None` for a valid file.
 type Expected = (&'static str, Option<&'static str>);
 
 fn corpus(reader: &str) -> PathBuf {
@@ -22,14 +22,15 @@ fn corpus(reader: &str) -> PathBuf {
         .join(reader)
 }
 
-/// Bytes of a file, or of a folder's files.
+/// Returns the size of a file, or of a folder's files, in bytes.
 fn bytes_of(path: &Path) -> usize {
-    match path.is_dir() {
-        true => std::fs::read_dir(path)
+    if path.is_dir() {
+        std::fs::read_dir(path)
             .unwrap()
             .map(|file| bytes_of(&file.unwrap().path()))
-            .sum(),
-        false => std::fs::metadata(path).unwrap().len() as usize,
+            .sum()
+    } else {
+        std::fs::metadata(path).unwrap().len() as usize
     }
 }
 
@@ -76,7 +77,7 @@ fn gguf() {
             ("sound", None),
             ("arrays-4-deep", None),
             ("axis-0", None),
-            // A reader's caller looks at scales before it uses them.
+            // The reader's caller checks scales before it uses them.
             ("scale-nan", None),
             ("type-unknown", None),
             ("type-without-reader-claims-2-to-64", None),
@@ -241,7 +242,7 @@ fn lora() {
     );
 }
 
-/// To open a pipe is to wait for its other end.
+/// Opening a pipe would wait for its other end.
 #[cfg(unix)]
 #[test]
 fn a_pipe_is_not_waited_for() {

@@ -1,4 +1,4 @@
-//! How an image was made, as it stands in the image's file.
+//! Records of how an image was made, stored in the image's file.
 //!
 //! [`png_text`] writes and reads the texts of a PNG, [`parameters`] is the text that other programs
 //! understand, [`names`] translates what they call samplers and schedules. This file holds the record
@@ -75,7 +75,7 @@ pub struct Inputs {
     pub latents: Option<PathBuf>,
 }
 
-/// What an image says about how it was made.
+/// Information in an image about how it was made.
 #[derive(Debug, Clone)]
 pub enum Origin {
     /// The full record of an image of this program.

@@ -44,9 +44,10 @@ impl ExportFiles {
             Layout::Diffusers | Layout::Authors | Layout::Burnpack => tensor,
             Layout::ComfyUi => tensor.rename(comfyui_name),
         };
-        match options.is_gguf() {
-            true => tensor.in_gguf(options),
-            false => tensor.in_safetensors(options),
+        if options.is_gguf() {
+            tensor.in_gguf(options)
+        } else {
+            tensor.in_safetensors(options)
         }
     }
 
