@@ -127,7 +127,7 @@ pub fn copy_folder(from: &Path, to: &Path) {
         let entry = entry.expect("a committed file");
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {
-            copy_folder(&entry.path(), &target)
+            copy_folder(&entry.path(), &target);
         } else {
             std::fs::copy(entry.path(), target).expect("a temporary file");
         }

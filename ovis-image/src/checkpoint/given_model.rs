@@ -26,7 +26,7 @@ pub(crate) fn check_given_model<B: Backend, C: PartConfig>(
     let burn_dtype = probe.val().dtype();
     let Some(dtype) = WeightDtype::from_burn(burn_dtype) else {
         return fail(format!(
-            "its weights are {burn_dtype:?}: f32, f16 or bf16 are needed"
+            "its weights are {burn_dtype:?}, but must be f32, f16 or bf16"
         ));
     };
     check_dtype::<B>(dtype, device)?;
@@ -41,7 +41,7 @@ pub(crate) fn check_given_model<B: Backend, C: PartConfig>(
         match found.parameters.remove(path) {
             Some(known) if known.shape != *shape => {
                 return fail(format!(
-                    "`{path}` has shape {:?}, but the model's other sizes need {shape:?}",
+                    "`{path}` has shape {:?}, but the model's other sizes require {shape:?}",
                     known.shape
                 ));
             }
@@ -57,7 +57,7 @@ pub(crate) fn check_given_model<B: Backend, C: PartConfig>(
         }
     }
     match found.parameters.keys().next() {
-        Some(path) => fail(format!("it has a parameter `{path}` too many")),
+        Some(path) => fail(format!("it has the unexpected parameter `{path}`")),
         None => Ok(dtype),
     }
 }

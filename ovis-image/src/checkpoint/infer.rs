@@ -35,7 +35,7 @@ impl<'a> Shapes<'a> {
                 OvisImageError::Checkpoint(CheckpointError::UnknownNaming {
                     path: self.source.path().to_owned(),
                     part: self.part,
-                    reason: format!("its sizes cannot be told without axis {axis} of `{key}`"),
+                    reason: format!("its sizes cannot be inferred without axis {axis} of `{key}`"),
                 })
             })
     }
@@ -151,7 +151,7 @@ pub(super) fn transformer_config(
         return Err(OvisImageError::config(
             "transformer",
             format!(
-                "the head width is {attention_head_dim}, and without a config.json the RoPE axes are known for {} only",
+                "the head width is {attention_head_dim}, and without a config.json the RoPE axes are known only for {}",
                 release.attention_head_dim
             ),
         ));

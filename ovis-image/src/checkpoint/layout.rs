@@ -216,12 +216,12 @@ fn only_weights(folder: &Path, stem: &str) -> Result<PathBuf> {
         ([], [one]) => Ok(folder.join(one)),
         ([], []) => Err(OvisImageError::not_found(
             folder.join(format!("{stem}*.safetensors")),
-            "the folder has no file of weights",
+            "the folder does not contain a weights file",
         )),
         _ => Err(OvisImageError::invalid_file(
             folder,
             "checkpoint",
-            format!("more than one file could be meant: {names:?}; name one by its path"),
+            format!("several files match: {names:?}; give the path of one"),
         )),
     }
 }

@@ -85,7 +85,7 @@ impl Checkpoint {
             if !path.exists() {
                 return Err(OvisImageError::not_found(
                     path,
-                    "a file of weights or a folder with one was expected here",
+                    "a weights file or a folder with one was expected here",
                 ));
             }
             Ok((sibling_config(path)?, TensorSource::open(path)?))
@@ -105,7 +105,7 @@ impl Checkpoint {
         if !tokenizer.is_file() {
             return Err(OvisImageError::not_found(
                 tokenizer,
-                "the tokenizer's tokenizer.json is needed to read prompts",
+                "tokenizer.json is needed to tokenize prompts",
             ));
         }
         Self::assemble(

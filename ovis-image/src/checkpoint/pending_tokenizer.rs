@@ -77,7 +77,7 @@ fn read(file: &TokenizerFile, vocab_size: usize) -> Result<PromptTokenizer> {
         return Err(OvisImageError::config(
             "text encoder",
             format!(
-                "vocab_size = {vocab_size}, but the tokenizer has {} ids: they do not belong together",
+                "vocab_size = {vocab_size}, but the tokenizer has {} ids: the tokenizer and the text encoder do not match",
                 tokenizer.vocab_size()
             ),
         ));

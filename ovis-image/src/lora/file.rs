@@ -219,7 +219,7 @@ fn read_module(
             let there = one.or(other).or(found.alpha).unwrap_or(name);
             return Err(invalid(
                 path,
-                format!("`{there}` is alone: a module needs both of its matrices"),
+                format!("`{there}` belongs to an incomplete module: both matrices are needed"),
             ));
         }
     };
@@ -230,7 +230,7 @@ fn read_module(
             return Err(invalid(
                 path,
                 format!(
-                    "`{down}` has shape {down_shape:?} and `{up}` {up_shape:?}: not [rank, in] and [out, rank]"
+                    "`{down}` has shape {down_shape:?} and `{up}` {up_shape:?}; they must be [rank, in] and [out, rank]"
                 ),
             ));
         }
@@ -266,7 +266,7 @@ fn read_number(path: &Path, source: &TensorSource, tensor: &str) -> Result<f64> 
         Ok([number]) if number.is_finite() => Ok(f64::from(*number)),
         _ => Err(invalid(
             path,
-            format!("`{tensor}` is not one finite number"),
+            format!("`{tensor}` is not a single finite number"),
         )),
     }
 }

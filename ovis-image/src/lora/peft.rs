@@ -80,7 +80,7 @@ impl PeftConfig {
             .find(|pattern| !is_plain(pattern));
         match pattern {
             Some(pattern) => Err(invalid(format!(
-                "`{pattern}` in alpha_pattern is a regular expression; only names are read"
+                "`{pattern}` in alpha_pattern is a regular expression; only names are supported"
             ))),
             None => {
                 config.alpha_pattern = mem::take(&mut config.alpha_pattern)

@@ -166,7 +166,7 @@ impl<B: Backend> PromptEncoder<B> {
             return Err(OvisImageError::config(
                 "text encoder",
                 format!(
-                    "vocab_size = {vocab}, but the tokenizer made the id {id}: they do not belong together"
+                    "vocab_size = {vocab}, but the tokenizer made the id {id}: the tokenizer and the text encoder do not match"
                 ),
             ));
         }

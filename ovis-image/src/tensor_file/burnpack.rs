@@ -38,7 +38,7 @@ pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadat
     };
     let version = u16::from_le_bytes([*v0, *v1]);
     if version != VERSION {
-        let reason = format!("it is of version {version}, and {VERSION} is known");
+        let reason = format!("its version is {version}, but only {VERSION} is supported");
         return Err(invalid(path, reason));
     }
     let length = u32::from_le_bytes([*l0, *l1, *l2, *l3]) as usize;
@@ -60,7 +60,7 @@ pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadat
     for (name, claim) in header.tensors {
         let entry = check_claim(path, &name, &claim, data_start, data_length)?;
         if tensors.insert(name.clone(), entry).is_some() {
-            return Err(invalid(path, format!("tensor `{name}` is there twice")));
+            return Err(invalid(path, format!("tensor `{name}` appears twice")));
         }
     }
     check_overlaps(path, &tensors)?;
@@ -185,7 +185,7 @@ fn check_overlaps(path: &Path, tensors: &Tensors) -> Result<()> {
     let mut filled = 0;
     for (begin, end, name) in places {
         if begin < filled {
-            let reason = format!("tensor `{name}` begins within the one before it");
+            let reason = format!("tensor `{name}` overlaps the one before it");
             return Err(invalid(path, reason));
         }
         filled = end;

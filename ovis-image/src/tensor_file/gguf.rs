@@ -95,7 +95,7 @@ impl<'a> Header<'a> {
             match entries.entry(info.name) {
                 Entry::Vacant(vacant) => vacant.insert(entry),
                 Entry::Occupied(there) => {
-                    return Err(self.invalid(format!("tensor `{}` is there twice", there.key())));
+                    return Err(self.invalid(format!("tensor `{}` appears twice", there.key())));
                 }
             };
         }
@@ -203,7 +203,7 @@ impl<'a> Header<'a> {
                 let element = self.u32(WHAT)?;
                 let length = self.length(WHAT)?;
                 if nesting == 0 {
-                    return Err(self.invalid("its metadata has arrays within arrays, too deep"));
+                    return Err(self.invalid("its metadata nests arrays too deeply"));
                 }
                 match scalar_size(element) {
                     Some(size) => {

@@ -37,7 +37,7 @@ pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadat
         match tensors.entry(name) {
             Entry::Vacant(vacant) => vacant.insert(entry),
             Entry::Occupied(there) => {
-                let reason = format!("tensor `{}` is there twice", there.key());
+                let reason = format!("tensor `{}` appears twice", there.key());
                 return Err(invalid(path, reason));
             }
         };
@@ -119,7 +119,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                     .next_value()
                     .map_err(|error| A::Error::custom(format!("`{METADATA}`: {error}")))?;
                 if metadata.replace(texts).is_some() {
-                    return Err(A::Error::custom(format!("`{METADATA}` is there twice")));
+                    return Err(A::Error::custom(format!("`{METADATA}` appears twice")));
                 }
                 continue;
             }
@@ -208,7 +208,7 @@ fn check_places(path: &Path, tensors: &Tensors, start: usize, end: usize) -> Res
         return Err(invalid(
             path,
             format!(
-                "its tensors are {} of the {} bytes of data",
+                "its tensors fill only {} of the {} bytes of data",
                 filled - start,
                 end - start
             ),

@@ -57,14 +57,14 @@ impl TensorSource {
             (None, []) => Err(OvisImageError::not_found(
                 path.join(STANDARD_NAMES[0]),
                 format!(
-                    "the folder has no file of weights (*{}) and no *{INDEX_SUFFIX}",
+                    "the folder contains neither a weights file (*{}) nor an index (*{INDEX_SUFFIX})",
                     WEIGHT_FILE_ENDINGS.join(", *")
                 ),
             )),
             (None, several) => Err(OvisImageError::invalid_file(
                 path,
                 "checkpoint",
-                format!("several weight files and no index: {several:?}; name one by its path"),
+                format!("several weight files and no index: {several:?}; give the path of one"),
             )),
         }
     }

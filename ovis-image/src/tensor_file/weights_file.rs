@@ -64,7 +64,7 @@ impl MappedFile {
         let metadata = self.file.metadata()?;
         let (was, is) = (self.map.len() as u64, metadata.len());
         if was != is {
-            return Ok(Some(format!("it had {was} bytes and has {is}")));
+            return Ok(Some(format!("its size changed from {was} to {is} bytes")));
         }
         let modified = metadata.modified().ok();
         Ok((modified != self.modified).then(|| "it was written to".to_owned()))
@@ -193,7 +193,7 @@ impl WeightsFile {
                 )
             };
             if let Err(error) = released {
-                tracing::debug!(%error, "the pages of a tensor stay resident");
+                tracing::debug!(%error, "the pages of a tensor could not be released");
             }
         }
         #[cfg(not(unix))]

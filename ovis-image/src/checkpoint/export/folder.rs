@@ -133,7 +133,7 @@ impl Drop for PartFolder {
         if self.part.exists()
             && let Err(error) = fs::remove_dir_all(&self.part)
         {
-            tracing::warn!(folder = %self.part.display(), %error, "an incomplete export stays behind");
+            tracing::warn!(folder = %self.part.display(), %error, "an incomplete export could not be removed");
         }
     }
 }

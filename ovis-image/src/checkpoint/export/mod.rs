@@ -92,7 +92,7 @@ impl ExportOptions {
             return Err(OvisImageError::argument(
                 "layout",
                 format!(
-                    "a GGUF transformer has its place among {}, not in a {}",
+                    "a GGUF transformer can be exported only to {}, not to a {}",
                     Layout::ComfyUi,
                     self.layout
                 ),
@@ -220,7 +220,7 @@ impl Checkpoint {
         let has_scheduler = matches!(options.layout, Layout::Diffusers | Layout::Burnpack);
         if !has_scheduler && !is_the_releases(&self.scheduler) {
             report.notes.push(format!(
-                "{} have no scheduler, and the source's is not the release's: pass its shift yourself",
+                "{} do not include a scheduler, and the source's is not the release's: set its shift in each request",
                 options.layout
             ));
         }

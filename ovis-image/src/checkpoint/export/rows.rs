@@ -103,7 +103,10 @@ impl Draft {
         if next != self.shape[0] {
             return Err(OvisImageError::config(
                 part,
-                format!("{next} of the {} rows of `{name}` are known", self.shape[0]),
+                format!(
+                    "only {next} of the {} rows of `{name}` are known",
+                    self.shape[0]
+                ),
             ));
         }
         Ok(AssembledTensor {

@@ -124,7 +124,7 @@ impl<'a> OutgoingTensor<'a> {
             OvisImageError::argument(
                 "dtype",
                 format!(
-                    "tensor `{}` has values that {} cannot hold: take bf16 or f32",
+                    "tensor `{}` has values that {} cannot represent: use bf16 or f32",
                     self.name, self.encoding
                 ),
             )
@@ -142,7 +142,7 @@ impl<'a> OutgoingTensor<'a> {
         let (file, entry) = self
             .source
             .entry(&rows.tensor)
-            .ok_or_else(|| missing("it is gone"))?;
+            .ok_or_else(|| missing("it no longer exists"))?;
         let bytes = file.data(entry);
         // Blocks run along the last axis: each row of a matrix is a whole number of blocks, but an
         // element of a vector is not.
