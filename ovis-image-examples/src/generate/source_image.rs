@@ -15,7 +15,8 @@ pub struct SourceArguments {
     /// Image to start from: PNG, JPEG or WebP
     #[arg(long, value_name = "FILE")]
     pub init_image: Option<PathBuf>,
-    /// Fraction of the denoising schedule to run: 0 returns the source image, 1 ignores it [default: 0.6]
+    /// Fraction of the denoising schedule to run: 0 returns the source image, 1 ignores it
+    /// [default: 0.6]
     #[arg(long, requires = "init_image")]
     pub strength: Option<f64>,
     /// Mask of the same size: white is repainted, black keeps its pixels

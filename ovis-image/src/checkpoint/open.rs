@@ -105,7 +105,7 @@ impl Checkpoint {
         if !tokenizer.is_file() {
             return Err(OvisImageError::not_found(
                 tokenizer,
-                "tokenizer.json is needed to tokenize prompts",
+                "prompts cannot be tokenized without the tokenizer's tokenizer.json",
             ));
         }
         Self::assemble(

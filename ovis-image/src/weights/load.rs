@@ -22,14 +22,15 @@ use crate::tensor_file::TensorSource;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Residency {
-    /// On the device, from loading on.
+    /// Kept on the device, from loading on.
     #[default]
     Device,
-    /// In the checkpoint's file. The first use reads it; a clone of its module made before that
-    /// reads its own copy and releases the memory when dropped.
+    /// Kept in the checkpoint's file. The first use reads it; a clone of its module made before
+    /// that reads its own copy and releases the memory when dropped.
     File,
-    /// In host memory, quantized when loaded and dequantized whenever [`File`](Self::File) would be
-    /// read. Stays on the device like the others if its rows are not a whole number of blocks.
+    /// Kept in host memory, quantized when loaded and dequantized whenever [`File`](Self::File)
+    /// would be read. Stays on the device like the others if its rows are not a whole number of
+    /// blocks.
     Quantized(Quantization),
 }
 

@@ -22,7 +22,7 @@ pub(super) struct SourceRows {
 pub(super) struct AssembledTensor {
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
-    /// One of our parameters that the tensor contains.
+    /// Parameter of ours that the tensor contains.
     pub(super) parameter: Parameter,
     /// Rows that make up the tensor, from top to bottom.
     pub(super) rows: Vec<SourceRows>,
