@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Speed of step caches against distance from the image without one: `step_caches.py GENERATE MODEL` prints a table.
+"""Compare the speed of step caches with the distance from the image without one: `step_caches.py GENERATE MODEL` prints a table.
 
-GENERATE is the built command, MODEL a checkpoint (benches/compare/run makes one of a middle size). The runs take turns with
-ones without a cache, and each is compared with the one before it. Needs the packages of tests/reference/requirements.txt.
+GENERATE is the built command, MODEL a checkpoint (benches/compare/run makes one of a middle size). Runs with and without a
+cache alternate, and each cached run is compared with the uncached run before it. Needs the packages of tests/reference/requirements.txt.
 """
 
 import argparse

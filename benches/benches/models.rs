@@ -1,6 +1,7 @@
-//! The parts that carry the cost, on flex: `cargo bench -p ovis-image-benches`. Weights are random:
-//! time does not depend on their values. Criterion's `Gelem/s` are GFLOP/s, beside which the linear
-//! layer of the same size shows what the machine's products reach.
+//! Benchmarks of the expensive parts, on flex: `cargo bench -p ovis-image-benches`. Weights are
+//! random, because time does not depend on their values. Criterion's `Gelem/s` are GFLOP/s; compare
+//! them with the linear layer of the same size, which shows what the machine's matrix products
+//! reach.
 
 #![allow(missing_docs, reason = "criterion's macros")]
 
@@ -15,10 +16,10 @@ use ovis_image::transformer::{JointHiddenStates, OvisImageTransformer, Transform
 use ovis_image_benches as sizes;
 
 const TEXT_TOKENS: usize = 256;
-/// 256x256 pixels.
+/// Token grid of an image of 256x256 pixels.
 const GRID: [usize; 2] = [16, 16];
 const TOKENS: usize = TEXT_TOKENS + GRID[0] * GRID[1];
-/// A prompt of ordinary length with its template.
+/// Number of tokens of a prompt of ordinary length with its template.
 const PROMPT_TOKENS: usize = 60;
 const DTYPES: [(&str, DType); 2] = [("f32", DType::F32), ("bf16", DType::BF16)];
 
@@ -31,7 +32,7 @@ fn random<const D: usize>(shape: [usize; D], dtype: DType) -> Tensor<Flex, D> {
     .cast(dtype)
 }
 
-/// Times `run` under a name, with its operations.
+/// Times `run` under a name, given its number of operations.
 fn bench<R>(criterion: &mut Criterion, name: &str, flops: u64, mut run: impl FnMut() -> R) {
     let mut group = criterion.benchmark_group(name.split('/').next().unwrap_or(name));
     group.sample_size(10);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the middle size with random weights as two diffusers folders, DIR/f32 and DIR/bf16, which hold the same values."""
+"""Write the middle size with random weights as two diffusers folders, DIR/f32 and DIR/bf16, with the same values."""
 
 import argparse
 import os
@@ -28,8 +28,8 @@ MODEL = dict(
 
 def main():
     args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument("folder", help="where to write; must not exist yet")
-    args.add_argument("--tokenizer", required=True, metavar="DIR", help="a folder with Qwen3's tokenizer.json, copied as it is")
+    args.add_argument("folder", help="output folder; must not exist yet")
+    args.add_argument("--tokenizer", required=True, metavar="DIR", help="folder with Qwen3's tokenizer.json, which is copied unchanged")
     args = args.parse_args()
     diffusers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

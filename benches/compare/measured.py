@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run a command that prints a line of JSON; print it with `others`, the share of the CPU that other programs took meanwhile."""
+"""Run a command that prints a line of JSON; print it with `others`, the share of the CPU that other programs used meanwhile."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import sys
 
 
 def busy():
-    """Seconds that all CPUs worked or waited for the hypervisor."""
+    """Return the seconds that all CPUs worked or waited for the hypervisor."""
     with open("/proc/stat") as f:
         user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, f.readline().split()[1:9])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

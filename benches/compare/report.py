@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tables in Markdown from the lines of JSON that `run` gathers."""
+"""Print tables in Markdown from the lines of JSON that `run` collects."""
 
 import argparse
 import datetime
@@ -22,7 +22,7 @@ ROWS = [
     ("total, s", lambda r: phase(r, "total")),
     ("peak memory, MB", lambda r: r["peak_memory"] / MB),
 ]
-# The largest ratio, ours to diffusers', by the row's first word.
+# Largest allowed ratio, ours to diffusers', by the row's first word.
 TARGETS = {
     "f32": {"load": 0.2, "encode": 1.0, "per": 1.0, "VAE": 1.0, "total": 0.8, "peak": 0.6},
     "bf16": {"load": 0.2, "total": 1.2, "peak": 0.6},
@@ -68,7 +68,7 @@ def table(head, rows):
 
 
 def compare(runs, images, commit):
-    """Returns what is wrong: targets missed."""
+    """Return the problems found: missed targets."""
     missed, unlike = [], []
     first = runs[0]
     print(f"### {first['size']}x{first['size']}, {first['steps']} steps\n")
@@ -101,7 +101,7 @@ def compare(runs, images, commit):
 
 
 def step_cost(config, size, batch):
-    """Operations of a forward: each token meets the weights of one stream, and attention is quadratic."""
+    """Return the operations of a forward: each token is multiplied with the weights of one stream, and attention is quadratic."""
     hidden = config["num_attention_heads"] * config["attention_head_dim"]
     blocks = config["num_layers"] + config["num_single_layers"]
     tokens = 256 + (size // 16) ** 2
@@ -111,7 +111,7 @@ def step_cost(config, size, batch):
 
 
 def decode_cost(config, size, batch):
-    """Operations of the decoder: 3x3 convolutions, and attention in the middle."""
+    """Return the operations of the decoder: 3x3 convolutions, and attention in the middle."""
     low, *_, top = channels = config["block_out_channels"][::-1]
     pixels = (size // 2 ** (len(channels) - 1)) ** 2
     cost = 9 * pixels * (config["latent_channels"] * low + 4 * low * low)  # in, middle
@@ -160,9 +160,9 @@ def main():
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("command", choices=["compare", "scaling"])
     args.add_argument("results", help="folder with runs.jsonl and, to compare, the images")
-    args.add_argument("--model", help="checkpoint of the runs, for its sizes")
+    args.add_argument("--model", help="checkpoint of the runs, from which sizes are read")
     args.add_argument("--commit", default="unknown")
-    args.add_argument("--check", action="store_true", help="fail when a target is missed")
+    args.add_argument("--check", action="store_true", help="fail if a target is missed")
     args = args.parse_args()
     with open(f"{args.results}/runs.jsonl") as f:
         runs = [json.loads(line) for line in f]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time diffusers' OvisImagePipeline on a checkpoint; the same flags and JSON as src/bin/compare.rs."""
+"""Time diffusers' OvisImagePipeline on a checkpoint, with the flags and JSON of src/bin/compare.rs."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Clock:
-    """Wraps a method: notes when its last call began and ended."""
+    """Wrap a method and record when its last call began and ended."""
 
     def __init__(self, owner, name):
         self.call = getattr(owner, name)
@@ -52,9 +52,9 @@ def main():
     args.add_argument("--steps", type=int, default=4)
     args.add_argument("--guidance-scale", type=float, default=5.0)
     args.add_argument("--seed", type=int, default=7)
-    args.add_argument("--batch", type=int, default=1, help="images of the prompt")
-    args.add_argument("--repeats", type=int, default=1, help="timed generations")
-    args.add_argument("--image", help="where to write the image: f32, channels x height x width")
+    args.add_argument("--batch", type=int, default=1, help="number of images of the prompt")
+    args.add_argument("--repeats", type=int, default=1, help="number of timed generations")
+    args.add_argument("--image", help="output file of the image: f32, channels x height x width")
     args = args.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
 

@@ -1,5 +1,5 @@
-//! Sizes that the benches share, and the floating-point operations of their parts: a multiplication
-//! and an addition count as two.
+//! Sizes that the benchmarks share, and the numbers of floating-point operations of their parts: a
+//! multiplication and an addition count as two.
 
 pub mod random;
 
@@ -8,7 +8,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use ovis_image::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
 
-/// The middle size: an MMDiT of 768 = 6 heads of 128, 2 double and 8 single blocks.
+/// Returns the middle size: an MMDiT of 768 = 6 heads of 128, 2 double and 8 single blocks.
 pub fn middle_transformer() -> TransformerConfig {
     let mut config = TransformerConfig::ovis_image_7b();
     config.num_layers = 2;
@@ -18,7 +18,7 @@ pub fn middle_transformer() -> TransformerConfig {
     config
 }
 
-/// The release's transformer with one block of each kind.
+/// Returns the release's transformer with one block of each kind.
 pub fn wide_transformer() -> TransformerConfig {
     let mut config = TransformerConfig::ovis_image_7b();
     config.num_layers = 1;
@@ -26,7 +26,7 @@ pub fn wide_transformer() -> TransformerConfig {
     config
 }
 
-/// The release's text encoder with two of its 28 layers and a small vocabulary.
+/// Returns the release's text encoder with two of its 28 layers and a small vocabulary.
 pub fn wide_text_encoder() -> TextEncoderConfig {
     let mut config = TextEncoderConfig::ovis_image_7b();
     config.num_hidden_layers = 2;
@@ -34,33 +34,35 @@ pub fn wide_text_encoder() -> TextEncoderConfig {
     config
 }
 
-/// The release's VAE.
+/// Returns the release's VAE.
 pub fn full_vae() -> VaeConfig {
     VaeConfig::ovis_image_7b()
 }
 
-/// Of a linear layer.
+/// Returns the operations of a linear layer.
 pub fn linear_flops(rows: usize, input: usize, output: usize) -> u64 {
     2 * (rows * input * output) as u64
 }
 
-/// Of an attention in which every token sees all.
+/// Returns the operations of an attention in which every token attends to all.
 pub fn attention_flops(tokens: usize, hidden: usize) -> u64 {
     4 * (tokens * tokens * hidden) as u64
 }
 
-/// Of a block of the transformer, double or single: a token meets 16 times the width squared.
+/// Returns the operations of a transformer block, double or single: each token is multiplied with
+/// 16 times the width squared of weights.
 pub fn block_flops(config: &TransformerConfig, tokens: usize) -> u64 {
     let hidden = config.hidden_size();
     linear_flops(tokens, hidden, 16 * hidden) + attention_flops(tokens, hidden)
 }
 
-/// Of a forward's blocks.
+/// Returns the operations of a forward's blocks.
 pub fn forward_flops(config: &TransformerConfig, tokens: usize) -> u64 {
     (config.num_layers + config.num_single_layers) as u64 * block_flops(config, tokens)
 }
 
-/// Of the text encoder's products; causal attention at these lengths is below a hundredth.
+/// Returns the operations of the text encoder's products; causal attention at these lengths is
+/// below a hundredth.
 pub fn text_encoder_flops(config: &TextEncoderConfig, tokens: usize) -> u64 {
     let queries = config.num_attention_heads * config.head_dim;
     let keys = config.num_key_value_heads * config.head_dim;
@@ -68,7 +70,8 @@ pub fn text_encoder_flops(config: &TextEncoderConfig, tokens: usize) -> u64 {
     config.num_hidden_layers as u64 * linear_flops(tokens, config.hidden_size, per_token)
 }
 
-/// Of the decoder's convolutions to a square image, counted as direct ones, and its attention.
+/// Returns the operations of the decoder's convolutions to a square image, counted as direct ones,
+/// and of its attention.
 pub fn decode_flops(config: &VaeConfig, side: usize) -> u64 {
     let widths = &config.block_out_channels;
     let top = widths[widths.len() - 1];
@@ -92,7 +95,7 @@ pub fn decode_flops(config: &VaeConfig, side: usize) -> u64 {
     flops + conv(pixels, width, 3)
 }
 
-/// A model with its parameters in another dtype.
+/// Converts a model's parameters to another dtype.
 pub fn cast<B: Backend, M: Module<B>>(model: M, dtype: DType) -> M {
     struct Cast(DType);
 

@@ -1,4 +1,4 @@
-//! Models of random weights, made where they run, and copied from one backend to another.
+//! Models with random weights, made where they run, and copied from one backend to another.
 
 use std::collections::VecDeque;
 
@@ -6,8 +6,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Distribution, Tensor, TensorData};
 
-/// Gives every parameter random values in `dtype`, drawn on the device: matrices as torch's layers
-/// draw theirs, ones and zeros for norms and biases, so that activations stay tame.
+/// Gives every parameter random values in `dtype`, drawn on the device: matrices like torch's
+/// layers, ones and zeros for norms and biases, so that activations stay small.
 pub fn randomize<B: Backend, M: Module<B>>(model: M, dtype: DType, device: &B::Device) -> M {
     struct Randomize<'a, B: Backend> {
         path: Vec<String>,
@@ -48,12 +48,12 @@ pub fn randomize<B: Backend, M: Module<B>>(model: M, dtype: DType, device: &B::D
     })
 }
 
-/// The parameters of a model in the order of its fields.
+/// Parameters of a model in the order of its fields.
 #[derive(Debug, Default)]
 pub struct Parameters(VecDeque<TensorData>);
 
 impl Parameters {
-    /// Reads them back from their device.
+    /// Reads the parameters back from their device.
     pub fn of<B: Backend, M: Module<B>>(model: &M) -> Self {
         struct Collect(VecDeque<TensorData>);
 
@@ -68,7 +68,7 @@ impl Parameters {
         Self(collect.0)
     }
 
-    /// Gives them to a model of the same architecture.
+    /// Moves the parameters into a model of the same architecture.
     pub fn give<B: Backend, M: Module<B>>(self, model: M, dtype: DType, device: &B::Device) -> M {
         struct Give<'a, B: Backend>(VecDeque<TensorData>, DType, &'a B::Device);
 

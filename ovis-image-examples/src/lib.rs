@@ -2,10 +2,10 @@
 //!
 //! # Where things are
 //!
-//! Each program is a folder here with a function `run`, and a file in `src/bin/` that parses its arguments
-//! and calls it. The folders are modules of this library, so that their unit tests run without compiling
-//! every backend once more per binary. What a second program needs moves to [`shared`]. Programs import
-//! [`shared`] and `ovis-image`, never one another.
+//! Each program is a folder here with a function `run`, and a file in `src/bin/` that parses its
+//! arguments and calls it. The folders are modules of this library, so that their unit tests run
+//! without compiling every backend once more per binary. What a second program needs moves to
+//! [`shared`]. Programs import [`shared`] and `ovis-image`, never one another.
 //!
 //! | program | what it does | feature |
 //! |---|---|---|
@@ -19,8 +19,9 @@
 //!
 //! # Adding a program
 //!
-//! `dataset`, `train`, `evaluate` and `serve` will be a folder `src/NAME/`, a file `src/bin/NAME.rs`, and a
-//! cargo feature `NAME` that is off by default and lists the dependencies that only this program has:
+//! `dataset`, `train`, `evaluate` and `serve` will be a folder `src/NAME/`, a file
+//! `src/bin/NAME.rs`, and a cargo feature `NAME` that is off by default and lists the dependencies
+//! that only this program has:
 //!
 //! ```toml
 //! [features]
@@ -32,14 +33,15 @@
 //! test = false
 //! ```
 //!
-//! The module is `#[cfg(feature = "serve")]`. So one program's dependencies are never built for another, and
-//! the first command of the README costs what `generate` costs. `generate`, `inspect` and `convert` have no
-//! features, because they need nearly the same crates; `plot` and `burn-store` show
-//! the rule. Tests build all programs: add the feature to the dev-dependency of this package on itself.
+//! The module is `#[cfg(feature = "serve")]`. So one program's dependencies are never built for
+//! another, and the first command of the README costs what `generate` costs. `generate`, `inspect`
+//! and `convert` have no features, because they need nearly the same crates; `plot` and
+//! `burn-store` show the rule. Tests build all programs: add the feature to the dev-dependency of
+//! this package on itself.
 //!
-//! All of them share the arguments for model, Hub, device, sampling and LoRAs
-//! ([`shared::model`], [`shared::hub`], [`shared::device`], [`shared::sampling`], [`shared::lora`]), the
-//! records in images ([`shared::record`]), output files, progress and errors.
+//! All of them share the arguments for model, Hub, device, sampling and LoRAs ([`shared::model`],
+//! [`shared::hub`], [`shared::device`], [`shared::sampling`], [`shared::lora`]), the records in
+//! images ([`shared::record`]), output files, progress and errors.
 
 pub mod convert;
 pub mod generate;

@@ -1,4 +1,4 @@
-"""Writes the hostile files that were made by hand. Python's standard library is enough."""
+"""Write the handmade hostile files. Needs only Python's standard library."""
 
 import json
 import struct

@@ -1,7 +1,7 @@
-"""The cases: one folder under tests/golden each. Fields not given take these defaults."""
+"""Golden cases, each with a folder under tests/golden. Omitted fields take these defaults."""
 
 DEFAULTS = dict(
-    model=None,  # None: the case has its own `model/`; else the case whose model it uses
+    model=None,  # case whose model is used; None: the case has its own `model/`
     prompt="a cat on a red mat",
     negative_prompt="",
     width=32,

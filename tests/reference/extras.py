@@ -1,4 +1,4 @@
-"""Goldens that need no model: noise, schedules, the real tokenizer."""
+"""Make the goldens that need no model: noise, schedules, the real tokenizer."""
 
 import json
 import os

@@ -1,8 +1,8 @@
-"""GGUF files written with the `gguf` package, and what that package and diffusers make of them.
+"""Write GGUF files with the `gguf` package, and the results of that package and of diffusers on them.
 
-`types.gguf` has one tensor of each element type that the library reads, beside metadata of every kind;
-`types.safetensors` what `gguf.quants` dequantizes them to. `q8_0/` and `q4_0/` are the transformer of `base` as
-stable-diffusion.cpp names it, and the pipeline's golden with the dequantized weights.
+`types.gguf` has one tensor of each element type that the library reads, and metadata of every kind;
+`types.safetensors` has the values to which `gguf.quants` dequantizes them. `q8_0/` and `q4_0/` contain the transformer of
+`base` in stable-diffusion.cpp's naming, and the pipeline's golden with the dequantized weights.
 """
 
 import os
@@ -22,7 +22,7 @@ from cases import CASES
 
 COLUMNS, ROWS = 512, 3
 FLOATS = ["F32", "F16", "BF16"]
-# The package has no quantizer for the K types: their blocks are random bytes with scales of a sensible size.
+# The package has no quantizer for the K types, so their blocks are random bytes with scales of a plausible size.
 SIMPLE = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]
 K_SCALES = {"Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
 

@@ -1,7 +1,7 @@
-"""One model in the three layouts that are published: the diffusers folder, the authors' files, ComfyUI's split files.
+"""Write a model in the three published layouts: the diffusers folder, the authors' files, ComfyUI's split files.
 
-The weights (several MB a layout) are not committed. `weights.json` says how to make each one (see weights.py) and what each
-file of each layout holds, as rows of those tensors; `make_goldens.py --write-layouts DIR` writes the complete folders.
+The weights (several MB a layout) are not committed. `weights.json` describes how to make each one (see weights.py) and what
+each file of each layout contains, as rows of those tensors; `make_goldens.py --write-layouts DIR` writes the complete folders.
 This file's key tables are written from the published names, not from this crate's tables.
 """
 
@@ -16,7 +16,7 @@ import weights
 
 
 class Target:
-    """One layout's file: name -> (shape, [(source key, first row, end row), ...]); the parts are joined along dim 0."""
+    """File of one layout: name -> (shape, [(source key, first row, end row), ...]); the parts are joined along dim 0."""
 
     def __init__(self, rules):
         self.rules = rules
@@ -37,13 +37,13 @@ class Target:
         self.tensors[name] = (shape or [out, *rest], rows)
 
     def wb(self, name, *sources):
-        """weight and bias alike"""
+        """Add the weight and the bias in the same way."""
         for leaf in ("weight", "bias"):
             self.put(f"{name}.{leaf}", *[f"{s}.{leaf}" for s in sources])
 
 
 def transformer(rules, m, comfy):
-    """The authors' names; ComfyUI's file differs in the text input's two names and in `.scale` for the norms."""
+    """Use the authors' names; ComfyUI's file differs in the text input's two names and in `.scale` for the norms."""
     t = Target(rules)
     p = "transformer/"
     hidden = m["heads"] * m["head_dim"]
@@ -95,7 +95,7 @@ def transformer(rules, m, comfy):
 
 
 def vae(rules, m):
-    """The BFL names."""
+    """Use BFL's names."""
     t = Target(rules)
     p = "vae/"
     n = len(m["vae_channels"])
@@ -162,7 +162,7 @@ def plain(rules, prefix):
 
 
 def files(rules, m):
-    """{path: {tensor name: (shape, parts)}}; adds the tensors to be ignored to `rules`."""
+    """Return {path: {tensor name: (shape, parts)}}; add the tensors to be ignored to `rules`."""
     hidden = m["text"]["hidden_size"]
     vocab = rules["text_encoder/embed_tokens.weight"].shape[0]
     for name, shape in {
@@ -203,7 +203,7 @@ def files(rules, m):
 
 
 def checksum(tensor):
-    """sum of (i+1) * u16[i], modulo 2^64, over the bfloat16 bit patterns"""
+    """Return the sum of (i+1) * u16[i], modulo 2^64, over the bfloat16 bit patterns."""
     bits = tensor.contiguous().view(torch.uint16).numpy().reshape(-1).astype(np.uint64)
     with np.errstate(over="ignore"):
         return int((bits * np.arange(1, bits.size + 1, dtype=np.uint64)).sum(dtype=np.uint64))
@@ -220,7 +220,7 @@ def tensors_of(rules, table, cache):
 
 
 def write_weights(rules, m, folder):
-    """The nine weight files themselves."""
+    """Write the nine weight files."""
     cache = {}
     for path, table in files(rules, m).items():
         full = os.path.join(folder, path)

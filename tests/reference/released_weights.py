@@ -23,8 +23,8 @@ TEXT = "OVIS IMAGE"
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("model", help="a diffusers folder")
-    ap.add_argument("out", help="where the reference goes")
+    ap.add_argument("model", help="diffusers folder")
+    ap.add_argument("out", help="output folder of the reference")
     ap.add_argument("--dtypes", nargs="+", choices=GOLDEN_FILES, default=["bf16"])
     ap.add_argument("--side", type=int, default=512)
     ap.add_argument("--steps", type=int, default=20)

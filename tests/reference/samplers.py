@@ -1,4 +1,4 @@
-"""diffusers' schedulers, sigma spacings and guiders on recorded predictions."""
+"""Run diffusers' schedulers, sigma spacings and guiders on recorded predictions."""
 
 import json
 
@@ -61,14 +61,14 @@ def release_sigmas(steps, tokens, **spacing):
 
 
 def predictions(count, seed):
-    """Like a model's: one of which a part changes from step to step."""
+    """Make predictions like a model's: a part of them changes from step to step."""
     g = torch.Generator().manual_seed(seed)
     base = torch.randn(SHAPE, generator=g)
     return torch.stack([base + 0.3 * torch.randn(SHAPE, generator=g) for _ in range(count)])
 
 
 def with_sigmas(scheduler, sigmas, heun):
-    """A scheduler at sigmas of our choice, laid out as its `set_timesteps` does."""
+    """Set a scheduler to the given sigmas, in the form of its `set_timesteps`."""
     steps = len(sigmas) - 1
     scheduler.set_timesteps(steps)
     s = torch.tensor(sigmas, dtype=torch.float32)
@@ -112,7 +112,7 @@ def samplers(root):
             case = {
                 "name": key, "sampler": sampler, "sigmas": sigmas, "evaluations": len(outputs), "finite": True, "noise_seed": SEED + 2
             }
-            # The same step as FlowMatchLCMScheduler's, so not a sampler of its own.
+            # This is the same step as FlowMatchLCMScheduler's, so it is not a separate sampler.
             (stochastic if sampler == "euler_stochastic" else cases).append(case)
             assert len(after) == len(sigmas) - 1
             if sampler in DRAWING:  # one draw for each step, the last included

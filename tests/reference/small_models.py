@@ -1,4 +1,4 @@
-"""The small random models, built with diffusers' and transformers' own classes and written with their own
+"""Small random models, built with diffusers' and transformers' own classes and written with their own
 save_pretrained, weights in bfloat16."""
 
 import json
@@ -12,7 +12,7 @@ from transformers import Qwen3Config, Qwen3Model
 import small_tokenizer
 import weights
 
-# Gains that differ from 1, first match wins. They keep the trajectory tame and the picture within its range.
+# Gains that differ from 1, first match wins. They keep the trajectory small and the image within its range.
 TRANSFORMER_GAINS = [
     ("norm_q.weight", 2.0),
     ("norm_added_q.weight", 2.0),
@@ -98,7 +98,7 @@ def text_config(m, vocab_size, pad):
 
 
 def rewrite_text_config(folder, theta):
-    """The spelling of transformers 4: rope_theta at the top."""
+    """Use the spelling of transformers 4: rope_theta at the top level."""
     path = os.path.join(folder, "config.json")
     with open(path) as f:
         c = json.load(f)
@@ -113,7 +113,7 @@ def rewrite_text_config(folder, theta):
 
 
 def build(m, folder):
-    """Write one model folder; returns the rules of its weights, by `part/name`."""
+    """Write one model folder; return the rules of its weights, by `part/name`."""
     tok = small_tokenizer.save(os.path.join(folder, "tokenizer"))
     vocab = -(-len(tok) // 32) * 32  # more rows than tokens, like the real one
     gains = m.get("gains", {})

@@ -59,7 +59,7 @@ def template(prompt):
 
 
 def byte_alphabet():
-    """GPT-2's table from bytes to printable characters, in byte order of the table."""
+    """Return GPT-2's table from bytes to printable characters, in byte order of the table."""
     keep = [*range(33, 127), *range(161, 173), *range(174, 256)]
     table = {b: chr(b) for b in keep}
     n = 0
@@ -71,7 +71,7 @@ def byte_alphabet():
 
 
 def train():
-    """Plain BPE training, ties broken by the pair itself, so that the result never depends on hashing or threads."""
+    """Train plain BPE, ties broken by the pair itself, so that the result never depends on hashing or threads."""
     table = byte_alphabet()
     pre = pre_tokenizers.Split(Regex(PRETOKENIZE), "isolated", invert=False)
     words = {}

@@ -1,4 +1,4 @@
-"""Golden of diffusers' tiled decoding, on the VAE of the `base` model."""
+"""Make the golden of diffusers' tiled decoding, on the VAE of the `base` model."""
 
 import torch
 from diffusers import AutoencoderKL

@@ -1,4 +1,4 @@
-"""Runs of diffusers' pipeline on the model of `base` with blocks left out, with step caches, and from a picture."""
+"""Run diffusers' pipeline on the model of `base` with skipped blocks, with step caches, and from an image."""
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ def unpacked(pipe, latents):
 
 
 def run(pipe, steps, guidance, latents=None, sigmas=None):
-    """The latents after each step, `[steps, channels, height, width]`."""
+    """Return the latents after each step, `[steps, channels, height, width]`."""
     after = []
 
     def on_step(pipe, index, timestep, kwargs):
@@ -67,7 +67,7 @@ def skip_layers(root):
                 blocks[index].forward = lambda hidden_states, encoder_hidden_states, **_: (encoder_hidden_states, hidden_states)
         cases.append({"name": name, "double": double, "single": single})
         tensors[name] = run(pipe, 1, 1.0)[0]
-        # One forward at another timestep, on latents of its own.
+        # A forward at another timestep, on separate latents.
         embeds, _, text_ids, _ = pipe.encode_prompt(
             prompt=PROMPT, negative_prompt="", do_classifier_free_guidance=False, device="cpu", num_images_per_prompt=1
         )
@@ -154,7 +154,7 @@ def image_to_image(root):
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(SEED))
     pack = lambda t: pipe._pack_latents(t, *t.shape)  # noqa: E731
     tensors, cases = {"picture": source, "latents": clean, "noise": noise}, []
-    # A square of cells that are repainted.
+    # A square of cells to repaint.
     mask = torch.zeros_like(clean[:, :1])
     mask[:, :, 4:12, 4:] = 1.0
     tensors["mask"] = mask[0, 0].clone()

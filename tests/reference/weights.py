@@ -1,4 +1,4 @@
-"""Random weights that any program can make again, bit for bit.
+"""Random weights that any program can reproduce bit for bit.
 
 Value `i` of a tensor is `offset + step * (2*k - 31)` with `k = splitmix64(seed, i) >> 59`, where
 `splitmix64(seed, i)` is output number `i` (from 0) of the splitmix64 generator started at `seed`.
@@ -22,7 +22,7 @@ def fnv1a64(text):
 
 
 def levels(seed, n):
-    """`2*k - 31` for the first `n` outputs: odd integers from -31 to 31."""
+    """Return `2*k - 31` for the first `n` outputs: odd integers from -31 to 31."""
     with np.errstate(over="ignore"):
         z = np.uint64(seed) + np.arange(1, n + 1, dtype=np.uint64) * GOLDEN
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -35,7 +35,7 @@ STD = math.sqrt((32 * 32 - 1) / 3)  # of the 32 odd levels
 
 
 def quantized_step(std):
-    """The `{4,5,6,7} * 2^e` nearest to the step that gives this standard deviation."""
+    """Return the `{4,5,6,7} * 2^e` nearest to the step that gives this standard deviation."""
     step = std / STD
     e = math.floor(math.log2(step)) - 2
     m = min(7, max(4, round(step / 2.0**e)))
@@ -43,7 +43,7 @@ def quantized_step(std):
 
 
 class Rule:
-    """How one tensor is filled."""
+    """Rule by which a tensor is filled."""
 
     def __init__(self, key, shape, std, offset=0.0):
         self.seed = fnv1a64(key)
@@ -64,13 +64,13 @@ class Rule:
 
 
 def rule_for(key, name, shape, gains):
-    """A scale for each kind of parameter: nothing is 0, nothing is 1, outputs keep magnitude 1.
+    """Return the scale for a kind of parameter: nothing is 0, nothing is 1, outputs keep magnitude 1.
 
     `key` names the tensor for its seed, `gains` is a list of (substring of the name, gain)."""
     gain = next((g for s, g in gains if s in name), 1.0)
     leaf = name.rsplit(".", 1)[-1]
     if len(shape) == 1:
-        if leaf == "weight":  # every 1-d weight is a norm's
+        if leaf == "weight":  # every 1-d weight belongs to a norm
             return Rule(key, shape, None, gain)
         return Rule(key, shape, 0.1 * gain)
     if "embed_tokens" in name:
@@ -79,7 +79,7 @@ def rule_for(key, name, shape, gains):
 
 
 def fill(model, prefix, gains):
-    """Fill a module in place; returns {name: Rule}."""
+    """Fill a module in place; return {name: Rule}."""
     rules = {}
     with torch.no_grad():
         for name, p in model.state_dict().items():

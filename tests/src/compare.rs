@@ -1,6 +1,6 @@
-//! How far apart two lists of numbers are.
+//! Distances between two lists of numbers.
 
-/// `‖a - b‖ / ‖b‖`, infinite when lengths differ or `actual` is not finite.
+/// Returns `‖a - b‖ / ‖b‖`, infinite if lengths differ or `actual` is not finite.
 pub fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
     if actual.len() != expected.len() {
         return f64::INFINITY;
@@ -18,7 +18,7 @@ pub fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
     }
 }
 
-/// The largest absolute difference, infinite when lengths differ.
+/// Returns the largest absolute difference, infinite if lengths differ.
 pub fn largest_difference(actual: &[f32], expected: &[f32]) -> f64 {
     if actual.len() != expected.len() {
         return f64::INFINITY;

@@ -1,8 +1,8 @@
-//! An error with its causes, as the programs print it.
+//! Formatting of an error with its causes, as the programs print it.
 
 use std::error::Error;
 
-/// The error's message and those of its causes, joined by colons.
+/// Joins the error's message and those of its causes with colons.
 pub fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     let causes = causes.map(ToString::to_string);

@@ -1,4 +1,4 @@
-//! Golden cases: what the Python reference was asked, and what it gave.
+//! Golden cases: the inputs of the Python reference and its results.
 
 use std::path::{Path, PathBuf};
 
@@ -7,23 +7,23 @@ use ovis_image::{GenerationRequest, WeightDtype};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-/// `tests/golden`.
+/// Returns the path of `tests/golden`.
 pub fn golden_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
 }
 
-/// A value that is one or a list.
+/// A single value or a list of values.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub enum OneOrMany<T> {
-    /// One.
+    /// A single value.
     One(T),
-    /// A list.
+    /// A list of values.
     Many(Vec<T>),
 }
 
 impl<T: Clone> OneOrMany<T> {
-    /// As a list.
+    /// Returns the values as a list.
     pub fn to_vec(&self) -> Vec<T> {
         match self {
             Self::One(value) => vec![value.clone()],
@@ -32,40 +32,40 @@ impl<T: Clone> OneOrMany<T> {
     }
 }
 
-/// `case.json`.
+/// Content of `case.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Case {
     /// The case's name and folder.
     pub name: String,
     /// The model's folder, relative to the case's.
     pub model: String,
-    /// Prompts.
+    /// Prompts, one or several.
     pub prompt: OneOrMany<String>,
     /// Negative prompts.
     pub negative_prompt: OneOrMany<String>,
-    /// Pixels.
+    /// Width in pixels.
     pub width: usize,
-    /// Pixels.
+    /// Height in pixels.
     pub height: usize,
     /// Denoising steps.
     pub steps: usize,
-    /// Guidance.
+    /// Guidance scale.
     pub guidance_scale: f32,
-    /// A seed for the batch, or one per image.
+    /// Seed of the batch, or one per image.
     pub seed: OneOrMany<u64>,
-    /// Images of each prompt.
+    /// Number of images per prompt.
     pub images_per_prompt: usize,
-    /// Own sigmas.
+    /// Custom sigmas.
     pub sigmas: Option<Vec<f32>>,
-    /// Tokens of each prompt before cutting.
+    /// Number of tokens of each prompt before truncation.
     pub prompt_tokens: Vec<usize>,
-    /// The text that the image should show, for the released weights.
+    /// Text that the image should show, for the released weights.
     #[serde(default)]
     pub text: Option<String>,
-    /// The folder with the case's files; `tests/golden/NAME` unless said.
+    /// Folder with the case's files; `tests/golden/NAME` by default.
     #[serde(skip)]
     pub folder: Option<PathBuf>,
-    /// Where the model is, for the case whose weights are not committed.
+    /// Folder of the model, for the case whose weights are not committed.
     #[serde(skip)]
     pub written_model: Option<PathBuf>,
 }
@@ -76,7 +76,7 @@ pub struct Golden {
     bytes: Vec<u8>,
 }
 
-/// The cases that have a golden of a dtype, by name.
+/// Names of the cases that have a golden of a dtype.
 pub const CASES: [&str; 11] = [
     "base",
     "head32_gqa4",
@@ -95,7 +95,7 @@ impl Case {
     /// Reads a case by name.
     ///
     /// # Panics
-    /// When it is not there: a test without its golden has failed.
+    /// Panics if the case does not exist: a test without its golden has failed.
     #[allow(clippy::expect_used)]
     pub fn read(name: &str) -> Self {
         let text = std::fs::read(golden_folder().join(name).join("case.json"))
@@ -106,7 +106,7 @@ impl Case {
     /// Reads a case from a folder outside of the repository.
     ///
     /// # Errors
-    /// A text that says what is wrong with `case.json`.
+    /// Returns a text that describes the problem with `case.json`.
     pub fn read_from(folder: &Path) -> Result<Self, String> {
         let path = folder.join("case.json");
         let text = std::fs::read(&path)
@@ -122,7 +122,7 @@ impl Case {
         folder.unwrap_or_else(|| golden_folder().join(&self.name))
     }
 
-    /// The folder of the case's model.
+    /// Returns the folder of the case's model.
     pub fn model_folder(&self) -> PathBuf {
         if let Some(folder) = &self.written_model {
             return folder.clone();
@@ -130,7 +130,7 @@ impl Case {
         self.folder().join(&self.model)
     }
 
-    /// The reference's tensors, if there are any in this dtype.
+    /// Opens the reference's tensors, if the case has any in this dtype.
     #[allow(clippy::expect_used)]
     pub fn golden(&self, dtype: WeightDtype) -> Option<Golden> {
         let name = match dtype {
@@ -144,7 +144,7 @@ impl Case {
         })
     }
 
-    /// The case as a request.
+    /// Returns the case as a request.
     pub fn request(&self) -> GenerationRequest {
         let request = GenerationRequest::from_prompts(self.prompt.to_vec())
             .with_negative_prompts(self.negative_prompt.to_vec())
@@ -162,7 +162,7 @@ impl Case {
         }
     }
 
-    /// Whether the reference ran a second pass.
+    /// Returns whether the reference ran a second pass for guidance.
     pub fn guided(&self) -> bool {
         self.guidance_scale > 1.0
     }
@@ -173,7 +173,7 @@ impl Golden {
     /// Opens any golden file.
     ///
     /// # Panics
-    /// When it is not there.
+    /// Panics if the file does not exist.
     pub fn open(path: &Path) -> Self {
         Self {
             bytes: std::fs::read(path).expect("goldens are committed"),
@@ -184,15 +184,15 @@ impl Golden {
         SafeTensors::deserialize(&self.bytes).expect("goldens are safetensors files")
     }
 
-    /// Whether the file has a tensor.
+    /// Returns whether the file has a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.tensors().tensor(name).is_ok()
     }
 
-    /// A float tensor as f32, whatever it is stored in.
+    /// Reads a float tensor as f32, whatever its stored dtype.
     ///
     /// # Panics
-    /// When it is absent.
+    /// Panics if the tensor is absent.
     pub fn floats(&self, name: &str) -> TensorData {
         let tensors = self.tensors();
         let view = tensors
@@ -213,12 +213,12 @@ impl Golden {
         TensorData::new(values, view.shape().to_vec())
     }
 
-    /// The values of a float tensor.
+    /// Returns the values of a float tensor.
     pub fn values(&self, name: &str) -> Vec<f32> {
         self.floats(name).to_vec().expect("floats() gives f32")
     }
 
-    /// The values of an i64 tensor.
+    /// Returns the values of an i64 tensor.
     pub fn ints(&self, name: &str) -> Vec<i64> {
         let tensors = self.tensors();
         let view = tensors
@@ -230,7 +230,7 @@ impl Golden {
             .collect()
     }
 
-    /// The values of a u8 tensor.
+    /// Returns the values of a u8 tensor.
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         let tensors = self.tensors();
         let view = tensors

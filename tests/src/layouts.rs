@@ -1,6 +1,6 @@
-//! One model in all three layouts. Its weights follow a rule (`golden/layouts/weights.json`), so
-//! that 20 MB need not be committed; `tests/reference/layouts.py` wrote the rule from its own
-//! reading of the key table.
+//! A model in all three layouts. Its weights follow a rule (`golden/layouts/weights.json`), so that
+//! 20 MB need not be committed; `tests/reference/layouts.py` wrote the rule from its own
+//! implementation of the key table.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -32,11 +32,11 @@ struct FileTensor {
     checksum: String,
 }
 
-/// Writes `diffusers/`, `authors/` and `comfyui/` into a folder. ComfyUI's has no tokenizer, as
-/// published.
+/// Writes `diffusers/`, `authors/` and `comfyui/` into a folder. The ComfyUI folder has no
+/// tokenizer, as published.
 ///
 /// # Panics
-/// When the recipe and the files made from it disagree.
+/// Panics if the recipe and the files made from it disagree.
 #[allow(clippy::expect_used)]
 pub fn write_layouts(folder: &Path) {
     let source = golden_folder().join("layouts");
@@ -92,7 +92,8 @@ pub fn write_layouts(folder: &Path) {
 }
 
 impl TensorRule {
-    /// Value i is `offset + step * (2k - 31)` with k the top five bits of splitmix64's output i.
+    /// Value i is `offset + step * (2k - 31)`, where k is the top five bits of splitmix64's output
+    /// i.
     #[allow(clippy::expect_used)]
     fn values(&self) -> Vec<u16> {
         let seed = u64::from_str_radix(&self.seed, 16).expect("a hexadecimal seed");
@@ -108,7 +109,7 @@ impl TensorRule {
     }
 }
 
-/// The output function of Vigna's splitmix64.
+/// Output function of Vigna's splitmix64.
 fn splitmix64(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -118,18 +119,17 @@ fn splitmix64(mut z: u64) -> u64 {
 /// Copies a folder with its subfolders.
 ///
 /// # Panics
-/// When a file cannot be read or written.
+/// Panics if a file cannot be read or written.
 #[allow(clippy::expect_used)]
 pub fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a temporary folder");
     for entry in std::fs::read_dir(from).expect("a committed folder") {
         let entry = entry.expect("a committed file");
         let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy_folder(&entry.path(), &target),
-            false => {
-                std::fs::copy(entry.path(), target).expect("a temporary file");
-            }
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a temporary file");
         }
     }
 }

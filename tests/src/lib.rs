@@ -1,4 +1,5 @@
-//! What the tests share: golden cases, tolerances, and the model that is written in three layouts.
+//! Code that the tests share: golden cases, tolerances, and the model that is written in three
+//! layouts.
 
 pub mod compare;
 pub mod error_chain;

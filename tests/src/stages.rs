@@ -1,5 +1,5 @@
-//! One golden case on one backend, stage by stage, each from the reference's own inputs, so that
-//! a failure says where.
+//! Runs a golden case on one backend stage by stage, each from the reference's own inputs, so that
+//! a failure shows its location.
 
 use std::ops::ControlFlow;
 
@@ -19,21 +19,21 @@ use crate::compare::{largest_difference, relative_error};
 use crate::golden::{Case, Golden};
 use crate::tolerance::{SIGMAS_AND_NOISE, Tolerance};
 
-/// A stage's error beside what it may be.
+/// Error of a stage, with its limit.
 #[derive(Debug, Clone)]
 pub struct StageError {
-    /// The stage, by its name in the golden file.
+    /// Name of the stage in the golden file.
     pub stage: String,
-    /// What was measured.
+    /// Measured error.
     pub error: f64,
-    /// What is allowed.
+    /// Largest allowed error.
     pub allowed: f64,
 }
 
 /// Runs a case and returns every stage's error.
 ///
 /// # Errors
-/// The library's error as text.
+/// Returns the library's error as text.
 pub fn run_case<B: Backend>(
     case: &Case,
     dtype: WeightDtype,
@@ -88,9 +88,10 @@ impl<B: Backend> Stages<'_, B> {
 
     fn compare<const D: usize>(&mut self, stage: &str, actual: Tensor<B, D>, allowed: f64) {
         let expected = self.golden.floats(stage);
-        let error = match actual.dims()[..] == expected.shape[..] {
-            true => relative_error(&floats(actual), &self.golden.values(stage)),
-            false => f64::INFINITY,
+        let error = if actual.dims()[..] == expected.shape[..] {
+            relative_error(&floats(actual), &self.golden.values(stage))
+        } else {
+            f64::INFINITY
         };
         self.record(stage, error, allowed);
     }
@@ -118,7 +119,7 @@ impl<B: Backend> Stages<'_, B> {
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(|error| error.to_string())?;
             let golden_rows = self.golden.ints(&format!("{prefix}input_ids")).len() / 284;
-            // One negative prompt for several: the reference repeats it.
+            // The reference repeats a single negative prompt for several prompts.
             let rows = |f: fn(&ovis_image::text_encoder::TokenizedPrompt) -> Vec<i64>| -> Vec<i64> {
                 (0..golden_rows)
                     .flat_map(|row| f(&tokenized[row % tokenized.len()]))
@@ -143,7 +144,7 @@ impl<B: Backend> Stages<'_, B> {
 
     fn text_encoder(&mut self, pipeline: &OvisImagePipeline<B>) -> Result<(), String> {
         if self.golden.has("text_encoder.last_hidden_state") {
-            // The padded batch with its mask, which the pipeline itself does without.
+            // The padded batch with its mask, which the pipeline itself does not use.
             let ids = self.golden.ints("input_ids");
             let mask = self.golden.ints("attention_mask");
             let shape = [ids.len() / 284, 284];
@@ -245,7 +246,7 @@ impl<B: Backend> Stages<'_, B> {
         );
     }
 
-    /// The reference holds each value twice in a row.
+    /// Compares a RoPE table with the reference's, which stores each value twice in a row.
     fn rope(&mut self, name: &str, table: &Tensor<B, 2>) {
         let doubled: Vec<f32> = floats(table.clone())
             .iter()
@@ -322,7 +323,7 @@ impl<B: Backend> Stages<'_, B> {
         self.record("timesteps", difference, 1000.0 * SIGMAS_AND_NOISE);
         let noise = floats(output.initial_latents.clone());
         let difference = largest_difference(&noise, &self.golden.values("latents_in"));
-        // In bf16 a value beside a rounding boundary may fall to the other side: 1/64 from 2 on.
+        // In bf16, a value near a rounding boundary may round to the other side: 1/64 from 2 on.
         let allowed = match self.dtype {
             WeightDtype::F32 => SIGMAS_AND_NOISE,
             _ => 1.0 / 64.0,
@@ -335,7 +336,7 @@ impl<B: Backend> Stages<'_, B> {
         self.compare("latents_out", output.latents, self.tolerance.result);
         self.compare("image", output.image_tensor, self.tolerance.result);
 
-        // Re-deriving the clean latents from the step must agree with the sampler's formula.
+        // Recomputing the clean latents from the step must agree with the sampler's formula.
         let clean = FlowMatchEulerScheduler::predicted_clean(
             output.initial_latents,
             first_step.velocity(),
@@ -350,11 +351,12 @@ impl<B: Backend> Stages<'_, B> {
         Ok(())
     }
 
-    /// NaN and infinity are found on this device, whatever its comparisons make of them.
+    /// Checks that NaN and infinity are detected on this device, regardless of how its comparisons
+    /// treat them.
     fn not_finite(&mut self, pipeline: OvisImagePipeline<B>) -> Result<(), String> {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut vae = pipeline.vae().clone();
-            // One of the three colors.
+            // Only one of the three colors is affected.
             let bias = Tensor::<B, 1>::from_data([0.0, bad, 0.0], (self.device, DType::F32));
             vae.decoder.conv_out.bias = Param::from_tensor(bias.cast(self.dtype.to_burn()));
             let damaged = pipeline
@@ -374,7 +376,7 @@ impl<B: Backend> Stages<'_, B> {
         Ok(())
     }
 
-    /// Eight-bit levels may differ on average by as much as the image may.
+    /// Compares eight-bit levels, which may differ on average by as much as the image may.
     fn rounded_image(&mut self, images: &[ovis_image::GeneratedImage]) {
         let ours: Vec<u8> = images
             .iter()

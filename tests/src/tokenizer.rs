@@ -1,5 +1,5 @@
-//! The real Qwen3 tokenizer against golden ids. It is 11 MB and not committed: its path is given in
-//! `OVIS_QWEN3_TOKENIZER` (README, "Tests").
+//! Compares the real Qwen3 tokenizer with golden ids. The tokenizer is 11 MB and not committed: its
+//! path is given in `OVIS_QWEN3_TOKENIZER` (README, "Tests").
 
 use std::path::Path;
 
@@ -21,13 +21,13 @@ struct Entry {
     input_ids: Vec<i64>,
 }
 
-/// Compares every golden prompt's ids and its number of tokens before cutting.
+/// Compares every golden prompt's ids and its number of tokens before truncation.
 ///
 /// # Errors
-/// The first difference, or the tokenizer's error.
+/// Returns the first difference, or the tokenizer's error.
 ///
 /// # Panics
-/// When the golden file is damaged.
+/// Panics if the golden file is damaged.
 #[allow(clippy::expect_used)]
 pub fn check_real_tokenizer(path: &Path) -> Result<(), String> {
     let tokenizer = PromptTokenizer::from_file(path).map_err(|error| error.to_string())?;

@@ -1,31 +1,32 @@
-//! Every tolerance of the golden tests, with its reason.
+//! Tolerances of the golden tests, each with its reason.
 
 use ovis_image::WeightDtype;
 
-/// Relative errors `‖a - b‖ / ‖b‖` that a backend may have against the reference.
+/// Largest relative errors `‖a - b‖ / ‖b‖` of a backend against the reference.
 #[derive(Debug, Clone, Copy)]
 pub struct Tolerance {
-    /// One stage from the reference's own inputs.
+    /// Error of a single stage from the reference's own inputs.
     pub stage: f64,
-    /// A whole forward from the reference's conditioning.
+    /// Error of a whole forward from the reference's conditioning.
     pub forward: f64,
-    /// A forward from the timestep: one unit in the last place of a frequency, in which hosts'
-    /// exponentials differ, is 6e-5 of an angle of 1000, and the model multiplies it.
+    /// Error of a forward from the timestep. Exponentials differ between hosts by one unit in the
+    /// last place of a frequency, which is 6e-5 of an angle of 1000, and the model multiplies it.
     pub from_timestep: f64,
-    /// The guided prediction: guidance multiplies the difference of two predictions.
+    /// Error of the guided prediction: guidance multiplies the difference of two predictions.
     pub guided: f64,
-    /// The latents after the first and the last step, and the image.
+    /// Error of the latents after the first and the last step, and of the image.
     pub result: f64,
 }
 
-/// Sigmas and noise, absolute: f32 arithmetic on values up to about 5.
+/// Absolute tolerance of sigmas and noise: f32 arithmetic on values up to about 5.
 pub const SIGMAS_AND_NOISE: f64 = 1e-6;
 
-/// The tolerance for the released weights, which nobody of us had: an expectation, not a measurement.
+/// Returns the tolerance for the released weights. It is an expectation and not a measurement,
+/// because the weights were not available.
 ///
 /// The release has 33 blocks where the goldens have 3 to 5, and 20 guided steps where those have 4.
-/// Roundings add up like the square root of their number, so an error may be three times that of
-/// [`tolerance`] in one forward and six times in the result.
+/// Rounding errors add up like the square root of their number, so an error may be three times that
+/// of [`tolerance`] in one forward and six times in the result.
 pub fn released_weights(dtype: WeightDtype) -> Tolerance {
     let small = tolerance("", dtype);
     Tolerance {
@@ -37,16 +38,16 @@ pub fn released_weights(dtype: WeightDtype) -> Tolerance {
     }
 }
 
-/// The tolerance of a backend and dtype.
+/// Returns the tolerance of a backend and dtype.
 ///
 /// f32 has a unit roundoff of 6e-8. A stage is a few hundred dependent sums and products, whose
 /// errors add up like sqrt(n) to about 1e-6; 1e-5 leaves room for another order of summation, and
-/// the whole loop of up to four guided steps another factor of ten. GPU drivers may contract,
-/// reorder and approximate divisions and exponentials: a factor of ten more.
+/// the whole loop of up to four guided steps adds a factor of ten. GPU drivers may contract,
+/// reorder and approximate divisions and exponentials, which adds another factor of ten.
 ///
-/// bf16 has a unit roundoff of 3.9e-3, and the reference rounds after each operation where we
-/// round after several. The reference's own bf16 run is away from its f32 run by 0.7 to 1.6 % for
-/// one forward, 2.0 to 2.3 % for the guided one and 0.6 to 0.8 % for the final latents
+/// bf16 has a unit roundoff of 3.9e-3, and the reference rounds after each operation where this
+/// library rounds after several. The reference's own bf16 run differs from its f32 run by 0.7 to
+/// 1.6 % for one forward, 2.0 to 2.3 % for the guided one and 0.6 to 0.8 % for the final latents
 /// (tests/reference), with models as narrow as these. Two runs that are each that far from exact
 /// are up to twice as far from each other.
 pub fn tolerance(backend: &str, dtype: WeightDtype) -> Tolerance {

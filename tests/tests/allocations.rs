@@ -1,5 +1,5 @@
-//! A step allocates what the step before it allocated, and keeps nothing. Alone in its process,
-//! because it counts all of the process's allocations.
+//! Checks that a step allocates as much as the step before it, and keeps nothing. This test is
+//! alone in its process, because it counts all of the process's allocations.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -39,15 +39,15 @@ fn every_step_allocates_the_same_and_keeps_nothing() {
         steps.push((allocated, allocated - change.bytes_deallocated as i64));
     }
     assert_eq!(steps.len(), 12);
-    // The first two fill what is kept: the modulation of all steps, and the thread pool's own.
+    // The first two steps fill caches: the modulation of all steps, and the thread pool's own.
     let (usual, _) = steps[2];
     for (index, (allocated, kept)) in steps.into_iter().enumerate().skip(2) {
-        // How a product is shared among threads varies, and with it their scratch space.
+        // The division of a product among threads varies, and with it their scratch space.
         assert!(
             (allocated - usual).abs() <= usual / 4,
             "step {index} allocated {allocated} bytes, step 2 {usual}"
         );
-        // The pool's queues grow by blocks now and then: far below the smallest tensor's 32 KiB.
+        // The pool's queues grow by blocks occasionally: far below the smallest tensor's 32 KiB.
         assert!(kept <= 16 << 10, "step {index} kept {kept} bytes");
     }
 }

@@ -1,4 +1,5 @@
-//! Every golden case on every backend. A backend that is absent shows as ignored, with the reason.
+//! Runs every golden case on every backend. A backend that is absent shows as ignored, with the
+//! reason.
 
 #![allow(
     clippy::print_stdout,
@@ -17,7 +18,7 @@ use ovis_image_tests::stages::run_case;
 use ovis_image_tests::tokenizer::check_real_tokenizer;
 use ovis_image_tests::tolerance::tolerance;
 
-/// The backends that must conform, and the dtypes that each is held to.
+/// Backends that must conform, with the dtypes that are tested on each.
 const BACKENDS: [(&str, DeviceSpec, &[WeightDtype]); 4] = [
     (
         "flex",
@@ -35,10 +36,10 @@ const BACKENDS: [(&str, DeviceSpec, &[WeightDtype]); 4] = [
 
 fn main() {
     let arguments = Arguments::from_args();
-    // CI names the backends that it has installed: there, an absent one is a failure.
+    // CI names the backends that it has installed; there, an absent one is a failure.
     let required = std::env::var("OVIS_REQUIRE_BACKENDS").unwrap_or_default();
     let required: Vec<&str> = required.split(',').collect();
-    // Its weights follow a rule and are written once per run.
+    // The weights of this model follow a rule and are written once per run.
     #[allow(clippy::expect_used)]
     let written = tempfile::tempdir().expect("a temporary folder");
     write_layouts(written.path());
@@ -72,7 +73,7 @@ fn main() {
     conclusion.exit();
 }
 
-/// All cases, the head-128 model of the three layouts among them.
+/// Lists all cases, including the head-128 model in three layouts.
 fn cases(written: &Path) -> Vec<Case> {
     let mut cases: Vec<Case> = CASES.iter().map(|name| Case::read(name)).collect();
     let mut layouts = Case::read("layouts");
@@ -151,9 +152,10 @@ impl BackendVisitor for Conformance {
         if std::env::args().any(|argument| argument == "--show-output") {
             println!("{report}");
         }
-        match stages.iter().all(|stage| stage.error <= stage.allowed) {
-            true => Ok(()),
-            false => Err(report.into()),
+        if stages.iter().all(|stage| stage.error <= stage.allowed) {
+            Ok(())
+        } else {
+            Err(report.into())
         }
     }
 }

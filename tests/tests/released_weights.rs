@@ -1,5 +1,5 @@
-//! The released weights, where they are: `OVIS_CHECKPOINT` is a folder that
-//! `tests/reference/released_weights.py` has written (tests/README.md). Elsewhere the test shows as
+//! Tests of the released weights, if available: `OVIS_CHECKPOINT` is a folder that
+//! `tests/reference/released_weights.py` has written (tests/README.md). Otherwise the test shows as
 //! ignored, with the reason.
 
 #![allow(
@@ -61,7 +61,7 @@ fn golden_file(folder: &Path, dtype: WeightDtype) -> PathBuf {
     })
 }
 
-/// The device named by `OVIS_DEVICE`, or the best one.
+/// Returns the device named by `OVIS_DEVICE`, or the best one.
 fn device() -> Result<DeviceSpec, Failed> {
     let name = std::env::var("OVIS_DEVICE").unwrap_or_else(|_| "auto".to_owned());
     Ok(name.parse::<DeviceSpec>()?)

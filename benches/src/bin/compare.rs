@@ -1,5 +1,5 @@
-//! Times this library on a checkpoint, one process for one measurement: prints a line of JSON. The
-//! same flags and JSON as `compare/run_diffusers.py`; `compare/run` runs both.
+//! Times this library on a checkpoint, one process per measurement, and prints a line of JSON.
+//! Flags and JSON are those of `compare/run_diffusers.py`; `compare/run` runs both.
 
 #![allow(clippy::print_stdout, reason = "its output is read by a program")]
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 #[derive(Parser)]
 #[command(about = "Times this library on a checkpoint and prints a line of JSON")]
 struct Args {
-    /// A checkpoint's folder
+    /// Folder of the checkpoint
     #[arg(long)]
     model: PathBuf,
     #[arg(long, default_value = "f32")]
@@ -35,16 +35,16 @@ struct Args {
     guidance_scale: f32,
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// Images of the prompt
+    /// Number of images of the prompt
     #[arg(long, default_value_t = 1)]
     batch: usize,
-    /// Timed generations
+    /// Number of timed generations
     #[arg(long, default_value_t = 1)]
     repeats: usize,
-    /// Warm up with one step at 64x64 in place of a whole generation
+    /// Warm up with one step at 64x64 instead of a whole generation
     #[arg(long)]
     short_warm_up: bool,
-    /// Where to write the image: f32, channels x height x width
+    /// Output file of the image: f32, channels x height x width
     #[arg(long)]
     image: Option<PathBuf>,
 }
@@ -64,12 +64,13 @@ fn main() -> Result<()> {
         .with_guidance_scale(args.guidance_scale)
         .with_images_per_prompt(args.batch)
         .with_seed(args.seed);
-    let warm_up = match args.short_warm_up {
-        true => request
+    let warm_up = if args.short_warm_up {
+        request
             .clone()
             .with_size(64, 64)
-            .with_num_inference_steps(1),
-        false => request.clone(),
+            .with_num_inference_steps(1)
+    } else {
+        request.clone()
     };
     let image = pipeline.generate(&warm_up)?.image_tensor;
     let first = start.elapsed();
@@ -100,7 +101,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Seconds of each phase.
+/// Returns the seconds of each phase.
 fn seconds(output: &GenerationOutput<Flex>, steps: usize) -> Value {
     let timings = &output.timings;
     json!({
@@ -111,7 +112,7 @@ fn seconds(output: &GenerationOutput<Flex>, steps: usize) -> Value {
     })
 }
 
-/// The peak of the resident set in bytes, where Linux tells it.
+/// Returns the peak of the resident set in bytes, if Linux reports it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM"))?;

@@ -1,6 +1,6 @@
-//! All that one wants to know of a device, in one run of at most ten minutes: is it right (against
-//! the CPU), how long does the first image take, how long a step, the encoder and the decoder, and
-//! how much memory. Random weights at the sizes asked for, made on the device. `gpu/run` calls it.
+//! Checks and times a device in one run of at most ten minutes: correctness against the CPU, the
+//! time of the first image, of a step, of the encoder and of the decoder, and the memory. Weights
+//! are random, of the requested sizes, and made on the device. `gpu/run` calls this program.
 
 #![allow(clippy::print_stdout, reason = "the result of the program")]
 
@@ -23,31 +23,31 @@ use ovis_image_benches::{forward_flops, full_vae, middle_transformer};
 use serde_json::json;
 
 const TEXT_TOKENS: usize = 256;
-/// A prompt of ordinary length with its template.
+/// Number of tokens of a prompt of ordinary length with its template.
 const PROMPT_TOKENS: usize = 60;
 
 #[derive(Debug, Parser)]
 #[command(about = "Checks and times a device with random weights made there")]
 struct Arguments {
-    /// cuda, wgpu, flex, ...
+    /// Device: cuda, wgpu, flex, ...
     #[arg(long, default_value = "auto")]
     device: DeviceSpec,
-    /// Of the weights that are timed
+    /// Precision of the timed weights
     #[arg(long, default_value = "bf16")]
     dtype: WeightDtype,
-    /// Of the models that are timed
+    /// Size of the timed models
     #[arg(long, value_enum, default_value_t = Scale::Full)]
     scale: Scale,
     /// Side of the square image in pixels
     #[arg(long, default_value_t = 1024)]
     size: usize,
-    /// Sampling steps of the image that the total is for
+    /// Number of sampling steps of the image that the total is for
     #[arg(long, default_value_t = 50)]
     steps: usize,
     /// Seconds after which no further step is timed
     #[arg(long, default_value_t = 480.0)]
     limit: f64,
-    /// Leave the text encoder out and give its memory back before the steps
+    /// Leave the text encoder out and release its memory before the steps
     #[arg(long)]
     release_encoder: bool,
 }
@@ -104,8 +104,8 @@ impl BackendVisitor for Run {
     }
 }
 
-/// One forward of the middle size and one decoding with the CPU's own weights, in f32 and in the
-/// dtype that is timed.
+/// Compares a forward of the middle size and a decoding with the CPU's, using the same weights, in
+/// f32 and in the timed dtype.
 fn check_against_the_cpu<B: Backend>(device: &B::Device, dtype: WeightDtype) -> Result<()> {
     let config = middle_transformer();
     let grid = [8, 12];
@@ -120,8 +120,8 @@ fn check_against_the_cpu<B: Backend>(device: &B::Device, dtype: WeightDtype) -> 
         rope: &host.rope(TEXT_TOKENS, grid, &FlexDevice),
     };
     let expected = host.forward(input, &[0.7]);
-    // f32: another order of summation. bf16: 8 bits of a significand through ten blocks; the CPU's
-    // own bf16 is about 1e-2 from its f32.
+    // In f32, sums are in another order. In bf16, 8 bits of a significand pass through ten blocks;
+    // the CPU's own bf16 is about 1e-2 from its f32.
     for (dtype, limit) in [(DType::F32, 1e-3), (dtype.to_burn(), 5e-2)] {
         let there = Parameters::of(&host).give(config.init::<B>(device), dtype, device);
         let moved = |tensor: &Tensor<Flex, 3>| {
@@ -237,7 +237,7 @@ impl Run {
             "the latents are not finite"
         );
 
-        // The first step compiles kernels and chooses among them.
+        // The first step compiles kernels and selects among them.
         let mut warm: Vec<f64> = steps.iter().skip(1).map(Duration::as_secs_f64).collect();
         warm.sort_by(f64::total_cmp);
         let median = warm.get(warm.len() / 2).copied();
@@ -297,7 +297,7 @@ fn relative_error(actual: Vec<f32>, expected: Vec<f32>) -> f64 {
         / norm(&mut expected.iter().copied())
 }
 
-/// What the driver says, where there is one.
+/// Queries the NVIDIA driver, if there is one.
 fn nvidia_smi(query: &str) -> Option<String> {
     let output = Command::new("nvidia-smi")
         .args([&format!("--query-gpu={query}"), "--format=csv,noheader"])

@@ -15,7 +15,7 @@ use ovis_image_examples::shared::sampling::SamplingArguments;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// What the image shows
+    /// Prompt of the image
     #[arg(long, default_value = "a lighthouse at dusk")]
     prompt: String,
     /// Denoising steps
@@ -30,7 +30,7 @@ struct Arguments {
     /// Output file
     #[arg(long, value_name = "FILE.svg", default_value = "schedule.svg")]
     output: PathBuf,
-    /// How to sample.
+    /// Sampling arguments.
     #[command(flatten)]
     sampling: SamplingArguments,
     /// The model.

@@ -25,11 +25,11 @@ pub struct Arguments {
     /// dequantized tensors of a GGUF file]
     #[arg(long)]
     dtype: Option<WeightDtype>,
-    /// With --to comfyui: write the transformer as a GGUF file
+    /// Write the transformer as a GGUF file (with --to comfyui)
     #[arg(long)]
     gguf: bool,
-    /// With --to comfyui: write a GGUF file with the matrices of the blocks quantized to q8_0 (8 bits) or
-    /// q4_0 (4 bits)
+    /// Write a GGUF file with the matrices of the blocks quantized to q8_0 (8 bits) or q4_0 (4
+    /// bits) (with --to comfyui)
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<Quantization>,
     /// Do not --quantize the double blocks, a quarter of the transformer

@@ -22,10 +22,10 @@ use crate::shared::sampling::SamplingArguments;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// What the image shows; can be given several times
+    /// Description of the image; can be given several times
     #[arg(long, value_name = "TEXT", required_unless_present = "from_image")]
     pub prompt: Vec<String>,
-    /// What the image does not show; unused at a guidance scale of 1 and below
+    /// Description of what to avoid; unused at a guidance scale of 1 and below
     #[arg(long, value_name = "TEXT")]
     pub negative_prompt: Option<String>,
     /// Denoising steps [default: 50; 20 for the embedded model]
@@ -40,28 +40,30 @@ pub struct Arguments {
     /// Seed of the initial noise, the same as in Python [default: 42]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// One seed per image, for example 1,2,3: each image is the one that its seed gives alone
+    /// Seeds of the images, for example 1,2,3: each image is the one that its seed gives alone
     #[arg(long, value_delimiter = ',', conflicts_with = "seed")]
     pub seeds: Vec<u64>,
-    /// Number of images per prompt, generated as one batch: image-0.png, image-1.png, … [default: 1]
+    /// Number of images per prompt, generated as one batch: image-0.png, image-1.png, … [default:
+    /// 1]
     #[arg(long, value_name = "COUNT")]
     pub num_images: Option<usize>,
-    /// Images side by side in one file with captions, for example seed=1,2,3; a second one goes down:
-    /// seed, guidance-scale, steps, sampler, schedule, sigmas, guidance, step-cache, prompt
+    /// Images side by side in one file with captions, for example seed=1,2,3; a second one goes
+    /// down: seed, guidance-scale, steps, sampler, schedule, sigmas, guidance, step-cache, prompt
     #[arg(long, value_name = "SETTING=VALUES", conflicts_with_all = ["num_images", "seeds", "dump", "preview", "from_image"])]
     pub grid: Vec<GridAxis>,
-    /// Make an image of this program again, or one as another program's `parameters` describe it; other
-    /// arguments override what the file says
+    /// Make an image of this program again, or one as another program's `parameters` describe it;
+    /// other arguments override what the file says
     #[arg(long, value_name = "FILE.png")]
     pub from_image: Option<PathBuf>,
     /// Where the model runs.
     #[command(flatten)]
     pub device: DeviceArguments,
-    /// Leave the text encoder and the modulation weights in the checkpoint until they are used, and free
-    /// their memory afterwards: a third less memory for the release, a little slower
+    /// Leave the text encoder and the modulation weights in the checkpoint until they are used, and
+    /// free their memory afterwards: a third less memory for the release, a little slower
     #[arg(long)]
     pub low_memory: bool,
-    /// Quantize the weights of the transformer's blocks when loading: q8_0 (8 bits) or q4_0 (4 bits)
+    /// Quantize the weights of the transformer's blocks when loading: q8_0 (8 bits) or q4_0 (4
+    /// bits)
     #[arg(long, value_name = "FORMAT")]
     pub quantize: Option<Quantization>,
     /// Do not --quantize the double blocks, a quarter of the transformer
@@ -70,20 +72,20 @@ pub struct Arguments {
     /// Dequantize the weights of a GGUF file once, when loading: more memory, faster steps
     #[arg(long)]
     pub expand_quantized: bool,
-    /// Number of transformer blocks to stream: their weights stay in the checkpoint and are read at each
-    /// step, while others compute
+    /// Number of transformer blocks to stream: their weights stay in the checkpoint and are read at
+    /// each step, while others compute
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub stream_blocks: usize,
-    /// Limit for weights and activations on the device, for example 8GB. Applies only as much offloading,
-    /// tiling and streaming as the limit requires
+    /// Limit for weights and activations on the device, for example 8GB. Applies only as much
+    /// offloading, tiling and streaming as the limit requires
     #[arg(long, value_name = "SIZE")]
     pub max_memory: Option<ByteSize>,
-    /// Decode in tiles of this side, blended where they overlap: less memory for large images, which
-    /// come out slightly different
+    /// Decode in tiles of this side, blended where they overlap: less memory for large images,
+    /// which come out slightly different
     #[arg(long, value_name = "PIXELS")]
     pub vae_tile: Option<usize>,
-    /// LoRA to apply: a file, PEFT folder or `hf:owner/name/FILE`, and its strength [default: 1]; can be
-    /// given several times
+    /// LoRA to apply: a file, PEFT folder or `hf:owner/name/FILE`, and its strength [default: 1];
+    /// can be given several times
     #[arg(long, value_name = "FILE[:SCALE]")]
     pub lora: Vec<LoraArgument>,
     /// Merge the LoRAs into the weights: steps are as fast as without LoRAs
@@ -111,7 +113,7 @@ pub struct Arguments {
     /// Show more messages on stderr; give it twice for debugging messages
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
-    /// How to sample.
+    /// Sampling arguments.
     #[command(flatten)]
     pub sampling: SamplingArguments,
     /// The image to start from.
@@ -192,8 +194,8 @@ impl Arguments {
         Ok(self)
     }
 
-    /// Fills in the arguments that were not given from the text of another program's image. The result is
-    /// similar at best, because programs differ in noise and schedules.
+    /// Fills in the arguments that were not given from the text of another program's image. The
+    /// result is similar at best, because programs differ in noise and schedules.
     ///
     /// # Errors
     /// Returns an error if the image was made with a sampler or schedule that this program does not have,
@@ -262,8 +264,9 @@ impl Arguments {
         }
     }
 
-    /// Makes the request from the arguments, then from the record of an image to make again, then from the
-    /// defaults of the model. Reads the files of the initial noise and of the image to start from.
+    /// Makes the request from the arguments, then from the record of an image to make again, then
+    /// from the defaults of the model. Reads the files of the initial noise and of the image to
+    /// start from.
     ///
     /// # Errors
     /// Returns the errors of [`dump::read_latents`], [`SourceArguments::read`] and [`Record::request`], and

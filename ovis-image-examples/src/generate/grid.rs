@@ -98,7 +98,7 @@ impl GridAxis {
 /// The requests of a grid, row by row, and its captions.
 #[derive(Debug, Clone)]
 pub struct GridRequests {
-    /// One request per image.
+    /// Requests, each for one image.
     pub requests: Vec<GenerationRequest>,
     /// Captions of the rows: a single empty one if there is one axis.
     pub rows: Vec<String>,

@@ -1,7 +1,7 @@
 //! `generate`: prompt to PNG.
 //!
-//! [`arguments`] makes a request; the binary (`src/bin/generate/`) generates and saves it. The other
-//! modules are one feature each.
+//! [`arguments`] makes a request; the binary (`src/bin/generate/`) generates and saves it. The
+//! other modules are one feature each.
 
 pub mod arguments;
 pub mod dump;

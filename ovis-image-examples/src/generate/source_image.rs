@@ -15,7 +15,8 @@ pub struct SourceArguments {
     /// Image to start from: PNG, JPEG or WebP
     #[arg(long, value_name = "FILE")]
     pub init_image: Option<PathBuf>,
-    /// Fraction of the denoising schedule to run: 0 returns the source image, 1 ignores it [default: 0.6]
+    /// Fraction of the denoising schedule to run: 0 returns the source image, 1 ignores it
+    /// [default: 0.6]
     #[arg(long, requires = "init_image")]
     pub strength: Option<f64>,
     /// Mask of the same size: white is repainted, black keeps its pixels
@@ -24,12 +25,12 @@ pub struct SourceArguments {
     /// Radius in pixels by which the mask's edge is softened [default: 0]
     #[arg(long, value_name = "PIXELS", requires = "mask")]
     pub mask_blur: Option<f32>,
-    /// How the image is fitted to --width and --height if the aspect ratio differs
+    /// Method of fitting the image to --width and --height if the aspect ratio differs
     #[arg(long, value_enum, requires = "init_image")]
     pub fit: Option<Fit>,
 }
 
-/// How an image is fitted to another size.
+/// Method of fitting an image to another size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Fit {
     /// Scale until it covers the size, then crop (the default)

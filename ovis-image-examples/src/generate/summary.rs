@@ -1,4 +1,4 @@
-//! What a run did, as JSON.
+//! Summary of a run, as JSON.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub struct Summary {
     pub step_cache: Option<StepCacheReport>,
     /// Estimated memory on the device in bytes.
     pub memory_estimate: MemoryEstimate,
-    /// Peak host memory of the process; `null` if the system does not tell.
+    /// Peak host memory of the process; `null` if the system does not report it.
     pub peak_memory_bytes: Option<u64>,
     /// Images that were written.
     pub files: Vec<String>,
@@ -49,7 +49,7 @@ pub struct Seconds {
     pub denoising: f64,
     /// Decoding the latents.
     pub vae_decoding: f64,
-    /// The whole command, with writing the files.
+    /// The whole command, including writing the files.
     pub total: f64,
 }
 

@@ -41,8 +41,8 @@ impl HubArguments {
         }
     }
 
-    /// Finds a file or folder: the path itself, or the file of `hf:owner/name[@revision]/FILE`, which is
-    /// downloaded.
+    /// Finds a file or folder: the path itself, or the file of `hf:owner/name[@revision]/FILE`,
+    /// which is downloaded.
     ///
     /// # Errors
     /// Returns the library's error if the download fails.
@@ -61,8 +61,8 @@ impl HubArguments {
         self.download(&reference[..index], Some(&reference[index + 1..]))
     }
 
-    /// Finds the file of a LoRA, and downloads PEFT's configuration if the repository has it beside the
-    /// file.
+    /// Finds the file of a LoRA, and downloads PEFT's configuration if the repository has it beside
+    /// the file.
     ///
     /// # Errors
     /// Like [`file`](Self::file).
@@ -113,7 +113,7 @@ impl HubArguments {
     }
 }
 
-/// Whether the error says that a repository does not have a file.
+/// Returns whether the error says that a repository does not have a file.
 #[cfg(feature = "hub")]
 fn is_absent(error: &anyhow::Error) -> bool {
     use ovis_image::OvisImageError::Hub;

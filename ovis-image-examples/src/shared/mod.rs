@@ -1,4 +1,4 @@
-//! What several programs need. Nothing here knows a program.
+//! Code that several programs need. Nothing here depends on a program.
 
 pub mod device;
 pub mod error_chain;

@@ -16,13 +16,13 @@ use super::tiny;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArguments {
-    /// Checkpoint folder (diffusers, the authors' files or ComfyUI's split files) or a repository of
-    /// the Hub, `owner/name[@revision]` [default: a small untrained model that is part of this program,
-    /// whose image is noise]
+    /// Checkpoint folder (diffusers, the authors' files or ComfyUI's split files) or a repository
+    /// of the Hub, `owner/name[@revision]` [default: a small untrained model that is part of this
+    /// program, whose image is noise]
     #[arg(long, value_name = "DIR or owner/name")]
     pub model: Option<PathBuf>,
-    /// Transformer, instead of the folder's: a safetensors, GGUF or burnpack file, a folder, or, as with
-    /// the other parts, a file of the Hub, `hf:owner/name/FILE`
+    /// Transformer, instead of the folder's: a safetensors, GGUF or burnpack file, a folder, or, as
+    /// with the other parts, a file of the Hub, `hf:owner/name/FILE`
     #[arg(long, value_name = "PATH")]
     pub transformer: Option<PathBuf>,
     /// VAE, instead of the folder's
@@ -56,7 +56,7 @@ pub enum Model {
 }
 
 impl ModelArguments {
-    /// Whether any of the arguments was given.
+    /// Returns whether any of the arguments was given.
     pub fn is_given(&self) -> bool {
         let parts = [
             &self.model,
@@ -146,8 +146,8 @@ impl Model {
         }
     }
 
-    /// Returns the default dtype: bf16, as the release has it, or the next best that the device supports.
-    /// On a CPU the embedded model is fastest in f32.
+    /// Returns the default dtype: bf16, as the release has it, or the next best that the device
+    /// supports. On a CPU the embedded model is fastest in f32.
     pub fn default_dtype<B: Backend>(&self, device: &B::Device) -> WeightDtype {
         let on_cpu = BackendInfo::of::<B>().uses_host_memory;
         if on_cpu && matches!(self, Self::Tiny) {

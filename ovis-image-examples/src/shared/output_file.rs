@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Checks that a file of this name can be written: the extension is right, and its folder exists and is
-/// writable.
+/// Checks that a file of this name can be written: the extension is right, and its folder exists
+/// and is writable.
 ///
 /// # Errors
 /// Returns an error that names the path and says what to do.

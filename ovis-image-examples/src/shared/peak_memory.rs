@@ -1,6 +1,7 @@
 //! Peak memory of the process.
 
-/// Returns the peak of the resident set in bytes, if the system tells it. GPU memory is not part of it.
+/// Returns the peak of the resident set in bytes, if the system reports it. GPU memory is not
+/// included.
 #[cfg(unix)]
 pub fn peak_memory_bytes() -> Option<u64> {
     use nix::sys::resource::{UsageWho, getrusage};
@@ -17,7 +18,8 @@ pub fn peak_memory_bytes() -> Option<u64> {
         .map(|peak| peak.saturating_mul(unit))
 }
 
-/// Returns the peak of the resident set in bytes, if the system tells it. GPU memory is not part of it.
+/// Returns the peak of the resident set in bytes, if the system reports it. GPU memory is not
+/// included.
 #[cfg(not(unix))]
 pub fn peak_memory_bytes() -> Option<u64> {
     None

@@ -1,4 +1,4 @@
-//! What every program does around its work: it parses arguments, reports errors, and talks on stderr.
+//! Shared frame of the programs: parsing arguments, reporting errors, and messages on stderr.
 
 use std::io::{IsTerminal, Write};
 use std::process::{ExitCode, Termination};

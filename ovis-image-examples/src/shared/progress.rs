@@ -50,8 +50,8 @@ impl StepBar {
 
 const BYTES: &str = "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
 
-/// Shows the bytes of a download or of a file that is written, and their speed. Dropping it clears the
-/// line.
+/// Shows the bytes of a download or of a file that is written, and their speed. Dropping it clears
+/// the line.
 #[derive(Debug)]
 pub struct BytesBar(ProgressBar);
 

@@ -9,8 +9,8 @@ use ovis_image::{
     GenerationRequest, GuidanceMethod, SamplerKind, Schedule, SigmaSpacing, StepCacheKind,
 };
 
-/// The arguments for sampler, noise levels, guidance and step cache. Those not given leave the request as
-/// it is.
+/// The arguments for sampler, noise levels, guidance and step cache. Those not given leave the
+/// request as it is.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArguments {
@@ -25,13 +25,16 @@ pub struct SamplingArguments {
     /// Spacing of the noise levels: linear (the default), karras, exponential, beta, simple
     #[arg(long, value_name = "NAME")]
     pub sigmas: Option<SigmaSpacing>,
-    /// Guidance scale: higher follows the prompt more closely, 1 and below turns guidance off [default: 5]
+    /// Guidance scale: higher follows the prompt more closely, 1 and below turns guidance off
+    /// [default: 5]
     #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
     pub guidance_scale: Option<f32>,
-    /// Guidance method: cfg (the default), zero-star or zero-star:STEPS, apg or apg:ETA:MOMENTUM:NORM
+    /// Guidance method: cfg (the default), zero-star or zero-star:STEPS, apg or
+    /// apg:ETA:MOMENTUM:NORM
     #[arg(long, value_name = "NAME")]
     pub guidance: Option<GuidanceMethod>,
-    /// Apply guidance in this part of the steps only, for example 0.1..0.8; the others take half as long
+    /// Apply guidance in this part of the steps only, for example 0.1..0.8; the others take half as
+    /// long
     #[arg(long, value_name = "START..STOP")]
     pub guidance_interval: Option<Interval>,
     /// Guide away from what the model predicts without these blocks, for example double:3,single:12

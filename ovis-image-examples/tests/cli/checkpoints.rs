@@ -1,4 +1,4 @@
-//! Checkpoints from elsewhere, and what the programs that look at them and rewrite them say.
+//! Tests of the programs that inspect and convert checkpoints, on checkpoints from elsewhere.
 
 use std::fs;
 use std::path::Path;
@@ -21,14 +21,15 @@ fn copy_folder(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy_folder(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
         }
     }
 }
 
-/// A cache as the Hub's programs leave it.
+/// Writes a cache in the layout of the Hub's programs.
 #[cfg(feature = "hub")]
 fn cache() -> TempDir {
     let cache = TempDir::new().unwrap();
@@ -52,7 +53,7 @@ fn a_model_of_the_hub_comes_from_the_cache_without_a_network() {
     };
     let offline = hub(&["--model", "owner/tiny", "--offline"]);
     assert!(offline == hub(&[]));
-    // Nobody listens at that port.
+    // Nothing listens at that port.
     let nowhere = ["--hub-endpoint", "http://127.0.0.1:9"];
     assert!(offline == hub(&[&["--model", "hf:owner/tiny@main"], &nowhere[..]].concat()));
     let tokenizer = "hf:owner/tiny/tokenizer/tokenizer.json";

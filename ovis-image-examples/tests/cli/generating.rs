@@ -1,4 +1,4 @@
-//! The flags of `generate`: each does something, and says what is wrong with it.
+//! Tests of the flags of `generate`: each has an effect, and reports invalid values.
 
 use std::fs;
 
@@ -265,7 +265,7 @@ fn an_image_starts_from_another_and_keeps_what_the_mask_keeps() {
         serde_json::from_str(&succeeds(&output)).unwrap()
     };
     let whole = run(&["--strength", "0.5"]);
-    // The image's own size, without --width and --height.
+    // The image's own size is used without --width and --height.
     assert_eq!(
         (&whole["settings"]["width"], &whole["settings"]["height"]),
         (&64.into(), &48.into())
@@ -333,7 +333,7 @@ fn a_grid_holds_an_image_for_each_combination() {
         .unwrap()
         .to_rgb8();
     assert!(sheet.width() > 3 * 64 && sheet.height() > 2 * 64);
-    // The image of seed 2 with Euler stands in it as it is.
+    // The first image of the grid is the image of seed 2 with Euler, unchanged.
     let first_row: Vec<u8> = alone[..3 * 64].to_vec();
     let found = sheet.rows().any(|row| {
         let row: Vec<u8> = row.flat_map(|pixel| pixel.0).collect();

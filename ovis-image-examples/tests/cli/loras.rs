@@ -1,4 +1,4 @@
-//! `--lora` on a model that the committed adapters are for.
+//! Tests of `--lora` on the model that the committed adapters were made for.
 
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,8 @@ fn loras_act_as_strongly_as_asked_and_are_reported() {
     assert!(plain == generated(&["--lora", &format!("{lora}:0")]).0);
     let halves = format!("{lora}:0.5");
     let second = format!("{}:0.5", golden("lora/all"));
-    // The same adapter in two spellings, half of each; and merged: other sums, within a step of 255.
+    // The same adapter in two spellings, half of each; and merged: other sums, within a step of
+    // 255.
     assert!(largest(&full, &generated(&["--lora", &halves, "--lora", &second]).0) <= 1);
     assert!(largest(&full, &generated(&["--lora", &lora, "--merge-loras"]).0) <= 1);
 }

@@ -1,6 +1,6 @@
-//! The `generate` command as a user meets it: what it writes, and what it says when it cannot.
+//! Tests of the `generate` command as a user sees it: its output and its error messages.
 
-// They need a backend that every machine has.
+// The tests need a backend that every machine has.
 #![cfg(any(feature = "flex", feature = "ndarray"))]
 #![allow(
     clippy::unwrap_used,
@@ -64,7 +64,7 @@ fn succeeds(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Fails as it should: exit code 1, silent on stdout, every text in the message, nothing written.
+/// Checks a failure: exit code 1, nothing on stdout, every text in the message, no files written.
 #[track_caller]
 fn fails(folder: &TempDir, output: &Output, texts: &[&str]) {
     let message = stderr(output);
@@ -78,7 +78,7 @@ fn fails(folder: &TempDir, output: &Output, texts: &[&str]) {
     assert!(names(folder).is_empty(), "left behind: {:?}", names(folder));
 }
 
-/// Generates a small image that fails.
+/// Runs `generate` on a small image and checks that it fails.
 #[track_caller]
 fn refuses(arguments: &[&str], texts: &[&str]) {
     let folder = TempDir::new().unwrap();
@@ -316,7 +316,7 @@ fn parts_of_a_model_must_be_complete() {
 
 #[test]
 fn bad_output_names_are_refused_before_the_model_is_looked_for() {
-    // The model is missing too: the first complaint shows the order.
+    // The model is missing too: the first error shows the order of the checks.
     let model = ["--model", "no-such-model"];
     let cases = [
         (["--output", "no-such-folder/image.png"], "no-such-folder"),
@@ -408,7 +408,7 @@ fn less_memory_gives_an_image_too() {
         fs::read(folder.path().join("image.png")).unwrap()
     };
     let pixels = |bytes: &[u8]| image::load_from_memory(bytes).unwrap().into_rgb8();
-    // A pass for both sides of guidance may round differently; rounded weights are others.
+    // A single pass for both sides of guidance may round differently; quantized weights differ.
     for (flags, allowed) in [
         (&["--stream-blocks", "3", "--low-memory"][..], 0..=1),
         (&["--vae-tile", "64"], 0..=0),

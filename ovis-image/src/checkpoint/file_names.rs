@@ -1,15 +1,15 @@
-//! What each layout calls its files and folders. No other file spells these names.
+//! File and folder names of each layout. No other file spells these names.
 
-/// The tokenizer, in every layout that has one.
+/// File name of the tokenizer, in every layout that has one.
 pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
-/// The configuration of the part that a folder holds.
+/// Configuration of the part that a folder contains.
 pub(crate) const CONFIG_FILE: &str = "config.json";
-/// The weights of a text encoder, as transformers calls them.
+/// Weights of a text encoder, as transformers names them.
 pub(crate) const TEXT_ENCODER_WEIGHTS: &str = "model.safetensors";
 
-/// A diffusers folder.
+/// Names in a diffusers folder.
 pub(crate) mod diffusers {
-    /// What the folder holds.
+    /// Description of the folder's contents.
     pub(crate) const INDEX: &str = "model_index.json";
     pub(crate) const TRANSFORMER: &str = "transformer";
     pub(crate) const VAE: &str = "vae";
@@ -17,22 +17,23 @@ pub(crate) mod diffusers {
     pub(crate) const TOKENIZER: &str = "tokenizer";
     pub(crate) const SCHEDULER: &str = "scheduler";
     pub(crate) const SCHEDULER_CONFIG: &str = "scheduler_config.json";
-    /// The weights of the transformer and of the VAE, each in its folder.
+    /// Weights of the transformer and of the VAE, each in its own folder.
     pub(crate) const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
-    /// One folder for each part.
+    /// Folders of the parts.
     pub(crate) const FOLDERS: [&str; 5] = [TRANSFORMER, VAE, TEXT_ENCODER, TOKENIZER, SCHEDULER];
 }
 
-/// The authors' files.
+/// Names of the authors' files.
 pub(crate) mod authors {
     pub(crate) const TRANSFORMER: &str = "ovis_image.safetensors";
     pub(crate) const VAE: &str = "ae.safetensors";
-    /// A folder, which holds the tokenizer, too.
+    /// Folder of the text encoder, which also contains the tokenizer.
     pub(crate) const TEXT_ENCODER: &str = "Ovis2.5-2B";
 }
 
-/// ComfyUI's folders. Each may hold the files of other models, too: this model's begin with a stem.
+/// Names of ComfyUI's folders, which may also contain files of other models. The names of this
+/// model's files begin with a stem.
 pub(crate) mod comfyui {
     pub(crate) const TRANSFORMER_FOLDER: &str = "diffusion_models";
     pub(crate) const TRANSFORMER_STEM: &str = "ovis_image";
@@ -40,22 +41,22 @@ pub(crate) mod comfyui {
     pub(crate) const VAE_STEM: &str = "ae";
     pub(crate) const TEXT_ENCODER_FOLDER: &str = "text_encoders";
     pub(crate) const TEXT_ENCODER_STEM: &str = "ovis_2.5";
-    /// ComfyUI has none of its own: a folder that users add.
+    /// Folder that users add for the tokenizer: ComfyUI has none of its own.
     pub(crate) const TOKENIZER: &str = "tokenizer";
 }
 
-/// Burn's own files: each part's weights with its configuration beside them.
+/// Names of files in Burn's own format: each part's weights with its configuration beside them.
 pub(crate) mod burnpack {
     pub(crate) const TRANSFORMER: &str = "transformer.bpk";
     pub(crate) const VAE: &str = "vae.bpk";
     pub(crate) const TEXT_ENCODER: &str = "text_encoder.bpk";
     pub(crate) const SCHEDULER_CONFIG: &str = "scheduler_config.json";
     pub(crate) const TOKENIZER: &str = "tokenizer";
-    /// Follows the name of a file of weights, without its ending, in that of its configuration.
+    /// Suffix that replaces the ending of a weights file in the name of its configuration.
     pub(crate) const CONFIG_SUFFIX: &str = "_config.json";
 }
 
-/// What the folder of a checkpoint may look like, for messages.
+/// Describes the known layouts of a checkpoint folder, for messages.
 pub(crate) fn known_layouts() -> String {
     format!(
         "a diffusers folder ({}, {}/), the authors' files ({}, {}, {}/), ComfyUI's split files \

@@ -1,5 +1,5 @@
-//! Checking a model that is not read from a checkpoint but given, from its parameters: what does not
-//! fit would panic in the middle of an image.
+//! Checks of a model that was constructed elsewhere and not read from a checkpoint. Parameters that
+//! do not fit would panic in the middle of an image.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use crate::config::WeightDtype;
 use crate::error::{DeviceError, OvisImageError, Result};
 use crate::parameters::Parameter;
 
-/// Checks that a model has the parameters that its configuration lists, all on the device and in one
-/// dtype, and returns that dtype. Parameters that are not read yet are taken to be of the dtype of `probe`,
-/// a small one of them, which is read.
+/// Checks that a model has the parameters that its configuration lists, all on the device and in
+/// one dtype, and returns that dtype. Parameters that have not been read yet are assumed to have
+/// the dtype of `probe`, one of the small ones, which is read.
 pub(crate) fn check_given_model<B: Backend, C: PartConfig>(
     config: &C,
     model: &impl Module<B>,
@@ -26,7 +26,7 @@ pub(crate) fn check_given_model<B: Backend, C: PartConfig>(
     let burn_dtype = probe.val().dtype();
     let Some(dtype) = WeightDtype::from_burn(burn_dtype) else {
         return fail(format!(
-            "its weights are {burn_dtype:?}: f32, f16 or bf16 are needed"
+            "its weights are {burn_dtype:?}, but must be f32, f16 or bf16"
         ));
     };
     check_dtype::<B>(dtype, device)?;
@@ -41,7 +41,7 @@ pub(crate) fn check_given_model<B: Backend, C: PartConfig>(
         match found.parameters.remove(path) {
             Some(known) if known.shape != *shape => {
                 return fail(format!(
-                    "`{path}` has shape {:?}, but the model's other sizes need {shape:?}",
+                    "`{path}` has shape {:?}, but the model's other sizes require {shape:?}",
                     known.shape
                 ));
             }
@@ -57,12 +57,12 @@ pub(crate) fn check_given_model<B: Backend, C: PartConfig>(
         }
     }
     match found.parameters.keys().next() {
-        Some(path) => fail(format!("it has a parameter `{path}` too many")),
+        Some(path) => fail(format!("it has the unexpected parameter `{path}`")),
         None => Ok(dtype),
     }
 }
 
-/// Refuses a dtype that the device does not compute in.
+/// Rejects a dtype that the device does not compute in.
 pub(crate) fn check_dtype<B: Backend>(dtype: WeightDtype, device: &B::Device) -> Result<()> {
     if B::supports_dtype(device, dtype.to_burn()) {
         return Ok(());
@@ -79,7 +79,7 @@ pub(crate) fn check_dtype<B: Backend>(dtype: WeightDtype, device: &B::Device) ->
     .into())
 }
 
-/// The parameters of a model by path, without LoRAs, which bring their own sizes.
+/// Parameters of a model by path, without LoRAs, whose sizes are their own.
 struct FoundParameters<B: Backend> {
     path: Vec<String>,
     parameters: BTreeMap<String, Found>,
@@ -88,7 +88,7 @@ struct FoundParameters<B: Backend> {
 
 struct Found {
     shape: Vec<usize>,
-    /// `None` until it is read.
+    /// `None` until a parameter is read.
     dtype: Option<DType>,
 }
 

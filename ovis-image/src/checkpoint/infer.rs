@@ -1,11 +1,11 @@
-//! Which naming a file follows, and the sizes of checkpoints that carry no configuration.
+//! Detection of a file's naming, and of the sizes of checkpoints without a configuration.
 
 use crate::config::{MAX_DEPTH, TextEncoderConfig, TransformerConfig, VaeConfig};
 use crate::error::{CheckpointError, OvisImageError, Result};
 use crate::tensor_file::TensorSource;
 use crate::weights::{NameTable, TextEncoderNaming, TransformerNaming, VaeNaming};
 
-/// A source seen through a table: normalized keys and their shapes.
+/// Normalized keys of a source and their shapes, seen through a table.
 struct Shapes<'a> {
     source: &'a TensorSource,
     part: &'static str,
@@ -25,7 +25,7 @@ impl<'a> Shapes<'a> {
         self.keys.iter().any(|(name, _)| name == key)
     }
 
-    /// One axis of a tensor's shape.
+    /// Returns the size of one axis of a tensor.
     fn axis(&self, key: &str, axis: usize) -> Result<usize> {
         self.keys
             .iter()
@@ -35,13 +35,13 @@ impl<'a> Shapes<'a> {
                 OvisImageError::Checkpoint(CheckpointError::UnknownNaming {
                     path: self.source.path().to_owned(),
                     part: self.part,
-                    reason: format!("its sizes cannot be told without axis {axis} of `{key}`"),
+                    reason: format!("its sizes cannot be inferred without axis {axis} of `{key}`"),
                 })
             })
     }
 
-    /// How many consecutive indices follow a prefix; no further than a configuration may go, as
-    /// each is looked for among all keys.
+    /// Counts the consecutive indices that follow a prefix, up to the limit of a configuration,
+    /// because each is looked up among all keys.
     fn count(&self, prefix: &str) -> usize {
         (0..=MAX_DEPTH)
             .take_while(|index| {
@@ -52,7 +52,7 @@ impl<'a> Shapes<'a> {
     }
 }
 
-/// The naming that a transformer file follows.
+/// Detects the naming of a transformer file.
 pub(super) fn transformer_naming(source: &TensorSource) -> Result<TransformerNaming> {
     const PART: &str = "transformer";
     let holds = |naming, key| Shapes::new(source, PART, NameTable::transformer(naming)).has(key);
@@ -74,7 +74,7 @@ pub(super) fn transformer_naming(source: &TensorSource) -> Result<TransformerNam
     }
 }
 
-/// The naming that a VAE file follows.
+/// Detects the naming of a VAE file.
 pub(super) fn vae_naming(source: &TensorSource) -> Result<VaeNaming> {
     const PART: &str = "VAE";
     let holds = |naming, key| Shapes::new(source, PART, NameTable::vae(naming, 0)).has(key);
@@ -100,8 +100,8 @@ pub(super) fn vae_naming(source: &TensorSource) -> Result<VaeNaming> {
     }
 }
 
-/// The naming that a text encoder file follows: transformers' unless it is Burn's. What is missing
-/// from it is said later.
+/// Detects the naming of a text encoder file: transformers' unless it is Burn's. Missing tensors
+/// are reported later.
 pub(super) fn text_encoder_naming(source: &TensorSource) -> TextEncoderNaming {
     match source.shape("embedding") {
         Some(_) => TextEncoderNaming::Burn,
@@ -109,7 +109,7 @@ pub(super) fn text_encoder_naming(source: &TensorSource) -> TextEncoderNaming {
     }
 }
 
-/// Sizes of a transformer from its tensors.
+/// Infers the sizes of a transformer from its tensors.
 pub(super) fn transformer_config(
     source: &TensorSource,
     naming: TransformerNaming,
@@ -151,7 +151,7 @@ pub(super) fn transformer_config(
         return Err(OvisImageError::config(
             "transformer",
             format!(
-                "the head width is {attention_head_dim}, and without a config.json the RoPE axes are known for {} only",
+                "the head width is {attention_head_dim}, and without a config.json the RoPE axes are known only for {}",
                 release.attention_head_dim
             ),
         ));
@@ -170,7 +170,7 @@ pub(super) fn transformer_config(
     })
 }
 
-/// Sizes of a VAE from its tensors; the scale and shift are FLUX's.
+/// Infers the sizes of a VAE from its tensors; the scale and shift are FLUX's.
 pub(super) fn vae_config(source: &TensorSource, naming: VaeNaming) -> Result<VaeConfig> {
     let shapes = Shapes::new(source, "VAE", NameTable::vae(naming, 0));
     let (levels, block) = match naming {
@@ -188,7 +188,7 @@ pub(super) fn vae_config(source: &TensorSource, naming: VaeNaming) -> Result<Vae
     })
 }
 
-/// Sizes of a text encoder from its tensors; theta and epsilon are Qwen3's.
+/// Infers the sizes of a text encoder from its tensors; theta and epsilon are Qwen3's.
 pub(super) fn text_encoder_config(
     source: &TensorSource,
     naming: TextEncoderNaming,

@@ -8,7 +8,7 @@ use crate::error::OvisImageError;
 use crate::tensor_file::TensorSource;
 use crate::weights::NameTable;
 
-/// What the files of one part hold, from their headers.
+/// Contents of one part's files, from their headers.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct PartInspection {
@@ -16,34 +16,34 @@ pub struct PartInspection {
     pub part: &'static str,
     /// The file, or the folder of shards.
     pub path: PathBuf,
-    /// Its weight files with their bytes.
+    /// Weights files with their sizes in bytes.
     pub files: Vec<(PathBuf, u64)>,
-    /// Tensors of this model, and of others that are not read.
+    /// Number of tensors, including those that the model does not read.
     pub tensors: usize,
-    /// Those that are not read: the vision parts of Ovis2.5, for example.
+    /// Number of tensors that are not read, for example the vision parts of Ovis2.5.
     pub ignored_tensors: usize,
-    /// Elements of the tensors that are read.
+    /// Number of elements in the tensors that are read.
     pub parameters: u64,
-    /// How those are stored, the largest share first.
+    /// Encodings of those tensors, the largest share first.
     pub encodings: Vec<EncodingShare>,
 }
 
-/// The tensors of one encoding.
+/// Tensors of one encoding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct EncodingShare {
-    /// For example `BF16` or `Q4_K`.
+    /// Name of the encoding, for example `BF16` or `Q4_K`.
     pub encoding: String,
-    /// How many.
+    /// Number of tensors.
     pub tensors: usize,
-    /// Their elements.
+    /// Number of their elements.
     pub parameters: u64,
-    /// Their bytes in the file; 0 for an encoding that cannot be read.
+    /// Size in the file in bytes; 0 for an encoding that cannot be read.
     pub bytes: u64,
 }
 
 impl Checkpoint {
-    /// What the files hold: text encoder, transformer, VAE. Only headers are read.
+    /// Lists the contents of the files: text encoder, transformer, VAE. Only headers are read.
     pub fn inspect(&self) -> [PartInspection; 3] {
         [
             inspect(
@@ -60,8 +60,9 @@ impl Checkpoint {
         ]
     }
 
-    /// Everything that would keep the models from loading: missing, unexpected and misshapen
-    /// tensors, types that cannot be read, broken scales. Of the tensors, only scales are read.
+    /// Finds everything that would keep the models from loading: missing, unexpected and wrongly
+    /// shaped tensors, types that cannot be read, invalid scales. Of the tensors' data, only scales
+    /// are read.
     pub fn problems(&self) -> Vec<OvisImageError> {
         [
             self.text_encoder.stored_parameters().err(),
@@ -96,7 +97,7 @@ fn inspect(part: &'static str, source: &TensorSource, table: &NameTable) -> Part
                 bytes: 0,
             });
         share.tensors += 1;
-        // Damaged shapes may overflow; a report is no place to fail.
+        // Damaged shapes may overflow, which must not make the report fail.
         let elements = entry
             .shape
             .iter()

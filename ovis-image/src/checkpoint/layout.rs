@@ -5,7 +5,7 @@ use super::file_names::{self, TOKENIZER_FILE, authors, burnpack, comfyui, diffus
 use crate::error::{CheckpointError, OvisImageError, Result};
 use crate::tensor_file::{is_weights_file, names_in_folder};
 
-/// The published forms of the checkpoint.
+/// Published forms of the checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {
@@ -15,7 +15,7 @@ pub enum Layout {
     Authors,
     /// ComfyUI's split files: `diffusion_models/`, `text_encoders/`, `vae/`.
     ComfyUi,
-    /// Files of Burn's own format, with the parameters named as in the models here:
+    /// Files in Burn's own format, with the parameters named as in the models here:
     /// `transformer.bpk`, `vae.bpk`, `text_encoder.bpk`, a configuration beside each, `tokenizer/`.
     Burnpack,
 }
@@ -31,7 +31,7 @@ impl fmt::Display for Layout {
     }
 }
 
-/// Where each part of a checkpoint lies: a safetensors, GGUF or burnpack file, or a folder with a
+/// Paths of a checkpoint's parts: each is a safetensors, GGUF or burnpack file, or a folder with a
 /// `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointPaths {
@@ -41,13 +41,13 @@ pub struct CheckpointPaths {
     pub vae: PathBuf,
     /// The language model.
     pub text_encoder: PathBuf,
-    /// A `tokenizer.json` or a folder that has one.
+    /// A `tokenizer.json` or a folder that contains one.
     pub tokenizer: PathBuf,
-    /// A `scheduler_config.json`; the release's scheduler when absent.
+    /// A `scheduler_config.json`; the release's scheduler if `None`.
     pub scheduler: Option<PathBuf>,
 }
 
-/// Parts that are given by their own paths, each in place of what a folder holds.
+/// Paths of single parts, each of which replaces the one in a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PartPaths {
     /// The denoiser.
@@ -56,7 +56,7 @@ pub struct PartPaths {
     pub vae: Option<PathBuf>,
     /// The language model.
     pub text_encoder: Option<PathBuf>,
-    /// A `tokenizer.json` or a folder that has one.
+    /// A `tokenizer.json` or a folder that contains one.
     pub tokenizer: Option<PathBuf>,
 }
 
@@ -64,16 +64,16 @@ impl CheckpointPaths {
     /// Finds the parts of a checkpoint in a folder.
     ///
     /// # Errors
-    /// [`CheckpointError::NotFound`] when the folder or one of its parts is not there,
-    /// [`CheckpointError::UnknownLayout`] when it looks like none of the layouts.
+    /// Returns [`CheckpointError::NotFound`] if the folder or one of its parts does not exist, or
+    /// [`CheckpointError::UnknownLayout`] if it matches none of the layouts.
     pub fn discover(folder: impl AsRef<Path>) -> Result<Self> {
         Self::discover_with(folder, &PartPaths::default())
     }
 
-    /// Finds the parts that are not given; the folder may lack the others.
+    /// Finds the parts that are not given in a folder, which need not contain the given ones.
     ///
     /// # Errors
-    /// As [`discover`](Self::discover).
+    /// Returns the errors of [`discover`](Self::discover).
     pub fn discover_with(folder: impl AsRef<Path>, given: &PartPaths) -> Result<Self> {
         let folder = folder.as_ref();
         match Layout::of(folder)? {
@@ -164,10 +164,11 @@ impl CheckpointPaths {
 }
 
 impl Layout {
-    /// The layout of a folder.
+    /// Detects the layout of a folder.
     ///
     /// # Errors
-    /// [`CheckpointError::NotFound`] or [`CheckpointError::UnknownLayout`].
+    /// Returns [`CheckpointError::NotFound`] if the folder does not exist, or
+    /// [`CheckpointError::UnknownLayout`] if it matches none of the layouts.
     pub fn of(folder: &Path) -> Result<Self> {
         let folder = existing(folder.to_owned(), "a checkpoint folder was expected here")?;
         let has = |name: &str| folder.join(name).exists();
@@ -201,8 +202,8 @@ fn existing(path: PathBuf, hint: &str) -> Result<PathBuf> {
     }
 }
 
-/// The weights file of a ComfyUI folder, which may hold other models' too: the only one, or the
-/// only one whose name begins as this model's does.
+/// Finds the weights file in a ComfyUI folder, which may also contain other models' files: the only
+/// one, or the only one whose name begins with this model's stem.
 fn only_weights(folder: &Path, stem: &str) -> Result<PathBuf> {
     let folder = existing(folder.to_owned(), "a ComfyUI checkpoint has this folder")?;
     let names: Vec<String> = names_in_folder(&folder)?
@@ -215,12 +216,12 @@ fn only_weights(folder: &Path, stem: &str) -> Result<PathBuf> {
         ([], [one]) => Ok(folder.join(one)),
         ([], []) => Err(OvisImageError::not_found(
             folder.join(format!("{stem}*.safetensors")),
-            "the folder has no file of weights",
+            "the folder does not contain a weights file",
         )),
         _ => Err(OvisImageError::invalid_file(
             folder,
             "checkpoint",
-            format!("more than one file could be meant: {names:?}; name one by its path"),
+            format!("several files match: {names:?}; give the path of one"),
         )),
     }
 }

@@ -1,5 +1,5 @@
-//! A checkpoint as a whole: which layout a folder has, where its parts are, what they contain, and
-//! writing them in another layout.
+//! Checkpoints: detecting the layout of a folder, finding and inspecting its parts, and exporting
+//! them to another layout.
 
 mod export;
 pub(crate) mod file_names;

@@ -12,7 +12,8 @@ use crate::error::{OvisImageError, Result};
 use crate::tensor_file::TensorSource;
 use crate::weights::{NameTable, TextEncoderNaming, TransformerNaming, VaeNaming};
 
-/// An opened checkpoint: configurations read and checked, files mapped, no weight read yet.
+/// An opened checkpoint: its configurations are read and checked and its files mapped, but no
+/// weights are read yet.
 #[derive(Debug)]
 pub struct Checkpoint {
     pub(crate) transformer: Part<TransformerConfig>,
@@ -22,11 +23,11 @@ pub struct Checkpoint {
     pub(crate) tokenizer: TokenizerFile,
 }
 
-/// The name under which files of ours carry the configuration of their part, for layouts that have
-/// none: not all sizes can be told from tensors.
+/// Metadata name under which our files carry the configuration of their part, for layouts without
+/// configuration files: not all sizes can be inferred from tensors.
 pub(super) const CONFIG_METADATA: &str = "ovis_image.config";
 
-/// Where the tokenizer is read from.
+/// Source of the tokenizer.
 #[derive(Debug, Clone)]
 pub(crate) enum TokenizerFile {
     Path(PathBuf),
@@ -34,7 +35,7 @@ pub(crate) enum TokenizerFile {
 }
 
 impl TokenizerFile {
-    /// What errors call it.
+    /// Returns the name by which errors refer to the tokenizer.
     pub(crate) fn name(&self) -> PathBuf {
         match self {
             Self::Path(path) => path.clone(),
@@ -43,24 +44,24 @@ impl TokenizerFile {
     }
 }
 
-/// A checkpoint in diffusers' naming that is part of the program, for `include_bytes!`.
+/// A checkpoint in diffusers' naming that is embedded in the program, for `include_bytes!`.
 #[derive(Debug, Clone, Copy)]
 pub struct EmbeddedCheckpoint {
-    /// `transformer/config.json`.
+    /// Content of `transformer/config.json`.
     pub transformer_config: &'static str,
     /// The transformer's safetensors file.
     pub transformer: &'static [u8],
-    /// `vae/config.json`.
+    /// Content of `vae/config.json`.
     pub vae_config: &'static str,
     /// The VAE's safetensors file.
     pub vae: &'static [u8],
-    /// `text_encoder/config.json`.
+    /// Content of `text_encoder/config.json`.
     pub text_encoder_config: &'static str,
     /// The text encoder's safetensors file.
     pub text_encoder: &'static [u8],
-    /// `scheduler/scheduler_config.json`.
+    /// Content of `scheduler/scheduler_config.json`.
     pub scheduler_config: &'static str,
-    /// `tokenizer/tokenizer.json`.
+    /// Content of `tokenizer/tokenizer.json`.
     pub tokenizer: &'static [u8],
 }
 
@@ -68,22 +69,23 @@ impl Checkpoint {
     /// Opens a checkpoint in any of its layouts.
     ///
     /// # Errors
-    /// As [`CheckpointPaths::discover`] and [`open_paths`](Self::open_paths).
+    /// Returns the errors of [`CheckpointPaths::discover`] and [`open_paths`](Self::open_paths).
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         Self::open_paths(&CheckpointPaths::discover(folder)?)
     }
 
-    /// Opens the parts of a checkpoint; each part's naming is found from its keys, so that parts
-    /// of different layouts go together.
+    /// Opens the parts of a checkpoint. Each part's naming is detected from its keys, so that parts
+    /// of different layouts can be combined.
     ///
     /// # Errors
-    /// Errors that name the file: not found, not safetensors, unknown naming, invalid configuration.
+    /// Returns an error with the file's name if a file does not exist, is not a weights file, has
+    /// an unknown naming, or has an invalid configuration.
     pub fn open_paths(paths: &CheckpointPaths) -> Result<Self> {
         let part = |path: &Path| -> Result<(Option<(PathBuf, String)>, TensorSource)> {
             if !path.exists() {
                 return Err(OvisImageError::not_found(
                     path,
-                    "a file of weights or a folder with one was expected here",
+                    "a weights file or a folder with one was expected here",
                 ));
             }
             Ok((sibling_config(path)?, TensorSource::open(path)?))
@@ -95,14 +97,15 @@ impl Checkpoint {
             Some(path) => parse(path, &read_text(path)?)?,
             None => SchedulerConfig::ovis_image_7b(),
         };
-        let tokenizer = match paths.tokenizer.is_dir() {
-            true => paths.tokenizer.join(TOKENIZER_FILE),
-            false => paths.tokenizer.clone(),
+        let tokenizer = if paths.tokenizer.is_dir() {
+            paths.tokenizer.join(TOKENIZER_FILE)
+        } else {
+            paths.tokenizer.clone()
         };
         if !tokenizer.is_file() {
             return Err(OvisImageError::not_found(
                 tokenizer,
-                "the tokenizer's tokenizer.json is needed to read prompts",
+                "prompts cannot be tokenized without the tokenizer's tokenizer.json",
             ));
         }
         Self::assemble(
@@ -114,10 +117,10 @@ impl Checkpoint {
         )
     }
 
-    /// Opens a checkpoint that is part of the program.
+    /// Opens a checkpoint that is embedded in the program.
     ///
     /// # Errors
-    /// As [`open_paths`](Self::open_paths).
+    /// Returns the errors of [`open_paths`](Self::open_paths).
     pub fn open_embedded(files: &EmbeddedCheckpoint) -> Result<Self> {
         fn config<C: DeserializeOwned>(name: &str, text: &str) -> Result<Option<C>> {
             parse(Path::new(name), text).map(Some)
@@ -170,22 +173,22 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// The transformer's configuration, as read or inferred.
+    /// Returns the transformer's configuration, as read or inferred.
     pub fn transformer_config(&self) -> &TransformerConfig {
         &self.transformer.config
     }
 
-    /// The VAE's configuration, as read or inferred.
+    /// Returns the VAE's configuration, as read or inferred.
     pub fn vae_config(&self) -> &VaeConfig {
         &self.vae.config
     }
 
-    /// The text encoder's configuration, as read or inferred.
+    /// Returns the text encoder's configuration, as read or inferred.
     pub fn text_encoder_config(&self) -> &TextEncoderConfig {
         &self.text_encoder.config
     }
 
-    /// The scheduler's configuration.
+    /// Returns the scheduler's configuration.
     pub fn scheduler_config(&self) -> &SchedulerConfig {
         &self.scheduler
     }
@@ -240,13 +243,14 @@ fn text_encoder_part(
     })
 }
 
-/// The configuration that a file carries.
+/// Reads the configuration in a file's metadata.
 fn carried<C: DeserializeOwned>(source: &TensorSource) -> Result<Option<C>> {
     let text = source.metadata(CONFIG_METADATA);
     text.map(|text| parse(source.path(), text)).transpose()
 }
 
-/// The configuration in a part's folder, or the one beside a file: `vae_config.json` for `vae.bpk`.
+/// Reads the configuration in a part's folder, or the one beside a file: `vae_config.json` for
+/// `vae.bpk`.
 fn sibling_config(path: &Path) -> Result<Option<(PathBuf, String)>> {
     let config = if path.is_dir() {
         Some(path.join(CONFIG_FILE))
@@ -260,7 +264,7 @@ fn sibling_config(path: &Path) -> Result<Option<(PathBuf, String)>> {
     Ok(Some((config, text)))
 }
 
-/// Where the configuration of a single file is, if it has one.
+/// Returns the path of a single file's configuration, if its format has one.
 pub(super) fn config_beside(weights: &Path) -> Option<PathBuf> {
     let stem = weights.file_stem()?.to_str()?;
     Some(weights.with_file_name(format!("{stem}{}", burnpack::CONFIG_SUFFIX)))

@@ -8,7 +8,7 @@ use crate::weights::{
     NameTable, PartWeights, Recipes, StoredParameter, find_recipes, stored_parameters,
 };
 
-/// One model of a checkpoint: its configuration, its tensors and how they are named.
+/// A model of a checkpoint: its configuration, its tensors and their naming.
 #[derive(Debug, Clone)]
 pub(crate) struct Part<C> {
     pub(crate) config: C,
@@ -16,9 +16,9 @@ pub(crate) struct Part<C> {
     pub(crate) table: NameTable,
 }
 
-/// The configuration of a model that is part of a checkpoint.
+/// Configuration of a model that is part of a checkpoint.
 pub(crate) trait PartConfig {
-    /// What errors call the model.
+    /// Name of the model in errors.
     const PART: &'static str;
 
     /// Checks the relations between the sizes.
@@ -28,10 +28,10 @@ pub(crate) trait PartConfig {
 }
 
 impl<C: PartConfig> Part<C> {
-    /// The model's parameters as the files store them.
+    /// Lists the model's parameters as the files store them.
     ///
     /// # Errors
-    /// As loading the model would, but only headers and scales are read.
+    /// Returns the errors of loading the model, except that only headers and scales are read.
     pub(crate) fn stored_parameters(&self) -> Result<Vec<StoredParameter>> {
         stored_parameters(
             C::PART,
@@ -41,10 +41,10 @@ impl<C: PartConfig> Part<C> {
         )
     }
 
-    /// How each parameter is made of the part's tensors.
+    /// Returns each parameter's recipe, by which it is made of the part's tensors.
     ///
     /// # Errors
-    /// As [`stored_parameters`](Self::stored_parameters).
+    /// Returns the errors of [`stored_parameters`](Self::stored_parameters).
     pub(super) fn recipes(&self) -> Result<Recipes> {
         find_recipes(
             C::PART,
@@ -54,7 +54,7 @@ impl<C: PartConfig> Part<C> {
         )
     }
 
-    /// The model's weights, to be loaded in a dtype.
+    /// Describes the model's weights, to be loaded in a dtype.
     pub(crate) fn weights(&self, dtype: WeightDtype, in_place: bool) -> PartWeights<'_> {
         PartWeights {
             part: C::PART,

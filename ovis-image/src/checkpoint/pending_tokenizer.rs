@@ -5,8 +5,8 @@ use super::open::{Checkpoint, TokenizerFile};
 use crate::error::{OvisImageError, Result};
 use crate::text_encoder::PromptTokenizer;
 
-/// A tokenizer that is parsed on a thread of its own while the weights are prepared, and waited
-/// for when first asked for: parsing the release's takes longer than mapping its weights.
+/// A tokenizer that is parsed on its own thread while the weights are prepared. The first use waits
+/// for it. Parsing the release's tokenizer takes longer than mapping its weights.
 #[derive(Debug, Clone)]
 pub(crate) struct PendingTokenizer {
     shared: Arc<Shared>,
@@ -15,18 +15,18 @@ pub(crate) struct PendingTokenizer {
 #[derive(Debug)]
 struct Shared {
     file: TokenizerFile,
-    /// Ids of the text encoder's table.
+    /// Number of ids in the text encoder's table.
     vocab_size: usize,
     parsing: Mutex<Option<JoinHandle<Result<PromptTokenizer>>>>,
     parsed: OnceLock<PromptTokenizer>,
 }
 
 impl PendingTokenizer {
-    /// Begins to parse a checkpoint's tokenizer.
+    /// Starts parsing a checkpoint's tokenizer.
     pub(crate) fn start(checkpoint: &Checkpoint) -> Self {
         let file = checkpoint.tokenizer.clone();
         let vocab_size = checkpoint.text_encoder.config.vocab_size;
-        // Without a thread it is parsed when asked for.
+        // If no thread can be started, the tokenizer is parsed on first use.
         let parsing = Builder::new()
             .name("tokenizer".into())
             .spawn({
@@ -44,14 +44,14 @@ impl PendingTokenizer {
         }
     }
 
-    /// The tokenizer, or what is wrong with its file.
+    /// Returns the tokenizer, or the error in its file.
     pub(crate) fn get(&self) -> Result<&PromptTokenizer> {
         let shared = &*self.shared;
         if let Some(parsed) = shared.parsed.get() {
             return Ok(parsed);
         }
-        // Held while waiting, so that a second caller finds the result. A panic of a holder leaves
-        // nothing half-done behind.
+        // The lock is held while waiting, so that a second caller finds the result. A panic of a
+        // holder leaves no partial state behind.
         let mut parsing = shared
             .parsing
             .lock()
@@ -61,7 +61,7 @@ impl PendingTokenizer {
         }
         let tokenizer = match parsing.take().and_then(|thread| thread.join().ok()) {
             Some(result) => result?,
-            // Asked for again after an error, which is found again.
+            // Called again after an error: reading again returns the same error.
             None => read(&shared.file, shared.vocab_size)?,
         };
         Ok(shared.parsed.get_or_init(|| tokenizer))
@@ -77,7 +77,7 @@ fn read(file: &TokenizerFile, vocab_size: usize) -> Result<PromptTokenizer> {
         return Err(OvisImageError::config(
             "text encoder",
             format!(
-                "vocab_size = {vocab_size}, but the tokenizer has {} ids: they do not belong together",
+                "vocab_size = {vocab_size}, but the tokenizer has {} ids: the tokenizer and the text encoder do not match",
                 tokenizer.vocab_size()
             ),
         ));

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::transformer::OvisImageTransformer;
 use crate::weights::{LoadedModel, Residency, StoredParameter, load_weights};
 
-/// What a transformer was loaded from, to read weights again.
+/// Files that a transformer was loaded from, for reading its weights again.
 #[derive(Debug)]
 pub(crate) struct TransformerFiles {
     part: Part<TransformerConfig>,
@@ -28,7 +28,7 @@ impl TransformerFiles {
         &self.part.config
     }
 
-    /// Reads the weights, each to where it is placed.
+    /// Reads the weights and puts each where its residency says.
     pub(crate) fn load<B: Backend>(
         &self,
         device: &B::Device,

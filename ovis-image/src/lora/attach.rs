@@ -10,15 +10,16 @@ use crate::error::{LoraError, Result};
 use crate::layers::{LinearLayer, LowRankAdapter};
 use crate::transformer::OvisImageTransformer;
 
-/// Attaches a LoRA to the layers that it has modules of, beside whatever is attached already.
+/// Attaches a LoRA to the layers that it has modules for, in addition to any that are attached
+/// already.
 ///
-/// `name` is what it is called from now on; `dtype` the model's. Weights are not touched, nor read.
+/// `name` identifies it from now on; `dtype` is the model's. Weights are neither changed nor read.
 ///
 /// # Errors
-/// Before anything is attached: [`LoraError::Shape`] naming the first tensor that does not
-/// fit the model, [`LoraError::NotApplied`] when no module is the model's,
-/// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) for values that are
-/// not finite.
+/// Returns, before anything is attached, [`LoraError::Shape`] with the first tensor that does not
+/// fit the model, [`LoraError::NotApplied`] if the model has none of the modules, or
+/// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) if values are not
+/// finite.
 pub fn attach_lora<B: Backend>(
     transformer: &mut OvisImageTransformer<B>,
     lora: &LoraFile,
@@ -81,7 +82,7 @@ pub fn attach_lora<B: Backend>(
     Ok(report)
 }
 
-/// Takes a LoRA off every layer; returns how many layers it was on.
+/// Detaches a LoRA from every layer; returns the number of layers that it was attached to.
 pub fn detach_lora<B: Backend>(transformer: &mut OvisImageTransformer<B>, name: &str) -> usize {
     for_each_adapted(transformer, |layer| {
         let before = layer.adapters.len();
@@ -90,7 +91,7 @@ pub fn detach_lora<B: Backend>(transformer: &mut OvisImageTransformer<B>, name: 
     })
 }
 
-/// Changes how strongly a LoRA acts; returns on how many layers.
+/// Sets the strength of a LoRA; returns the number of layers that it is attached to.
 pub fn set_lora_scale<B: Backend>(
     transformer: &mut OvisImageTransformer<B>,
     name: &str,
@@ -121,7 +122,7 @@ struct Matched<'a> {
     unmatched: Vec<String>,
 }
 
-/// Finds every module's place and compares shapes; nothing is read.
+/// Finds every module's target and compares shapes, without reading data.
 fn match_modules<'a>(
     lora: &'a LoraFile,
     targets: &'a Targets,

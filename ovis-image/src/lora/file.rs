@@ -11,7 +11,7 @@ use crate::config::WeightDtype;
 use crate::error::{LoraError, OvisImageError, Result};
 use crate::tensor_file::TensorSource;
 
-/// A LoRA's file, read and checked by itself; a stranger to any model.
+/// A LoRA file, read and checked by itself, independent of any model.
 #[derive(Debug)]
 pub struct LoraFile {
     path: PathBuf,
@@ -22,15 +22,15 @@ pub struct LoraFile {
 /// The two matrices of a module.
 #[derive(Debug, Clone)]
 pub(super) struct LoraModule {
-    /// The tensor `[rank, in]`.
+    /// Name of the tensor `[rank, in]`.
     pub(super) down: String,
-    /// The tensor `[out, rank]`.
+    /// Name of the tensor `[out, rank]`.
     pub(super) up: String,
-    /// What the update is multiplied by: alpha over the rank.
+    /// Factor of the update: alpha over the rank.
     pub(super) scaling: f32,
 }
 
-/// What is found of a module while keys are read.
+/// Parts of a module that have been found while keys are read.
 #[derive(Default)]
 struct Found<'a> {
     down: Option<&'a str>,
@@ -40,15 +40,15 @@ struct Found<'a> {
 
 impl LoraFile {
     /// Opens a safetensors file, or a folder with one, and reads its header; matrices are read when
-    /// they are attached. PEFT's `adapter_config.json` is read from the folder, and from beside an
+    /// they are attached. PEFT's `adapter_config.json` is read from the folder, or from beside an
     /// `adapter_model.safetensors`.
     ///
     /// # Errors
-    /// Those of [`TensorSource::open`]; [`LoraError::UnsupportedAdapter`] for another
-    /// method than low-rank addition;
-    /// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) naming the
-    /// tensor that is no part of a LoRA, or lacks its other half, or has a shape that does not go
-    /// with it.
+    /// Returns the errors of [`TensorSource::open`], [`LoraError::UnsupportedAdapter`] if the file
+    /// uses another method than low-rank addition, or
+    /// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) with the name
+    /// of a tensor that is not part of a LoRA, that lacks its other half, or whose shape does not
+    /// match it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let source = TensorSource::open(path)?;
@@ -61,12 +61,12 @@ impl LoraFile {
         })
     }
 
-    /// The file or folder.
+    /// Returns the path of the file or folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes of its matrices in f32, the most that they take when attached.
+    /// Returns the size of its matrices in f32, the most that they take when attached, in bytes.
     pub fn bytes(&self) -> u64 {
         let tensors = self
             .modules
@@ -82,7 +82,7 @@ impl LoraFile {
             .fold(0, u64::saturating_add)
     }
 
-    /// The modules that it has updates of, as it names them.
+    /// Returns the names of the modules that it updates, as the file spells them.
     pub fn modules(&self) -> impl ExactSizeIterator<Item = &str> {
         self.modules.keys().map(String::as_str)
     }
@@ -93,16 +93,16 @@ impl LoraFile {
             .map(|(name, module)| (name.as_str(), module))
     }
 
-    /// The shape of one of its matrices.
+    /// Returns the shape of one of its matrices.
     pub(super) fn shape(&self, tensor: &str) -> [usize; 2] {
-        // Both are there and have two axes: `read_modules` looked.
+        // Both matrices exist and have two axes: `read_modules` checked.
         match self.source.shape(tensor) {
             Some([rows, columns]) => [*rows, *columns],
             _ => [0, 0],
         }
     }
 
-    /// The elements of one of its matrices as f32.
+    /// Reads the elements of one of its matrices as f32.
     pub(super) fn read(&self, tensor: &str) -> Result<TensorData> {
         let data = self.source.read(tensor, WeightDtype::F32)?;
         let finite = data
@@ -122,11 +122,11 @@ fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError {
     OvisImageError::invalid_file(path, "LoRA", reason.into())
 }
 
-/// PEFT's configuration, from the file's metadata or from beside it.
+/// Reads PEFT's configuration from the file's metadata or from a file beside it.
 fn read_config(path: &Path, source: &TensorSource) -> Result<Option<PeftConfig>> {
     let beside = match path.file_name().and_then(|name| name.to_str()) {
         _ if path.is_dir() => path.join(CONFIG_FILE),
-        // PEFT's own name for the file: beside another, the configuration may be another's.
+        // Only for PEFT's own file name: a configuration beside another file may not belong to it.
         Some(name) if name.starts_with(PEFT_FILE) => path.with_file_name(CONFIG_FILE),
         _ => PathBuf::new(),
     };
@@ -134,7 +134,7 @@ fn read_config(path: &Path, source: &TensorSource) -> Result<Option<PeftConfig>>
         Some(json) => PeftConfig::parse(path, json.as_bytes())?,
         None if beside.is_file() => {
             let mut json = Vec::new();
-            // A byte more, by which it is known to be too long.
+            // Reads one byte more than the limit, which shows that the file is too long.
             File::open(&beside)
                 .and_then(|file| {
                     file.take(MAX_CONFIG_BYTES as u64 + 1)
@@ -219,7 +219,7 @@ fn read_module(
             let there = one.or(other).or(found.alpha).unwrap_or(name);
             return Err(invalid(
                 path,
-                format!("`{there}` is alone: a module needs both of its matrices"),
+                format!("`{there}` belongs to an incomplete module: both matrices are needed"),
             ));
         }
     };
@@ -230,7 +230,7 @@ fn read_module(
             return Err(invalid(
                 path,
                 format!(
-                    "`{down}` has shape {down_shape:?} and `{up}` {up_shape:?}: not [rank, in] and [out, rank]"
+                    "`{down}` has shape {down_shape:?} and `{up}` {up_shape:?}; they must be [rank, in] and [out, rank]"
                 ),
             ));
         }
@@ -238,7 +238,7 @@ fn read_module(
     let scaling = match (found.alpha, config) {
         (Some(alpha), _) => read_number(path, source, alpha)? / rank as f64,
         (None, Some(config)) => config.scaling(name, rank),
-        // diffusers' convention for a file that does not say.
+        // diffusers' convention for a file without alphas.
         (None, None) => 1.0,
     };
     let scaling = scaling as f32;
@@ -258,7 +258,7 @@ fn read_module(
     })
 }
 
-/// The one number of an alpha.
+/// Reads an alpha, which is a single number.
 fn read_number(path: &Path, source: &TensorSource, tensor: &str) -> Result<f64> {
     check_readable(path, source, tensor)?;
     let data = source.read(tensor, WeightDtype::F32)?;
@@ -266,7 +266,7 @@ fn read_number(path: &Path, source: &TensorSource, tensor: &str) -> Result<f64> 
         Ok([number]) if number.is_finite() => Ok(f64::from(*number)),
         _ => Err(invalid(
             path,
-            format!("`{tensor}` is not one finite number"),
+            format!("`{tensor}` is not a single finite number"),
         )),
     }
 }

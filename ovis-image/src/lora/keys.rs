@@ -1,28 +1,28 @@
-//! How LoRA files spell their tensors' names.
+//! Tensor names in LoRA files.
 
-/// What a tensor is to its module.
+/// Role of a tensor in its module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// `[rank, in]`.
+    /// Down projection `[rank, in]`.
     Down,
-    /// `[out, rank]`.
+    /// Up projection `[out, rank]`.
     Up,
-    /// One number: the update is multiplied by it over the rank.
+    /// A single number: the update is multiplied by it over the rank.
     Alpha,
 }
 
-/// A key taken apart.
+/// A parsed tensor name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Key<'a> {
-    /// A tensor of a module, whose name has its own dots, or underscores in their place.
+    /// A tensor of a module, whose name keeps its own dots, or underscores in their place.
     Lora { module: &'a str, role: Role },
     /// A tensor of a method that is not low-rank addition.
     Unsupported { method: &'static str },
-    /// None of these.
+    /// None of the above.
     Unknown,
 }
 
-/// Endings, the first that fits.
+/// Name endings and their roles; the first match counts.
 const ROLES: [(&str, Role); 7] = [
     (".lora_A.weight", Role::Down),
     (".lora_B.weight", Role::Up),
@@ -33,7 +33,7 @@ const ROLES: [(&str, Role); 7] = [
     (".alpha", Role::Alpha),
 ];
 
-/// Parts of names that tell of another method.
+/// Parts of names that indicate another method.
 const METHODS: [(&str, &str); 11] = [
     (".lokr_", "LoKr"),
     (".hada_", "LoHa"),
@@ -47,10 +47,11 @@ const METHODS: [(&str, &str); 11] = [
     (".lora_B.bias", "LoRA with biases"),
     (".w_norm", "trained norms"),
 ];
-/// Endings that do: `.diffusion_model.` is part of honest names.
+/// Name endings of full differences. Only endings count: `.diffusion_model.` is part of valid
+/// names.
 const FULL_DIFFERENCES: [&str; 2] = [".diff", ".diff_b"];
 
-/// What programs put before a module's name.
+/// Prefixes that programs put before a module's name.
 const PREFIXES: [&str; 8] = [
     "base_model.model.",
     "transformer.",
@@ -62,7 +63,7 @@ const PREFIXES: [&str; 8] = [
     "lycoris_",
 ];
 
-/// Takes a tensor's name apart.
+/// Parses a tensor's name.
 pub(super) fn parse(key: &str) -> Key<'_> {
     if let Some((_, method)) = METHODS.iter().find(|(part, _)| key.contains(part)) {
         return Key::Unsupported { method };
@@ -81,7 +82,7 @@ pub(super) fn parse(key: &str) -> Key<'_> {
             return lora(module, role);
         }
     }
-    // PEFT's models in memory have the adapter's name in it: `q.lora_A.default.weight`.
+    // PEFT's models in memory have the adapter's name in the key: `q.lora_A.default.weight`.
     for (middle, role) in [(".lora_A.", Role::Down), (".lora_B.", Role::Up)] {
         if let Some((module, rest)) = key.split_once(middle)
             && let Some(adapter) = rest.strip_suffix(".weight")
@@ -93,7 +94,7 @@ pub(super) fn parse(key: &str) -> Key<'_> {
     Key::Unknown
 }
 
-/// A module's name without what comes before it.
+/// Returns a module's name without its prefixes.
 fn bare_module(mut module: &str) -> &str {
     for prefix in PREFIXES {
         module = module.strip_prefix(prefix).unwrap_or(module);

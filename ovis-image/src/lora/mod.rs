@@ -1,14 +1,14 @@
-//! LoRA files (arXiv 2106.09685) in the spellings of PEFT, diffusers, kohya and LyCORIS, on the
-//! transformer's layers. An adapter stays beside the weights, whatever those are kept as: several
-//! can be attached, scaled and taken away at any time.
+//! LoRA files (arXiv 2106.09685) in the spellings of PEFT, diffusers, kohya and LyCORIS, applied to
+//! the transformer's layers. An adapter stays separate from the weights, whatever their format:
+//! several can be attached, scaled and detached at any time.
 //!
-//! Any linear layer of the transformer can have adapters, as with PEFT: those of attention and of the
-//! feed-forward layers (207 modules of the release, by diffusers' names), the adaLN modulation
-//! (`norm1.linear`, `norm1_context.linear`, `norm.linear`: 39 in the blocks; `norm_out.linear`), the
-//! embedders and the output: 252 in all.
+//! Any linear layer of the transformer can have adapters, as with PEFT: those of attention and of
+//! the feed-forward layers (207 modules of the release, by diffusers' names), the adaLN modulation
+//! (`norm1.linear`, `norm1_context.linear`, `norm.linear`: 39 in the blocks; `norm_out.linear`),
+//! the embedders and the output: 252 in all.
 //!
-//! A file of one naming fits a checkpoint of the other: modules are found by the tables of
-//! [`weights`](crate::weights), and land on the rows that they are in our fused layers.
+//! A file in one naming fits a checkpoint in another: modules are found through the tables of
+//! [`weights`](crate::weights), and map to the matching rows of our fused layers.
 
 mod attach;
 mod file;
@@ -23,7 +23,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A LoRA that acts on a transformer.
+/// A LoRA that is attached to a transformer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ActiveLora {
@@ -33,17 +33,18 @@ pub struct ActiveLora {
     pub scale: f32,
 }
 
-/// What became of a LoRA's modules.
+/// Result of attaching a LoRA's modules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LoraReport {
-    /// Modules that are on a layer now.
+    /// Number of modules that are attached to a layer.
     pub applied: usize,
-    /// Modules of the file.
+    /// Number of modules in the file.
     pub modules: usize,
-    /// Those that this model does not have, as the file names them; also a text encoder's.
+    /// Modules that this model does not have, as the file names them, including those of a text
+    /// encoder.
     pub unmatched: Vec<String>,
-    /// Bytes that the adapters take on the device.
+    /// Memory of the adapters on the device, in bytes.
     pub bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! PEFT's configuration of an adapter: it says what a file's updates are multiplied by.
+//! PEFT's configuration of an adapter, which determines the factor of a file's updates.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::{LoraError, OvisImageError, Result};
 
-/// The fields of `LoraConfig` that change what an adapter adds.
+/// Fields of `LoraConfig` that change what an adapter adds.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct PeftConfig {
     lora_alpha: f64,
@@ -17,23 +17,24 @@ pub(super) struct PeftConfig {
     use_rslora: bool,
     #[serde(default)]
     pub(super) use_dora: bool,
-    /// Alphas of single modules, by ends of their names; anchors are taken off.
+    /// Alphas of single modules, by the ends of their names; anchors are removed.
     #[serde(default)]
     alpha_pattern: BTreeMap<String, f64>,
 }
 
-/// Where diffusers keeps it in a file's own metadata.
+/// Metadata name under which diffusers stores the configuration in the file.
 pub(super) const METADATA: &str = "lora_adapter_metadata";
-/// Where PEFT keeps it, beside the file.
+/// File in which PEFT stores the configuration, beside the weights.
 pub(super) const CONFIG_FILE: &str = "adapter_config.json";
-/// How PEFT begins the name of the file itself.
+/// Beginning of PEFT's name of the weights file.
 pub(super) const PEFT_FILE: &str = "adapter_model.";
-/// PEFT writes a kilobyte, and some for patterns. JSON takes a hundred times its size when parsed.
+/// Largest size that is read. PEFT writes a kilobyte, and some more for patterns. JSON takes a
+/// hundred times its size when parsed.
 pub(super) const MAX_CONFIG_BYTES: usize = 1 << 20;
 
 impl PeftConfig {
-    /// From its JSON, in which a pipeline puts the model's name before each field; `None` if it is
-    /// not about the transformer.
+    /// Parses the JSON, in which a pipeline puts the model's name before each field; `None` if it
+    /// does not describe the transformer.
     pub(super) fn parse(path: &Path, json: &[u8]) -> Result<Option<Self>> {
         let invalid = |reason: String| {
             let reason = format!("its PEFT configuration: {reason}");
@@ -52,7 +53,7 @@ impl PeftConfig {
             serde_json::from_slice(json).map_err(unparsable)?;
         let fields: serde_json::Map<String, Value> = fields
             .into_iter()
-            // `null` is the same as nothing.
+            // `null` is the same as an absent field.
             .filter(|(_, value)| !value.is_null())
             .filter_map(|(name, value)| {
                 let name = name.strip_prefix("transformer.").unwrap_or(&name);
@@ -79,7 +80,7 @@ impl PeftConfig {
             .find(|pattern| !is_plain(pattern));
         match pattern {
             Some(pattern) => Err(invalid(format!(
-                "`{pattern}` in alpha_pattern is a regular expression; only names are read"
+                "`{pattern}` in alpha_pattern is a regular expression; only names are supported"
             ))),
             None => {
                 config.alpha_pattern = mem::take(&mut config.alpha_pattern)
@@ -91,9 +92,10 @@ impl PeftConfig {
         }
     }
 
-    /// What a module's update is multiplied by: alpha over the rank, or over its root.
+    /// Returns the factor of a module's update: alpha over the rank, or over its root.
     pub(super) fn scaling(&self, module: &str, rank: usize) -> f64 {
-        // Ends of the name are looked up, the longest first: there may be as many patterns as modules.
+        // Ends of the name are looked up, the longest first: there may be as many patterns as
+        // modules.
         let ends = module.match_indices('.').map(|(dot, _)| &module[dot + 1..]);
         let alpha = iter::once(module)
             .chain(ends)
@@ -107,7 +109,7 @@ impl PeftConfig {
     }
 }
 
-/// What PEFT's name of a method stands for.
+/// Describes a PEFT method by its name.
 fn method(kind: &str) -> &'static str {
     match kind {
         "LOKR" => "LoKr",
@@ -119,12 +121,12 @@ fn method(kind: &str) -> &'static str {
     }
 }
 
-/// A pattern without its anchors.
+/// Returns a pattern without its anchors.
 fn bare(pattern: &str) -> &str {
     pattern.trim_start_matches('^').trim_end_matches('$')
 }
 
-/// Whether a pattern is a name or the end of one, perhaps anchored.
+/// Returns whether a pattern is a name or the end of one, optionally anchored.
 fn is_plain(pattern: &str) -> bool {
     bare(pattern)
         .chars()

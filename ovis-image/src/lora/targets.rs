@@ -1,4 +1,4 @@
-//! Which of our layers' rows a module of a LoRA is, whatever it is called.
+//! Mapping of a LoRA's modules, in any naming, to the rows of our layers.
 
 use std::collections::HashMap;
 
@@ -7,20 +7,21 @@ use crate::weights::{NameTable, RowShare, TransformerNaming};
 /// A part of a module on one of our layers.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// Which of the layers.
+    /// Index of the layer.
     pub(super) layer: usize,
     pub(super) share: RowShare,
 }
 
-/// Finds modules by name.
+/// Finds the targets of modules by name.
 pub(super) struct Targets {
-    /// By names with dots, and by the same with underscores in their place, as kohya writes them.
+    /// Targets by names with dots, and by names with underscores in their place, as kohya writes
+    /// them.
     by_name: HashMap<String, Vec<Target>>,
     authors: NameTable,
 }
 
 impl Targets {
-    /// Of layers given by path and `[out, in]`, in both namings.
+    /// Collects the targets of layers, given by path and `[out, in]`, in both namings.
     pub(super) fn new(layers: &[(String, [usize; 2])]) -> Self {
         let authors = NameTable::transformer(TransformerNaming::Authors);
         let diffusers = NameTable::transformer(TransformerNaming::Diffusers);
@@ -46,12 +47,12 @@ impl Targets {
         Self { by_name, authors }
     }
 
-    /// The parts of a module; `None` for one that the model does not have.
+    /// Returns the parts of a module; `None` if the model does not have it.
     pub(super) fn of(&self, module: &str) -> Option<&[Target]> {
         if let Some(targets) = self.by_name.get(module) {
             return Some(targets);
         }
-        // ComfyUI's spellings.
+        // Try ComfyUI's spellings.
         let normal = self.authors.normalize(&format!("{module}.weight"))?;
         let normal = normal.strip_suffix(".weight")?;
         self.by_name.get(normal).map(Vec::as_slice)

@@ -1,6 +1,7 @@
-//! The header of a burnpack file, the format of burn-store: a magic number, a version, then the
-//! places of the tensors in CBOR, then their data. Read here and not by burn-store, whose tensors
-//! cannot be shared between threads, and which believes a shape without comparing it with its bytes.
+//! The header of a burnpack file, the format of burn-store: a magic number, a version, the
+//! positions of the tensors in CBOR, then their data. It is read here and not by burn-store, whose
+//! tensors cannot be shared between threads, and which trusts a shape without comparing it with its
+//! bytes.
 
 use std::fmt;
 use std::path::Path;
@@ -13,23 +14,23 @@ use super::encoding::Encoding;
 use super::header::{Metadata, TensorEntry, Tensors};
 use crate::error::{OvisImageError, Result};
 
-/// What errors call it.
+/// Name of the format in errors.
 pub(crate) const FORMAT: &str = "burnpack";
-/// How every file begins.
+/// First bytes of every file.
 pub(crate) const MAGIC: &[u8] = b"NRUB";
-/// The version of the format that is read and written.
+/// Version of the format that is read and written.
 pub(crate) const VERSION: u16 = 1;
-/// Each tensor begins at a multiple of it.
+/// Alignment of tensors: each begins at a multiple of this many bytes.
 pub(crate) const ALIGNMENT: usize = 256;
-/// Magic number, version and length of the CBOR.
+/// Bytes of the magic number, the version and the length of the CBOR.
 const FIXED_BYTES: usize = 10;
 
-/// Where the data begins in a file whose CBOR has a length.
+/// Offset of the data in a file whose CBOR has `cbor_length` bytes.
 pub(crate) fn data_start(cbor_length: usize) -> usize {
     (FIXED_BYTES + cbor_length).next_multiple_of(ALIGNMENT)
 }
 
-/// The tensors of a file, and what it says of itself.
+/// Reads a file's tensors and metadata.
 pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata)> {
     let Some(([.., v0, v1, l0, l1, l2, l3], rest)) = bytes.split_first_chunk::<FIXED_BYTES>()
     else {
@@ -37,7 +38,7 @@ pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadat
     };
     let version = u16::from_le_bytes([*v0, *v1]);
     if version != VERSION {
-        let reason = format!("it is of version {version}, and {VERSION} is known");
+        let reason = format!("its version is {version}, but only {VERSION} is supported");
         return Err(invalid(path, reason));
     }
     let length = u32::from_le_bytes([*l0, *l1, *l2, *l3]) as usize;
@@ -52,14 +53,14 @@ pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadat
         OvisImageError::invalid_file_because(path, FORMAT, "its header is damaged", error)
     })?;
 
-    // Without tensors, no data need begin.
+    // A file without tensors may end before its data would begin.
     let data_start = data_start(length).min(bytes.len());
     let data_length = bytes.len() - data_start;
     let mut tensors = Tensors::new();
     for (name, claim) in header.tensors {
         let entry = check_claim(path, &name, &claim, data_start, data_length)?;
         if tensors.insert(name.clone(), entry).is_some() {
-            return Err(invalid(path, format!("tensor `{name}` is there twice")));
+            return Err(invalid(path, format!("tensor `{name}` appears twice")));
         }
     }
     check_overlaps(path, &tensors)?;
@@ -78,7 +79,7 @@ struct Header {
     metadata: Metadata,
 }
 
-/// What a header says of a tensor. Other fields are skipped.
+/// Header entry of a tensor. Other fields are skipped.
 #[derive(Deserialize)]
 struct Claim {
     dtype: DType,
@@ -87,7 +88,7 @@ struct Claim {
     data_offsets: [usize; 2],
 }
 
-/// Tensors as they stand in the file, in its order: a name may be there twice.
+/// Deserializes tensors in the order of the file; a name may appear twice.
 fn claims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Claim)>, D::Error> {
     struct Claims;
 
@@ -113,7 +114,8 @@ fn claims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Cla
     deserializer.deserialize_map(Claims)
 }
 
-/// The sizes of axes. Takes memory for those that there are, not for as many as are claimed.
+/// Deserializes the sizes of axes. Allocates for those that are present, not for as many as are
+/// claimed.
 fn sizes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<usize>, D::Error> {
     struct Sizes;
 
@@ -136,7 +138,7 @@ fn sizes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<usize>, D::Er
     deserializer.deserialize_seq(Sizes)
 }
 
-/// Compares what is claimed of a tensor with the file, by itself.
+/// Compares a tensor's header entry with the file.
 fn check_claim(
     path: &Path,
     name: &str,
@@ -158,7 +160,7 @@ fn check_claim(
         other => Encoding::Other(format!("{other:?}")),
     };
     let shape = claim.shape.clone();
-    // The size of the others is not known, and they are not read.
+    // The size of other encodings is not known, and they are not read.
     if encoding.is_readable() && encoding.bytes_of(&shape) != Some(end - begin) {
         return lies(format!(
             "shape {shape:?} of {encoding} does not fill the {} bytes that it claims",
@@ -168,12 +170,12 @@ fn check_claim(
     Ok(TensorEntry {
         encoding,
         shape,
-        // Within bounds: the data ends where the file does.
+        // This is within bounds: the data ends where the file does.
         range: data_start + begin..data_start + end,
     })
 }
 
-/// Two tensors never share bytes.
+/// Checks that no two tensors share bytes.
 fn check_overlaps(path: &Path, tensors: &Tensors) -> Result<()> {
     let mut places: Vec<_> = tensors
         .iter()
@@ -183,7 +185,7 @@ fn check_overlaps(path: &Path, tensors: &Tensors) -> Result<()> {
     let mut filled = 0;
     for (begin, end, name) in places {
         if begin < filled {
-            let reason = format!("tensor `{name}` begins within the one before it");
+            let reason = format!("tensor `{name}` overlaps the one before it");
             return Err(invalid(path, reason));
         }
         filled = end;

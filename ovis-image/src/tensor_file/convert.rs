@@ -1,4 +1,4 @@
-//! Little-endian bytes of a checkpoint to host elements of the dtype asked for.
+//! Conversion of a checkpoint's little-endian bytes to host elements of the requested dtype.
 
 use burn::tensor::{DType, TensorData};
 use bytemuck::Pod;
@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use super::dequantize::{self, MAX_BLOCK_ELEMENTS};
 use super::encoding::Encoding;
 
-/// Whether a tensor's bytes on disk are those of `dtype` in memory.
+/// Returns whether a tensor's bytes on disk are those of `dtype` in memory.
 pub(crate) fn is_stored_as(on_disk: &Encoding, dtype: DType) -> bool {
     matches!(
         (on_disk, dtype),
@@ -16,11 +16,11 @@ pub(crate) fn is_stored_as(on_disk: &Encoding, dtype: DType) -> bool {
     )
 }
 
-/// Collects pieces of a tensor in their target dtype; one allocation of the final size, whose pages
-/// are touched only once.
+/// Collects pieces of a tensor in their target dtype, in one allocation of the final size, whose
+/// pages are touched only once.
 pub(crate) struct HostBuffer {
     values: Values,
-    /// Elements that are there already.
+    /// Number of elements collected so far.
     filled: usize,
 }
 
@@ -31,7 +31,8 @@ enum Values {
 }
 
 impl HostBuffer {
-    /// A buffer for `elements` of `dtype`; every dtype but the two halves is read as f32.
+    /// Creates a buffer for `elements` of `dtype`; every dtype but the two half-precision ones is
+    /// read as f32.
     pub(crate) fn new(dtype: DType, elements: usize) -> Self {
         Self {
             values: match dtype {
@@ -53,7 +54,7 @@ impl HostBuffer {
         };
     }
 
-    /// The collected elements as a tensor's data.
+    /// Returns the collected elements as a tensor's data.
     pub(crate) fn into_data(self, shape: Vec<usize>) -> TensorData {
         match self.values {
             Values::F32(values) => TensorData::new(values, shape),
@@ -62,7 +63,7 @@ impl HostBuffer {
         }
     }
 
-    /// Whether all elements are numbers.
+    /// Returns whether all elements are finite.
     pub(crate) fn is_finite(&self) -> bool {
         match &self.values {
             Values::F32(values) => values.iter().all(|value| value.is_finite()),
@@ -71,7 +72,7 @@ impl HostBuffer {
         }
     }
 
-    /// The collected elements as they are stored.
+    /// Returns the collected elements as little-endian bytes.
     pub(crate) fn to_le_bytes(&self) -> Vec<u8> {
         if cfg!(target_endian = "little") {
             let bytes: &[u8] = match &self.values {
@@ -97,7 +98,7 @@ impl HostBuffer {
         }
     }
 
-    /// The collected elements of a buffer of f32.
+    /// Returns the collected elements if the buffer's dtype is f32.
     pub(crate) fn as_f32(&self) -> Option<&[f32]> {
         match &self.values {
             Values::F32(values) => Some(values),
@@ -106,9 +107,9 @@ impl HostBuffer {
     }
 }
 
-/// An element in memory.
+/// Type of an element in memory.
 trait Element: Pod + Send {
-    /// The encoding whose bytes it has.
+    /// Encoding with the same bytes.
     const STORED: Encoding;
 
     fn from_f32(value: f32) -> Self;
@@ -138,10 +139,10 @@ impl Element for bf16 {
     }
 }
 
-/// Elements for which a further thread is worth its start; a multiple of every block.
+/// Number of elements for which another thread is worth starting; a multiple of every block.
 const PER_THREAD: usize = 1 << 20;
 
-/// Fills the beginning of `output`; returns how many elements the bytes were.
+/// Fills the beginning of `output`; returns how many elements the bytes contained.
 fn fill<T: Element>(output: &mut [T], bytes: &[u8], source: &Encoding) -> usize {
     let Some(block) = source.block() else {
         return 0;
@@ -157,11 +158,11 @@ fn fill<T: Element>(output: &mut [T], bytes: &[u8], source: &Encoding) -> usize 
     }
 
     let threads = match elements.div_ceil(PER_THREAD) {
-        // The system takes longer to say how many there are than a small tensor takes.
+        // Asking the system for the number of threads takes longer than converting a small tensor.
         0 | 1 => 1,
         shares => std::thread::available_parallelism().map_or(1, |all| shares.min(all.get())),
     };
-    // Whole blocks for each.
+    // Each thread converts whole blocks.
     let share = elements
         .div_ceil(threads)
         .next_multiple_of(block.elements)
@@ -181,7 +182,7 @@ fn fill<T: Element>(output: &mut [T], bytes: &[u8], source: &Encoding) -> usize 
     elements
 }
 
-/// Fills `output` from as many whole blocks.
+/// Fills `output` from the same number of elements in whole blocks.
 fn convert<T: Element>(output: &mut [T], bytes: &[u8], source: &Encoding) {
     let pairs = || {
         bytes

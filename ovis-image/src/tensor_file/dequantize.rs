@@ -1,14 +1,15 @@
-//! ggml's block formats to f32, as `ggml-quants.c` defines them (`dequantize_row_*`).
+//! Dequantization of ggml's block formats to f32, as `ggml-quants.c` defines it
+//! (`dequantize_row_*`).
 
 use half::f16;
 
 use super::encoding::Encoding;
 
-/// The elements of the largest block.
+/// Number of elements in the largest block.
 pub(crate) const MAX_BLOCK_ELEMENTS: usize = 256;
 
-/// One block to its elements, which are as many as the block has; `bytes` is the whole block.
-/// Encodings without blocks leave `output` as it is.
+/// Dequantizes one whole block into `output`, which has as many elements as the block. Encodings
+/// without blocks leave `output` unchanged.
 pub(crate) fn block(encoding: &Encoding, bytes: &[u8], output: &mut [f32]) {
     match encoding {
         Encoding::Q4_0 => {
@@ -45,7 +46,7 @@ pub(crate) fn block(encoding: &Encoding, bytes: &[u8], output: &mut [f32]) {
     }
 }
 
-/// The scales of a block that are floats; all must be finite.
+/// Returns whether all floating-point scales of a block are finite.
 pub(crate) fn scales_are_finite(encoding: &Encoding, bytes: &[u8]) -> bool {
     let at: &[usize] = match encoding {
         Encoding::Q4_0 | Encoding::Q5_0 | Encoding::Q8_0 => &[0],
@@ -64,12 +65,12 @@ fn word_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// The bit above a nibble.
+/// Returns the fifth bit of an element, shifted above its nibble.
 fn fifth_bit(high: u32, element: usize) -> u8 {
     (((high >> element) & 1) as u8) << 4
 }
 
-/// Low nibbles are the first half of a block, high ones the second.
+/// Dequantizes a block whose low nibbles are its first half and whose high nibbles are its second.
 fn halves(nibbles: &[u8], output: &mut [f32], value: impl Fn(usize, u8) -> f32) {
     let middle = output.len() / 2;
     let (first, second) = output.split_at_mut(middle);
@@ -80,7 +81,7 @@ fn halves(nibbles: &[u8], output: &mut [f32], value: impl Fn(usize, u8) -> f32) 
     }
 }
 
-/// The 6-bit scale and minimum of one of eight groups of 32 (`get_scale_min_k4`).
+/// Returns the 6-bit scale and minimum of one of eight groups of 32 (`get_scale_min_k4`).
 fn scale_and_min(packed: &[u8], group: usize) -> (f32, f32) {
     let (scale, min) = if group < 4 {
         (packed[group] & 63, packed[group + 4] & 63)
@@ -93,7 +94,7 @@ fn scale_and_min(packed: &[u8], group: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(min))
 }
 
-/// d, dmin: f16; scales: 12 bytes; 128 bytes of nibbles.
+/// Dequantizes a Q4_K block. Layout: d and dmin in f16, 12 bytes of scales, 128 bytes of nibbles.
 fn q4_k(bytes: &[u8], output: &mut [f32]) {
     let (d, d_min) = (half_at(bytes, 0), half_at(bytes, 2));
     let (packed, nibbles) = (&bytes[4..16], &bytes[16..]);
@@ -113,7 +114,7 @@ fn q4_k(bytes: &[u8], output: &mut [f32]) {
     }
 }
 
-/// As `q4_k`, with 32 bytes of fifth bits before the nibbles.
+/// Dequantizes a Q5_K block. Layout: as Q4_K, with 32 bytes of fifth bits before the nibbles.
 fn q5_k(bytes: &[u8], output: &mut [f32]) {
     let (d, d_min) = (half_at(bytes, 0), half_at(bytes, 2));
     let (packed, fifth, nibbles) = (&bytes[4..16], &bytes[16..48], &bytes[48..]);
@@ -134,7 +135,7 @@ fn q5_k(bytes: &[u8], output: &mut [f32]) {
     }
 }
 
-/// Where the scale of a Q6_K block is: after 128 bytes of low nibbles, 64 of high bits, 16 scales.
+/// Offset of the scale in a Q6_K block: after 128 bytes of low nibbles, 64 of high bits, 16 scales.
 const Q6_K_SCALE: usize = 208;
 
 fn q6_k(bytes: &[u8], output: &mut [f32]) {

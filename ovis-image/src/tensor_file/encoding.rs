@@ -1,7 +1,7 @@
 use std::fmt;
 
-/// How a tensor's elements are stored in a file. The quantized ones are ggml's, in blocks along a
-/// tensor's last axis that share their scales.
+/// Storage format of a tensor's elements in a file. The quantized formats are ggml's: elements
+/// along a tensor's last axis form blocks that share their scales.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encoding {
@@ -9,29 +9,29 @@ pub enum Encoding {
     F32,
     /// Half precision.
     F16,
-    /// Brain floats.
+    /// bfloat16.
     BF16,
-    /// 4 bits, a scale for 32.
+    /// 4 bits per element, one scale per 32 elements.
     Q4_0,
-    /// 4 bits, a scale and a minimum for 32.
+    /// 4 bits per element, one scale and one minimum per 32 elements.
     Q4_1,
-    /// 5 bits, a scale for 32.
+    /// 5 bits per element, one scale per 32 elements.
     Q5_0,
-    /// 5 bits, a scale and a minimum for 32.
+    /// 5 bits per element, one scale and one minimum per 32 elements.
     Q5_1,
-    /// 8 bits, a scale for 32.
+    /// 8 bits per element, one scale per 32 elements.
     Q8_0,
-    /// 4 bits, scales and minima in two levels for 256.
+    /// 4 bits per element, two levels of scales and minima per 256 elements.
     Q4K,
-    /// 5 bits, scales and minima in two levels for 256.
+    /// 5 bits per element, two levels of scales and minima per 256 elements.
     Q5K,
-    /// 6 bits, scales in two levels for 256.
+    /// 6 bits per element, two levels of scales per 256 elements.
     Q6K,
-    /// One that cannot be read as weights, by its name in the format.
+    /// Encoding that cannot be read as weights, with its name in the format.
     Other(String),
 }
 
-/// A unit of elements that are stored together.
+/// Unit of elements that are stored together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) elements: usize,
@@ -39,17 +39,18 @@ pub(crate) struct Block {
 }
 
 impl Encoding {
-    /// Whether weights can be read from it.
+    /// Returns whether weights can be read from this encoding.
     pub fn is_readable(&self) -> bool {
         !matches!(self, Self::Other(_))
     }
 
-    /// Whether it is one of ggml's block formats.
+    /// Returns whether this is one of ggml's block formats.
     pub fn is_quantized(&self) -> bool {
         self.is_readable() && !matches!(self, Self::F32 | Self::F16 | Self::BF16)
     }
 
-    /// Its block; a single element where there are none. `None` for one that cannot be read.
+    /// Returns the encoding's block, a single element for plain formats; `None` if the encoding
+    /// cannot be read.
     pub(crate) fn block(&self) -> Option<Block> {
         let (elements, bytes) = match self {
             Self::F32 => (1, 4),
@@ -67,8 +68,8 @@ impl Encoding {
         Some(Block { elements, bytes })
     }
 
-    /// Bytes of a tensor; `None` when its last axis is no whole number of blocks, on overflow, and
-    /// for an encoding that cannot be read.
+    /// Returns the size of a tensor in bytes; `None` if its last axis is not a whole number of
+    /// blocks, on overflow, or if the encoding cannot be read.
     pub(crate) fn bytes_of(&self, shape: &[usize]) -> Option<usize> {
         let block = self.block()?;
         let columns = shape.last().copied().unwrap_or(1);

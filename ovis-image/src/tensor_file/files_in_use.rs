@@ -3,10 +3,11 @@ use std::sync::Arc;
 use super::TensorSource;
 use crate::error::Result;
 
-/// The files of a model that are read after loading: for weights that are computed with in place, or
-/// read when used. None for a model that has all of its weights.
+/// Files of a model that are read after loading, for weights that are computed with in place or
+/// read when used. Empty for a model that has all of its weights in memory.
 ///
-/// They are checked before each phase and between steps, because reading a parameter cannot fail.
+/// The files are checked before each phase and between steps, because reading a parameter cannot
+/// return an error.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FilesInUse(Option<Arc<TensorSource>>);
 

@@ -1,5 +1,5 @@
-//! The header of a GGUF file (ggml's `docs/gguf.md`, versions 2 and 3). What tensors need is kept
-//! (names, shapes, types, places) and texts.
+//! The header of a GGUF file (ggml's `docs/gguf.md`, versions 2 and 3). The tensors' names, shapes,
+//! types and positions are kept, and the metadata's texts.
 
 use std::collections::btree_map::Entry;
 use std::path::Path;
@@ -13,9 +13,10 @@ pub(crate) const MAGIC: &[u8] = b"GGUF";
 const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
 const DEFAULT_ALIGNMENT: usize = 32;
 const ALIGNMENT_KEY: &[u8] = b"general.alignment";
-/// ggml's own limit.
+/// Largest number of axes, ggml's own limit.
 const MAX_DIMENSIONS: usize = 4;
-/// Arrays of arrays of arrays: nobody writes them, and each level is a call.
+/// Deepest nesting of arrays in metadata. Files do not nest arrays in practice, and each level is a
+/// recursive call.
 const MAX_NESTING: usize = 4;
 
 // Types of metadata values.
@@ -23,24 +24,24 @@ const U32: u32 = 4;
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
-/// The tensors of a file, and what it says of itself.
+/// Reads a file's tensors and metadata.
 pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata)> {
     Header { path, bytes, at: 0 }.read()
 }
 
-/// A place in the header.
+/// Reading position in the header.
 struct Header<'a> {
     path: &'a Path,
     bytes: &'a [u8],
     at: usize,
 }
 
-/// What the header says of a tensor.
+/// Header entry of a tensor.
 struct TensorInfo {
     name: String,
     encoding: Encoding,
     shape: Vec<usize>,
-    /// From the beginning of the data.
+    /// Offset in bytes from the beginning of the data.
     offset: usize,
 }
 
@@ -68,7 +69,7 @@ impl<'a> Header<'a> {
                 alignment = self.u32("the alignment")? as usize;
             } else if kind == STRING {
                 let text = self.string("a metadata value")?;
-                // Texts in other encodings are of no use here.
+                // Texts that are not UTF-8 are not needed.
                 if let (Ok(key), Ok(text)) = (std::str::from_utf8(key), std::str::from_utf8(text)) {
                     metadata.insert(key.to_owned(), text.to_owned());
                 }
@@ -94,7 +95,7 @@ impl<'a> Header<'a> {
             match entries.entry(info.name) {
                 Entry::Vacant(vacant) => vacant.insert(entry),
                 Entry::Occupied(there) => {
-                    return Err(self.invalid(format!("tensor `{}` is there twice", there.key())));
+                    return Err(self.invalid(format!("tensor `{}` appears twice", there.key())));
                 }
             };
         }
@@ -102,7 +103,8 @@ impl<'a> Header<'a> {
         Ok((entries, metadata))
     }
 
-    /// Without this a small file could claim a model of any size, each tensor being the whole of it.
+    /// Checks that no two tensors share bytes. Otherwise a small file could claim a model of any
+    /// size, with each tensor spanning the whole file.
     fn check_overlaps(&self, entries: &Tensors) -> Result<()> {
         let mut places: Vec<_> = entries
             .iter()
@@ -131,7 +133,7 @@ impl<'a> Header<'a> {
         if dimensions > MAX_DIMENSIONS {
             return Err(self.invalid(format!("tensor `{name}` has {dimensions} dimensions")));
         }
-        // The fastest axis first; ours is last.
+        // GGUF lists the fastest axis first; here it comes last.
         let mut shape = Vec::with_capacity(dimensions);
         for _ in 0..dimensions {
             let size = self.u64(&name)?;
@@ -152,7 +154,7 @@ impl<'a> Header<'a> {
         })
     }
 
-    /// Where a tensor's bytes are in the file.
+    /// Locates a tensor's bytes in the file.
     fn place(&self, info: &TensorInfo, start: usize, alignment: usize) -> Result<TensorEntry> {
         let TensorInfo {
             name,
@@ -201,7 +203,7 @@ impl<'a> Header<'a> {
                 let element = self.u32(WHAT)?;
                 let length = self.length(WHAT)?;
                 if nesting == 0 {
-                    return Err(self.invalid("its metadata has arrays within arrays, too deep"));
+                    return Err(self.invalid("its metadata nests arrays too deeply"));
                 }
                 match scalar_size(element) {
                     Some(size) => {
@@ -256,7 +258,8 @@ impl<'a> Header<'a> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
 
-    /// A count of things that each take at least a byte: at most as many as bytes are left.
+    /// Reads a count of things that take at least a byte each, so at most as many as bytes are
+    /// left.
     fn length(&mut self, what: &str) -> Result<usize> {
         let length = self.u64(what)?;
         let left = self.bytes.len() - self.at;
@@ -280,7 +283,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Bytes of a metadata value that has always the same.
+/// Returns the size of a metadata value of fixed size.
 fn scalar_size(kind: u32) -> Option<usize> {
     match kind {
         // u8, i8, bool
@@ -295,7 +298,7 @@ fn scalar_size(kind: u32) -> Option<usize> {
     }
 }
 
-/// ggml's types by number.
+/// Returns the encoding of one of ggml's type numbers.
 fn encoding(kind: u32) -> Encoding {
     let name = match kind {
         0 => return Encoding::F32,

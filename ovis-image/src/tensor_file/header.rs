@@ -1,11 +1,11 @@
-//! What the header of a file of tensors says, in any format.
+//! Contents of the header of a file of tensors, in any format.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::encoding::Encoding;
 
-/// Texts that a file says about itself, by name.
+/// Metadata texts of a file, by name.
 pub(super) type Metadata = BTreeMap<String, String>;
 
 /// Tensors of a file, by name.
@@ -16,6 +16,7 @@ pub(super) type Tensors = BTreeMap<String, TensorEntry>;
 pub(crate) struct TensorEntry {
     pub(crate) encoding: Encoding,
     pub(crate) shape: Vec<usize>,
-    /// Within the whole file, and within its bounds. Empty where the encoding's size is not known.
+    /// Byte range within the whole file, never out of bounds. Empty if the encoding's size is not
+    /// known.
     pub(super) range: Range<usize>,
 }

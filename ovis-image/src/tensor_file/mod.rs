@@ -1,5 +1,5 @@
-//! Files that hold tensors, and what their bytes mean: safetensors, GGUF and burnpack, memory-mapped;
-//! the element encodings of all, quantized ones included. Knows nothing of the models.
+//! Files that hold tensors: memory-mapped safetensors, GGUF and burnpack, and their element
+//! encodings, including quantized ones. This module knows nothing of the models.
 
 pub(crate) mod burnpack;
 mod convert;

@@ -1,4 +1,4 @@
-//! Rounding weights to ggml's blocks, as its reference does (`quantize_row_*_ref`).
+//! Quantization of weights to ggml's blocks, as in its reference (`quantize_row_*_ref`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,21 +10,21 @@ use super::dequantize;
 use super::encoding::Encoding;
 use crate::error::{OvisImageError, Result};
 
-/// What weights are rounded to when they are loaded. Activations are not: a weight is widened again
-/// when it is used.
+/// Format that weights are quantized to when they are loaded. Activations are not quantized: a
+/// weight is dequantized when it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Quantization {
-    /// 8 bits, an f16 scale for each 32: 8.5 bits a weight.
+    /// 8 bits per element and an f16 scale for each 32: 8.5 bits per weight.
     #[serde(rename = "q8_0")]
     Q8_0,
-    /// 4 bits, an f16 scale for each 32: 4.5 bits a weight.
+    /// 4 bits per element and an f16 scale for each 32: 4.5 bits per weight.
     #[serde(rename = "q4_0")]
     Q4_0,
 }
 
 impl Quantization {
-    /// The format of its blocks.
+    /// Returns the encoding of the format's blocks.
     pub fn encoding(self) -> Encoding {
         match self {
             Self::Q8_0 => Encoding::Q8_0,
@@ -32,14 +32,15 @@ impl Quantization {
         }
     }
 
-    /// The one whose blocks these are.
+    /// Returns the quantization whose blocks have the given encoding.
     pub(crate) fn of(encoding: &Encoding) -> Option<Self> {
         [Self::Q8_0, Self::Q4_0]
             .into_iter()
             .find(|quantization| quantization.encoding() == *encoding)
     }
 
-    /// Rounds elements, in whole blocks, to the blocks' bytes; `None` if a scale is beyond f16.
+    /// Quantizes elements, given as whole blocks, to the blocks' bytes; `None` if a scale exceeds
+    /// the range of f16.
     pub(crate) fn quantize(self, elements: &[f32]) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         for block in elements.chunks_exact(BLOCK) {
@@ -57,10 +58,10 @@ impl Quantization {
     }
 }
 
-/// Elements of a block of either format.
+/// Number of elements in a block of either format.
 pub(crate) const BLOCK: usize = 32;
 
-/// `1 / d`, or 0 for a block of zeros.
+/// Returns `1 / d`, or 0 for a block of zeros.
 fn inverse(d: f32) -> f32 {
     if d == 0.0 { 0.0 } else { 1.0 / d }
 }
@@ -74,14 +75,15 @@ fn q8_0(block: &[f32], bytes: &mut Vec<u8>) {
 }
 
 fn q4_0(block: &[f32], bytes: &mut Vec<u8>) {
-    // The first of the largest magnitude, with its sign: it becomes -8 exactly.
+    // The first element of the largest magnitude, with its sign: it becomes -8 exactly.
     let extreme = block.iter().fold(
         0.0f32,
         |extreme, x| if x.abs() > extreme.abs() { *x } else { extreme },
     );
     let d = extreme / -8.0;
     let inverse = f64::from(inverse(d));
-    // In f64 as in the reference in Python; ggml's depends on whether the compiler fuses.
+    // Computed in f64 as in the Python reference; ggml's result depends on whether the compiler
+    // fuses.
     let level = |x: f32| ((f64::from(x) * inverse + 8.5) as u8).min(15);
     bytes.extend(f16::from_f32(d).to_le_bytes());
     let (first, second) = block.split_at(BLOCK / 2);

@@ -1,5 +1,5 @@
 //! The header of a safetensors file. It is read here and not by the safetensors crate, whose errors
-//! do not name the tensor at fault, and which takes memory for whatever else a header holds.
+//! do not name the invalid tensor, and which allocates memory for whatever else a header contains.
 
 use std::collections::btree_map::Entry;
 use std::fmt;
@@ -15,17 +15,18 @@ use super::header::{Metadata, TensorEntry, Tensors};
 use crate::error::{OvisImageError, Result};
 
 const HEADER_LENGTH_BYTES: usize = 8;
-/// The format's own limit.
+/// Largest header in bytes, the format's own limit.
 const MAX_HEADER_BYTES: usize = 100_000_000;
 const METADATA: &str = "__metadata__";
 
-/// The tensors of a file, and what it says of itself.
+/// Reads a file's tensors and metadata.
 pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata)> {
     let (header, data) = split(path, bytes)?;
     let header: Header = serde_json::from_slice(header).map_err(|error| {
-        let reason = match error.is_data() {
-            true => "its header does not describe tensors",
-            false => "its header is not JSON",
+        let reason = if error.is_data() {
+            "its header does not describe tensors"
+        } else {
+            "its header is not JSON"
         };
         OvisImageError::invalid_file_because(path, "safetensors", reason, error)
     })?;
@@ -36,7 +37,7 @@ pub(crate) fn read_header(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadat
         match tensors.entry(name) {
             Entry::Vacant(vacant) => vacant.insert(entry),
             Entry::Occupied(there) => {
-                let reason = format!("tensor `{}` is there twice", there.key());
+                let reason = format!("tensor `{}` appears twice", there.key());
                 return Err(invalid(path, reason));
             }
         };
@@ -49,7 +50,7 @@ pub(crate) fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError 
     OvisImageError::invalid_file(path, "safetensors", reason.into())
 }
 
-/// The header and the data.
+/// Splits a file into its header and its data.
 fn split<'a>(path: &Path, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8])> {
     let Some((length, rest)) = bytes.split_first_chunk::<HEADER_LENGTH_BYTES>() else {
         return Err(invalid(
@@ -79,13 +80,13 @@ fn split<'a>(path: &Path, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8])> {
     Ok((header, data))
 }
 
-/// A header as it stands in the file, in its order: a name may be there twice.
+/// Header in the order of the file; a name may appear twice.
 struct Header {
     tensors: Vec<(String, Claim)>,
     metadata: Option<Metadata>,
 }
 
-/// What a header says of a tensor. Other fields are skipped, at no cost of memory.
+/// Header entry of a tensor. Other fields are skipped without allocating memory.
 #[derive(Deserialize)]
 #[serde(expecting = "a dtype, a shape and data_offsets")]
 struct Claim {
@@ -118,7 +119,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                     .next_value()
                     .map_err(|error| A::Error::custom(format!("`{METADATA}`: {error}")))?;
                 if metadata.replace(texts).is_some() {
-                    return Err(A::Error::custom(format!("`{METADATA}` is there twice")));
+                    return Err(A::Error::custom(format!("`{METADATA}` appears twice")));
                 }
                 continue;
             }
@@ -134,7 +135,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
     }
 }
 
-/// Compares what is claimed of a tensor with the file, by itself.
+/// Compares a tensor's header entry with the file.
 fn check_claim(
     path: &Path,
     name: &str,
@@ -161,7 +162,7 @@ fn check_claim(
     let bits = shape
         .iter()
         .try_fold(known.bitsize(), |bits, size| bits.checked_mul(*size));
-    // Elements of less than a byte fill whole bytes together.
+    // Elements smaller than a byte fill whole bytes together.
     if bits != (end - begin).checked_mul(8) {
         return lies(format!(
             "shape {shape:?} of {dtype} does not fill the {} bytes that it claims",
@@ -176,12 +177,13 @@ fn check_claim(
             other => Encoding::Other(format!("{other:?}")),
         },
         shape,
-        // Within bounds: the data ends where the file does.
+        // This is within bounds: the data ends where the file does.
         range: data_start + begin..data_start + end,
     })
 }
 
-/// The format has no holes: tensors follow one another from the beginning of the data to its end.
+/// Checks that the data has no gaps, as the format requires: tensors follow one another from the
+/// beginning of the data to its end.
 fn check_places(path: &Path, tensors: &Tensors, start: usize, end: usize) -> Result<()> {
     let mut places: Vec<_> = tensors
         .iter()
@@ -206,7 +208,7 @@ fn check_places(path: &Path, tensors: &Tensors, start: usize, end: usize) -> Res
         return Err(invalid(
             path,
             format!(
-                "its tensors are {} of the {} bytes of data",
+                "its tensors fill only {} of the {} bytes of data",
                 filled - start,
                 end - start
             ),

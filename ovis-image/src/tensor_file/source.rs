@@ -1,4 +1,4 @@
-//! The tensors of one part of a checkpoint: one file, or shards with their index.
+//! The tensors of one part of a checkpoint, from one file or from shards with their index.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -12,16 +12,16 @@ use super::weights_file::{WEIGHT_FILE_ENDINGS, WeightsFile};
 use crate::config::WeightDtype;
 use crate::error::{OvisImageError, Result};
 
-/// Names to tensors over one or more memory-mapped files.
+/// Maps names to tensors in one or more memory-mapped files.
 #[derive(Debug)]
 pub struct TensorSource {
     path: PathBuf,
     files: Vec<WeightsFile>,
-    /// Name in the files -> which file.
+    /// Index of the file that contains each tensor, by name.
     index: BTreeMap<String, usize>,
 }
 
-/// The names under which a folder's weights are found without an index.
+/// Names under which a folder's weights are found without an index.
 const STANDARD_NAMES: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
 const INDEX_SUFFIX: &str = ".safetensors.index.json";
 
@@ -31,13 +31,14 @@ struct ShardIndex {
 }
 
 impl TensorSource {
-    /// Opens a safetensors, GGUF or burnpack file, or a folder with one file or with shards and their index.
+    /// Opens a safetensors, GGUF or burnpack file, or a folder with one file or with shards and an
+    /// index.
     ///
     /// # Errors
-    /// [`CheckpointError::NotFound`](crate::error::CheckpointError::NotFound) or
-    /// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) naming the
-    /// file, also for an index that points outside its folder or at tensors that its shards do not
-    /// have.
+    /// Returns [`CheckpointError::NotFound`](crate::error::CheckpointError::NotFound) or
+    /// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) with the file's
+    /// name, also if an index points outside its folder or to tensors that its shards do not
+    /// contain.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.is_dir() {
             return Self::from_files(path, vec![WeightsFile::open(path)?]);
@@ -56,23 +57,23 @@ impl TensorSource {
             (None, []) => Err(OvisImageError::not_found(
                 path.join(STANDARD_NAMES[0]),
                 format!(
-                    "the folder has no file of weights (*{}) and no *{INDEX_SUFFIX}",
+                    "the folder contains neither a weights file (*{}) nor an index (*{INDEX_SUFFIX})",
                     WEIGHT_FILE_ENDINGS.join(", *")
                 ),
             )),
             (None, several) => Err(OvisImageError::invalid_file(
                 path,
                 "checkpoint",
-                format!("several weight files and no index: {several:?}; name one by its path"),
+                format!("several weight files and no index: {several:?}; give the path of one"),
             )),
         }
     }
 
-    /// Opens a file that is part of the program; `name` is what errors call it.
+    /// Opens a file that is embedded in the program; errors refer to it by `name`.
     ///
     /// # Errors
-    /// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) when
-    /// the bytes are not a safetensors file.
+    /// Returns [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) if the
+    /// bytes are not a safetensors file.
     pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
         Self::from_files(
             Path::new(name),
@@ -80,60 +81,61 @@ impl TensorSource {
         )
     }
 
-    /// Compares the files with what they were when they were opened: their lengths, and when they
-    /// were last written to. Weights that are read later, or computed with in place, are read from
-    /// these files, so call it before such work. A file that was replaced or deleted is not
-    /// changed: what was opened lives on.
+    /// Checks that the files still have the length and the modification time that they had when
+    /// they were opened. Weights that are read later, or computed with in place, are read from
+    /// these files, so call this before such work. A file that was replaced or deleted counts as
+    /// unchanged: the opened file lives on.
     ///
-    /// Not every change is found: one after the check, one that keeps length and time, or one
-    /// within the resolution of the file system's clock.
+    /// Some changes are not detected: those made after the check, those that keep length and time,
+    /// and those within the resolution of the file system's clock.
     ///
     /// # Errors
-    /// [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged) naming the
-    /// file, [`CheckpointError::Io`](crate::error::CheckpointError::Io).
+    /// Returns [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged) with
+    /// the file's name if a file changed, or
+    /// [`CheckpointError::Io`](crate::error::CheckpointError::Io).
     pub fn check_unchanged(&self) -> Result<()> {
         self.files.iter().try_for_each(WeightsFile::check_unchanged)
     }
 
-    /// What errors call this source.
+    /// Returns the path by which errors refer to this source.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its files with their bytes.
+    /// Returns the source's files with their sizes in bytes.
     pub(crate) fn files(&self) -> impl Iterator<Item = (PathBuf, u64)> {
         self.files
             .iter()
             .map(|file| (file.path().to_owned(), file.length()))
     }
 
-    /// What its files say of themselves under a name.
+    /// Returns a text of the files' metadata by its name.
     pub(crate) fn metadata(&self, name: &str) -> Option<&str> {
         self.files.iter().find_map(|file| file.metadata(name))
     }
 
-    /// The names of all tensors, sorted.
+    /// Returns the names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.index.keys().map(String::as_str)
     }
 
-    /// A tensor's shape.
+    /// Returns a tensor's shape.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.entry(name).map(|(_, entry)| &entry.shape[..])
     }
 
-    /// How a tensor's elements are stored.
+    /// Returns the storage format of a tensor's elements.
     pub fn encoding(&self, name: &str) -> Option<&Encoding> {
         self.entry(name).map(|(_, entry)| &entry.encoding)
     }
 
-    /// A tensor's elements as `dtype`, in its shape; dequantized where they are in blocks.
+    /// Reads a tensor's elements as `dtype`, in its shape; elements in blocks are dequantized.
     ///
     /// # Errors
-    /// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) when
+    /// Returns [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) if
     /// there is no such tensor,
-    /// [`CheckpointError::UnknownDtype`](crate::error::CheckpointError::UnknownDtype) when it
-    /// cannot be read as one of floats,
+    /// [`CheckpointError::UnknownDtype`](crate::error::CheckpointError::UnknownDtype) if it cannot
+    /// be read as floats, or
     /// [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged).
     pub fn read(&self, name: &str, dtype: WeightDtype) -> Result<TensorData> {
         let Some((file, entry)) = self.entry(name) else {
@@ -229,14 +231,14 @@ impl TensorSource {
     }
 }
 
-/// Whether a file's name is that of weights.
+/// Returns whether a file name has the ending of a weights file.
 pub(crate) fn is_weights_file(name: &str) -> bool {
     WEIGHT_FILE_ENDINGS
         .iter()
         .any(|ending| name.ends_with(ending))
 }
 
-/// The names of a folder's files, sorted.
+/// Returns the names of a folder's files, sorted.
 pub(crate) fn names_in_folder(folder: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(folder).map_err(|error| OvisImageError::io(folder, error))?;
     let mut names = Vec::new();

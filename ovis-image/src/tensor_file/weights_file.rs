@@ -1,5 +1,5 @@
-//! Files with tensors, memory-mapped. What a header claims is checked against the file before
-//! anything is believed; the bytes of tensors stay on disk until asked for.
+//! Memory-mapped files with tensors. Every claim of a header is checked against the file before it
+//! is used; the bytes of tensors stay on disk until requested.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,29 +13,29 @@ use super::header::{Metadata, TensorEntry, Tensors};
 use super::{burnpack, gguf, safetensors};
 use crate::error::{CheckpointError, OvisImageError, Result};
 
-/// The endings of files that hold weights.
+/// File endings of weights.
 pub(crate) const WEIGHT_FILE_ENDINGS: [&str; 3] = [".safetensors", ".gguf", ".bpk"];
 
-/// One file and where its tensors lie.
+/// A weights file with the positions of its tensors.
 #[derive(Debug)]
 pub(crate) struct WeightsFile {
     path: PathBuf,
-    /// `None` for a file that is part of the program.
+    /// `None` for a file that is embedded in the program.
     mapped: Option<Arc<MappedFile>>,
-    /// The whole file.
+    /// Bytes of the whole file.
     bytes: Bytes,
     tensors: Tensors,
-    /// What the file says of itself.
+    /// Metadata texts of the file.
     metadata: Metadata,
 }
 
-/// A file in memory, and what it was when it was mapped.
+/// A memory-mapped file, with its length and modification time when it was mapped.
 #[derive(Debug)]
 struct MappedFile {
     map: Mmap,
-    /// Open for as long as it is mapped: a path may lead to another file by then.
+    /// Kept open for as long as it is mapped: the path may lead to another file by then.
     file: File,
-    /// `None` where the file system does not tell.
+    /// `None` if the file system does not record modification times.
     modified: Option<SystemTime>,
 }
 
@@ -43,13 +43,13 @@ impl MappedFile {
     fn open(path: &Path) -> std::io::Result<Self> {
         let file = File::open(path)?;
         let modified = file.metadata()?.modified().ok();
-        // SAFETY: not guaranteed by this program alone. The slices that are made of the map are
-        // sound while no process writes to the file or shortens it, which no lock prevents on every
-        // system, and which a copy of all weights would cost twice their memory to rule out. It is
+        // SAFETY: this program alone cannot guarantee it. The slices made of the map are sound
+        // while no process writes to the file or shortens it. No lock prevents that on every
+        // system, and copying all weights to rule it out would cost twice their memory. It is
         // therefore the contract of everything that opens a file here, stated where a user chooses
-        // (`LoadOptions::with_in_place`). Replacing or deleting the file is harmless: what is mapped is
-        // the file that was opened, and it lives on. `check_unchanged` finds breaches of the
-        // contract before the next read.
+        // (`LoadOptions::with_in_place`). Replacing or deleting the file is harmless: the mapped
+        // file is the one that was opened, and it lives on. `check_unchanged` detects breaches of
+        // the contract before the next read.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }?;
         Ok(Self {
@@ -59,12 +59,12 @@ impl MappedFile {
         })
     }
 
-    /// What is different from when it was mapped.
+    /// Describes the change since the file was mapped, if there is one.
     fn change(&self) -> std::io::Result<Option<String>> {
         let metadata = self.file.metadata()?;
         let (was, is) = (self.map.len() as u64, metadata.len());
         if was != is {
-            return Ok(Some(format!("it had {was} bytes and has {is}")));
+            return Ok(Some(format!("its size changed from {was} to {is} bytes")));
         }
         let modified = metadata.modified().ok();
         Ok((modified != self.modified).then(|| "it was written to".to_owned()))
@@ -81,9 +81,10 @@ impl AsRef<[u8]> for MapOwner {
 }
 
 impl WeightsFile {
-    /// Maps a file and checks its header. GGUF and burnpack files are known by their first bytes.
+    /// Maps a file and checks its header. GGUF and burnpack files are recognized by their first
+    /// bytes.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        // Asked before opening, which waits where the other end of a pipe is not there.
+        // Checked before opening, because opening a pipe waits for its other end.
         let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => OvisImageError::not_found(
                 path,
@@ -92,9 +93,10 @@ impl WeightsFile {
             _ => OvisImageError::io(path, error),
         })?;
         if !metadata.is_file() {
-            let reason = match metadata.is_dir() {
-                true => "it is a folder",
-                false => "it is a device or a pipe",
+            let reason = if metadata.is_dir() {
+                "it is a folder"
+            } else {
+                "it is a device or a pipe"
             };
             return Err(safetensors::invalid(path, reason));
         }
@@ -108,7 +110,7 @@ impl WeightsFile {
         Self::parse(path.to_owned(), Some(mapped), bytes)
     }
 
-    /// A file that is part of the program.
+    /// Opens a file that is embedded in the program.
     pub(crate) fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
         Self::parse(PathBuf::from(name), None, Bytes::from_static(bytes))
     }
@@ -134,8 +136,8 @@ impl WeightsFile {
         &self.path
     }
 
-    /// Compares the file with what it was when it was opened: its length, and when it was last
-    /// written to. To be called before bytes are read that could be gone.
+    /// Checks that the file has the length and the modification time that it had when it was
+    /// opened. Call this before reading bytes that may be gone.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         let Some(mapped) = &self.mapped else {
             return Ok(());
@@ -150,12 +152,12 @@ impl WeightsFile {
         }
     }
 
-    /// Bytes of the whole file.
+    /// Returns the size of the whole file in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// One of the texts that the file says of itself.
+    /// Returns one of the file's metadata texts.
     pub(crate) fn metadata(&self, name: &str) -> Option<&str> {
         self.metadata.get(name).map(String::as_str)
     }
@@ -164,24 +166,24 @@ impl WeightsFile {
         &self.tensors
     }
 
-    /// The bytes of a tensor of this file, little-endian.
+    /// Returns the little-endian bytes of a tensor of this file.
     pub(crate) fn data(&self, entry: &TensorEntry) -> &[u8] {
         &self.bytes[entry.range.clone()]
     }
 
-    /// Like [`data`](Self::data), but shared: the file stays mapped for as long as they are needed,
-    /// and must not be written to or shortened meanwhile.
+    /// Like [`data`](Self::data), but shared: the file stays mapped for as long as the bytes are in
+    /// use, and must not be written to or shortened meanwhile.
     pub(crate) fn shared_data(&self, entry: &TensorEntry) -> Bytes {
         self.bytes.slice(entry.range.clone())
     }
 
-    /// Lets the system take back the pages of a tensor that was read; reading it again is possible
-    /// and goes to the file. Without this a loaded model would count twice as resident.
+    /// Lets the system reclaim the pages of a tensor that was read; reading it again goes to the
+    /// file. Without this, a loaded model would count twice as resident memory.
     pub(crate) fn release(&self, entry: &TensorEntry) {
         #[cfg(unix)]
         if let Some(mapped) = &self.mapped {
             // SAFETY: the map is read-only and backed by its file, so that dropped pages come back
-            // with the same bytes, for as long as the file is what it was (see `MappedFile::open`).
+            // with the same bytes, for as long as the file is unchanged (see `MappedFile::open`).
             #[allow(unsafe_code)]
             let released = unsafe {
                 mapped.map.unchecked_advise_range(
@@ -191,7 +193,7 @@ impl WeightsFile {
                 )
             };
             if let Err(error) = released {
-                tracing::debug!(%error, "the pages of a tensor stay resident");
+                tracing::debug!(%error, "the pages of a tensor could not be released");
             }
         }
         #[cfg(not(unix))]

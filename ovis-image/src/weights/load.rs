@@ -1,7 +1,7 @@
-//! Loading with every tensor accounted for. First each parameter is matched with the tensors that
-//! it is made of, by names and shapes alone, and all that does not fit is reported at once. Only then
-//! are bytes read, one tensor at a time. Parameters that are not kept on the device are matched like
-//! the others and read when used.
+//! Loading of weights, with every tensor accounted for. First each parameter is matched with the
+//! tensors that it is made of, by names and shapes alone, and all mismatches are reported at once.
+//! Only then are bytes read, one tensor at a time. Parameters that are not kept on the device are
+//! matched like the others and read when used.
 
 use std::sync::Arc;
 
@@ -18,18 +18,19 @@ use crate::parameters::Parameter;
 use crate::tensor_file::Quantization;
 use crate::tensor_file::TensorSource;
 
-/// Where a parameter is before it is used.
+/// Location of a parameter before it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Residency {
-    /// On the device, from loading on.
+    /// Kept on the device, from loading on.
     #[default]
     Device,
-    /// In the checkpoint's file. Its first use reads it; a clone of its module made before that
-    /// reads for itself alone and gives the memory back when dropped.
+    /// Kept in the checkpoint's file. The first use reads it; a clone of its module made before
+    /// that reads its own copy and releases the memory when dropped.
     File,
-    /// In the host's memory, rounded to blocks when loaded; widened as [`File`](Self::File) reads.
-    /// On the device like the others if its rows are no whole number of blocks.
+    /// Kept in host memory, quantized when loaded and dequantized whenever [`File`](Self::File)
+    /// would be read. Stays on the device like the others if its rows are not a whole number of
+    /// blocks.
     Quantized(Quantization),
 }
 
@@ -43,22 +44,22 @@ pub struct StoredParameter {
     pub is_quantized: bool,
 }
 
-/// Where a model's weights come from and what they become.
+/// Source of a model's weights and the format to load them in.
 #[derive(Debug, Clone)]
 pub struct PartWeights<'a> {
     /// The model's name in errors.
     pub part: &'static str,
-    /// Its tensors.
+    /// Tensors to load from.
     pub source: &'a Arc<TensorSource>,
-    /// Their names.
+    /// Naming scheme of the tensors.
     pub table: &'a NameTable,
     /// The parameters of the model.
     pub parameters: Vec<Parameter>,
-    /// What they become.
+    /// Dtype to load the weights in.
     pub dtype: WeightDtype,
-    /// Whether tensors that the file holds as they are needed may stay there and be computed with in
-    /// place: for devices that compute in the machine's own memory. The contract is that of
-    /// [`LoadOptions::with_in_place`](crate::LoadOptions::with_in_place).
+    /// Whether tensors that the file already stores in the needed form may stay there and be
+    /// computed with in place, for devices that compute in the machine's own memory. The contract
+    /// is that of [`LoadOptions::with_in_place`](crate::LoadOptions::with_in_place).
     pub in_place: bool,
 }
 
@@ -68,25 +69,26 @@ pub struct PartWeights<'a> {
 pub struct LoadedModel<M> {
     /// The model.
     pub model: M,
-    /// The files that it still reads: those of weights that are computed with in place, or read
-    /// when used. [Check them](TensorSource::check_unchanged) before a forward. `None` if it has
-    /// all of its weights.
+    /// Files that the model still reads, for weights that are computed with in place or read when
+    /// used. [Check them](TensorSource::check_unchanged) before a forward. `None` if the model has
+    /// all of its weights in memory.
     pub files: Option<Arc<TensorSource>>,
 }
 
-/// Fills a model's parameters from a checkpoint in the dtype asked for; `residency` tells of each
-/// parameter where it shall be.
+/// Fills a model's parameters from a checkpoint in the requested dtype; `residency` chooses where
+/// each parameter is kept.
 ///
 /// Host memory peaks at the largest tensor: each is read from the map, converted, and sent to the
 /// device before the next.
 ///
 /// # Errors
-/// [`CheckpointError::Weights`](crate::error::CheckpointError::Weights) listing every
+/// Returns [`CheckpointError::Weights`](crate::error::CheckpointError::Weights), listing every
 /// missing, unexpected and wrongly shaped tensor, before anything is read;
-/// [`CheckpointError::UnknownDtype`](crate::error::CheckpointError::UnknownDtype) for a weight that
-/// cannot be read as one,
-/// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) for quantized ones
-/// with broken scales, [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged).
+/// [`CheckpointError::UnknownDtype`](crate::error::CheckpointError::UnknownDtype) if a tensor
+/// cannot be read as weights;
+/// [`CheckpointError::InvalidFile`](crate::error::CheckpointError::InvalidFile) if a quantized
+/// tensor has invalid scales; or
+/// [`CheckpointError::FileChanged`](crate::error::CheckpointError::FileChanged).
 pub fn load_weights<B: Backend, M: Module<B>>(
     module: M,
     weights: PartWeights<'_>,
@@ -130,8 +132,8 @@ impl StoredParameter {
     }
 }
 
-/// The parameters of a model as their files store them. Only headers are read, and the scales of
-/// quantized tensors.
+/// Lists the parameters of a model as their files store them. Only headers and the scales of
+/// quantized tensors are read.
 pub(crate) fn stored_parameters(
     part: &'static str,
     source: &TensorSource,
@@ -154,12 +156,12 @@ struct Loader<'a, B: Backend, R> {
     in_place: bool,
     device: &'a B::Device,
     residency: R,
-    /// Whether a parameter stays in the files.
+    /// Whether any parameter stays in the files.
     reads_files_later: bool,
 }
 
 impl<B: Backend, R> Loader<'_, B, R> {
-    /// A parameter that `read` fills when it is used.
+    /// Creates a parameter that `read` fills when it is used.
     fn lazy<const D: usize>(
         &self,
         param: &Param<Tensor<B, D>>,
@@ -190,7 +192,8 @@ impl<B: Backend, R: Fn(&StoredParameter) -> Residency> ModuleMapper<B> for Loade
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let path = self.path.join(".");
-        // Not for the models here, whose lists of parameters are tested against their modules.
+        // Cannot happen for the models here, whose lists of parameters are tested against their
+        // modules.
         let Some(recipe) = self.recipes.get(&path) else {
             return param;
         };

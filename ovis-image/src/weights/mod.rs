@@ -1,5 +1,6 @@
-//! From tensors in files to parameters of models: what each naming scheme calls them, and loading
-//! with every tensor accounted for. Key names of checkpoints live here and nowhere else.
+//! Loading of tensors from files into the parameters of models: the names in each naming scheme,
+//! and loading with every tensor accounted for. Key names of checkpoints live here and nowhere
+//! else.
 
 mod load;
 mod names;

@@ -1,7 +1,7 @@
 use crate::parameters::{BlockIndex, Parameter, ParameterRole};
 use crate::tensor_file::Quantization;
 
-/// Which parameters of the transformer are quantized, and to what.
+/// Selection of the transformer's parameters to quantize, and their format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuantizationScheme {
@@ -20,14 +20,14 @@ impl QuantizationScheme {
         }
     }
 
-    /// Whether the double blocks keep their precision.
+    /// Sets whether the double blocks keep their precision.
     pub fn with_protected_double_blocks(mut self, protect: bool) -> Self {
         self.protect_double_blocks = protect;
         self
     }
 
-    /// Whether a parameter is quantized: the matrices of blocks are, outside of their modulation,
-    /// if their rows are a whole number of the format's blocks.
+    /// Returns whether a parameter is quantized: the matrices of blocks are, except their
+    /// modulation, if their rows are a whole number of the format's blocks.
     pub fn quantizes(&self, parameter: &Parameter) -> bool {
         let chosen = match parameter.role {
             ParameterRole::BlockMatrix(BlockIndex::Single(_)) => true,
@@ -37,7 +37,8 @@ impl QuantizationScheme {
         chosen && self.bytes_of(parameter).is_some()
     }
 
-    /// Size of a quantized parameter in bytes; `None` if its rows are not a whole number of blocks.
+    /// Returns the size of a quantized parameter in bytes; `None` if its rows are not a whole
+    /// number of blocks.
     pub(crate) fn bytes_of(&self, parameter: &Parameter) -> Option<u64> {
         let bytes = self.quantization.encoding().bytes_of(&parameter.shape)?;
         Some(bytes as u64)

@@ -10,15 +10,15 @@ use crate::tensor_file::Quantization;
 use crate::tensor_file::TensorSource;
 use crate::tensor_file::{HostBuffer, is_stored_as};
 
-/// What one parameter is made of: pieces of a source's tensors, stacked along the first axis.
+/// Recipe of one parameter: pieces of a source's tensors, stacked along the first axis.
 #[derive(Debug, Clone)]
 pub(crate) struct TensorRecipe {
     pub(crate) parameter: Parameter,
-    /// Names in the source.
+    /// Pieces, by their names in the source.
     pub(crate) pieces: Vec<Piece<String>>,
 }
 
-/// A parameter in memory in blocks.
+/// A parameter in memory, stored in blocks.
 #[derive(Debug, Clone)]
 pub(super) struct QuantizedTensor {
     shape: Vec<usize>,
@@ -26,7 +26,7 @@ pub(super) struct QuantizedTensor {
     blocks: Arc<[u8]>,
 }
 
-/// The bytes of a tensor of `length` bytes that a piece takes.
+/// Returns the byte range that a piece takes of a tensor of `length` bytes.
 fn taken(piece: &Piece<String>, length: usize) -> Range<usize> {
     match piece {
         Piece::Whole(_) | Piece::Square(_) => 0..length,
@@ -40,7 +40,7 @@ impl TensorRecipe {
         &self.parameter.shape
     }
 
-    /// Whether a piece of it is stored in blocks.
+    /// Returns whether any piece is stored in blocks.
     pub(super) fn is_quantized(&self, source: &TensorSource) -> bool {
         self.pieces
             .iter()
@@ -48,7 +48,7 @@ impl TensorRecipe {
             .any(Encoding::is_quantized)
     }
 
-    /// The tensor's elements in `dtype`.
+    /// Reads the tensor's elements in `dtype`.
     pub(super) fn read(&self, source: &TensorSource, dtype: DType) -> TensorData {
         self.collect(source, dtype).into_data(self.shape().to_vec())
     }
@@ -65,7 +65,8 @@ impl TensorRecipe {
         buffer
     }
 
-    /// The tensor in its file: `None` if it has several pieces or another dtype, or is not aligned.
+    /// Maps the tensor in its file; `None` if it has several pieces or another dtype, or is not
+    /// aligned.
     pub(super) fn map(&self, source: &TensorSource, dtype: DType) -> Option<TensorData> {
         let [piece] = &self.pieces[..] else {
             return None;
@@ -81,8 +82,8 @@ impl TensorRecipe {
         None
     }
 
-    /// The tensor rounded to blocks; `None` if its rows are no whole number of them, or its values too
-    /// large for their scales.
+    /// Quantizes the tensor; `None` if its rows are not a whole number of blocks, or its values are
+    /// too large for their scales.
     pub(super) fn quantize(
         &self,
         source: &TensorSource,
@@ -100,7 +101,7 @@ impl TensorRecipe {
 }
 
 impl QuantizedTensor {
-    /// The tensor's elements in `dtype`.
+    /// Dequantizes the tensor's elements to `dtype`.
     pub(super) fn read(&self, dtype: DType) -> TensorData {
         let mut buffer = HostBuffer::new(dtype, self.shape.iter().product());
         buffer.extend(&self.blocks, &self.encoding);

@@ -1,5 +1,5 @@
-//! Matches the parameters of a model with the tensors of a source, by names and shapes alone; all
-//! that does not fit is reported at once.
+//! Matches the parameters of a model with the tensors of a source, by names and shapes alone, and
+//! reports all mismatches at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::parameters::Parameter;
 use crate::tensor_file::TensorSource;
 use crate::tensor_file::{TensorEntry, WeightsFile, scales_are_finite};
 
-/// How each parameter is made, by its path.
+/// Recipe of each parameter, by its path.
 pub(crate) type Recipes = BTreeMap<String, TensorRecipe>;
 
 /// Finds a recipe for every parameter.
@@ -55,7 +55,7 @@ pub(crate) fn find_recipes(
                     found.push(piece.map(|_| (*original).to_owned()));
                 }
                 None => {
-                    // A piece may be needed in several places.
+                    // Several parameters may need the same piece.
                     if lacking.insert(normal.clone()) {
                         report.missing.push(normal.clone());
                     }
@@ -85,13 +85,13 @@ pub(crate) fn find_recipes(
     if !report.is_clean() {
         return Err(CheckpointError::Weights(Box::new(report)).into());
     }
-    // From here on, tensors are read.
+    // Tensors are read from here on.
     source.check_unchanged()?;
     check_elements(source, &recipes)?;
     Ok(recipes)
 }
 
-/// Compares the stacked pieces with the parameter; trailing axes of 1 do not count, so that a 1x1
+/// Compares the stacked pieces with the parameter; trailing axes of 1 are ignored, so that a 1x1
 /// convolution can fill a linear layer.
 fn shape_mismatch(
     source: &TensorSource,
@@ -149,7 +149,7 @@ fn shape_mismatch(
             needed.extend(columns);
             return wrong(needed, piece.name().clone(), actual);
         }
-        // A tensor of a type without a reader may claim any size.
+        // A tensor of a type that cannot be read may claim any size.
         rows = rows.saturating_add(taken);
     }
     if rows != expected[0] {
@@ -173,8 +173,8 @@ fn shape_mismatch(
     None
 }
 
-/// Refuses what cannot be read as weights, and scales that are not finite: each makes a whole block
-/// of weights NaN, and the picture black.
+/// Rejects tensors that cannot be read as weights, and scales that are not finite: each such scale
+/// makes a whole block of weights NaN, and the image black.
 fn check_elements(source: &TensorSource, recipes: &Recipes) -> Result<()> {
     for name in recipes
         .values()
@@ -209,7 +209,7 @@ fn check_elements(source: &TensorSource, recipes: &Recipes) -> Result<()> {
     Ok(())
 }
 
-/// The first block of a quantized tensor whose scales are not finite.
+/// Finds the first block of a quantized tensor whose scales are not finite.
 fn broken_block(file: &WeightsFile, entry: &TensorEntry) -> Option<usize> {
     let block = entry.encoding.block().filter(|block| block.elements > 1)?;
     file.data(entry)

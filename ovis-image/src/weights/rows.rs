@@ -6,19 +6,20 @@ use super::names::{NameTable, Piece};
 use crate::tensor_file::HostBuffer;
 use crate::tensor_file::TensorSource;
 
-/// A matrix that stays in its file: single rows are read when asked for. The release's embedding
-/// table has 151,936 rows, of which a prompt needs at most 284.
+/// A matrix that stays in its file: single rows are read on request. The release's embedding table
+/// has 151,936 rows, of which a prompt needs at most 284.
 #[derive(Debug, Clone)]
 pub(crate) struct MappedRows {
     source: Arc<TensorSource>,
-    /// In the source.
+    /// Name of the tensor in the source.
     tensor: String,
     dtype: DType,
     shape: [usize; 2],
 }
 
 impl MappedRows {
-    /// The matrix of one of our parameters; `None` unless the source has it as one whole tensor.
+    /// Opens the matrix of one of our parameters; `None` unless the source stores it as one whole
+    /// tensor.
     pub(crate) fn new(
         source: &Arc<TensorSource>,
         table: &NameTable,
@@ -44,7 +45,8 @@ impl MappedRows {
         })
     }
 
-    /// The rows of `indices` in order, `[indices, columns]`; `None` if one is outside.
+    /// Reads the rows of `indices` in order, `[indices, columns]`; `None` if an index is out of
+    /// bounds.
     pub(crate) fn gather(&self, indices: &[u32]) -> Option<TensorData> {
         let [rows, columns] = self.shape;
         let (file, entry) = self.source.entry(&self.tensor)?;

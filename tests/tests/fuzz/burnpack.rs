@@ -1,4 +1,4 @@
-//! Burnpack files.
+//! Fuzzing of burnpack files.
 
 use ciborium::Value;
 use ovis_image::OvisImageError;
@@ -8,11 +8,11 @@ use crate::choices::Choices;
 use crate::fuzz;
 use crate::harness::{Scratch, is_typed, read_all};
 
-/// Element types with their bytes; those of 0 are not read.
+/// Element types with their sizes in bytes; those of size 0 are not read.
 const DTYPES: [(&str, u64); 5] = [("F32", 4), ("BF16", 2), ("F16", 2), ("I64", 0), ("Z80", 0)];
 const ALIGNMENT: u64 = 256;
 
-/// A file of a few tensors, in which any number may be wrong.
+/// Builds a file of a few tensors, in which any number may be wrong.
 fn built(choices: &mut Choices<'_>) -> Vec<u8> {
     let mut tensors = Vec::new();
     let mut data: u64 = 0;

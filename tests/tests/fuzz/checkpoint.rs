@@ -1,5 +1,5 @@
-//! Files that are sound by themselves, as the parts of a checkpoint: names and sizes that make no
-//! model.
+//! Fuzzing of a checkpoint's parts with files that are valid by themselves, but whose names and
+//! sizes do not form a model.
 
 use std::time::Instant;
 
@@ -12,11 +12,11 @@ use crate::choices::Choices;
 use crate::fuzz;
 use crate::harness::{LONG, Scratch, alone, is_typed};
 
-/// A type without a reader: its tensors may claim any size, as they have no bytes.
+/// Type that cannot be read: its tensors may claim any size, because they have no bytes.
 const I8: u32 = 24;
 const PREFIXES: [&str; 4] = ["", "model.diffusion_model.", "model.", "vae."];
 
-/// A GGUF file of tensors without a reader, by name and shape.
+/// Writes a GGUF file of tensors that cannot be read, by name and shape.
 fn written(tensors: &[(String, Vec<u64>)]) -> Vec<u8> {
     let mut file = b"GGUF\x03\0\0\0".to_vec();
     file.extend((tensors.len() as u64).to_le_bytes());
@@ -33,7 +33,7 @@ fn written(tensors: &[(String, Vec<u64>)]) -> Vec<u8> {
     file
 }
 
-/// A part's names and shapes, of which any may be wrong or missing.
+/// Lists a part's names and shapes, of which any may be wrong or missing.
 fn built(original: &TensorSource, choices: &mut Choices<'_>) -> Vec<(String, Vec<u64>)> {
     let mut tensors = Vec::new();
     for name in original.names() {
@@ -113,7 +113,7 @@ fn rows_whose_sum_overflows_are_of_the_wrong_shape() {
             let shape: Vec<u64> = shape.iter().map(|size| *size as u64).collect();
             let shape = match name.strip_prefix(block) {
                 Some("attn.to_q.bias" | "attn.to_k.bias" | "attn.to_v.bias") => vec![quarter],
-                // To what the four should be together.
+                // Sets the axis to the sum of all four parts.
                 Some("proj_mlp.bias") => vec![quarter + 3 * 32 + 256],
                 _ => shape,
             };

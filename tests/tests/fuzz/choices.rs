@@ -1,16 +1,16 @@
-//! A fuzzer's bytes as decisions.
+//! Decisions from a fuzzer's bytes.
 
-/// Decisions read off bytes; zeros when they are used up. How often something is wrong in a file is
-/// decided first, so that many files are wrong in one place only.
+/// Reads decisions from bytes; zeros when they are used up. How often something is wrong in a file
+/// is decided first, so that many files are wrong in one place only.
 pub(crate) struct Choices<'a> {
     bytes: &'a [u8],
-    /// Of 256.
+    /// Probability of a wrong value, out of 256.
     odds: u8,
-    /// Whether something was made wrong.
+    /// Whether any wrong value was produced.
     pub(crate) lied: bool,
 }
 
-/// Numbers at which arithmetic breaks.
+/// Numbers that commonly break arithmetic.
 const SPECIAL: [u64; 16] = [
     0,
     1,
@@ -55,11 +55,12 @@ impl<'a> Choices<'a> {
         u64::from_le_bytes(std::array::from_fn(|_| self.byte()))
     }
 
-    /// Less than `end`, which is at most 65,536.
+    /// Returns a number less than `end`, which is at most 65,536.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        let wide = match end > 256 {
-            true => usize::from(self.byte()) << 8,
-            false => 0,
+        let wide = if end > 256 {
+            usize::from(self.byte()) << 8
+        } else {
+            0
         };
         (wide | usize::from(self.byte())) % end.max(1)
     }
@@ -68,14 +69,14 @@ impl<'a> Choices<'a> {
         among[self.below(among.len())].clone()
     }
 
-    /// Whether to make something wrong here.
+    /// Decides whether to produce a wrong value here.
     pub(crate) fn lie(&mut self) -> bool {
         let lie = self.odds > 0 && self.byte() > 255 - self.odds;
         self.lied |= lie;
         lie
     }
 
-    /// The right number, mostly.
+    /// Returns the right number in most cases.
     pub(crate) fn number(&mut self, right: u64) -> u64 {
         if !self.lie() {
             return right;
@@ -90,15 +91,16 @@ impl<'a> Choices<'a> {
         }
     }
 
-    /// Mostly the first of several.
+    /// Returns the first of several in most cases.
     pub(crate) fn first_of<T: Clone>(&mut self, among: &[T]) -> T {
-        match self.lie() {
-            true => self.pick(among),
-            false => among[0].clone(),
+        if self.lie() {
+            self.pick(among)
+        } else {
+            among[0].clone()
         }
     }
 
-    /// Changes a finished file here and there, mostly within its first `header` bytes.
+    /// Damages a finished file in a few places, mostly within its first `header` bytes.
     pub(crate) fn damage(&mut self, file: &mut Vec<u8>, header: usize) {
         for _ in 0..8 {
             if !self.lie() {

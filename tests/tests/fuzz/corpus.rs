@@ -1,4 +1,4 @@
-//! The files of `tests/corpus`: made by hand, or found by a search and kept.
+//! Replays the files of `tests/corpus`, which were made by hand or found by a search.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::lora::open_and_attach;
 
 type Reader = fn(&Path, usize) -> Result<()>;
 
-/// What reading a file must say; nothing for one that is sound.
+/// File name and the text that its error must contain; `None` for a valid file.
 type Expected = (&'static str, Option<&'static str>);
 
 fn corpus(reader: &str) -> PathBuf {
@@ -22,14 +22,15 @@ fn corpus(reader: &str) -> PathBuf {
         .join(reader)
 }
 
-/// Bytes of a file, or of a folder's files.
+/// Returns the size of a file, or of a folder's files, in bytes.
 fn bytes_of(path: &Path) -> usize {
-    match path.is_dir() {
-        true => std::fs::read_dir(path)
+    if path.is_dir() {
+        std::fs::read_dir(path)
             .unwrap()
             .map(|file| bytes_of(&file.unwrap().path()))
-            .sum(),
-        false => std::fs::metadata(path).unwrap().len() as usize,
+            .sum()
+    } else {
+        std::fs::metadata(path).unwrap().len() as usize
     }
 }
 
@@ -76,7 +77,7 @@ fn gguf() {
             ("sound", None),
             ("arrays-4-deep", None),
             ("axis-0", None),
-            // A reader's caller looks at scales before it uses them.
+            // The reader's caller checks scales before it uses them.
             ("scale-nan", None),
             ("type-unknown", None),
             ("type-without-reader-claims-2-to-64", None),
@@ -100,7 +101,7 @@ fn gguf() {
             ("magic-alone", Some("ends within the version")),
             ("name-2-to-63-bytes", Some("for a tensor's name")),
             ("name-not-utf8", Some("name is not UTF-8")),
-            ("name-twice", Some("tensor `a` is there twice")),
+            ("name-twice", Some("tensor `a` appears twice")),
             ("offset-2-to-64-less-32", Some("tensor `a`: 16 bytes at")),
             ("offset-after-the-end", Some("tensor `a`: 16 bytes at 32")),
             ("offset-not-aligned", Some("not aligned to 32")),
@@ -150,9 +151,9 @@ fn safetensors() {
             ("length-2-to-63", Some("claims 9223372036854775808 bytes")),
             ("length-2-to-64-less-1", Some("claims 18446744073709551615")),
             ("metadata-of-numbers", Some("__metadata__")),
-            ("metadata-twice", Some("__metadata__` is there twice")),
-            ("name-twice", Some("tensor `a` is there twice")),
-            ("name-twice-elsewhere", Some("tensor `a` is there twice")),
+            ("metadata-twice", Some("__metadata__` appears twice")),
+            ("name-twice", Some("tensor `a` appears twice")),
+            ("name-twice-elsewhere", Some("tensor `a` appears twice")),
             ("no-tensors-but-data", Some("0 of the 8 bytes")),
             ("offsets-2-to-64-less-1", Some("tensor `a`: it claims")),
             ("offsets-after-the-end", Some("tensor `a`: it claims")),
@@ -212,10 +213,13 @@ fn lora() {
             ("sound", None),
             ("config-of-dots", None),
             ("config-sound", None),
-            ("alpha-alone", Some("`x_embedder.alpha` is alone")),
-            ("alpha-nan", Some("not one finite number")),
-            ("alpha-of-none", Some("not one finite number")),
-            ("alpha-of-two", Some("not one finite number")),
+            (
+                "alpha-alone",
+                Some("`x_embedder.alpha` belongs to an incomplete module"),
+            ),
+            ("alpha-nan", Some("not a single finite number")),
+            ("alpha-of-none", Some("not a single finite number")),
+            ("alpha-of-two", Some("not a single finite number")),
             ("another-method", Some("DoRA")),
             ("another-width", Some("has shape [1, 17]")),
             ("config-a-list", Some("expected a map")),
@@ -228,20 +232,20 @@ fn lora() {
             ("config-pattern-1e300", Some("module `x_embedder`")),
             ("config-regular-expression", Some("regular expression")),
             ("empty-module-name", Some("belongs to this model")),
-            ("half-alone", Some("is alone")),
+            ("half-alone", Some("an incomplete module")),
             ("metadata-alpha-1e300", Some("module `x_embedder`")),
             ("no-lora", Some("does not belong to a LoRA")),
             ("no-tensors", Some("none of the 0 modules")),
-            ("one-axis", Some("not [rank, in] and [out, rank]")),
-            ("rank-0", Some("not [rank, in] and [out, rank]")),
-            ("ranks-differ", Some("not [rank, in] and [out, rank]")),
+            ("one-axis", Some("must be [rank, in] and [out, rank]")),
+            ("rank-0", Some("must be [rank, in] and [out, rank]")),
+            ("ranks-differ", Some("must be [rank, in] and [out, rank]")),
             ("two-names-of-one-matrix", Some("the same matrix")),
             ("value-nan", Some("NaN or infinite")),
         ],
     );
 }
 
-/// To open a pipe is to wait for its other end.
+/// Opening a pipe would wait for its other end.
 #[cfg(unix)]
 #[test]
 fn a_pipe_is_not_waited_for() {

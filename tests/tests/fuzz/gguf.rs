@@ -1,4 +1,4 @@
-//! GGUF files.
+//! Fuzzing of GGUF files.
 
 use crate::choices::Choices;
 use crate::fuzz;
@@ -7,7 +7,7 @@ use ovis_image::OvisImageError;
 use ovis_image::error::CheckpointError;
 use ovis_image_tests::golden::golden_folder;
 
-/// Types by number: elements and bytes of a block.
+/// Type numbers with the elements and bytes of a block.
 const READABLE: [(u32, u64, u64); 11] = [
     (0, 1, 4),
     (1, 1, 2),
@@ -39,7 +39,7 @@ const SCALARS: [(u32, usize); 10] = [
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
-/// A file of a few values and tensors, in which any number may be wrong.
+/// Builds a file of a few values and tensors, in which any number may be wrong.
 fn built(choices: &mut Choices<'_>) -> Vec<u8> {
     let mut file = b"GGUF".to_vec();
     let version = choices.pick(&[2, 3]);
@@ -66,7 +66,7 @@ fn built(choices: &mut Choices<'_>) -> Vec<u8> {
     for index in 0..tensors {
         let (mut kind, elements, bytes) = choices.pick(&READABLE);
         let dimensions = choices.below(5) as u64;
-        // A scalar is no whole block.
+        // A scalar is not a whole block.
         let dimensions = dimensions.max(u64::from(elements > 1));
         let mut shape: Vec<u64> = (0..dimensions).map(|_| choices.below(4) as u64).collect();
         if let Some(first) = shape.first_mut() {
@@ -107,12 +107,12 @@ fn string_to(file: &mut Vec<u8>, text: &[u8], choices: &mut Choices<'_>) {
     u64_to(file, choices.number(text.len() as u64));
     file.extend(text);
     if choices.lie() {
-        // No UTF-8 any more; a name is.
+        // The text is no longer UTF-8; names are.
         file.push(0xff);
     }
 }
 
-/// A metadata value with its type; arrays within arrays up to `depth`.
+/// Writes a metadata value with its type; arrays within arrays up to `depth`.
 fn value_to(file: &mut Vec<u8>, kind: usize, depth: usize, choices: &mut Choices<'_>) {
     let kind_at = file.len();
     u32_to(file, 0);
@@ -134,7 +134,7 @@ fn value_to(file: &mut Vec<u8>, kind: usize, depth: usize, choices: &mut Choices
     file[kind_at..kind_at + 4].copy_from_slice(&kind.to_le_bytes());
 }
 
-/// An array's element type, length and elements.
+/// Writes an array's element type, length and elements.
 fn array_to(file: &mut Vec<u8>, depth: usize, choices: &mut Choices<'_>) {
     let length = choices.below(4) as u64;
     let element = choices.below(12);
@@ -151,10 +151,7 @@ fn array_to(file: &mut Vec<u8>, depth: usize, choices: &mut Choices<'_>) {
     } else {
         u32_to(file, ARRAY);
         u64_to(file, choices.number(length));
-        let deeper = match choices.lie() {
-            true => depth + 2,
-            false => depth - 1,
-        };
+        let deeper = if choices.lie() { depth + 2 } else { depth - 1 };
         for _ in 0..length.min(2) {
             array_to(file, deeper, choices);
         }
@@ -165,7 +162,7 @@ fn array_to(file: &mut Vec<u8>, depth: usize, choices: &mut Choices<'_>) {
     }
 }
 
-/// A file that the reference wrote, damaged.
+/// Damages a file that the reference wrote.
 fn edited(choices: &mut Choices<'_>) -> Vec<u8> {
     let mut file = std::fs::read(golden_folder().join("gguf/types.gguf")).unwrap();
     for _ in 0..=choices.below(4) {

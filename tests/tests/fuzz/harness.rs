@@ -1,4 +1,4 @@
-//! Runs targets, and watches what a reader takes.
+//! Runs targets, and measures the time and memory of readers.
 
 use std::alloc::System;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use tempfile::TempDir;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Runs a target: in a search on what the engine makes, under `cargo test` on the bytes of so many
-/// seeds.
+/// Runs a target: on the engine's bytes in a search, on the bytes of `seeds` seeds under `cargo
+/// test`.
 #[macro_export]
 macro_rules! fuzz {
     ($target:expr, seeds: $seeds:expr) => {
@@ -28,7 +28,7 @@ macro_rules! fuzz {
     };
 }
 
-/// Runs a target on fixed pseudo-random bytes, and says which seed it failed at.
+/// Runs a target on fixed pseudo-random bytes, and prints the seed at which it failed.
 pub(crate) fn for_seeds(seeds: u64, target: impl Fn(&[u8])) {
     for seed in 0..seeds {
         let _alone = alone();
@@ -41,7 +41,7 @@ pub(crate) fn for_seeds(seeds: u64, target: impl Fn(&[u8])) {
     }
 }
 
-/// SplitMix64's.
+/// Returns SplitMix64's bytes from a seed.
 fn bytes_of(seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0xd134_2543_de82_ef95);
     let mut next = || {
@@ -53,27 +53,28 @@ fn bytes_of(seed: u64) -> Vec<u8> {
     (0..128).flat_map(|_| next().to_le_bytes()).collect()
 }
 
-/// More than any of these files should take, on a busy machine too.
+/// Longer than any of these files should take, even on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(10);
 
-/// One case runs at a time: all allocations of the process are counted.
+/// Ensures that one case runs at a time, because all allocations of the process are counted.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A folder for the files of one case.
+/// Folder for the files of one case.
 pub(crate) struct Scratch {
     folder: TempDir,
 }
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        // In memory where there is such a folder: a disk would be most of the time.
+        // Use memory if there is such a folder: a disk would take most of the time.
         let memory = Path::new("/dev/shm");
-        let folder = match memory.is_dir() {
-            true => tempfile::tempdir_in(memory),
-            false => tempfile::tempdir(),
+        let folder = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
         };
         Self {
             folder: folder.unwrap(),
@@ -91,10 +92,10 @@ impl Scratch {
     }
 }
 
-/// Runs a reader on files of so many bytes, and fails if it takes too long or too much.
+/// Runs a reader on files of `file_bytes` bytes, and fails if it takes too long or too much memory.
 pub(crate) fn watched<T>(file_bytes: usize, read: impl FnOnce() -> T) -> T {
-    /// Two bytes of JSON can be a `Value` of 32 in a vector and another in a buffer, and a name is
-    /// kept three times.
+    /// Factor per byte: two bytes of JSON can be a `Value` of 32 in a vector and another in a
+    /// buffer, and a name is kept three times.
     const OF_EACH_BYTE: usize = 64;
     const ANYWAY: usize = 64 << 10;
 
@@ -109,7 +110,7 @@ pub(crate) fn watched<T>(file_bytes: usize, read: impl FnOnce() -> T) -> T {
     read
 }
 
-/// Opens a file or folder and reads every tensor that can be.
+/// Opens a file or folder and reads every tensor that can be read.
 pub(crate) fn read_all(path: &Path, file_bytes: usize) -> Result<()> {
     watched(file_bytes, || {
         let source = TensorSource::open(path)?;
@@ -127,7 +128,7 @@ pub(crate) fn read_all(path: &Path, file_bytes: usize) -> Result<()> {
     })
 }
 
-/// Fails unless an error says which of the files in a folder is at fault, and how.
+/// Fails unless an error names the invalid file in a folder, and the problem.
 pub(crate) fn is_typed(error: &OvisImageError, folder: &Path) {
     let named = match error {
         OvisImageError::Checkpoint(CheckpointError::InvalidFile { path, reason, .. }) => {

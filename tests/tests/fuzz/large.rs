@@ -16,7 +16,7 @@ fn with_header(header: &str) -> Vec<u8> {
     file
 }
 
-/// A header of tensors without elements.
+/// Builds a header of tensors without elements.
 fn empty_tensors(names: impl Iterator<Item = String>) -> String {
     let mut header = String::from("{");
     for name in names {

@@ -1,4 +1,4 @@
-//! LoRA files, alone and with PEFT's configuration beside them.
+//! Fuzzing of LoRA files, alone and with PEFT's configuration beside them.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -18,7 +18,8 @@ use crate::harness::{Scratch, is_typed, watched};
 const FILE: &str = "adapter_model.safetensors";
 const CONFIG: &str = "adapter_config.json";
 
-/// Modules of the `base` model with their inputs and outputs, in both namings, and one of another's.
+/// Modules of the `base` model with their inputs and outputs, in both namings, and one of another
+/// model.
 const MODULES: [(&str, usize, usize); 7] = [
     ("transformer_blocks.0.attn.to_q", 32, 32),
     ("single_transformer_blocks.1.proj_mlp", 32, 256),
@@ -42,7 +43,7 @@ const ENDINGS: [(&str, &str); 4] = [
     (".lora.down.weight", ".lora.up.weight"),
     (".lora_A.default.weight", ".lora_B.default.weight"),
 ];
-/// What else files have.
+/// Names of other tensors in LoRA files.
 const STRANGERS: [&str; 12] = [
     "proj_out.weight",
     "x.lokr_w1",
@@ -83,16 +84,17 @@ struct Tensor {
     value: f32,
 }
 
-/// A file of a few modules, in which any name, type, size or value may be wrong.
+/// Builds a file of a few modules, in which any name, type, size or value may be wrong.
 fn built(choices: &mut Choices<'_>) -> Vec<u8> {
     let mut tensors = Vec::new();
     let prefix = choices.pick(&PREFIXES);
     let is_flat = prefix.ends_with('_');
     let first = choices.below(MODULES.len());
     for (module, input, output) in MODULES.iter().cycle().skip(first).take(choices.below(4)) {
-        let module = match is_flat {
-            true => module.replace('.', "_"),
-            false => (*module).to_owned(),
+        let module = if is_flat {
+            module.replace('.', "_")
+        } else {
+            (*module).to_owned()
         };
         let (down, up) = choices.pick(&ENDINGS);
         let rank = 1 + choices.below(4) as u64;
@@ -162,7 +164,7 @@ fn written(tensors: &[Tensor], metadata: Option<String>) -> Vec<u8> {
             "data_offsets": [start, data.len()],
         });
         if header.insert(tensor.name.clone(), entry).is_some() {
-            // Its bytes would be a hole.
+            // The tensor's bytes would leave a hole.
             data.truncate(start);
         }
     }
@@ -179,12 +181,15 @@ fn written(tensors: &[Tensor], metadata: Option<String>) -> Vec<u8> {
     file
 }
 
-/// PEFT's configuration, in which any value may be wrong.
+/// Builds PEFT's configuration, in which any value may be wrong.
 fn config(choices: &mut Choices<'_>) -> String {
     let prefix = choices.pick(&["", "transformer."]);
-    let mut value = |right: &str| match choices.lie() {
-        true => choices.pick(&CONFIG_VALUES).to_owned(),
-        false => right.to_owned(),
+    let mut value = |right: &str| {
+        if choices.lie() {
+            choices.pick(&CONFIG_VALUES).to_owned()
+        } else {
+            right.to_owned()
+        }
     };
     let mut fields: Vec<String> = [
         ("lora_alpha", "8"),
@@ -211,7 +216,7 @@ fn base_config() -> TransformerConfig {
 /// Opens a LoRA and attaches it to the `base` model.
 pub(crate) fn open_and_attach(path: &Path, file_bytes: usize) -> Result<()> {
     static MODEL: OnceLock<OvisImageTransformer<Flex>> = OnceLock::new();
-    // What a model's table of names takes.
+    // Memory of a model's table of names.
     const TARGETS: usize = 16 << 10;
     let model = MODEL.get_or_init(|| base_config().init(&FlexDevice));
     let mut model = model.clone();
@@ -237,7 +242,7 @@ fn read(file: &[u8], config: Option<&[u8]>, is_sound: bool) {
     };
     let bytes = file.len() + config.map_or(0, <[u8]>::len);
     if let Err(error) = open_and_attach(&path, bytes) {
-        // A sound file may still be another model's.
+        // A valid file may still belong to another model.
         let is_strange = matches!(&error, OvisImageError::Lora(LoraError::NotApplied { .. }));
         assert!(is_strange || !is_sound, "{error}");
         is_typed(&error, scratch.path());

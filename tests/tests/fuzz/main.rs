@@ -1,9 +1,9 @@
-//! Hostile files: whatever their bytes are, a reader gives what they hold or a typed error. No panic,
-//! no hang, and no more memory than the file's size accounts for.
+//! Fuzzing with hostile files: whatever their bytes are, a reader returns their contents or a typed
+//! error. It never panics or hangs, and takes no more memory than the file's size accounts for.
 //!
-//! Each target builds files from a string of bytes, so that the same test is a few thousand files of
-//! fixed seeds under `cargo test`, and a search led by coverage under `tests/corpus/search`; see the
-//! README there.
+//! Each target builds files from a string of bytes, so that the same test runs a few thousand files
+//! of fixed seeds under `cargo test`, and a search led by coverage under `tests/corpus/search`; see
+//! the README there.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 

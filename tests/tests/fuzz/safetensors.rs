@@ -1,4 +1,4 @@
-//! Single safetensors files.
+//! Fuzzing of single safetensors files.
 
 use crate::choices::Choices;
 use crate::fuzz;
@@ -7,7 +7,7 @@ use ovis_image::OvisImageError;
 use ovis_image::error::CheckpointError;
 use ovis_image_tests::golden::golden_folder;
 
-/// Element types with their bits.
+/// Element types with their sizes in bits.
 const DTYPES: [(&str, u64); 14] = [
     ("F32", 32),
     ("BF16", 16),
@@ -26,7 +26,7 @@ const DTYPES: [(&str, u64); 14] = [
 ];
 const KNOWN_DTYPES: usize = 8;
 
-/// Not what a number of a header should be.
+/// Invalid values for a number of a header.
 const NO_NUMBERS: [&str; 16] = [
     "-1",
     "1.0",
@@ -46,7 +46,7 @@ const NO_NUMBERS: [&str; 16] = [
     "\u{663}",
 ];
 
-/// Not what a name of a tensor should be.
+/// Invalid or unusual names of tensors.
 const NAMES: [&str; 8] = [
     "",
     "__metadata__",
@@ -58,7 +58,7 @@ const NAMES: [&str; 8] = [
     "\u{202e}\u{1f600}",
 ];
 
-/// A number as JSON, mostly the right one.
+/// Returns a number as JSON, mostly the right one.
 fn json_number(choices: &mut Choices<'_>, right: u64) -> String {
     if choices.lie() {
         return match choices.below(12) {
@@ -70,7 +70,7 @@ fn json_number(choices: &mut Choices<'_>, right: u64) -> String {
     choices.number(right).to_string()
 }
 
-/// A file of a few tensors, in which any number and any name may be wrong.
+/// Builds a file of a few tensors, in which any number and any name may be wrong.
 pub(crate) fn built(choices: &mut Choices<'_>) -> Vec<u8> {
     let tensors = choices.below(5);
     let mut entries = Vec::new();
@@ -79,13 +79,15 @@ pub(crate) fn built(choices: &mut Choices<'_>) -> Vec<u8> {
     }
     let mut data = 0;
     for index in 0..tensors {
-        let name = match choices.lie() {
-            true => choices.pick(&NAMES).to_owned(),
-            false => format!("tensor.{index}"),
+        let name = if choices.lie() {
+            choices.pick(&NAMES).to_owned()
+        } else {
+            format!("tensor.{index}")
         };
-        let (dtype, bits) = match choices.lie() {
-            true => choices.pick(&DTYPES),
-            false => choices.pick(&DTYPES[..KNOWN_DTYPES]),
+        let (dtype, bits) = if choices.lie() {
+            choices.pick(&DTYPES)
+        } else {
+            choices.pick(&DTYPES[..KNOWN_DTYPES])
         };
         let shape: Vec<u64> = (0..choices.below(5))
             .map(|_| choices.below(4) as u64)
@@ -132,21 +134,22 @@ pub(crate) fn built(choices: &mut Choices<'_>) -> Vec<u8> {
 
 fn metadata(choices: &mut Choices<'_>) -> String {
     let text = "a text".repeat(choices.below(8));
-    let value = match choices.lie() {
-        true => json_number(choices, 7),
-        false => format!("\"{text}\""),
+    let value = if choices.lie() {
+        json_number(choices, 7)
+    } else {
+        format!("\"{text}\"")
     };
     format!("\"__metadata__\":{{\"format\":\"pt\",\"more\":{value}}}")
 }
 
-/// A header after its length.
+/// Puts a header after its length.
 fn with_header(header: &str, choices: &mut Choices<'_>) -> Vec<u8> {
     let mut file = choices.number(header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());
     file
 }
 
-/// A file that the reference wrote, damaged.
+/// Damages a file that the reference wrote.
 fn edited(choices: &mut Choices<'_>) -> Vec<u8> {
     let golden = golden_folder().join("lora/attention/adapter_model.safetensors");
     let mut file = std::fs::read(golden).unwrap();

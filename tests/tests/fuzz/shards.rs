@@ -1,4 +1,4 @@
-//! Folders of shards with their index.
+//! Fuzzing of folders of shards with their index.
 
 use crate::choices::Choices;
 use crate::fuzz;
@@ -8,7 +8,7 @@ use ovis_image_tests::golden::golden_folder;
 const INDEX: &str = "model.safetensors.index.json";
 const SHARDS: [&str; 2] = ["model-1.safetensors", "model-2.safetensors"];
 
-/// What no index should name.
+/// Paths that an index must not name.
 const PLACES: [&str; 14] = [
     "../model-1.safetensors",
     "/etc/passwd",
@@ -29,7 +29,7 @@ const PLACES: [&str; 14] = [
 /// Values of a JSON object that should be texts.
 const NO_TEXTS: [&str; 6] = ["1", "null", "[]", "{\"a\":\"b\"}", "\"\\ud800\"", "tru"];
 
-/// A shard of one tensor for each letter.
+/// Builds a shard of one tensor for each letter.
 fn shard(letters: &[char]) -> Vec<u8> {
     let entries: Vec<String> = letters
         .iter()
@@ -59,18 +59,20 @@ fn built(choices: &mut Choices<'_>) -> Vec<u8> {
         };
         // An index need not name every tensor.
         if place == right {
-            let name = match choices.lie() {
-                true => choices
+            let name = if choices.lie() {
+                choices
                     .pick(&["", "e", "a", "__metadata__", "\\u0000"])
-                    .into(),
-                false => letter.to_string(),
+                    .into()
+            } else {
+                letter.to_string()
             };
-            let value = match choices.lie() {
-                true => match choices.below(4) {
+            let value = if choices.lie() {
+                match choices.below(4) {
                     0 => choices.pick(&NO_TEXTS).to_owned(),
                     _ => format!("\"{}\"", choices.pick(&PLACES)),
-                },
-                false => format!("\"{place}\""),
+                }
+            } else {
+                format!("\"{place}\"")
             };
             entries.push(format!("\"{name}\":{value}"));
         }
@@ -78,9 +80,10 @@ fn built(choices: &mut Choices<'_>) -> Vec<u8> {
     if entries.is_empty() {
         entries.push(format!("\"a\":\"{}\"", SHARDS[0]));
     }
-    let map = match choices.lie() {
-        true => choices.pick(&["", "[]", "{}", "null", "\"\"", "1"]).into(),
-        false => format!("{{{}}}", entries.join(",")),
+    let map = if choices.lie() {
+        choices.pick(&["", "[]", "{}", "null", "\"\"", "1"]).into()
+    } else {
+        format!("{{{}}}", entries.join(","))
     };
     let key = choices.first_of(&["weight_map", "weight_maps", "metadata", ""]);
     let total = choices.number(16);
@@ -125,10 +128,11 @@ fn built_files() {
                 0 => edited(&mut choices),
                 _ => built(&mut choices),
             };
-            let first = match choices.lie() {
-                // A tensor of both.
-                true => shard(&['a', 'b', 'c']),
-                false => shard(&['a', 'b']),
+            // Tensor `c` may be in both shards.
+            let first = if choices.lie() {
+                shard(&['a', 'b', 'c'])
+            } else {
+                shard(&['a', 'b'])
             };
             read(&index, [&first, &shard(&['c', 'd'])], !choices.lied);
         },

@@ -1,5 +1,5 @@
-//! The models through burn-store, Burn's crate for saving and loading modules, and folders of its
-//! burnpack files.
+//! Tests of the models through burn-store, Burn's crate for saving and loading modules, and of
+//! folders of its burnpack files.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ fn pipeline(dtype: WeightDtype) -> OvisImagePipeline<Flex> {
     OvisImagePipeline::from_pretrained(base_model(), options, &FlexDevice).unwrap()
 }
 
-/// A model's parameters by path, with dtypes, shapes and bytes.
+/// Lists a model's parameters by path, with dtypes, shapes and bytes.
 fn parameters(module: &impl ModuleSnapshot<Flex>) -> Vec<(String, DType, Vec<usize>, Vec<u8>)> {
     let snapshots = module.collect(None, None, false);
     let parameter = |snapshot: &TensorSnapshot| {
@@ -63,7 +63,7 @@ where
     new
 }
 
-/// Saves a model with both stores, and loads each file into a new one.
+/// Saves a model with both stores, and loads each file into a new model.
 fn saved_and_loaded<M: ModuleSnapshot<Flex>>(model: &M, new: impl Fn() -> M) -> [M; 2] {
     let folder = tempfile::tempdir().unwrap();
     let safetensors = folder.path().join("model.safetensors");
@@ -96,14 +96,14 @@ fn each_model_comes_back_bit_by_bit() {
     }
 }
 
-/// Values of a shape that differ from one another.
+/// Returns a tensor of distinct values.
 fn waves<const D: usize>(shape: [usize; D], dtype: DType) -> Tensor<Flex, D> {
     let count: usize = shape.iter().product();
     let waves: Vec<f32> = (0..count).map(|i| (0.37 * i as f32).sin()).collect();
     Tensor::from_data(TensorData::new(waves, shape), (&FlexDevice, dtype))
 }
 
-/// A prediction of a transformer in a dtype.
+/// Returns a transformer's prediction in a dtype.
 fn prediction(transformer: &OvisImageTransformer<Flex>, dtype: DType) -> Vec<f32> {
     let checkpoint = Checkpoint::open(base_model()).unwrap();
     let config = checkpoint.transformer_config();
@@ -129,7 +129,7 @@ fn a_loaded_transformer_predicts_the_same() {
     }
 }
 
-/// Widens the norms of a model.
+/// Converts the norms of a model to f32.
 struct WideNorms {
     path: Vec<String>,
 }
@@ -178,7 +178,7 @@ fn dtypes_may_differ_from_parameter_to_parameter() {
     }
 }
 
-/// What has to be told from the result: a store calls it success.
+/// Checks a case that must be detected from the result, because a store reports success.
 #[test]
 fn what_a_model_has_not_is_reported_as_unused() {
     let checkpoint = Checkpoint::open(base_model()).unwrap();
@@ -213,7 +213,7 @@ fn an_exported_folder_is_what_burn_store_reads() {
     let folder = tempfile::tempdir().unwrap();
     exported(folder.path(), ExportOptions::new(Layout::Burnpack));
     let pipeline = pipeline(WeightDtype::F32);
-    // Its configurations alone are enough to make the models.
+    // Its configurations alone are enough to construct the models.
     let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     let store = |name: &str| BurnpackStore::from_file(folder.path().join(name));
 
@@ -260,7 +260,7 @@ fn an_exported_folder_is_a_checkpoint() {
     let expected = latents(base_model());
     assert_eq!(latents(folder.path().to_owned()), expected);
 
-    // And back.
+    // Convert back.
     let back = folder.path().join("diffusers");
     ours.export(&back, &ExportOptions::new(Layout::Diffusers))
         .unwrap();
@@ -307,7 +307,7 @@ fn files_that_burn_store_wrote_are_parts_of_a_checkpoint() {
         SafetensorsStore::from_file(&text_encoder),
     );
     model.save_into(&mut store).unwrap();
-    // The stores write no configurations, and not all sizes can be told from tensors.
+    // The stores write no configurations, and not all sizes can be inferred from tensors.
     for (part, name) in [
         ("transformer", "mine_config.json"),
         ("vae", "vae_config.json"),

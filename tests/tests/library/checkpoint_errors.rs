@@ -1,4 +1,5 @@
-//! Damaged and hostile checkpoints: a typed error that names the file and the tensor, no panic.
+//! Tests of damaged and hostile checkpoints: a typed error names the file and the tensor, and
+//! nothing panics.
 
 use std::fs;
 use std::path::Path;
@@ -46,7 +47,7 @@ fn report(error: OvisImageError) -> WeightsReport {
     }
 }
 
-/// Writes a file with a header of our own and some bytes of data.
+/// Writes a file with a custom header and `data` bytes of data.
 fn write_header(path: &Path, header: &str, data: usize) {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
@@ -122,7 +123,7 @@ fn a_part_given_by_a_wrong_path_is_named() {
             "{error}"
         );
     }
-    // The parts swapped: each says that it is not what it should be.
+    // Swapped parts: each error says that the part is not what it should be.
     let mut paths = base.clone();
     std::mem::swap(&mut paths.transformer, &mut paths.vae);
     let error = Checkpoint::open_paths(&paths).unwrap_err();
@@ -304,7 +305,7 @@ fn missing_unexpected_and_misshapen_tensors_come_in_one_error() {
 
 #[test]
 fn pieces_of_a_fused_tensor_are_checked_one_by_one() {
-    // The rows still add up: 16 more for the query, 16 fewer for the key.
+    // The total number of rows stays the same: 16 more for the query, 16 fewer for the key.
     let error = error_after(|folder| {
         let path = folder.join(TRANSFORMER);
         let bytes = fs::read(&path).unwrap();
@@ -472,7 +473,7 @@ fn inconsistent_configs_state_the_broken_relation() {
         ("text_encoder/config.json", "num_hidden_layers"),
         ("vae/config.json", "layers_per_block"),
     ] {
-        // Few enough to be built, too many to be meant.
+        // Small enough to be built, but too large to be intended.
         let error = error_after(|folder| set(&folder.join(file), key, 16_000_000.into()));
         assert!(chain(&error).contains("is more than"), "{key}: {error}");
     }
@@ -607,8 +608,8 @@ fn a_tokenizer_of_another_vocabulary_is_refused() {
         let tensors: Vec<(String, TensorView<'_>)> = file
             .tensors()
             .into_iter()
-            .map(|(name, view)| match name.ends_with("embed_tokens.weight") {
-                true => {
+            .map(|(name, view)| {
+                if name.ends_with("embed_tokens.weight") {
                     let width = view.shape()[1];
                     (
                         name,
@@ -619,13 +620,15 @@ fn a_tokenizer_of_another_vocabulary_is_refused() {
                         )
                         .unwrap(),
                     )
+                } else {
+                    (name, view)
                 }
-                false => (name, view),
             })
             .collect();
         safetensors::serialize_to_file(tensors, None, &path).unwrap();
     });
-    // Parsed beside the weights: the first prompt says it, and each after it.
+    // The tokenizer is parsed while the weights load: the first prompt reports the error, and so
+    // does every later one.
     let pipeline = load(folder.path().to_owned()).unwrap();
     for _ in 0..2 {
         let error = pipeline.generate(&request()).unwrap_err();

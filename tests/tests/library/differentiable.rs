@@ -1,4 +1,4 @@
-//! The models carry gradients: training is to come.
+//! Tests that gradients flow through the models, for future training.
 
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Distribution, Tensor};
@@ -28,7 +28,7 @@ fn every_parameter_of_the_transformer_gets_a_gradient() {
     config.num_single_layers = 1;
     let device = FlexDevice;
     let mut model = config.init::<B>(&device);
-    // One adapter: down and up are two parameters more.
+    // A single adapter: down and up are two more parameters.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lora.safetensors");
     write_tensors(

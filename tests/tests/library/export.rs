@@ -1,5 +1,5 @@
-//! Checkpoints written in another layout, against the same model as `tests/reference/layouts.py`
-//! wrote it in each.
+//! Tests of checkpoints exported to another layout, against the same model as
+//! `tests/reference/layouts.py` wrote it in each.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ fn latents(folder: &Path, options: LoadOptions) -> Vec<f32> {
     values(pipeline.unwrap().generate(&request()).unwrap().latents)
 }
 
-/// Every tensor of a file that the model reads: name, shape and bytes.
+/// Reads every tensor of a file that the model reads: name, shape and bytes.
 fn tensors(path: &Path) -> Vec<(String, Vec<usize>, Encoding, Vec<f32>)> {
     let source = TensorSource::open(path).unwrap();
     let read = source.names().filter(|name| {
@@ -276,7 +276,7 @@ fn what_cannot_be_written_leaves_nothing_behind() {
     assert_eq!(left, ["damaged"]);
 }
 
-/// A model whose `proj_out.bias` is all the same.
+/// Copies a model with every value of `proj_out.bias` replaced by one value.
 fn with_one_value(model: &Path, folder: &Path, value: f32) -> CheckpointPaths {
     let mut paths = CheckpointPaths::discover(model).unwrap();
     let source = TensorSource::open(&paths.transformer).unwrap();

@@ -1,4 +1,4 @@
-//! Progress, previews, canceling, and making an image again.
+//! Tests of progress, previews, canceling, and making an image again.
 
 use std::ops::ControlFlow;
 
@@ -19,7 +19,7 @@ use crate::support::{pipeline, request};
 fn a_preview_is_nearer_to_the_picture_than_its_mean_color() {
     let pipeline = pipeline();
     let decoder = pipeline.preview_decoder().unwrap();
-    // Nothing like the pictures that the map was fitted to.
+    // This image is unlike those that the map was fitted to.
     let picture = RgbImage::from_fn(128, 128, |x, y| {
         Rgb([x as u8 * 2, y as u8 * 2, (x + y) as u8])
     });
@@ -41,7 +41,7 @@ fn a_preview_is_nearer_to_the_picture_than_its_mean_color() {
     };
     let by_preview = error(&|at| f32::from(preview.as_raw()[at]));
     let by_mean = error(&mean);
-    // The VAE is random, and little of what it keeps is linear in the colors.
+    // The VAE is random, and little of its encoding is linear in the colors.
     assert!(by_preview < 0.95 * by_mean, "{by_preview} and {by_mean}");
 }
 
@@ -212,7 +212,7 @@ fn settings_are_one_flat_object_and_older_ones_are_read() {
     keys.sort_unstable();
     assert_eq!(keys, expected);
     assert_eq!(object["schedule"], "dynamic");
-    // What came later has its value from before.
+    // Settings that were added later get the value that was implied before.
     for key in [
         "max_sequence_length",
         "guidance_method",

@@ -1,4 +1,4 @@
-//! GGUF files, against the `gguf` Python package, and what is wrong with damaged ones.
+//! Tests of GGUF files, against the `gguf` Python package, and of the errors for damaged ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ fn gguf(name: &str) -> PathBuf {
     golden_folder().join("gguf").join(name)
 }
 
-/// The `base` model with another transformer.
+/// Loads the `base` model with another transformer.
 fn with_transformer(transformer: &Path) -> Result<OvisImagePipeline<Flex>, OvisImageError> {
     let mut paths = CheckpointPaths::discover(base_model()).unwrap();
     paths.transformer = transformer.to_owned();
     OvisImagePipeline::from_paths(&paths, LoadOptions::new(), &FlexDevice)
 }
 
-/// A folder with a transformer's configuration and its GGUF file after some damage.
+/// Creates a folder with a transformer's configuration and its damaged GGUF file.
 fn damaged(damage: impl FnOnce(&mut Vec<u8>)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let original = gguf(Q8_0);
@@ -172,7 +172,7 @@ fn quantization_changes_the_image_a_little() {
             &values(exact.latents.clone()),
         ));
     }
-    // Half a step of 127 and of 7 of a block's largest, over many sums.
+    // Half a step of 127 and of 7 of a block's largest value, over many sums.
     assert!(
         0.0 < errors[0] && errors[0] < errors[1] && errors[1] < 0.5,
         "{errors:?}"
@@ -184,7 +184,7 @@ fn a_truncated_file_is_refused_wherever_it_ends() {
     let whole = fs::read(gguf("types.gguf")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.gguf");
-    // Every length within the header, and some within the data.
+    // Truncate at every length within the header, and at some within the data.
     let lengths = (4..2048).chain((2048..whole.len()).step_by(997));
     for length in lengths {
         fs::write(&path, &whole[..length]).unwrap();
@@ -227,7 +227,7 @@ fn hostile_headers_are_refused_with_what_they_claim() {
         |bytes| bytes[4..8].copy_from_slice(&3u32.to_be_bytes()),
         "big-endian",
     );
-    // The number of tensors, then that of metadata pairs.
+    // Positions of the number of tensors and of metadata pairs.
     for at in [8, 16] {
         is_refused(
             |bytes| bytes[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes()),
@@ -283,7 +283,8 @@ fn scales_that_are_not_finite_are_found_before_they_blacken_a_picture() {
     }
 }
 
-/// Where the data begins: after the last tensor's entry, which ends the header, aligned to 32.
+/// Returns the offset of the data: after the last tensor's entry, which ends the header, aligned to
+/// 32.
 fn data_start(bytes: &[u8]) -> usize {
     let count = u64::from_le_bytes(bytes[8..16].try_into().unwrap()) as usize;
     let mut at = place_of(bytes, b"model.diffusion_model.") - 8;

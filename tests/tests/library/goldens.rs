@@ -1,4 +1,4 @@
-//! Samplers, guidance, step caches and image to image against diffusers' own.
+//! Tests of samplers, guidance, step caches and image to image against diffusers' own.
 
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
@@ -32,7 +32,7 @@ fn tensors(name: &str) -> Golden {
     Golden::open(&golden_folder().join(name))
 }
 
-/// Of the recorded predictions: two images of six tokens.
+/// Shape of the recorded predictions: two images of six tokens.
 const SHAPE: [usize; 3] = [2, 6, 8];
 const COUNT: usize = 96;
 
@@ -40,8 +40,9 @@ fn tensor(values: &[f32]) -> Tensor<Flex, 3> {
     Tensor::from_data(TensorData::new(values.to_vec(), SHAPE), &FlexDevice)
 }
 
-/// One element-wise step on values of order one has rounding errors of some 1e-7; twenty of them, of
-/// which multistep formulas divide differences by small widths, stay below this.
+/// Tolerance for recorded predictions. A single element-wise step on values of order one has
+/// rounding errors of some 1e-7; twenty of them stay below this limit, even where multistep
+/// formulas divide differences by small widths.
 const RECORDED: f64 = 1e-5;
 
 #[derive(Deserialize)]
@@ -181,7 +182,7 @@ fn predictions_are_guided_as_diffusers_guiders_do() {
             let at = |values: &[f32]| tensor(&values[index * COUNT..][..COUNT]);
             let expected = &guided[index * COUNT..][..COUNT];
             if !passes.conditional {
-                // diffusers makes the predictions and multiplies by zero.
+                // diffusers computes the predictions and multiplies by zero.
                 assert!(expected.iter().all(|value| *value == 0.0), "{}", case.name);
                 continue;
             }
@@ -293,7 +294,7 @@ fn step_caches_skip_and_forecast_as_diffusers_do() {
         } = denoiser.step_cache_report().unwrap();
         assert_eq!((computed, skipped), (case.computed, case.skipped), "{name}");
         let error = relative_error(&after, &golden.values(name));
-        // Twelve guided steps, and forecasts are differences that are multiplied.
+        // Twelve guided steps; forecasts are differences that are multiplied.
         assert!(error < 1e-3, "{name}: {error:.1e}");
     }
 }
@@ -318,7 +319,7 @@ fn images_start_from_pictures_as_in_diffusers_flux_pipelines() {
     let clean = values(pipeline.encode_image(&picture).unwrap());
     assert!(relative_error(&clean, &golden.values("latents")) < allowed.stage);
 
-    // One value for each cell of 2x2 pixels.
+    // Each cell of 2x2 pixels has a single value.
     let cells = golden.values("mask");
     let columns = side / 2;
     let mask = GrayImage::from_fn(side, side, |x, y| {

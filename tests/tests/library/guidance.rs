@@ -1,4 +1,4 @@
-//! Guidance in the pipeline: which predictions are made, and what comes of them.
+//! Tests of guidance in the pipeline: the number of predictions and their results.
 
 use ovis_image::error::RequestError;
 use ovis_image::sampling::guidance::SkipLayerGuidance;
@@ -13,7 +13,7 @@ fn guided() -> GenerationRequest {
         .with_profile(true)
 }
 
-/// The final latents and how many predictions they took.
+/// Returns the final latents and the number of predictions.
 fn run(request: GenerationRequest) -> (Vec<f32>, usize) {
     let output = pipeline().generate(&request).unwrap();
     (values(output.latents), output.profile.unwrap().forwards)

@@ -1,4 +1,4 @@
-//! Downloads from a server that speaks the Hub's protocol.
+//! Tests of downloads from a server that speaks the Hub's protocol.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,11 +12,11 @@ use ovis_image_tests::error_chain::chain;
 use crate::hub_server::{COMMIT, Faults, HubServer, ID};
 use crate::support::{base_model, load, pipeline, request, values};
 
-/// Of the large file storage.
+/// File in the large file storage.
 const TRANSFORMER: &str = "transformer/diffusion_pytorch_model.safetensors";
-/// Of git's own.
+/// File in git.
 const CONFIG: &str = "transformer/config.json";
-/// A port that nobody listens at.
+/// Address of a port that nothing listens at.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 struct World {
@@ -46,7 +46,7 @@ impl World {
         failure(self.repo().download())
     }
 
-    /// Files that are complete or partial in the cache.
+    /// Lists files that are complete or partial in the cache.
     fn blobs(&self) -> Vec<PathBuf> {
         let blobs = self
             .cache
@@ -112,7 +112,7 @@ fn only_what_is_needed_is_downloaded_once_and_from_one_commit() {
 
     assert_eq!(world.repo().download().unwrap(), first);
     assert_eq!(world.server.downloads(), downloads, "all was in the cache");
-    // The server knows files by this commit alone.
+    // The server knows the files only by this commit.
     assert!(first.ends_with(Path::new("snapshots").join(COMMIT)));
     let pinned = world.repo().with_revision(COMMIT).unwrap();
     assert_eq!(pinned.download().unwrap(), first);
@@ -196,7 +196,7 @@ fn a_stalled_download_ends_and_is_resumed() {
     );
     assert!(failure.to_string().contains("download again to resume"));
 
-    // The second connection stalls, too, and the third is not noticed.
+    // The second connection stalls, too; the third succeeds.
     let folder = repo.with_attempts(2).download().unwrap();
     let downloads = world.server.downloads().into_iter();
     let starts = downloads.filter_map(|(file, from)| (file == TRANSFORMER).then_some(from));
@@ -266,7 +266,7 @@ fn what_other_programs_or_commits_left_in_the_cache_is_used() {
     let folder = world.repo().download().unwrap();
     let downloads = world.server.downloads();
     let repository = folder.ancestors().nth(2).unwrap();
-    // As Python's programs do, only branches are written down.
+    // As in Python's programs, only branches are recorded.
     assert!(!repository.join("refs").join(COMMIT).exists());
     assert!(repository.join("refs/main").exists());
     world.repo().download().unwrap();
@@ -285,7 +285,7 @@ fn what_was_never_compared_is_before_it_is_used() {
     for is_damaged in [false, true] {
         let world = World::new();
         let folder = world.repo().download().unwrap();
-        // As a run leaves it that is killed between the last byte and the comparison.
+        // State left by a run that is killed between the last byte and the comparison.
         let blob = folder.join(TRANSFORMER).canonicalize().unwrap();
         let mut bytes = std::fs::read(&blob).unwrap();
         if is_damaged {

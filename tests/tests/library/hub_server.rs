@@ -9,56 +9,56 @@ use std::sync::{Arc, Mutex};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// The commit that every revision is.
+/// Commit that every revision resolves to.
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-/// The repository.
+/// Name of the repository.
 pub(crate) const ID: &str = "AIDC-AI/Ovis-Image-7B";
 
-/// What goes wrong.
+/// Faults to simulate.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Faults {
-    /// A file whose connection breaks off after so many bytes of each answer, and how often.
+    /// A file, the number of bytes after which each answer breaks off, and how often.
     pub(crate) cut: Option<(&'static str, usize, usize)>,
-    /// A file of which the contents are not the announced ones.
+    /// A file whose contents differ from the announced ones.
     pub(crate) damaged: Option<&'static str>,
-    /// A status for every request.
+    /// Status for every request.
     pub(crate) status: Option<u16>,
-    /// A tag in place of each file's hash.
+    /// Tag that replaces each file's hash.
     pub(crate) tag: Option<&'static str>,
-    /// An answer in place of the list of files.
+    /// Answer that replaces the list of files.
     pub(crate) listing: Option<&'static str>,
-    /// A file whose connection is silent after so many bytes of each answer, and how often.
+    /// A file, the number of bytes after which each answer stalls, and how often.
     pub(crate) stalled: Option<(&'static str, usize, usize)>,
-    /// Whether nothing is ever answered.
+    /// Whether no request is ever answered.
     pub(crate) silent: bool,
-    /// Whether every answer has the whole file, whatever part was asked for.
+    /// Whether every answer contains the whole file, whatever range was requested.
     pub(crate) no_parts: bool,
 }
 
 /// A running server.
 pub(crate) struct HubServer {
-    /// Its address.
+    /// Address of the server.
     pub(crate) url: String,
     pub(crate) requests: Arc<Mutex<Vec<Request>>>,
     pub(crate) faults: Arc<Mutex<Faults>>,
 }
 
-/// What was asked for.
+/// A received request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Request {
     pub(crate) path: String,
-    /// `Authorization`.
+    /// Value of `Authorization`.
     pub(crate) token: Option<String>,
-    /// Whether only the headers were asked for.
+    /// Whether only the headers were requested.
     is_head: bool,
-    /// The first byte.
+    /// First requested byte.
     from: u64,
 }
 
 type Files = Arc<BTreeMap<String, Vec<u8>>>;
 
 impl HubServer {
-    /// Serves a folder's files and some more.
+    /// Serves a folder's files and some additional ones.
     pub(crate) fn start(folder: &Path, more: &[(&str, &[u8])]) -> Self {
         let mut files = BTreeMap::new();
         collect(folder, "", &mut files);
@@ -77,14 +77,14 @@ impl HubServer {
         let url = server.url.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // A client that goes away is no failure of the server.
+                // A client that disconnects is not a failure of the server.
                 let _ = answer(stream, &url, &files, &requests, &faults);
             }
         });
         server
     }
 
-    /// The files' contents that were asked for, by name, with the first byte.
+    /// Lists the files whose contents were requested, by name, with the first byte.
     pub(crate) fn downloads(&self) -> Vec<(String, u64)> {
         let requests = self.requests.lock().unwrap();
         let contents = requests.iter().filter(|request| !request.is_head);
@@ -94,9 +94,9 @@ impl HubServer {
     }
 }
 
-/// Where the server has small files itself.
+/// Path of small files, which the server has itself.
 const SMALL: &str = "/api/resolve-cache/";
-/// Where it has large ones, under another name.
+/// Path of large files, under another host name.
 const LARGE: &str = "/cdn/";
 
 fn contents_of(path: &str) -> Option<&str> {
@@ -108,7 +108,7 @@ fn is_large(file: &str) -> bool {
     file.ends_with(".safetensors")
 }
 
-/// What the Hub tags a file with: its SHA-256, or git's hash of it.
+/// Returns the Hub's tag of a file: its SHA-256, or git's hash of it.
 fn tag_of(file: &str, bytes: &[u8]) -> String {
     let hex = |digest: &[u8]| -> String { digest.iter().map(|b| format!("{b:02x}")).collect() };
     if is_large(file) {
@@ -143,7 +143,7 @@ fn answer(
     let Request { path, is_head, .. } = &request;
     let faulty = faults.lock().unwrap().clone();
     if faulty.silent {
-        // It stays open.
+        // The connection stays open.
         std::mem::forget(stream);
         return Ok(());
     }
@@ -174,7 +174,7 @@ fn answer(
         let tag = faulty.tag.unwrap_or(&tag);
         let to = if is_large(file) {
             let size = bytes.len();
-            // Another name is another host, which must not see the token.
+            // Another name counts as another host, which must not see the token.
             let elsewhere = url.replace("127.0.0.1", "localhost");
             format!("{elsewhere}{LARGE}{file}\r\nX-Linked-Etag: \"{tag}\"\r\nX-Linked-Size: {size}")
         } else {
@@ -229,7 +229,7 @@ fn answer(
     )
 }
 
-/// After how many bytes an answer with a file ends this time.
+/// Returns the number of bytes after which an answer with a file ends this time.
 fn part_of(fault: &mut Option<(&'static str, usize, usize)>, file: &str) -> Option<usize> {
     let (faulty, after, times) = fault.as_mut()?;
     if *faulty != file || *times == 0 {

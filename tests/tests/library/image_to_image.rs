@@ -1,4 +1,4 @@
-//! Starting from a picture, whole or behind a mask.
+//! Tests of image to image, with and without a mask.
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use ovis_image::error::RequestError;

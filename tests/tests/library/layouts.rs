@@ -1,4 +1,4 @@
-//! One model in three layouts is one model.
+//! Tests that a model gives the same results in all three layouts.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use ovis_image_tests::tolerance::tolerance;
 
 use crate::support::values;
 
-/// ComfyUI's files carry no tokenizer.
+/// Adds a tokenizer, which ComfyUI's files do not include.
 fn add_tokenizer(folder: &Path) {
     let tokenizer = golden_folder().join("layouts/diffusers/tokenizer/tokenizer.json");
     std::fs::copy(tokenizer, folder.join("comfyui/tokenizer.json")).unwrap();
@@ -130,7 +130,7 @@ fn comfyui_files_without_a_tokenizer_say_how_to_give_one() {
         matches!(&error, OvisImageError::Checkpoint(CheckpointError::NotFound { path, .. }) if path.ends_with("tokenizer.json"))
     );
     assert!(error.to_string().contains("--tokenizer"), "{error}");
-    // And that is enough.
+    // These parts are sufficient.
     let given = PartPaths {
         tokenizer: Some(golden_folder().join("layouts/diffusers/tokenizer")),
         ..PartPaths::default()

@@ -1,4 +1,5 @@
-//! LoRAs, against diffusers with PEFT on the same weights, and what is wrong with files that are none.
+//! Tests of LoRAs, against diffusers with PEFT on the same weights, and of the errors for invalid
+//! files.
 
 use std::path::{Path, PathBuf};
 
@@ -368,8 +369,8 @@ fn all_252_modules_of_the_release_are_found() {
         add(format!("{block}.proj_mlp"), 8 * H, H);
         add(format!("{block}.proj_out"), H, 5 * H);
     }
-    // 14 of each double block, 6 of each single block, and 6 outside of them: as many as PEFT finds
-    // with `target_modules="all-linear"`.
+    // 14 modules of each double block, 6 of each single block, and 6 outside of them, which is the
+    // number that PEFT finds with `target_modules="all-linear"`.
     assert_eq!(tensors.len(), 2 * (6 * 14 + 27 * 6 + 6));
 
     let folder = tempfile::tempdir().unwrap();
@@ -400,7 +401,7 @@ fn all_252_modules_of_the_release_are_found() {
         .map(|adapter| adapter.rows())
         .collect();
     assert_eq!(rows, [0..H, H..2 * H, 2 * H..3 * H, 3 * H..11 * H]);
-    // No weight was made for it.
+    // No weight was created for it.
     assert!(
         !transformer.single_blocks[26]
             .qkv_mlp
@@ -441,7 +442,7 @@ fn every_matrix_of_the_transformer_can_have_an_adapter() {
 
 const Q: &str = "transformer_blocks.0.attn.to_q";
 
-/// A file of tensors of a shape, all of one value.
+/// Writes a file of tensors of given shapes, each filled with one value.
 fn file_of(tensors: &[(&str, &[usize], f32)]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lora.safetensors");

@@ -1,4 +1,4 @@
-//! The library on the flex backend: layouts, sampling, requests and every error.
+//! Tests of the library on the flex backend: layouts, sampling, requests and every error.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

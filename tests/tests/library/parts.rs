@@ -1,4 +1,5 @@
-//! Replacing a model of a pipeline: what does not fit is refused, and what depends on it follows.
+//! Tests of replacing a model of a pipeline: a model that does not fit is rejected, and dependent
+//! state is updated.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Tensor};
@@ -142,7 +143,7 @@ fn the_dtypes_follow_the_models() {
         OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap();
     let guided = request().with_guidance_scale(3.0);
     let expected = half.generate(&guided).unwrap();
-    // One model after another becomes bf16: the last one's image is that of the bf16 pipeline.
+    // One model after another becomes bf16; the last image equals that of the bf16 pipeline.
     let mixed = pipeline()
         .with_transformer(half.transformer().clone())
         .unwrap();

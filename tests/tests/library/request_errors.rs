@@ -1,4 +1,5 @@
-//! Every bad argument of a request gets its error before any work, and no panic.
+//! Tests that every invalid argument of a request returns its error before any work, without a
+//! panic.
 
 use burn::backend::NdArray;
 use burn::tensor::TensorData;
@@ -67,7 +68,7 @@ fn a_request_that_cannot_fit_says_how_much_it_needs() {
         panic!("{error}");
     };
     assert!(needed_mib > 1 && available_mib == 1);
-    // Without a limit of the caller's, the machine's memory is the limit.
+    // Without a limit of the caller's own, the machine's memory is the limit.
     let error = refused(
         &request()
             .with_size(16_384, 16_384)
@@ -157,7 +158,7 @@ fn sigmas_and_schedules_out_of_range_are_refused() {
         &request().with_schedule(Schedule::FixedShift(-1.0)),
         "schedule",
     );
-    // Positive, and yet 1 + (shift - 1) is 0 in floating point.
+    // The value is positive, and yet 1 + (shift - 1) is 0 in floating point.
     refuses_argument(
         &request().with_schedule(Schedule::FixedShift(1e-17)),
         "schedule",

@@ -1,4 +1,4 @@
-//! What a request can say, and what comes back.
+//! Tests of the requests and their results.
 
 use std::ops::ControlFlow;
 
@@ -245,7 +245,7 @@ fn half_precision_weights_run_with_the_vae_in_f32() {
             (output.settings.dtype, output.settings.vae_dtype),
             (dtype, expected)
         );
-        // bf16 rounds timesteps to three digits, so its picture is another; the goldens hold it.
+        // bf16 rounds timesteps to three digits, so its image differs; the goldens cover it.
         if dtype == WeightDtype::F16 {
             let exact = crate::support::pipeline().generate(&request()).unwrap();
             let error = relative_error(&values(output.image_tensor), &values(exact.image_tensor));
@@ -295,7 +295,7 @@ fn a_shorter_sequence_gives_the_first_rows_and_is_recorded() {
     let [prompts, _, context] = long.dims();
     assert_eq!(short.embeds.dims(), [prompts, 64, context]);
     assert_eq!(values(short.embeds), values(long.clone().narrow(1, 0, 64)));
-    // The kept empty prompt is that of the length asked for.
+    // The cached empty prompt has the requested length.
     let again = pipeline.encode_prompts(&["a cat", ""]).unwrap().embeds;
     assert_eq!(values(again), values(long));
 

@@ -1,4 +1,4 @@
-//! Where weights are while nothing uses them, and that no image depends on it.
+//! Tests of where weights are kept while unused, and that the images do not depend on it.
 
 use burn::module::Module;
 use burn::tensor::DType;
@@ -45,7 +45,7 @@ fn weights_in_files_are_given_back_after_each_use() {
         assert!(!encoder.blocks[0].feed_forward.up.weight.is_initialized());
         let block = &pipeline.transformer().double_blocks[0];
         assert!(!block.image_modulation.linear.weight.is_initialized());
-        // The blocks themselves are always there.
+        // The blocks themselves are always initialized.
         assert!(block.image_attention.qkv.weight.is_initialized());
     }
 }
@@ -65,7 +65,7 @@ fn text_to_image_reads_neither_the_embedding_table_nor_the_vae_encoder() {
 fn the_table_on_the_device_gives_what_its_rows_in_the_file_give() {
     let pipeline = pipeline();
     let rows = pipeline.encode_prompts(&["a cat"]).unwrap();
-    // Another encoder, though with the same weights: its own table is read and used.
+    // Use another encoder with the same weights: its own table is read and used.
     let table = pipeline
         .clone()
         .with_text_encoder(pipeline.text_encoder().clone())
@@ -155,7 +155,7 @@ fn guidance_in_one_pass_is_guidance_in_two() {
     let one = load_with(LoadOptions::new().with_streamed_blocks(4))
         .generate(&request)
         .unwrap();
-    // Sums of a batch may be taken in another order; guidance multiplies the difference.
+    // Sums of a batch may be computed in another order; guidance multiplies the difference.
     let error = relative_error(&values(one.latents), &values(two.latents));
     assert!(error < 1e-5, "{error:.1e}");
 }
@@ -190,7 +190,7 @@ fn quantization_rounds_the_matrices_of_the_blocks_and_nothing_else() {
                  b: &burn::module::Param<burn::tensor::Tensor<Flex, 2>>| {
                     relative_error(&values(a.val()), &values(b.val()))
                 };
-            // Half a level of the block's largest, against a block's root mean square.
+            // Half a level of the block's largest value, against a block's root mean square.
             let single = error(
                 &a.single_blocks[1].output.weight,
                 &b.single_blocks[1].output.weight,

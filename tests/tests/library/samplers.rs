@@ -1,4 +1,4 @@
-//! Samplers against exact solutions, and in the pipeline.
+//! Tests of samplers against exact solutions, and in the pipeline.
 
 use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexDevice};
@@ -62,10 +62,10 @@ fn on_a_straight_path_every_sampler_arrives_in_any_number_of_steps() {
     }
 }
 
-/// Data of a normal distribution of this deviation, for which the path is known.
+/// Deviation of normally distributed data, for which the path is known.
 const DEVIATION: f64 = 0.4;
 
-/// Proportional to `x(sigma)`.
+/// Returns a value proportional to `x(sigma)`.
 fn gaussian_path(sigma: f64) -> f64 {
     ((1.0 - sigma).powi(2) * DEVIATION.powi(2) + sigma.powi(2)).sqrt()
 }
@@ -78,7 +78,7 @@ fn gaussian_velocity(latents: Latents, sigma: f32) -> Latents {
 
 #[test]
 fn half_the_step_is_half_the_error_of_first_order_and_a_quarter_of_second() {
-    // Between the ends: there, multistep solvers' steps in log((1 - t) / t) are not small.
+    // Away from the ends, where multistep solvers' steps in log((1 - t) / t) are not small.
     let (from, to) = (0.8, 0.2);
     let start = tensor([1.0, -1.0, 0.5, 2.0]);
     let exact = start.clone() * (gaussian_path(to) / gaussian_path(from));

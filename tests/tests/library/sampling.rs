@@ -1,4 +1,4 @@
-//! Sigmas and noise against torch's and diffusers'.
+//! Tests of sigmas and noise against torch's and diffusers'.
 
 use ovis_image::config::SchedulerConfig;
 use ovis_image::sampling::{FlowMatchEulerScheduler, NoiseGenerator, Schedule};
@@ -33,7 +33,8 @@ fn noise_is_torchs_for_the_same_seed() {
     let mut compared = 0;
     for entry in read::<NoiseEntries>("noise.json").entries {
         let count: usize = entry.shape.iter().product();
-        // torch draws halves of sizes that are no multiple of 16 in another order; latents are.
+        // torch draws half-precision values in another order for sizes that are not multiples of
+        // 16; latents always are.
         if entry.dtype != "f32" && !count.is_multiple_of(16) {
             continue;
         }

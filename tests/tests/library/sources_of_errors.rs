@@ -1,4 +1,4 @@
-//! Each kind of error keeps what caused it, and does not say it twice.
+//! Tests that each kind of error keeps its cause, and does not report it twice.
 
 use std::error::Error;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::support::{damaged, load, pipeline, request};
 use ovis_image_tests::error_chain::chain;
 use ovis_image_tests::golden::golden_folder;
 
-/// The cause, which the message leaves to the chain.
+/// Returns the cause, which the message leaves to the error chain.
 #[track_caller]
 fn source_of<E: Error + 'static>(error: &OvisImageError) -> &E {
     let source = error.source().expect("a source");
@@ -137,7 +137,7 @@ fn a_failure_of_the_hub_keeps_what_was_missing() {
         .unwrap()
         .with_cache(cache.path())
         .with_attempts(1);
-    // A port that nothing listens on.
+    // Nothing listens on this port.
     let error = repo
         .with_endpoint("http://127.0.0.1:9")
         .download()

@@ -1,4 +1,5 @@
-//! Step caches in the pipeline: what is left out, and that nothing is when it need not be.
+//! Tests of step caches in the pipeline: which predictions they skip, and that they skip none when
+//! unnecessary.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -17,7 +18,7 @@ fn guided() -> GenerationRequest {
         .with_guidance_scale(4.0)
 }
 
-/// The final latents, predictions computed and predictions skipped.
+/// Returns the final latents and the numbers of predictions computed and skipped.
 fn run(request: GenerationRequest) -> (Vec<f32>, usize, usize) {
     let output = pipeline().generate(&request).unwrap();
     let report = output.step_cache.unwrap();
@@ -52,7 +53,8 @@ fn a_cache_that_may_skip_nothing_gives_the_same_bits() {
 
 #[test]
 fn each_branch_of_guidance_has_its_own_state() {
-    // Everything is near enough: each branch computes its first step, TeaCache its last as well.
+    // Every change is below the threshold: each branch computes its first step, TeaCache its last
+    // as well.
     for (cache, of_each) in [
         (StepCacheKind::FirstBlock { threshold: 1e9 }, 1),
         (StepCacheKind::Tea { threshold: 1e9 }, 2),
@@ -140,7 +142,7 @@ fn numbers_that_make_no_cache_are_refused_before_the_work() {
     }
 }
 
-/// Runs the forward at every n-th call and gives the last prediction between.
+/// Runs the forward at every n-th call and returns the last prediction in between.
 #[derive(Debug)]
 struct EveryNth<B: Backend> {
     n: usize,
@@ -178,7 +180,8 @@ impl<B: Backend> StepCache<B> for EveryNth<B> {
     }
 }
 
-/// The final latents, predictions computed and predictions skipped, with a cache of this test.
+/// Returns the final latents and the numbers of predictions computed and skipped, with this test's
+/// cache.
 fn run_custom(request: &GenerationRequest, n: usize) -> (Vec<f32>, usize, usize) {
     let pipeline = pipeline();
     let denoiser = pipeline.denoiser(request).unwrap();
@@ -192,7 +195,7 @@ fn run_custom(request: &GenerationRequest, n: usize) -> (Vec<f32>, usize, usize)
 fn a_custom_cache_that_skips_nothing_gives_the_same_bits() {
     let plain = values(pipeline().generate(&guided()).unwrap().latents);
     assert_eq!(run_custom(&guided(), 1), (plain.clone(), 20, 0));
-    // It takes the place of the request's.
+    // A custom cache replaces the request's.
     let request = guided().with_step_cache(StepCacheKind::Tea { threshold: 1e9 });
     assert_eq!(run_custom(&request, 1), (plain, 20, 0));
 }
@@ -204,9 +207,10 @@ fn a_custom_cache_has_a_state_for_each_branch_and_is_counted() {
     assert_eq!((computed, skipped), (10, 10));
     assert_ne!(latents, plain);
     assert!(latents.iter().all(|value| value.is_finite()));
-    // One state for both branches would have skipped the negative prompt's at each step.
+    // A state shared by both branches would have skipped the negative prompt's prediction at each
+    // step.
     assert_eq!(run_custom(&guided(), 1000).1, 2);
-    // Heun asks twice a step but for the last.
+    // Heun predicts twice per step, except in the last.
     let heun = guided()
         .with_guidance_scale(1.0)
         .with_sampler(SamplerKind::Heun);

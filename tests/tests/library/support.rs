@@ -12,12 +12,12 @@ use ovis_image_tests::layouts::copy_folder;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-/// The folder of the `base` case's model.
+/// Returns the folder of the `base` case's model.
 pub(crate) fn base_model() -> PathBuf {
     golden_folder().join("base/model")
 }
 
-/// The `base` model in f32.
+/// Returns the `base` model in f32.
 pub(crate) fn pipeline() -> OvisImagePipeline<Flex> {
     static PIPELINE: OnceLock<OvisImagePipeline<Flex>> = OnceLock::new();
     PIPELINE.get_or_init(|| load(base_model()).unwrap()).clone()
@@ -28,7 +28,7 @@ pub(crate) fn load(folder: PathBuf) -> Result<OvisImagePipeline<Flex>, OvisImage
     OvisImagePipeline::from_pretrained(folder, LoadOptions::new(), &FlexDevice)
 }
 
-/// A small and quick request.
+/// Returns a small and quick request.
 pub(crate) fn request() -> GenerationRequest {
     GenerationRequest::new("a cat")
         .with_size(16, 16)
@@ -36,7 +36,7 @@ pub(crate) fn request() -> GenerationRequest {
         .with_guidance_scale(1.0)
 }
 
-/// A copy of the `base` model that a test may damage.
+/// Copies the `base` model and damages the copy.
 pub(crate) fn damaged(damage: impl FnOnce(&std::path::Path)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     copy_folder(&base_model(), folder.path());
@@ -44,12 +44,12 @@ pub(crate) fn damaged(damage: impl FnOnce(&std::path::Path)) -> tempfile::TempDi
     folder
 }
 
-/// A tensor's values.
+/// Returns a tensor's values.
 pub(crate) fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().into_vec().unwrap()
 }
 
-/// Zeros of a shape.
+/// Returns zeros of a shape.
 pub(crate) fn zeros<const D: usize>(shape: [usize; D]) -> TensorData {
     TensorData::new(vec![0.0f32; shape.iter().product()], shape)
 }

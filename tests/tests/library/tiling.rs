@@ -1,4 +1,4 @@
-//! Decoding in tiles, against diffusers' `AutoencoderKL.tiled_decode`.
+//! Tests of decoding in tiles, against diffusers' `AutoencoderKL.tiled_decode`.
 
 use burn::tensor::{DType, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
@@ -84,7 +84,7 @@ fn tiles_that_the_vae_cannot_have_are_refused_before_the_work() {
 
 #[test]
 fn an_image_that_fits_only_in_tiles_is_refused_whole_with_that_way_out() {
-    // Between what the transformer needs for 512x512, 35 MiB, and the decoder, 48.
+    // The limit lies between the transformer's 35 MiB for 512x512 and the decoder's 48.
     let options = LoadOptions::new().with_memory_limit(40 << 20);
     let limited =
         OvisImagePipeline::<Flex>::from_pretrained(base_model(), options, &FlexDevice).unwrap();

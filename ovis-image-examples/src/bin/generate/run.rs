@@ -1,5 +1,5 @@
-//! The run: check, load, generate, save. It is compiled for every backend, so it stands in the binary:
-//! in the library, its tests would compile it once more.
+//! The run: check, load, generate, save. It is compiled for every backend, so it stands in the
+//! binary: in the library, its tests would compile it once more.
 
 use std::io::Write;
 use std::ops::ControlFlow;

@@ -1,8 +1,8 @@
-//! How an image was made, as it stands in the image's file.
+//! Records of how an image was made, stored in the image's file.
 //!
 //! [`png_text`] writes and reads the texts of a PNG, [`parameters`] is the text that other programs
-//! understand, [`names`] translates what they call samplers and schedules. This file holds the record
-//! of this program's own images, from which they are made again.
+//! understand, [`names`] translates what they call samplers and schedules. This file holds the
+//! record of this program's own images, from which they are made again.
 
 pub mod names;
 pub mod parameters;
@@ -75,7 +75,7 @@ pub struct Inputs {
     pub latents: Option<PathBuf>,
 }
 
-/// What an image says about how it was made.
+/// Information in an image about how it was made.
 #[derive(Debug, Clone)]
 pub enum Origin {
     /// The full record of an image of this program.
@@ -131,7 +131,8 @@ impl Record {
     pub fn request(&self) -> Result<(GenerationRequest, usize)> {
         let mut settings = self.settings.clone();
         let parameters = &mut settings.parameters;
-        // The noise of a shared seed was drawn for all images in turn, and custom noise is a file's.
+        // The noise of a shared seed was drawn for all images in turn, and custom noise is a
+        // file's.
         if (parameters.is_seed_shared || parameters.seeds.is_empty()) && self.count > 1 {
             let request = GenerationRequest::from_settings(&settings);
             ensure!(

@@ -21,8 +21,8 @@ const SAMPLERS: [Names<SamplerKind>; 6] = [
     ),
 ];
 
-/// Spacings of the noise levels. The shift is not a part of these names: programs that have one take it
-/// from the model.
+/// Spacings of the noise levels. The shift is not a part of these names: programs that have one
+/// take it from the model.
 const SPACINGS: [Names<SigmaSpacing>; 5] = [
     // Evenly in the timesteps; programs differ in where the last step is.
     (
@@ -87,8 +87,8 @@ pub fn sampler(name: &str) -> Option<NamedSampler> {
         .next()
 }
 
-/// Finds the schedule of a name: another program's, or this one's shift and spacing. `None` if any of
-/// it is unknown here.
+/// Finds the schedule of a name: another program's, or this one's shift and spacing. `None` if any
+/// of it is unknown here.
 pub fn schedule(name: &str) -> Option<NamedSchedule> {
     let is_known = |known: &&str| name.eq_ignore_ascii_case(known);
     if let Some((spacing, _)) = SPACINGS

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// The content of the text `parameters`, in the form that AUTOMATIC1111's web UI began: the prompt, the
-/// negative prompt, and a last line of settings. [`parse`](Self::parse) reads it, and `Display` writes
-/// it.
+/// The content of the text `parameters`, in the form that AUTOMATIC1111's web UI began: the prompt,
+/// the negative prompt, and a last line of settings. [`parse`](Self::parse) reads it, and `Display`
+/// writes it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Parameters {
     /// Prompt, which may have several lines.
@@ -33,7 +33,8 @@ pub struct Parameters {
     pub others: BTreeMap<String, String>,
 }
 
-/// Number of settings from which a last line is taken for settings, and not for a part of the prompt.
+/// Number of settings from which a last line is taken for settings, and not for a part of the
+/// prompt.
 const FEWEST_FIELDS: usize = 3;
 
 const NEGATIVE_PROMPT: &str = "Negative prompt:";
@@ -63,7 +64,8 @@ impl Parameters {
         parameters
     }
 
-    /// Reads the line of settings. `None` if it is a part of the prompt, which has commas and colons, too.
+    /// Reads the line of settings. `None` if it is a part of the prompt, which has commas and
+    /// colons, too.
     fn from_settings(line: &str) -> Option<Self> {
         let fields = fields(line)?;
         let count = fields.len();
@@ -78,8 +80,8 @@ impl Parameters {
         (count >= FEWEST_FIELDS && is_sure).then_some(parameters)
     }
 
-    /// Stores a setting that has a field, and says whether it did: the value must be well formed and the
-    /// first of its setting.
+    /// Stores a setting that has a field, and says whether it did: the value must be well formed
+    /// and the first of its setting.
     fn take(&mut self, name: &str, value: &str) -> bool {
         match name {
             "Steps" => take_into(&mut self.steps, value),

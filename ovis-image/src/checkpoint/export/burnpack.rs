@@ -1,4 +1,4 @@
-//! Writing burnpack files, as burn-store reads them.
+//! Writing of burnpack files, as burn-store reads them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::checkpoint::open::CONFIG_METADATA;
 use crate::error::{OvisImageError, Result};
 use crate::tensor_file::burnpack::{ALIGNMENT, FORMAT, MAGIC, VERSION, data_start};
 
-/// What stands between the fixed fields and the data, in CBOR.
+/// Content between the fixed fields and the data, in CBOR.
 #[derive(Serialize)]
 struct Header<'a> {
     tensors: BTreeMap<&'a str, Descriptor<'a>>,
@@ -28,7 +28,7 @@ struct Descriptor<'a> {
     data_offsets: [usize; 2],
 }
 
-/// Writes a file; `on_written` hears of each tensor's bytes.
+/// Writes a file; `on_written` receives the number of bytes of each tensor.
 pub(super) fn write(
     path: &Path,
     OutgoingFile {

@@ -1,4 +1,4 @@
-//! The configurations that other programs look for beside the weights.
+//! Configurations that other programs expect beside the weights.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use crate::checkpoint::open::{Checkpoint, config_beside};
 use crate::config::{TextEncoderConfig, VaeConfig};
 use crate::error::{OvisImageError, Result};
 
-/// The release of diffusers that first had this model.
+/// First release of diffusers that includes this model.
 const DIFFUSERS_VERSION: &str = "0.36.0";
 
-/// Writes what the layout has.
+/// Writes the configurations of the layout.
 pub(super) fn write(checkpoint: &Checkpoint, layout: Layout, folder: &PartFolder) -> Result<()> {
     let text_encoder = &checkpoint.text_encoder.config;
     let write = |path: &Path, value: &Value| folder.write(path, text(value).as_bytes());
@@ -83,7 +83,7 @@ fn json_of(config: &impl Serialize) -> Result<Value> {
     serde_json::to_value(config).map_err(unwritable)
 }
 
-/// A configuration as a file of weights carries it.
+/// Serializes a configuration for the metadata of a weights file.
 pub(super) fn carried(config: &impl Serialize) -> Result<String> {
     serde_json::to_string(config).map_err(unwritable)
 }
@@ -108,7 +108,7 @@ fn model_index() -> Value {
     })
 }
 
-/// A configuration as diffusers writes it: with its class, without what is not set.
+/// Serializes a configuration in diffusers' form: with its class, without fields that are not set.
 fn of_class(class: &str, config: &impl Serialize, more: Value) -> Result<Value> {
     let config = json_of(config)?;
     let fields = |value: Value| match value {
@@ -123,7 +123,7 @@ fn of_class(class: &str, config: &impl Serialize, more: Value) -> Result<Value> 
     Ok(Value::Object(all))
 }
 
-/// What diffusers must be told of the VAE's levels.
+/// Returns the fields by which diffusers describes the VAE's levels.
 fn blocks(vae: &VaeConfig) -> Value {
     let levels = vae.block_out_channels.len();
     json!({
@@ -135,7 +135,7 @@ fn blocks(vae: &VaeConfig) -> Value {
     })
 }
 
-/// transformers 4 reads `rope_theta`, 5 reads `rope_parameters`.
+/// Serializes a Qwen3 configuration. transformers 4 reads `rope_theta`, 5 reads `rope_parameters`.
 fn qwen3(config: &TextEncoderConfig, class: &str) -> Value {
     json!({
         "architectures": [class],

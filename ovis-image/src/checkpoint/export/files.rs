@@ -1,4 +1,4 @@
-//! What each layout calls its files and, beyond the name tables, its tensors.
+//! Each layout's file names and, beyond the name tables, its tensor names.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::checkpoint::file_names::{TEXT_ENCODER_WEIGHTS, authors, burnpack, com
 use crate::checkpoint::layout::Layout;
 use crate::weights::{NameTable, TextEncoderNaming, TransformerNaming, VaeNaming, comfyui_name};
 
-/// Names of files and tensors of a layout.
+/// Names of the files and tensors of a layout.
 pub(super) struct ExportFiles {
     layout: Layout,
     pub(super) transformer_table: NameTable,
@@ -44,9 +44,10 @@ impl ExportFiles {
             Layout::Diffusers | Layout::Authors | Layout::Burnpack => tensor,
             Layout::ComfyUi => tensor.rename(comfyui_name),
         };
-        match options.is_gguf() {
-            true => tensor.in_gguf(options),
-            false => tensor.in_safetensors(options),
+        if options.is_gguf() {
+            tensor.in_gguf(options)
+        } else {
+            tensor.in_safetensors(options)
         }
     }
 
@@ -57,7 +58,7 @@ impl ExportFiles {
     ) -> OutgoingTensor<'a> {
         let tensor = match self.layout {
             Layout::Diffusers | Layout::Burnpack => tensor,
-            // Black Forest Labs' attention is made of 1 x 1 convolutions.
+            // The attention in Black Forest Labs' naming is made of 1 x 1 convolutions.
             Layout::Authors | Layout::ComfyUi => {
                 tensor.convolution_if(|parameter| parameter.contains(".mid.attention."))
             }

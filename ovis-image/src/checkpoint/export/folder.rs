@@ -1,4 +1,4 @@
-//! A folder that appears when it is complete.
+//! A folder that appears only when it is complete.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,16 +8,16 @@ use crate::checkpoint::file_names::TOKENIZER_FILE;
 use crate::checkpoint::open::TokenizerFile;
 use crate::error::{OvisImageError, Result};
 
-/// A folder beside the one that is asked for, until it takes its place. Dropped before, it is
-/// removed.
+/// A temporary folder beside the requested one, which it replaces when complete. It is removed if
+/// dropped before that.
 pub(super) struct PartFolder {
     part: PathBuf,
     target: PathBuf,
 }
 
-/// Folders of killed processes that are passed over.
+/// Number of folders left by killed processes that are skipped.
 const MAX_PARTS: usize = 1000;
-/// What can lie beside a `tokenizer.json` and belongs to it.
+/// Name of the configuration that may accompany a `tokenizer.json`.
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const TOKENIZER_FILES: [&str; 7] = [
     TOKENIZER_CONFIG,
@@ -31,7 +31,7 @@ const TOKENIZER_FILES: [&str; 7] = [
 
 impl PartFolder {
     /// # Errors
-    /// When the target is there and not empty, or the folder cannot be made.
+    /// Returns an error if the target exists and is not empty, or if the folder cannot be created.
     pub(super) fn create(target: &Path) -> Result<Self> {
         let unusable = |reason: String| {
             OvisImageError::argument("folder", format!("{}: {reason}", target.display()))
@@ -55,7 +55,7 @@ impl PartFolder {
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(|error| io(parent, error))?;
         }
-        // A new one always: another may be left of a process that was killed, or in use.
+        // The folder must be new: an existing one may be left from a killed process, or be in use.
         let mut number = 0;
         loop {
             let part = target.with_file_name(format!(".{name}.{number}.part"));
@@ -74,7 +74,7 @@ impl PartFolder {
         }
     }
 
-    /// The path of a file, in a folder that is there.
+    /// Returns the path of a file, after creating its folder.
     pub(super) fn file(&self, name: impl AsRef<Path>) -> Result<PathBuf> {
         let path = self.part.join(name);
         if let Some(folder) = path.parent() {
@@ -89,7 +89,7 @@ impl PartFolder {
         fs::write(&path, bytes).map_err(|error| OvisImageError::io(path, error))
     }
 
-    /// Copies a tokenizer; whether it has a configuration for other programs.
+    /// Copies a tokenizer; returns whether it has a configuration for other programs.
     pub(super) fn tokenizer(&self, tokenizer: &TokenizerFile, folder: &Path) -> Result<bool> {
         let main = folder.join(TOKENIZER_FILE);
         let path = match tokenizer {
@@ -118,9 +118,10 @@ impl PartFolder {
         Ok(configured)
     }
 
-    /// Puts the folder in its place.
+    /// Moves the folder to its target.
     pub(super) fn complete(self) -> Result<()> {
-        // An empty folder is in the way on Windows. If it cannot be removed, renaming tells why.
+        // On Windows, an empty folder would block the rename. If it cannot be removed, the rename
+        // reports why.
         let _ = fs::remove_dir(&self.target);
         fs::rename(&self.part, &self.target)
             .map_err(|error| OvisImageError::io(&self.target, error))
@@ -132,7 +133,7 @@ impl Drop for PartFolder {
         if self.part.exists()
             && let Err(error) = fs::remove_dir_all(&self.part)
         {
-            tracing::warn!(folder = %self.part.display(), %error, "an incomplete export stays behind");
+            tracing::warn!(folder = %self.part.display(), %error, "an incomplete export could not be removed");
         }
     }
 }

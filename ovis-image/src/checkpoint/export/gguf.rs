@@ -1,5 +1,5 @@
-//! Writing GGUF, version 3: a header with everything's place, then the tensors, each at a multiple
-//! of the alignment (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>).
+//! Writing of GGUF files, version 3: a header with all positions, then the tensors, each at a
+//! multiple of the alignment (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>).
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -17,7 +17,7 @@ const ALIGNMENT: usize = 32;
 const U32: u32 = 4;
 const STRING: u32 = 8;
 
-/// Writes a file; `on_written` hears of each tensor's bytes.
+/// Writes a file; `on_written` receives the number of bytes of each tensor.
 pub(super) fn write(
     path: &Path,
     OutgoingFile {
@@ -48,7 +48,7 @@ fn header(tensors: &[OutgoingTensor<'_>], config: &str) -> Vec<u8> {
     let mut header = b"GGUF".to_vec();
     header.extend(VERSION.to_le_bytes());
     header.extend((tensors.len() as u64).to_le_bytes());
-    // ComfyUI's loader knows the architectures that it takes by name; this is of FLUX's family.
+    // ComfyUI's loader accepts architectures by name; this one belongs to FLUX's family.
     let texts = [
         ("general.architecture", "flux"),
         ("general.name", "Ovis-Image"),
@@ -73,7 +73,7 @@ fn header(tensors: &[OutgoingTensor<'_>], config: &str) -> Vec<u8> {
     for tensor in tensors {
         string(&mut header, &tensor.name);
         header.extend((tensor.shape.len() as u32).to_le_bytes());
-        // ggml counts axes from the innermost.
+        // ggml lists the innermost axis first.
         for size in tensor.shape.iter().rev() {
             header.extend((*size as u64).to_le_bytes());
         }
@@ -91,10 +91,10 @@ fn string(header: &mut Vec<u8>, text: &str) {
     header.extend(text.as_bytes());
 }
 
-/// ggml's number of a type.
+/// Returns ggml's number of an encoding.
 fn kind(encoding: &Encoding) -> u32 {
     match encoding {
-        // What cannot be read is never written.
+        // Encodings that cannot be read are never written.
         Encoding::F32 | Encoding::Other(_) => 0,
         Encoding::F16 => 1,
         Encoding::Q4_0 => 2,

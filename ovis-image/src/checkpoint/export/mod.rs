@@ -1,5 +1,6 @@
-//! Writing a checkpoint in another layout. A tensor of the target is made of rows of the source's
-//! tensors: where both are stored alike their bytes are copied, in blocks too, and nothing is rounded.
+//! Export of a checkpoint to another layout. A tensor of the target is made of rows of the source's
+//! tensors. If both are stored alike, the bytes are copied, including quantized blocks, and nothing
+//! is rounded.
 
 mod burnpack;
 mod configs;
@@ -27,7 +28,7 @@ use crate::error::{OvisImageError, Result};
 use crate::tensor_file::Quantization;
 use crate::weights::{NameTable, QuantizationScheme};
 
-/// What a checkpoint is written as.
+/// Options of an export: layout, dtype and quantization.
 #[derive(Debug, Clone, Copy)]
 pub struct ExportOptions {
     layout: Layout,
@@ -38,8 +39,8 @@ pub struct ExportOptions {
 }
 
 impl ExportOptions {
-    /// A layout with weights as they are. What the source has in blocks becomes bf16, except in a
-    /// [GGUF](Self::with_gguf) file, which keeps it.
+    /// Exports to a layout without changing the weights. Quantized tensors of the source become
+    /// bf16, except in a [GGUF](Self::with_gguf) file, which keeps them.
     pub fn new(layout: Layout) -> Self {
         Self {
             layout,
@@ -56,21 +57,22 @@ impl ExportOptions {
         self
     }
 
-    /// Sets whether the transformer becomes a GGUF file, for [`Layout::ComfyUi`]. Vectors are f32 there,
-    /// as in other programs' files.
+    /// Sets whether the transformer becomes a GGUF file, for [`Layout::ComfyUi`]. Vectors are f32
+    /// there, as in other programs' files.
     pub fn with_gguf(mut self, gguf: bool) -> Self {
         self.gguf = gguf;
         self
     }
 
-    /// Writes a GGUF file whose blocks' matrices are quantized, those that
-    /// [`LoadOptions::with_quantization`](crate::LoadOptions::with_quantization) quantizes.
+    /// Quantizes the blocks' matrices in a GGUF file: the same ones as
+    /// [`LoadOptions::with_quantization`](crate::LoadOptions::with_quantization).
     pub fn with_quantization(mut self, quantization: Quantization) -> Self {
         self.quantization = Some(quantization);
         self
     }
 
-    /// Sets whether [`with_quantization`](Self::with_quantization) leaves the double blocks alone.
+    /// Sets whether [`with_quantization`](Self::with_quantization) leaves the double blocks
+    /// unquantized.
     pub fn with_protected_double_blocks(mut self, protect: bool) -> Self {
         self.protect_double_blocks = protect;
         self
@@ -90,7 +92,7 @@ impl ExportOptions {
             return Err(OvisImageError::argument(
                 "layout",
                 format!(
-                    "a GGUF transformer has its place among {}, not in a {}",
+                    "a GGUF transformer can be exported only to {}, not to a {}",
                     Layout::ComfyUi,
                     self.layout
                 ),
@@ -100,40 +102,42 @@ impl ExportOptions {
     }
 }
 
-/// What was written.
+/// Result of an export.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ExportReport {
-    /// Files of weights with their bytes.
+    /// Weights files with their sizes in bytes.
     pub files: Vec<(PathBuf, u64)>,
-    /// Tensors of the source that the model does not read and that were left out, for example the
-    /// vision parts of Ovis2.5.
+    /// Number of tensors of the source that were left out because the model does not read them, for
+    /// example the vision parts of Ovis2.5.
     pub left_out: usize,
-    /// What other programs need and the source does not have.
+    /// Notes on what other programs need and the source does not have.
     pub notes: Vec<String>,
 }
 
-/// How far an export is.
+/// Progress of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExportProgress {
-    /// Bytes of weights that are written.
+    /// Bytes of weights written so far.
     pub written: u64,
-    /// Bytes of weights in all.
+    /// Total bytes of weights.
     pub total: u64,
 }
 
 impl Checkpoint {
     /// Writes the checkpoint into a new folder, in any layout, with configurations and tokenizer.
     ///
-    /// One tensor at a time is in memory. The folder appears when it is complete.
+    /// Only one tensor at a time is in memory. The folder appears when it is complete.
     ///
     /// # Errors
-    /// - [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) for a
-    ///   folder that is not empty, a GGUF transformer in another layout than ComfyUI's, and weights
-    ///   that f16 or a quantization cannot hold;
-    /// - the errors of loading, for a checkpoint that is not complete;
-    /// - [`CheckpointError::Io`](crate::error::CheckpointError::Io).
+    /// Returns
+    ///
+    /// - [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if the
+    /// folder is not empty, if a GGUF transformer is requested in another layout than ComfyUI's, or
+    /// if f16 or the quantization cannot represent the weights;
+    /// - the errors of loading, if the checkpoint is not complete;
+    /// - [`CheckpointError::Io`](crate::error::CheckpointError::Io) if a file cannot be written.
     pub fn export(
         &self,
         folder: impl AsRef<Path>,
@@ -145,7 +149,7 @@ impl Checkpoint {
     /// Like [`export`](Self::export), with a callback after each tensor.
     ///
     /// # Errors
-    /// As [`export`](Self::export).
+    /// Returns the errors of [`export`](Self::export).
     pub fn export_with(
         &self,
         folder: impl AsRef<Path>,
@@ -216,7 +220,7 @@ impl Checkpoint {
         let has_scheduler = matches!(options.layout, Layout::Diffusers | Layout::Burnpack);
         if !has_scheduler && !is_the_releases(&self.scheduler) {
             report.notes.push(format!(
-                "{} have no scheduler, and the source's is not the release's: pass its shift yourself",
+                "{} do not include a scheduler, and the source's is not the release's: set its shift in each request",
                 options.layout
             ));
         }
@@ -225,9 +229,9 @@ impl Checkpoint {
     }
 }
 
-/// Whether a scheduler is the one that layouts without one stand for.
+/// Returns whether a scheduler is the default that layouts without one imply.
 fn is_the_releases(scheduler: &SchedulerConfig) -> bool {
-    // `false` says what saying nothing does.
+    // `false` means the same as an absent flag.
     let unset = |flag: Option<bool>| flag.filter(|set| *set);
     let spelled_alike = SchedulerConfig {
         use_karras_sigmas: unset(scheduler.use_karras_sigmas),
@@ -238,16 +242,16 @@ fn is_the_releases(scheduler: &SchedulerConfig) -> bool {
     spelled_alike == SchedulerConfig::ovis_image_7b()
 }
 
-/// A file of weights that is to be written.
+/// A weights file to write.
 struct OutgoingFile<'a> {
-    /// Within the folder.
+    /// Path within the folder.
     name: PathBuf,
     tensors: Vec<OutgoingTensor<'a>>,
-    /// The configuration that it carries.
+    /// Configuration to write into its metadata.
     config: String,
 }
 
-/// The tensors of a part in another naming.
+/// Lists the tensors of a part in another naming.
 fn outgoing<'a, C: PartConfig>(
     part: &'a Part<C>,
     target: &NameTable,

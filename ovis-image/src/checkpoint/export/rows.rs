@@ -1,4 +1,4 @@
-//! The tensors of a naming scheme as rows of another's.
+//! Mapping of one naming scheme's tensors to the rows of another's.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use crate::weights::{NameTable, Recipes};
 pub(super) struct SourceRows {
     pub(super) tensor: String,
     pub(super) rows: Range<usize>,
-    /// The tensor's rows in all.
+    /// Total number of the tensor's rows.
     pub(super) of: usize,
 }
 
@@ -22,21 +22,21 @@ pub(super) struct SourceRows {
 pub(super) struct AssembledTensor {
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
-    /// One of our parameters that it holds.
+    /// Parameter of ours that the tensor contains.
     pub(super) parameter: Parameter,
-    /// From top to bottom.
+    /// Rows that make up the tensor, from top to bottom.
     pub(super) rows: Vec<SourceRows>,
 }
 
-/// A tensor of the target that is being put together.
+/// A tensor of the target under construction.
 struct Draft {
     shape: Vec<usize>,
     parameter: Parameter,
-    /// With the first row that they become.
+    /// Source rows, each with the first row of the target that they fill.
     rows: Vec<(usize, SourceRows)>,
 }
 
-/// Every tensor of the `target` naming, from a part in its own.
+/// Assembles every tensor of the `target` naming from a part in its own naming.
 pub(super) fn assemble<C: PartConfig>(
     part: &Part<C>,
     target: &NameTable,
@@ -80,7 +80,7 @@ pub(super) fn assemble<C: PartConfig>(
         .collect()
 }
 
-/// The columns of a parameter, or for a bias those of its weight.
+/// Returns the number of columns of a parameter; for a bias, that of its weight.
 fn columns(path: &str, recipes: &Recipes) -> usize {
     let weight = path
         .strip_suffix("bias")
@@ -103,7 +103,10 @@ impl Draft {
         if next != self.shape[0] {
             return Err(OvisImageError::config(
                 part,
-                format!("{next} of the {} rows of `{name}` are known", self.shape[0]),
+                format!(
+                    "only {next} of the {} rows of `{name}` are known",
+                    self.shape[0]
+                ),
             ));
         }
         Ok(AssembledTensor {

@@ -13,7 +13,7 @@ use crate::checkpoint::open::CONFIG_METADATA;
 use crate::error::{OvisImageError, Result};
 use crate::tensor_file::Encoding;
 
-/// Writes a file; `on_written` hears of each tensor's bytes.
+/// Writes a file; `on_written` receives the number of bytes of each tensor.
 pub(super) fn write(
     path: &Path,
     OutgoingFile {
@@ -28,13 +28,13 @@ pub(super) fn write(
     let views = tensors
         .iter()
         .map(|tensor| (&tensor.name, LazyView { tensor, run: &run }));
-    // transformers refuses files that do not say it.
+    // transformers rejects files without this entry.
     let metadata = HashMap::from([
         ("format".to_owned(), "pt".to_owned()),
         (CONFIG_METADATA.to_owned(), config.clone()),
     ]);
     let io = |error| OvisImageError::io(path, error);
-    // The crate's file is its owner's alone; this one is as files are here.
+    // The crate creates files that only the owner can read; this one gets the usual permissions.
     let permissions = File::create(path)
         .and_then(|file| file.metadata())
         .map_err(io)?
@@ -56,12 +56,12 @@ pub(super) fn write(
 }
 
 struct Run<'a> {
-    /// The first: a view cannot report it.
+    /// First error: a view cannot report it.
     failure: Option<OvisImageError>,
     on_written: &'a mut dyn FnMut(u64),
 }
 
-/// Reads a tensor when it is written, so that one at a time is in memory.
+/// Reads a tensor only when it is written, so that one at a time is in memory.
 struct LazyView<'a, 'run> {
     tensor: &'a OutgoingTensor<'a>,
     run: &'a RefCell<Run<'run>>,
@@ -93,7 +93,7 @@ impl View for LazyView<'_, '_> {
             },
         };
         (run.on_written)(self.data_len() as u64);
-        // After a failure the file is thrown away.
+        // After a failure the file is discarded.
         Cow::Owned(bytes.unwrap_or_else(|| vec![0; self.data_len()]))
     }
 

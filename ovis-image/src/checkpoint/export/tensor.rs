@@ -1,4 +1,4 @@
-//! A tensor on its way into a file.
+//! A tensor to be written to a file.
 
 use burn::tensor::DType;
 
@@ -12,7 +12,7 @@ use crate::tensor_file::HostBuffer;
 use crate::tensor_file::Quantization;
 use crate::tensor_file::TensorSource;
 
-/// What to write, and where it comes from.
+/// Description of a tensor to write, with its source.
 pub(super) struct OutgoingTensor<'a> {
     source: &'a TensorSource,
     pub(super) name: String,
@@ -39,7 +39,7 @@ impl<'a> OutgoingTensor<'a> {
         self
     }
 
-    /// With axes of 1 at its end where another program has a 1 x 1 convolution.
+    /// Appends axes of 1 to the shape if another program stores the tensor as a 1 x 1 convolution.
     pub(super) fn convolution_if(mut self, is_one: impl FnOnce(&str) -> bool) -> Self {
         if self.shape.len() == 2 && is_one(&self.parameter.path) {
             self.shape.extend([1, 1]);
@@ -47,7 +47,7 @@ impl<'a> OutgoingTensor<'a> {
         self
     }
 
-    /// Stored as the options say, in a safetensors file.
+    /// Chooses the encoding in a safetensors file according to the options.
     pub(super) fn in_safetensors(mut self, options: &ExportOptions) -> Self {
         self.encoding = match (options.dtype, self.stored()) {
             (Some(dtype), _) => encoding_of(dtype),
@@ -58,7 +58,7 @@ impl<'a> OutgoingTensor<'a> {
         self
     }
 
-    /// Stored as the options say, in a GGUF file.
+    /// Chooses the encoding in a GGUF file according to the options.
     pub(super) fn in_gguf(self, options: &ExportOptions) -> Self {
         let encoding = match (options.quantization_scheme(), self.stored()) {
             _ if self.shape.len() == 1 => Encoding::F32,
@@ -71,7 +71,7 @@ impl<'a> OutgoingTensor<'a> {
         Self { encoding, ..self }
     }
 
-    /// How all of its rows are stored in the source; `None` if not alike.
+    /// Returns the encoding of the source's rows; `None` if they differ.
     fn stored(&self) -> Option<Encoding> {
         let mut encodings = self
             .rows
@@ -91,13 +91,13 @@ impl<'a> OutgoingTensor<'a> {
         encodings.any(|encoding| encoding.is_some_and(Encoding::is_quantized))
     }
 
-    /// Bytes that it takes in the file.
+    /// Returns the size in the file, in bytes.
     pub(super) fn bytes(&self) -> usize {
         // Every encoding that is chosen has a size for its shape.
         self.encoding.bytes_of(&self.shape).unwrap_or_default()
     }
 
-    /// Its bytes in the file.
+    /// Reads and converts the bytes to write.
     pub(super) fn read(&self) -> Result<Vec<u8>> {
         self.source.check_unchanged()?;
         let pieces = || self.rows.iter().map(|rows| self.piece(rows));
@@ -124,7 +124,7 @@ impl<'a> OutgoingTensor<'a> {
             OvisImageError::argument(
                 "dtype",
                 format!(
-                    "tensor `{}` has values that {} cannot hold: take bf16 or f32",
+                    "tensor `{}` has values that {} cannot represent: use bf16 or f32",
                     self.name, self.encoding
                 ),
             )
@@ -142,9 +142,10 @@ impl<'a> OutgoingTensor<'a> {
         let (file, entry) = self
             .source
             .entry(&rows.tensor)
-            .ok_or_else(|| missing("it is gone"))?;
+            .ok_or_else(|| missing("it no longer exists"))?;
         let bytes = file.data(entry);
-        // Blocks run along the last axis: all rows of a matrix are whole ones, a vector's are not.
+        // Blocks run along the last axis: each row of a matrix is a whole number of blocks, but an
+        // element of a vector is not.
         if !bytes.len().is_multiple_of(rows.of) {
             return Err(missing("its rows are not whole blocks"));
         }
@@ -172,7 +173,7 @@ fn encoding_of(dtype: WeightDtype) -> Encoding {
     }
 }
 
-/// What elements are collected in before they are written.
+/// Returns the dtype in which elements are collected before they are written.
 pub(super) fn dtype_of(encoding: &Encoding) -> DType {
     match encoding {
         Encoding::F16 => DType::F16,

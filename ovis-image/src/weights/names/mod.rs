@@ -1,4 +1,4 @@
-//! What each naming scheme calls our parameters, as tables. A row gives one of our modules and the
+//! Tables of the parameters' names in each naming scheme. A row gives one of our modules and the
 //! pieces that its tensor is made of: whole tensors or halves, stacked along the first axis. `*`
 //! stands for an index; `~` for the first index counted from the other end.
 
@@ -14,9 +14,9 @@ use Piece::{FirstHalf, SecondHalf, Square, Whole};
 /// A part of a checkpoint's tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Piece<N> {
-    /// All of it.
+    /// The whole tensor.
     Whole(N),
-    /// All of it; as many rows as columns, and as every other square of the row.
+    /// The whole tensor, with as many rows as columns, and as every other square of the row.
     Square(N),
     /// The first half of its rows.
     FirstHalf(N),
@@ -48,13 +48,13 @@ type Row = (&'static str, &'static [Piece<&'static str>]);
 pub struct NameTable {
     /// `None` where the names are the parameters' own paths.
     rows: Option<&'static [Row]>,
-    /// Keys that other programs put in the file and this model never reads.
+    /// Prefixes of keys that other programs put in the file and this model never reads.
     ignored_prefixes: &'static [&'static str],
-    /// Beginnings of keys that are dropped before looking a key up, the first that fits.
+    /// Prefixes that are dropped before a key is looked up; only the first match is dropped.
     strip_prefixes: &'static [&'static str],
     /// Other spellings: (ending or beginning, ours).
     aliases: &'static [Alias],
-    /// For `~`: the number of levels less one.
+    /// Number of levels less one, for `~`.
     last_level: usize,
 }
 
@@ -70,7 +70,7 @@ enum Alias {
 pub enum TransformerNaming {
     /// `transformer_blocks.…`.
     Diffusers,
-    /// `double_blocks.…`; ComfyUI's files are these with a few other spellings.
+    /// `double_blocks.…`; ComfyUI's files use these with a few other spellings.
     Authors,
     /// The parameters' own paths in the model, as burn-store saves them: `image_embedder.…`.
     Burn,
@@ -82,7 +82,7 @@ pub enum TransformerNaming {
 pub enum VaeNaming {
     /// `mid_block.resnets.…`.
     Diffusers,
-    /// `mid.block_1.…`, as Black Forest Labs publish it.
+    /// `mid.block_1.…`, as Black Forest Labs publishes it.
     Bfl,
     /// The parameters' own paths in the model, as burn-store saves them: `mid.resnet1.…`.
     Burn,
@@ -92,14 +92,14 @@ pub enum VaeNaming {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TextEncoderNaming {
-    /// `layers.…`, with or without what other programs put before it.
+    /// `layers.…`, with or without the prefixes that other programs add.
     Transformers,
     /// The parameters' own paths in the model, as burn-store saves them: `blocks.…`.
     Burn,
 }
 
 impl NameTable {
-    /// The parameters' own paths.
+    /// Table of the parameters' own paths.
     const PATHS: Self = Self {
         rows: None,
         ignored_prefixes: &[],
@@ -108,7 +108,7 @@ impl NameTable {
         last_level: 0,
     };
 
-    /// The table of a transformer's naming.
+    /// Returns the table of a transformer's naming.
     pub fn transformer(naming: TransformerNaming) -> Self {
         let (rows, aliases) = match naming {
             TransformerNaming::Diffusers => (transformer::TRANSFORMER_DIFFUSERS, &[][..]),
@@ -126,7 +126,7 @@ impl NameTable {
         }
     }
 
-    /// The table of a VAE's naming with `levels` levels.
+    /// Returns the table of a naming of a VAE with `levels` levels.
     pub fn vae(naming: VaeNaming, levels: usize) -> Self {
         let rows = match naming {
             VaeNaming::Diffusers => vae::VAE_DIFFUSERS,
@@ -141,7 +141,7 @@ impl NameTable {
         }
     }
 
-    /// The table of a text encoder's naming.
+    /// Returns the table of a text encoder's naming.
     pub fn text_encoder(naming: TextEncoderNaming) -> Self {
         match naming {
             TextEncoderNaming::Transformers => Self {
@@ -154,7 +154,7 @@ impl NameTable {
         }
     }
 
-    /// A key as the rows spell it, or `None` when it is to be ignored.
+    /// Returns a key as the rows spell it, or `None` if it is to be ignored.
     pub(crate) fn normalize(&self, key: &str) -> Option<String> {
         if self
             .ignored_prefixes
@@ -176,7 +176,7 @@ impl NameTable {
                 key.strip_suffix(theirs).map(|rest| format!("{rest}{ours}"))
             }
         });
-        // A start and an end can both apply: `txt_norm.scale`.
+        // A beginning and an ending can both apply: `txt_norm.scale`.
         match renamed {
             Some(renamed) => Some(
                 self.aliases
@@ -193,7 +193,7 @@ impl NameTable {
         }
     }
 
-    /// The pieces of one of our parameters, or `None` for a path that the table lacks.
+    /// Returns the pieces of one of our parameters, or `None` for a path that is not in the table.
     pub(crate) fn pieces(&self, path: &str) -> Option<Vec<Piece<String>>> {
         let Some(rows) = self.rows else {
             return Some(vec![Whole(path.to_owned())]);
@@ -241,7 +241,7 @@ impl NameTable {
     }
 }
 
-/// What ComfyUI's files call a tensor of the transformer that the authors' call `name`.
+/// Returns ComfyUI's name of a transformer tensor that is `name` in the authors' files.
 pub(crate) fn comfyui_name(name: &str) -> String {
     let mut name = name.to_owned();
     for alias in transformer::COMFYUI_ALIASES {

@@ -3,24 +3,24 @@ use std::ops::Range;
 use super::NameTable;
 use super::Piece::{FirstHalf, SecondHalf, Square, Whole};
 
-/// Rows of a linear module, as a naming scheme cuts it, that are rows of one of our layers.
+/// Rows of a linear module, as a naming scheme divides it, that are rows of one of our layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RowShare {
     /// The module's name, for example `transformer_blocks.0.attn.to_k`.
     pub(crate) module: String,
-    /// The module's rows in all.
+    /// Total number of the module's rows.
     pub(crate) module_rows: usize,
-    /// Which of them.
+    /// Range of the rows in the module.
     pub(crate) theirs: Range<usize>,
-    /// Where they are among our layer's.
+    /// Range of the rows in our layer.
     pub(crate) ours: Range<usize>,
 }
 
 impl NameTable {
-    /// The modules that one of our linear layers is made of, from top to bottom.
+    /// Returns the modules that one of our linear layers is made of, from top to bottom.
     ///
     /// # Shapes
-    /// - `[out, in]`: of our layer's weight
+    /// - `[out, in]`: shape of our layer's weight
     pub(crate) fn row_shares(&self, layer: &str, [out, input]: [usize; 2]) -> Vec<RowShare> {
         let pieces = self.pieces(layer).unwrap_or_default();
         let squares = pieces.iter().filter(|piece| matches!(piece, Square(_)));

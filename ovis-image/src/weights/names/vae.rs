@@ -80,7 +80,8 @@ pub(super) const VAE_BFL: &[Row] = &[
     ("decoder.conv_in", &[Whole("decoder.conv_in")]),
     ("decoder.conv_out", &[Whole("decoder.conv_out")]),
     ("decoder.norm_out", &[Whole("decoder.norm_out")]),
-    // BFL counts the decoder's levels from the pixels, we in the order in which they run.
+    // BFL counts the decoder's levels from the pixels; here they are counted in the order in which
+    // they run.
     ("decoder.up_blocks.*.resnets.*.norm1", &[Whole("decoder.up.~.block.*.norm1")]),
     ("decoder.up_blocks.*.resnets.*.conv1", &[Whole("decoder.up.~.block.*.conv1")]),
     ("decoder.up_blocks.*.resnets.*.norm2", &[Whole("decoder.up.~.block.*.norm2")]),
