@@ -102,7 +102,7 @@ impl FlowMatchEulerScheduler {
             return Err(OvisImageError::argument(
                 "schedule",
                 format!(
-                    "{schedule} shifts a sigma to {bad}, outside of (0, 1]; use a smaller shift"
+                    "{schedule} shifts a sigma to {bad}, outside of (0, 1]; use another schedule"
                 ),
             ));
         }
