@@ -68,9 +68,9 @@ impl FlowMatchEulerScheduler {
                 format!("{steps} is not between 1 and {most}"),
             ));
         }
-        let unbent = spacing.unbent(steps, train_timesteps);
-        let bent = self.shifted(schedule, &unbent, image_tokens)?;
-        Ok(with_final_zero(spacing.between_ends(bent)))
+        let unshifted = spacing.unshifted(steps, train_timesteps);
+        let shifted = self.shifted(schedule, &unshifted, image_tokens)?;
+        Ok(with_final_zero(spacing.between_ends(shifted)))
     }
 
     /// Shifts custom sigmas by the schedule, as diffusers does, and appends the final 0. Use

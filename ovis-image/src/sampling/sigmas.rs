@@ -46,7 +46,7 @@ impl Schedule {
         config: &SchedulerConfig,
         image_tokens: usize,
     ) -> Result<Vec<f32>> {
-        let bend: Box<dyn Fn(f64) -> f64> = match self.resolve(config) {
+        let shift: Box<dyn Fn(f64) -> f64> = match self.resolve(config) {
             Self::Dynamic => exponential_shift(dynamic_mu(config, image_tokens)),
             Self::FixedMu(mu) => {
                 if !mu.is_finite() || mu.abs() > 50.0 {
@@ -70,7 +70,7 @@ impl Schedule {
         };
         Ok(sigmas
             .iter()
-            .map(|sigma| bend(f64::from(*sigma)) as f32)
+            .map(|sigma| shift(f64::from(*sigma)) as f32)
             .collect())
     }
 

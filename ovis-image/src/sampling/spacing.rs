@@ -36,12 +36,12 @@ impl SigmaSpacing {
     pub const NAMES: &str = "linear, karras, exponential, beta, simple";
 
     /// Returns true if the sigmas between the first and the last are replaced after the shift.
-    fn is_laid_after_bending(self) -> bool {
+    fn is_applied_after_shift(self) -> bool {
         !matches!(self, Self::Linear | Self::Simple)
     }
 
     /// Computes the sigmas before the shift: falling from 1, without the final 0.
-    pub(super) fn unbent(self, steps: usize, train_timesteps: usize) -> Vec<f32> {
+    pub(super) fn unshifted(self, steps: usize, train_timesteps: usize) -> Vec<f32> {
         match self {
             Self::Simple => {
                 let stride = train_timesteps as f64 / steps as f64;
@@ -58,12 +58,12 @@ impl SigmaSpacing {
 
     /// Replaces the sigmas between the first and the last shifted one, where the spacing asks for
     /// it.
-    pub(super) fn between_ends(self, bent: Vec<f32>) -> Vec<f32> {
-        let (Some(first), Some(last)) = (bent.first(), bent.last()) else {
-            return bent;
+    pub(super) fn between_ends(self, shifted: Vec<f32>) -> Vec<f32> {
+        let (Some(first), Some(last)) = (shifted.first(), shifted.last()) else {
+            return shifted;
         };
-        if !self.is_laid_after_bending() || bent.len() == 1 {
-            return bent;
+        if !self.is_applied_after_shift() || shifted.len() == 1 {
+            return shifted;
         }
         let (max, min) = (f64::from(*first), f64::from(*last));
         let at = |part: f64| match self {
@@ -75,7 +75,7 @@ impl SigmaSpacing {
             Self::Beta => min + beta_quantile(1.0 - part) * (max - min),
             Self::Linear | Self::Simple => max + part * (min - max),
         };
-        let count = bent.len();
+        let count = shifted.len();
         (0..count)
             .map(|index| match index {
                 0 => *first,
