@@ -28,8 +28,8 @@ pub struct Arguments {
     /// Write the transformer as a GGUF file (with --to comfyui)
     #[arg(long)]
     gguf: bool,
-    /// Write a GGUF file with the matrices of the blocks quantized to q8_0 (8 bits) or q4_0 (4
-    /// bits) (with --to comfyui)
+    /// Write a GGUF file with the matrices of the blocks quantized (with --to comfyui): q8_0 (8
+    /// bits), q4_0 (4 bits)
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<Quantization>,
     /// Do not --quantize the double blocks, a quarter of the transformer

@@ -43,8 +43,7 @@ pub struct Arguments {
     /// Seeds of the images, for example 1,2,3: each image is the one that its seed gives alone
     #[arg(long, value_delimiter = ',', conflicts_with = "seed")]
     pub seeds: Vec<u64>,
-    /// Number of images per prompt, generated as one batch: image-0.png, image-1.png, … [default:
-    /// 1]
+    /// Number of images per prompt, in one batch: image-0.png, image-1.png, … [default: 1]
     #[arg(long, value_name = "COUNT")]
     pub num_images: Option<usize>,
     /// Images side by side in one file with captions, for example seed=1,2,3; a second one goes
@@ -62,8 +61,7 @@ pub struct Arguments {
     /// free their memory afterwards: a third less memory for the release, a little slower
     #[arg(long)]
     pub low_memory: bool,
-    /// Quantize the weights of the transformer's blocks when loading: q8_0 (8 bits) or q4_0 (4
-    /// bits)
+    /// Quantize the weights of the transformer's blocks when loading: q8_0 (8 bits), q4_0 (4 bits)
     #[arg(long, value_name = "FORMAT")]
     pub quantize: Option<Quantization>,
     /// Do not --quantize the double blocks, a quarter of the transformer
@@ -198,8 +196,8 @@ impl Arguments {
     /// result is similar at best, because programs differ in noise and schedules.
     ///
     /// # Errors
-    /// Returns an error if the image was made with a sampler or schedule that this program does not have,
-    /// unless another was given.
+    /// Returns an error if the image was made with a sampler or schedule that this program does not
+    /// have, unless another was given.
     pub fn filled_from_parameters(mut self, said: &Parameters) -> Result<Self> {
         if self.prompt.is_empty() {
             self.prompt = vec![said.prompt.clone()];
@@ -269,8 +267,9 @@ impl Arguments {
     /// start from.
     ///
     /// # Errors
-    /// Returns the errors of [`dump::read_latents`], [`SourceArguments::read`] and [`Record::request`], and
-    /// an error if the number of seeds is not a multiple of the number of prompts.
+    /// Returns the errors of [`dump::read_latents`], [`SourceArguments::read`] and
+    /// [`Record::request`], and an error if the number of seeds is not a multiple of the number of
+    /// prompts.
     pub fn request(&self, model: &Model, record: Option<&Record>) -> Result<RequestedImages> {
         let (side, steps) = model.default_size_and_steps();
         let before = record.and_then(|record| record.settings.source);

@@ -19,8 +19,8 @@ const LATENTS: &str = "latents";
 /// Reads the tensor `latents` of a safetensors file as f32.
 ///
 /// # Errors
-/// Returns [`CheckpointError::NotFound`], [`CheckpointError::InvalidFile`] (also for a file without that
-/// tensor) or [`CheckpointError::UnknownDtype`].
+/// Returns [`CheckpointError::NotFound`], [`CheckpointError::InvalidFile`] (also for a file without
+/// that tensor) or [`CheckpointError::UnknownDtype`].
 pub fn read_latents(path: &Path) -> Result<TensorData, CheckpointError> {
     let invalid = |reason: String, source: Option<BoxError>| CheckpointError::InvalidFile {
         path: path.to_owned(),

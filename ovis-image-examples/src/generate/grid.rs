@@ -110,8 +110,8 @@ impl GridRequests {
     /// Makes the requests of one axis (across) or two (across, down).
     ///
     /// # Errors
-    /// Returns an error for another number of axes, for a value that its setting does not have, and for a
-    /// base request of several images.
+    /// Returns an error for another number of axes, for a value that its setting does not have, and
+    /// for a base request of several images.
     pub fn new(base: &GenerationRequest, axes: &[GridAxis]) -> Result<Self> {
         let (across, down) = match axes {
             [across] => (across, None),

@@ -71,8 +71,8 @@ impl ModelArguments {
     /// Finds the files and downloads missing ones. Reads nothing yet.
     ///
     /// # Errors
-    /// Returns the library's error if a folder is not a checkpoint or a download fails, and an error that
-    /// names the missing arguments if only some parts are given.
+    /// Returns the library's error if a folder is not a checkpoint or a download fails, and an
+    /// error that names the missing arguments if only some parts are given.
     pub fn resolve(&self) -> Result<Model> {
         let part = |path: &Option<PathBuf>| {
             let path = path.as_deref();

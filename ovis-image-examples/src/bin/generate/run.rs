@@ -32,8 +32,8 @@ const MOST_FILES: usize = 4096;
 /// Generates and saves what the arguments ask for.
 ///
 /// # Errors
-/// Returns an error if anything is wrong with the arguments or with the files that they name, before weights
-/// are read if possible, and errors of the run.
+/// Returns an error if anything is wrong with the arguments or with the files that they name,
+/// before weights are read if possible, and errors of the run.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     let start = Instant::now();
     start_log(arguments.verbose);

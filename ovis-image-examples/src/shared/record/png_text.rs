@@ -88,8 +88,8 @@ const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 /// Reads the texts of a PNG file by keyword, compressed ones too. Pixels are not decoded.
 ///
 /// # Errors
-/// Returns an error if the file cannot be read, is not a PNG or is damaged, or if a text is longer than
-/// [`MOST_TEXT`].
+/// Returns an error if the file cannot be read, is not a PNG or is damaged, or if a text is longer
+/// than [`MOST_TEXT`].
 pub fn read(path: &Path) -> Result<BTreeMap<String, String>, PngTextError> {
     let unread = |source| PngTextError::Read {
         path: path.to_owned(),

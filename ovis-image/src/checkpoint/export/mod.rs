@@ -39,8 +39,8 @@ pub struct ExportOptions {
 }
 
 impl ExportOptions {
-    /// Exports to a layout without changing the weights. Quantized tensors of the source become
-    /// bf16, except in a [GGUF](Self::with_gguf) file, which keeps them.
+    /// Creates options for a layout that keep the weights unchanged. Quantized tensors of the
+    /// source become bf16, except in a [GGUF](Self::with_gguf) file, which keeps them.
     pub fn new(layout: Layout) -> Self {
         Self {
             layout,
@@ -64,8 +64,8 @@ impl ExportOptions {
         self
     }
 
-    /// Quantizes the blocks' matrices in a GGUF file: the same ones as
-    /// [`LoadOptions::with_quantization`](crate::LoadOptions::with_quantization).
+    /// Writes the transformer as a GGUF file with quantized matrices in its blocks, the same ones
+    /// as with [`LoadOptions::with_quantization`](crate::LoadOptions::with_quantization).
     pub fn with_quantization(mut self, quantization: Quantization) -> Self {
         self.quantization = Some(quantization);
         self

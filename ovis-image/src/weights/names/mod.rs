@@ -16,11 +16,12 @@ use Piece::{FirstHalf, SecondHalf, Square, Whole};
 pub(crate) enum Piece<N> {
     /// The whole tensor.
     Whole(N),
-    /// The whole tensor, with as many rows as columns, and as every other square of the row.
+    /// The whole tensor, with as many rows as columns and the size of every other square of the
+    /// row.
     Square(N),
-    /// The first half of its rows.
+    /// The first half of the tensor's rows.
     FirstHalf(N),
-    /// The second half of its rows.
+    /// The second half of the tensor's rows.
     SecondHalf(N),
 }
 
