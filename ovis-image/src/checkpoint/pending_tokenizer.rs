@@ -77,7 +77,7 @@ fn read(file: &TokenizerFile, vocab_size: usize) -> Result<PromptTokenizer> {
         return Err(OvisImageError::config(
             "text encoder",
             format!(
-                "vocab_size = {vocab_size}, but the tokenizer has {} ids: the tokenizer and the text encoder do not match",
+                "vocab_size = {vocab_size}, but the tokenizer has {} ids: they belong to different models",
                 tokenizer.vocab_size()
             ),
         ));

@@ -173,7 +173,7 @@ impl<B: Backend> PromptEncoder<B> {
             return Err(OvisImageError::config(
                 "text encoder",
                 format!(
-                    "vocab_size = {vocab}, but the tokenizer produced the token id {id}: the tokenizer and the text encoder do not match"
+                    "vocab_size = {vocab}, but the tokenizer produced the token id {id}: they belong to different models"
                 ),
             ));
         }
