@@ -134,8 +134,8 @@ impl Checkpoint {
     /// Returns
     ///
     /// - [`RequestError::InvalidArgument`](crate::error::RequestError::InvalidArgument) if the
-    /// folder is not empty, if a GGUF transformer is requested in another layout than ComfyUI's, or
-    /// if f16 or the quantization cannot represent the weights;
+    ///   folder is not empty, if a GGUF transformer is requested in another layout than ComfyUI's, or
+    ///   if f16 or the quantization cannot represent the weights;
     /// - the errors of loading, if the checkpoint is not complete;
     /// - [`CheckpointError::Io`](crate::error::CheckpointError::Io) if a file cannot be written.
     pub fn export(
