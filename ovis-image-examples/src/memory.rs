@@ -1,21 +1,21 @@
-//! Where memory goes, in a line.
+//! Summarizes a memory plan in a line.
 
 use bytesize::ByteSize;
 use ovis_image::memory::MemoryPlan;
 
-/// What a plan keeps on the device, and what it does to fit.
+/// Describes what a plan keeps on the device, and what it does to fit.
 pub fn report(plan: &MemoryPlan) -> String {
     let estimate = &plan.estimate;
     let size = |bytes: u64| ByteSize::b(bytes).display().si().to_string();
     let mut parts = vec![format!(
-        "memory: about {} at most; on the device stay {} of the transformer, {} of the text encoder, {} of the VAE",
+        "memory: at most {}; on the device stay {} of the transformer, {} of the text encoder, {} of the VAE",
         size(estimate.peak),
         size(estimate.transformer),
         size(estimate.text_encoder),
         size(estimate.vae)
     )];
     if estimate.quantized > 0 {
-        parts.push(format!("{} in rounded blocks", size(estimate.quantized)));
+        parts.push(format!("{} of quantized weights", size(estimate.quantized)));
     }
     if estimate.streamed_blocks > 0 {
         parts.push(format!(

@@ -7,7 +7,7 @@ use crate::config::WeightDtype;
 use crate::config::{TransformerConfig, VaeConfig};
 use crate::error::{OvisImageError, Result};
 use crate::images::steps_left_out;
-use crate::memory::{Footprint, MAX_SIDE};
+use crate::memory::{DeviceMemory, Footprint, MAX_SIDE};
 use crate::request::LoadOptions;
 use crate::request::{GenerationRequest, Seeds};
 use crate::sampling::{FlowMatchEulerScheduler, SigmaSpacing};
@@ -25,9 +25,10 @@ pub(super) struct Requirements {
     pub(super) vae: VaeConfig,
     pub(super) scheduler: FlowMatchEulerScheduler,
     pub(super) dtype: WeightDtype,
+    pub(super) vae_dtype: WeightDtype,
     pub(super) memory_limit: Option<u64>,
-    /// Whether activations lie in the machine's own memory.
-    pub(super) on_host: bool,
+    /// Whose memory activations are in.
+    pub(super) memory: DeviceMemory,
 }
 
 /// A request checked against the model, with everything derived from it.
@@ -52,7 +53,7 @@ impl GenerationRequest {
     /// # Errors
     /// Those of [`generate`](super::OvisImagePipeline::generate) for the request's arguments.
     pub fn check(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<()> {
-        Requirements::new(checkpoint, options, false)?
+        Requirements::new(checkpoint, options, DeviceMemory::Separate)?
             .check(self)
             .map(|_| ())
     }
@@ -62,15 +63,16 @@ impl Requirements {
     pub(super) fn new(
         checkpoint: &Checkpoint,
         options: &LoadOptions,
-        on_host: bool,
+        memory: DeviceMemory,
     ) -> Result<Self> {
         Ok(Self {
             transformer: checkpoint.transformer.config.clone(),
             vae: checkpoint.vae.config.clone(),
             scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
             dtype: options.dtype,
+            vae_dtype: options.resolved_vae_dtype(),
             memory_limit: options.memory_limit,
-            on_host,
+            memory,
         })
     }
 
@@ -184,10 +186,12 @@ impl Requirements {
             width,
             height,
             images,
-            element_bytes: self.dtype.bytes(),
+            dtype: self.dtype,
+            vae_dtype: self.vae_dtype,
             vae_tile,
+            memory: self.memory,
         }
-        .check(self.memory_limit, self.on_host)
+        .check(self.memory_limit)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::{TextEncoderConfig, TransformerConfig};
 use crate::error::{OvisImageError, Phase, Result};
 use crate::images::download;
 use crate::kernels::BackendInfo;
+use crate::memory::DeviceMemory;
 use crate::parameters::ParameterRole;
 use crate::request::LoadOptions;
 use crate::sampling::FlowMatchEulerScheduler;
@@ -149,11 +150,7 @@ impl<B: Backend> OvisImagePipeline<B> {
             transformer_files: Some(Arc::new(transformer_files)),
             tokenizer,
             scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
-            requirements: Requirements::new(
-                checkpoint,
-                &options,
-                BackendInfo::of::<B>().uses_host_memory,
-            )?,
+            requirements: Requirements::new(checkpoint, &options, DeviceMemory::of::<B>())?,
             dtype,
             vae_dtype,
             device: device.clone(),

@@ -5,6 +5,7 @@ mod convert;
 mod dequantize;
 mod encoding;
 mod gguf;
+mod pages;
 mod quantize;
 mod safetensors;
 mod source;
