@@ -8,14 +8,14 @@ pub fn report(plan: &MemoryPlan) -> String {
     let estimate = &plan.estimate;
     let size = |bytes: u64| ByteSize::b(bytes).display().si().to_string();
     let mut parts = vec![format!(
-        "memory: about {} at most; on the device: {} of the transformer, {} of the text encoder, {} of the VAE",
+        "memory: at most {}; on the device: {} of the transformer, {} of the text encoder, {} of the VAE",
         size(estimate.peak),
         size(estimate.transformer),
         size(estimate.text_encoder),
         size(estimate.vae)
     )];
     if estimate.quantized > 0 {
-        parts.push(format!("{} in quantized blocks", size(estimate.quantized)));
+        parts.push(format!("{} of quantized weights", size(estimate.quantized)));
     }
     if estimate.streamed_blocks > 0 {
         parts.push(format!("{} blocks are streamed", estimate.streamed_blocks));

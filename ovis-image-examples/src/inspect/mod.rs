@@ -7,11 +7,10 @@ use std::process::ExitCode;
 use crate::shared::error_chain;
 use crate::shared::model::{Model, ModelArguments};
 use anyhow::Result;
-use burn_flex::Flex;
 use bytesize::ByteSize;
 use clap::Parser;
 use ovis_image::checkpoint::PartInspection;
-use ovis_image::memory::MemoryEstimate;
+use ovis_image::memory::{DeviceMemory, MemoryEstimate};
 use ovis_image::{
     Checkpoint, GenerationRequest, Layout, LoadOptions, Quantization, Residency, WeightDtype,
 };
@@ -48,9 +47,12 @@ struct Report {
 #[derive(Serialize)]
 struct Setting {
     flags: &'static str,
+    /// Estimate for a GPU.
     estimate: MemoryEstimate,
     /// Smallest common GPU size in GiB that leaves a tenth of its memory free.
     fits_gpu_gib: Option<u64>,
+    /// Peak of the process on a CPU, in bytes.
+    cpu_peak: u64,
 }
 
 /// Common sizes of GPU memory in GiB.
@@ -127,13 +129,16 @@ fn settings(checkpoint: &Checkpoint, arguments: &Arguments) -> Result<Vec<Settin
     ]
     .into_iter()
     .map(|(flags, options)| {
-        let estimate = MemoryEstimate::new::<Flex>(checkpoint, &options, &request)?;
+        let estimate = |memory| MemoryEstimate::new(checkpoint, &options, &request, memory);
+        let cpu_peak = estimate(DeviceMemory::Host)?.peak;
+        let estimate = estimate(DeviceMemory::Separate)?;
         Ok(Setting {
             flags,
             fits_gpu_gib: GPU_SIZES
                 .into_iter()
                 .find(|size| estimate.peak < (size << 30) / 10 * 9),
             estimate,
+            cpu_peak,
         })
     })
     .collect()
@@ -181,8 +186,8 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\nno problems\n\nestimated weights and activations for one {}x{} image:",
-            arguments.width, arguments.height
+            "\nno problems\n\nmemory for one image of {}x{}, at most:\n  {:<46} {:>9}  {:>9}",
+            arguments.width, arguments.height, "", "on a GPU", "on a CPU"
         );
         for setting in &self.memory {
             let gpu = setting
@@ -192,9 +197,10 @@ impl Report {
                 });
             let _ = writeln!(
                 text,
-                "  {:<46} {:>9}  {gpu}",
+                "  {:<46} {:>9}  {:>9}  {gpu}",
                 setting.flags,
-                size(setting.estimate.peak)
+                size(setting.estimate.peak),
+                size(setting.cpu_peak)
             );
         }
         text

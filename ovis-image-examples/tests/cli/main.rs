@@ -11,6 +11,9 @@
 mod checkpoints;
 mod generating;
 mod loras;
+// Peaks are of flex, and of the resident set as Linux counts it.
+#[cfg(all(feature = "flex", target_os = "linux"))]
+mod memory;
 
 use std::collections::HashMap;
 use std::fs;
@@ -443,25 +446,4 @@ fn formats_and_tiles_that_do_not_exist_are_refused() {
         assert!(!output.status.success());
         assert!(stderr(&output).contains(reason), "{}", stderr(&output));
     }
-}
-
-#[test]
-fn a_limit_of_memory_is_kept_or_refused_before_the_work() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = small(&folder, &["--max-memory", "10MB", "--json"]);
-    let summary: Value = serde_json::from_str(&succeeds(&output)).unwrap();
-    assert!(
-        stderr(&output).contains("memory: about"),
-        "{}",
-        stderr(&output)
-    );
-    assert!(summary["memory_estimate"]["peak"].as_u64().unwrap() <= 10_000_000);
-
-    let output = small(&folder, &["--max-memory", "100kB"]);
-    assert!(!output.status.success());
-    assert!(
-        stderr(&output).contains("MiB are needed"),
-        "{}",
-        stderr(&output)
-    );
 }

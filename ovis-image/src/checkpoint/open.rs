@@ -42,6 +42,14 @@ impl TokenizerFile {
             Self::Static(_) => "embedded tokenizer.json".into(),
         }
     }
+
+    /// Size of the file in bytes; 0 if it cannot be found, which its reader reports.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Path(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+            Self::Static(bytes) => bytes.len() as u64,
+        }
+    }
 }
 
 /// A checkpoint in diffusers' naming that is embedded in the program, for `include_bytes!`.

@@ -1,15 +1,26 @@
-//! A lower bound of what a request's activations take, to refuse what cannot fit before the work.
+//! What a request's activations take at their peaks, followed operation by operation through the
+//! models as the kernels of the CPU run them.
 
 use sysinfo::System;
 
-use crate::config::{TransformerConfig, VaeConfig};
+use super::DeviceMemory;
+use crate::config::{TextEncoderConfig, TransformerConfig, VaeConfig, WeightDtype};
 use crate::error::{MemoryError, Result};
 use crate::step_cache::StepCacheKind;
+use crate::text_encoder::PREFIX_TOKENS;
 
 /// Sides beyond this are refused on any device: far above what the model was trained for.
 pub(crate) const MAX_SIDE: usize = 16_384;
 
 const MIB: u64 = 1 << 20;
+const F32_BYTES: u64 = 4;
+
+/// Bytes of an element in the panels of the CPU's kernels. A bf16 takes half of that on CPUs that
+/// multiply bf16.
+const PANEL_BYTES: u64 = 4;
+
+/// Most bytes of transformed inputs that a 3x3 convolution keeps (`cpu/winograd.rs`).
+const WINOGRAD_BYTES: u64 = 16 * MIB;
 
 /// What one request asks of memory.
 pub(crate) struct Footprint<'a> {
@@ -20,80 +31,228 @@ pub(crate) struct Footprint<'a> {
     pub(crate) images: usize,
     /// Rows of text for each image.
     pub(crate) text_tokens: usize,
-    pub(crate) element_bytes: u64,
+    /// Of the transformer and the text encoder.
+    pub(crate) dtype: WeightDtype,
+    pub(crate) vae_dtype: WeightDtype,
     /// Side of a tile, where the VAE decodes in tiles.
     pub(crate) vae_tile: Option<usize>,
+    pub(crate) memory: DeviceMemory,
 }
 
 impl Footprint<'_> {
-    /// Bytes of activations at the peak of the larger of the two phases; they do not overlap.
-    fn device_bytes(&self) -> u64 {
-        self.transformer_bytes().max(self.vae_bytes())
+    /// A block of the text encoder at its SwiGLU, and the projections of its attention.
+    pub(crate) fn text_encoder_bytes(&self, config: &TextEncoderConfig) -> u64 {
+        let queries = config.num_attention_heads * config.head_dim;
+        let keys = config.num_key_value_heads * config.head_dim;
+        let width = 4 * config.hidden_size + 3 * config.intermediate_size + 4 * queries + 6 * keys;
+        product(&[PREFIX_TOKENS + self.text_tokens, width]).saturating_mul(self.dtype.bytes())
     }
 
-    /// A single block holds its input, the fused projection (11 times the width) and the joined
-    /// output (5 times).
+    /// The larger of a double and a single block's peak.
     pub(crate) fn transformer_bytes(&self) -> u64 {
-        let scale = 2 * self.vae.scale_factor();
-        let tokens = self.text_tokens + (self.width / scale) * (self.height / scale);
-        let width = 1 + 3 + 3 * TransformerConfig::MLP_RATIO + 1;
-        product(&[self.images, tokens, self.transformer.hidden_size(), width])
-            .saturating_mul(self.element_bytes)
+        self.double_block_bytes().max(self.single_block_bytes())
     }
 
-    /// The decoder's widest layer at full size, which is the second level's upsampled output: it,
-    /// its normalization and the next output, in f32 where the norm is. Images are decoded one at a
-    /// time.
-    pub(crate) fn vae_bytes(&self) -> u64 {
-        let channels = self
-            .vae
-            .block_out_channels
-            .iter()
-            .take(2)
-            .max()
-            .copied()
-            .unwrap_or(1);
-        let side = |side: usize| side.min(self.vae_tile.unwrap_or(side));
-        product(&[3, channels, side(self.width), side(self.height), F32_BYTES])
+    /// A double block: hidden states of both streams and the attention's output, then gate, up and
+    /// SwiGLU of the image's.
+    pub(crate) fn double_block_bytes(&self) -> u64 {
+        let inner = TransformerConfig::MLP_RATIO;
+        self.hidden_states_bytes(2 * self.tokens() + 3 * inner * self.image_tokens())
     }
 
-    /// The encoder's widest layer at full size, as [`vae_bytes`](Self::vae_bytes); it has no tiles.
-    pub(crate) fn vae_encoder_bytes(&self) -> u64 {
-        let channels = self.vae.block_out_channels.first().copied().unwrap_or(1);
-        product(&[3, channels, self.width, self.height, F32_BYTES])
+    /// A single block: the hidden states (1), their fused projection to q, k and v (3), up and gate
+    /// (8), and then either q and k normalized (2) and the attention's output (1), or that output
+    /// and SwiGLU's (4).
+    pub(crate) fn single_block_bytes(&self) -> u64 {
+        let inner = TransformerConfig::MLP_RATIO;
+        match self.transformer.num_single_layers {
+            0 => 0,
+            _ => self.hidden_states_bytes((1 + 3 + 2 * inner + 1 + inner) * self.tokens()),
+        }
+    }
+
+    /// Packed keys and values. Other threads allocate them, so that their memory is not used for
+    /// SwiGLU's output after them.
+    pub(crate) fn packed_heads_bytes(&self) -> u64 {
+        let hidden = self.transformer.hidden_size();
+        match self.memory {
+            DeviceMemory::Host => {
+                product(&[2, self.images, self.tokens(), hidden]).saturating_mul(PANEL_BYTES)
+            }
+            DeviceMemory::Separate => 0,
+        }
+    }
+
+    /// What is kept while the steps run: prompts, latents, rotary tables, and the modulation of the
+    /// steps.
+    pub(crate) fn loop_bytes(&self, branches: u64, steps: usize) -> u64 {
+        let config = self.transformer;
+        // As they were encoded, and repeated for each image.
+        let prompts = product(&[2, self.images, self.text_tokens, config.joint_attention_dim])
+            .saturating_mul(self.dtype.bytes())
+            .saturating_mul(branches);
+        let rotary =
+            product(&[2, self.tokens(), config.attention_head_dim]).saturating_mul(F32_BYTES);
+        let modulated = 12 * config.num_layers + 3 * config.num_single_layers + 2;
+        let modulation =
+            product(&[modulated, config.hidden_size(), steps]).saturating_mul(self.dtype.bytes());
+        // The noise, the latents before and after a step, predictions, packed and not.
+        let latents = self.latents_bytes().saturating_mul(8);
+        [prompts, rotary, modulation, latents]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 
     /// What a step cache keeps from step to step, for so many branches of guidance.
     pub(crate) fn step_cache_bytes(&self, cache: StepCacheKind, branches: u64) -> u64 {
-        let scale = 2 * self.vae.scale_factor();
-        let tokens = product(&[self.images, self.width / scale, self.height / scale]);
         let config = self.transformer;
         let of_token =
-            cache.bytes_per_token(config.hidden_size(), config.in_channels, self.element_bytes);
-        tokens.saturating_mul(of_token).saturating_mul(branches)
+            cache.bytes_per_token(config.hidden_size(), config.in_channels, self.dtype.bytes());
+        product(&[self.images, self.image_tokens()])
+            .saturating_mul(of_token)
+            .saturating_mul(branches)
     }
 
-    /// Bytes on the host: noise and pictures, in f32.
-    fn host_bytes(&self) -> u64 {
-        let pixels = product(&[self.images, 2 * 3, self.width, self.height, F32_BYTES]);
+    /// The decoder at its peak, of one image or one tile: images are decoded one at a time.
+    pub(crate) fn vae_bytes(&self) -> u64 {
+        let tile = |side: usize| side.min(self.vae_tile.unwrap_or(side));
         let scale = self.vae.scale_factor();
-        let latents = product(&[
-            self.images,
-            self.vae.latent_channels,
-            self.width / scale,
-            self.height / scale,
-            F32_BYTES,
-        ]);
-        pixels.saturating_add(latents)
+        let (width, height) = (tile(self.width) / scale, tile(self.height) / scale);
+        let mut pixels = product(&[width, height]);
+        let widths = &self.vae.block_out_channels;
+        let mut previous = widths.last().copied().unwrap_or(1);
+        let mut peak = self.vae_attention_bytes(pixels, previous);
+        for (level, channels) in widths.iter().copied().enumerate().rev() {
+            peak = peak.max(self.resnet_bytes(pixels, previous, channels));
+            if level > 0 {
+                peak = peak.max(self.upsample_bytes(pixels, channels));
+                pixels = pixels.saturating_mul(4);
+            }
+            previous = channels;
+        }
+        peak
+    }
+
+    /// The encoder at its peak; it has no tiles.
+    pub(crate) fn vae_encoder_bytes(&self) -> u64 {
+        let mut pixels = product(&[self.width, self.height]);
+        let widths = &self.vae.block_out_channels;
+        let mut previous = widths.first().copied().unwrap_or(1);
+        let mut peak = 0;
+        for channels in widths.iter().copied() {
+            let resnet = self.resnet_bytes(pixels, previous, channels);
+            // A border is added, and a convolution with a stride runs in f32: its input, that in
+            // another order, and its output.
+            let downsample = product(&[channels])
+                .saturating_mul(pixels)
+                .saturating_mul(self.vae_dtype.bytes() + 2 * F32_BYTES + F32_BYTES / 2);
+            peak = peak.max(resnet).max(downsample);
+            pixels /= 4;
+            previous = channels;
+        }
+        peak.max(self.vae_attention_bytes(pixels * 4, previous))
+    }
+
+    /// Finished images as f32, beside the one that is decoded.
+    pub(crate) fn image_planes_bytes(&self) -> u64 {
+        let plane = self.plane_bytes();
+        let finished = plane.saturating_mul(self.images.saturating_sub(1) as u64);
+        match self.vae_tile {
+            // Rows of tiles that are done, and the one that is being made.
+            Some(_) => finished.saturating_add(plane.saturating_mul(2)),
+            None => finished,
+        }
+    }
+
+    /// All images at the end: one by one, as one tensor, and downloaded.
+    pub(crate) fn images_bytes(&self) -> u64 {
+        let images = 3 * self.images as u64;
+        self.plane_bytes().saturating_mul(images)
+    }
+
+    fn plane_bytes(&self) -> u64 {
+        product(&[self.vae.out_channels, self.width, self.height]).saturating_mul(F32_BYTES)
+    }
+
+    fn latents_bytes(&self) -> u64 {
+        let scale = self.vae.scale_factor();
+        let (width, height) = (self.width / scale, self.height / scale);
+        product(&[self.images, self.vae.latent_channels, width, height]).saturating_mul(F32_BYTES)
+    }
+
+    /// So many tokens of all images, as wide as the hidden states.
+    fn hidden_states_bytes(&self, tokens: usize) -> u64 {
+        product(&[self.images, tokens, self.transformer.hidden_size()])
+            .saturating_mul(self.dtype.bytes())
+    }
+
+    fn image_tokens(&self) -> usize {
+        let scale = 2 * self.vae.scale_factor();
+        (self.width / scale).saturating_mul(self.height / scale)
+    }
+
+    fn tokens(&self) -> usize {
+        self.text_tokens.saturating_add(self.image_tokens())
+    }
+
+    /// The input of a residual block, one of its norms, and a convolution's output.
+    fn resnet_bytes(&self, pixels: u64, input: usize, output: usize) -> u64 {
+        let channels = input + output + input.max(output);
+        product(&[channels])
+            .saturating_mul(pixels)
+            .saturating_mul(self.vae_dtype.bytes())
+            .saturating_add(self.convolution_bytes(input.max(output)))
+    }
+
+    /// Nearest neighbors at twice the size, and the convolution after them.
+    fn upsample_bytes(&self, pixels: u64, channels: usize) -> u64 {
+        let element = self.vae_dtype.bytes();
+        let convolution = 8 * element;
+        // Burn's flex enlarges bf16 as f32 and rounds the result.
+        let enlarging = match (self.memory, self.vae_dtype) {
+            (DeviceMemory::Host, WeightDtype::BF16) => element + 4 * F32_BYTES + 4 * element,
+            _ => 5 * element,
+        };
+        product(&[channels])
+            .saturating_mul(pixels)
+            .saturating_mul(convolution.max(enlarging))
+            .saturating_add(self.convolution_bytes(channels))
+    }
+
+    /// Input, norm, one of them in rows and in panels, q, k, v and the output; packed keys and values.
+    fn vae_attention_bytes(&self, pixels: u64, channels: usize) -> u64 {
+        let packed = match self.memory {
+            DeviceMemory::Host => 2 * PANEL_BYTES,
+            DeviceMemory::Separate => 0,
+        };
+        product(&[channels])
+            .saturating_mul(pixels)
+            .saturating_mul(8 * self.vae_dtype.bytes() + packed)
+    }
+
+    /// Inputs that Winograd's algorithm has transformed: panels of 32 tiles of 36 points, at most 16.
+    fn convolution_bytes(&self, channels: usize) -> u64 {
+        match self.memory {
+            DeviceMemory::Host => {
+                let panels = product(&[16, 36, 32, channels + 1]).saturating_mul(F32_BYTES);
+                panels.min(WINOGRAD_BYTES)
+            }
+            DeviceMemory::Separate => 0,
+        }
     }
 
     /// Refuses a request that needs more than the limit for its activations, or than the machine
     /// has free for what passes through it.
-    pub(crate) fn check(&self, limit: Option<u64>, on_host: bool) -> Result<()> {
-        let device = self.device_bytes();
-        let host = match on_host {
-            true => device.saturating_add(self.host_bytes()),
-            false => self.host_bytes(),
+    pub(crate) fn check(&self, limit: Option<u64>) -> Result<()> {
+        // The two phases do not overlap.
+        let device = self.transformer_bytes().max(self.vae_bytes());
+        let host = self
+            .plane_bytes()
+            .saturating_mul(2 * self.images as u64)
+            .saturating_add(self.latents_bytes());
+        let host = match self.memory {
+            DeviceMemory::Host => device.saturating_add(host),
+            DeviceMemory::Separate => host,
         };
         for (needed, available) in [(device, limit), (host, available_host_memory())] {
             if let Some(available) = available.filter(|available| needed > *available) {
@@ -110,8 +269,6 @@ impl Footprint<'_> {
         Ok(())
     }
 }
-
-const F32_BYTES: usize = 4;
 
 fn product(factors: &[usize]) -> u64 {
     factors.iter().fold(1u64, |product, factor| {

@@ -4,7 +4,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{TextEncoderConfig, TransformerConfig, VaeConfig, WeightDtype};
 use crate::error::{OvisImageError, RequestError, Result};
 use crate::images::steps_left_out;
-use crate::memory::{Footprint, MAX_SIDE};
+use crate::memory::{DeviceMemory, Footprint, MAX_SIDE};
 use crate::request::{GenerationParameters, GenerationRequest, LoadOptions, checked_data};
 use crate::sampling::{FlowMatchEulerScheduler, SigmaSpacing};
 use crate::text_encoder::MAX_PROMPT_TOKENS;
@@ -21,9 +21,11 @@ pub(super) struct Requirements {
     scheduler: FlowMatchEulerScheduler,
     /// Dtype of the transformer's weights.
     dtype: WeightDtype,
+    /// Dtype of the VAE's weights.
+    vae_dtype: WeightDtype,
     memory_limit: Option<u64>,
-    /// Whether activations are in host memory.
-    on_host: bool,
+    /// Memory that activations are in.
+    memory: DeviceMemory,
 }
 
 /// Request that passed the checks, with the values derived from it.
@@ -58,7 +60,7 @@ impl GenerationRequest {
     /// Returns the errors of [`generate`](super::OvisImagePipeline::generate) that concern the
     /// request's arguments.
     pub fn check(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<()> {
-        Requirements::new(checkpoint, options, false)?
+        Requirements::new(checkpoint, options, DeviceMemory::Separate)?
             .check(self)
             .map(|_| ())
     }
@@ -68,7 +70,7 @@ impl Requirements {
     pub(super) fn new(
         checkpoint: &Checkpoint,
         options: &LoadOptions,
-        on_host: bool,
+        memory: DeviceMemory,
     ) -> Result<Self> {
         Ok(Self {
             transformer: checkpoint.transformer.config.clone(),
@@ -76,8 +78,9 @@ impl Requirements {
             text_encoder: checkpoint.text_encoder.config.clone(),
             scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
             dtype: options.dtype,
+            vae_dtype: options.resolved_vae_dtype(),
             memory_limit: options.memory_limit,
-            on_host,
+            memory,
         })
     }
 
@@ -139,7 +142,7 @@ impl Requirements {
             vae_tile: parameters.vae_tiling.map(|tiling| tiling.tile),
             ..self.footprint(width, height)
         }
-        .check(self.memory_limit, self.on_host)?;
+        .check(self.memory_limit)?;
         let blocks = &self.transformer;
         parameters
             .guidance
@@ -201,8 +204,7 @@ impl Requirements {
     /// Checks the size of an image to encode, and the memory that encoding needs.
     pub(super) fn check_image(&self, width: usize, height: usize) -> Result<()> {
         self.check_size(width, height)?;
-        self.footprint(width, height)
-            .check(self.memory_limit, self.on_host)
+        self.footprint(width, height).check(self.memory_limit)
     }
 
     /// Checks a size in pixels.
@@ -245,8 +247,10 @@ impl Requirements {
             height,
             images: 1,
             text_tokens: MAX_PROMPT_TOKENS,
-            element_bytes: self.dtype.bytes(),
+            dtype: self.dtype,
+            vae_dtype: self.vae_dtype,
             vae_tile: None,
+            memory: self.memory,
         }
     }
 }

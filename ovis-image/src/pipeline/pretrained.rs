@@ -13,6 +13,7 @@ use crate::checkpoint::{
 use crate::config::WeightDtype;
 use crate::error::{OvisImageError, Phase, Result};
 use crate::kernels::BackendInfo;
+use crate::memory::DeviceMemory;
 use crate::request::LoadOptions;
 use crate::sampling::FlowMatchEulerScheduler;
 use crate::text_encoder::{PromptTokenizer, TextEncoder};
@@ -94,7 +95,7 @@ impl<B: Backend> OvisImagePipeline<B> {
             transformer: AdaptedTransformer::load(checkpoint, &options, in_place, device)?,
             image_coder: ImageCoder::load(checkpoint, &options, in_place, device)?,
             scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
-            requirements: Requirements::new(checkpoint, &options, backend.uses_host_memory)?,
+            requirements: Requirements::new(checkpoint, &options, DeviceMemory::of::<B>())?,
             device: device.clone(),
             load_time: Duration::ZERO,
         };

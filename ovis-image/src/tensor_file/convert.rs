@@ -2,11 +2,11 @@
 
 use burn::tensor::{DType, TensorData};
 use bytemuck::Pod;
-use bytemuck::allocation::zeroed_vec;
 use half::{bf16, f16};
 
 use super::dequantize::{self, MAX_BLOCK_ELEMENTS};
 use super::encoding::Encoding;
+use super::pages::Elements;
 
 /// Returns whether a tensor's bytes on disk are those of `dtype` in memory.
 pub(crate) fn is_stored_as(on_disk: &Encoding, dtype: DType) -> bool {
@@ -25,9 +25,9 @@ pub(crate) struct HostBuffer {
 }
 
 enum Values {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
-    BF16(Vec<bf16>),
+    F32(Elements<f32>),
+    F16(Elements<f16>),
+    BF16(Elements<bf16>),
 }
 
 impl HostBuffer {
@@ -36,9 +36,9 @@ impl HostBuffer {
     pub(crate) fn new(dtype: DType, elements: usize) -> Self {
         Self {
             values: match dtype {
-                DType::F16 => Values::F16(zeroed_vec(elements)),
-                DType::BF16 => Values::BF16(zeroed_vec(elements)),
-                _ => Values::F32(zeroed_vec(elements)),
+                DType::F16 => Values::F16(Elements::zeroed(elements)),
+                DType::BF16 => Values::BF16(Elements::zeroed(elements)),
+                _ => Values::F32(Elements::zeroed(elements)),
             },
             filled: 0,
         }
@@ -57,9 +57,9 @@ impl HostBuffer {
     /// Returns the collected elements as a tensor's data.
     pub(crate) fn into_data(self, shape: Vec<usize>) -> TensorData {
         match self.values {
-            Values::F32(values) => TensorData::new(values, shape),
-            Values::F16(values) => TensorData::new(values, shape),
-            Values::BF16(values) => TensorData::new(values, shape),
+            Values::F32(values) => values.into_data(shape),
+            Values::F16(values) => values.into_data(shape),
+            Values::BF16(values) => values.into_data(shape),
         }
     }
 

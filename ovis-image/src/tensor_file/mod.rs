@@ -8,6 +8,7 @@ mod encoding;
 mod files_in_use;
 mod gguf;
 mod header;
+mod pages;
 mod quantize;
 mod safetensors;
 mod source;

@@ -42,15 +42,15 @@ impl Quantization {
     /// Quantizes elements, given as whole blocks, to the blocks' bytes; `None` if a scale exceeds
     /// the range of f16.
     pub(crate) fn quantize(self, elements: &[f32]) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        for block in elements.chunks_exact(BLOCK) {
-            match self {
-                Self::Q8_0 => q8_0(block, &mut bytes),
-                Self::Q4_0 => q4_0(block, &mut bytes),
-            }
-        }
         let encoding = self.encoding();
         let block = encoding.block()?.bytes;
+        let mut bytes = Vec::with_capacity(elements.len() / BLOCK * block);
+        for elements in elements.chunks_exact(BLOCK) {
+            match self {
+                Self::Q8_0 => q8_0(elements, &mut bytes),
+                Self::Q4_0 => q4_0(elements, &mut bytes),
+            }
+        }
         bytes
             .chunks_exact(block)
             .all(|block| dequantize::scales_are_finite(&encoding, block))

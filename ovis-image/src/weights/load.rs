@@ -42,6 +42,8 @@ pub struct StoredParameter {
     pub parameter: Parameter,
     /// Whether the file stores it in ggml's blocks.
     pub is_quantized: bool,
+    /// Its size in the file, in bytes.
+    pub stored_bytes: u64,
 }
 
 /// Source of a model's weights and the format to load them in.
@@ -128,6 +130,7 @@ impl StoredParameter {
         Self {
             parameter: recipe.parameter.clone(),
             is_quantized: recipe.is_quantized(source),
+            stored_bytes: recipe.stored_bytes(source),
         }
     }
 }

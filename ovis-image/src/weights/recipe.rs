@@ -48,6 +48,15 @@ impl TensorRecipe {
             .any(Encoding::is_quantized)
     }
 
+    /// Size of its pieces in the file, in bytes.
+    pub(super) fn stored_bytes(&self, source: &TensorSource) -> u64 {
+        let pieces = self.pieces.iter().filter_map(|piece| {
+            let (file, entry) = source.entry(piece.name())?;
+            Some(taken(piece, file.data(entry).len()).len() as u64)
+        });
+        pieces.sum()
+    }
+
     /// Reads the tensor's elements in `dtype`.
     pub(super) fn read(&self, source: &TensorSource, dtype: DType) -> TensorData {
         self.collect(source, dtype).into_data(self.shape().to_vec())

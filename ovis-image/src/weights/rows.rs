@@ -57,6 +57,7 @@ impl MappedRows {
             let start = *index as usize * row_bytes;
             buffer.extend(bytes.get(start..start + row_bytes)?, &entry.encoding);
         }
+        file.release(entry);
         Some(buffer.into_data(vec![indices.len(), columns]))
     }
 }

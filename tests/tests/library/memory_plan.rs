@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::error::MemoryError;
-use ovis_image::memory::{MemoryEstimate, MemoryPlan};
+use ovis_image::memory::{DeviceMemory, MemoryEstimate, MemoryPlan};
 use ovis_image::vae::VaeTiling;
 use ovis_image::{
     Checkpoint, GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline, Quantization,
@@ -12,14 +12,24 @@ use ovis_image::{
 
 use crate::support::{base_model, request};
 
+/// Most tests are of a device with memory of its own: its estimate counts tensors alone.
 fn fit(request: GenerationRequest, limit: u64) -> Result<MemoryPlan, OvisImageError> {
     let checkpoint = Checkpoint::open(base_model()).unwrap();
-    MemoryPlan::fit::<Flex>(&checkpoint, LoadOptions::new(), request, limit)
+    let options = LoadOptions::new();
+    MemoryPlan::fit(&checkpoint, options, request, limit, DeviceMemory::Separate)
 }
 
 fn estimate(options: LoadOptions, request: &GenerationRequest) -> MemoryEstimate {
+    estimate_in(DeviceMemory::Separate, options, request)
+}
+
+fn estimate_in(
+    memory: DeviceMemory,
+    options: LoadOptions,
+    request: &GenerationRequest,
+) -> MemoryEstimate {
     let checkpoint = Checkpoint::open(base_model()).unwrap();
-    MemoryEstimate::new::<Flex>(&checkpoint, &options, request).unwrap()
+    MemoryEstimate::new(&checkpoint, &options, request, memory).unwrap()
 }
 
 #[test]
@@ -69,6 +79,32 @@ fn rounded_blocks_take_8_or_4_bits_and_their_scales() {
         assert_eq!(rounded.quantized as f64, moved as f64 / 32.0 * bits);
         assert_eq!(rounded.streamed_blocks, 4);
     }
+}
+
+#[test]
+fn the_host_counts_quantized_weights_on_a_gpu_and_everything_on_a_cpu() {
+    let options = LoadOptions::new().with_quantization(Quantization::Q8_0);
+    let request = request();
+    let gpu = estimate_in(DeviceMemory::Separate, options, &request);
+    let cpu = estimate_in(DeviceMemory::Host, options, &request);
+    assert_eq!(gpu.quantized, cpu.quantized);
+    assert_eq!(gpu.host, cpu.host);
+    assert!(gpu.host > gpu.quantized);
+    let plain = estimate_in(DeviceMemory::Separate, LoadOptions::new(), &request);
+    // On the device quantized weights take two blocks at a time, nothing else.
+    assert_eq!(
+        plain.loading - gpu.loading,
+        plain.transformer - gpu.transformer
+    );
+    for (on_gpu, on_cpu) in [
+        (gpu.loading, cpu.loading),
+        (gpu.text_encoding, cpu.text_encoding),
+        (gpu.denoising, cpu.denoising),
+        (gpu.vae_decoding, cpu.vae_decoding),
+    ] {
+        assert!(on_cpu >= on_gpu + gpu.host);
+    }
+    assert_eq!(DeviceMemory::of::<Flex>(), DeviceMemory::Host);
 }
 
 #[test]
@@ -158,13 +194,14 @@ fn too_little_is_said_with_a_setting_that_does() {
     assert_eq!(bf16, "It fits with bf16 weights");
     let checkpoint = Checkpoint::open(base_model()).unwrap();
     let options = LoadOptions::new().with_dtype(WeightDtype::BF16);
-    MemoryPlan::fit::<Flex>(&checkpoint, options, request(), least * 3 / 4).unwrap();
+    let memory = DeviceMemory::Separate;
+    MemoryPlan::fit(&checkpoint, options, request(), least * 3 / 4, memory).unwrap();
 
     let several = request().with_size(256, 256).with_images_per_prompt(8);
     let one = fit(several.clone().with_images_per_prompt(1), 1 << 40).unwrap();
     let half = LoadOptions::new().with_dtype(WeightDtype::BF16);
     let limit = estimate(half, &one.request).peak;
-    let error = MemoryPlan::fit::<Flex>(&checkpoint, half, several, limit).unwrap_err();
+    let error = MemoryPlan::fit(&checkpoint, half, several, limit, memory).unwrap_err();
     assert!(error.to_string().contains("one image at a time"), "{error}");
 }
 

@@ -10,7 +10,7 @@ use anyhow::Result;
 use burn::tensor::backend::Backend;
 use ovis_image::GenerationSettings;
 use ovis_image::device::BackendVisitor;
-use ovis_image::memory::{MemoryEstimate, MemoryPlan};
+use ovis_image::memory::{DeviceMemory, MemoryEstimate, MemoryPlan};
 use ovis_image::pipeline::{DenoisingProfile, StepCacheReport, Timings};
 use ovis_image::{GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, Progress};
 
@@ -137,10 +137,11 @@ impl BackendVisitor for Generate<'_> {
         let mut options = self.arguments.load_options(dtype);
         let mut request = self.requested.request.clone();
         let checkpoint = self.model.open()?;
+        let device_memory = DeviceMemory::of::<B>();
         if let Some(limit) = self.arguments.max_memory {
             let loras: u64 = self.loras.iter().map(LoraFile::bytes).sum();
             let limit = limit.as_u64().saturating_sub(loras);
-            let plan = MemoryPlan::fit::<B>(&checkpoint, options, request, limit)?;
+            let plan = MemoryPlan::fit(&checkpoint, options, request, limit, device_memory)?;
             say(&memory::report(&plan));
             (options, request) = (plan.options, plan.request);
         }
@@ -155,7 +156,7 @@ impl BackendVisitor for Generate<'_> {
         for request in requests {
             request.check(&checkpoint, &options)?;
         }
-        let memory = MemoryEstimate::new::<B>(&checkpoint, &options, &request)?;
+        let memory = MemoryEstimate::new(&checkpoint, &options, &request, device_memory)?;
         let mut pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &device)?;
         drop(checkpoint);
         let loras = lora::load(&mut pipeline, &self.arguments.lora, self.loras)?;
