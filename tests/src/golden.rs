@@ -136,6 +136,7 @@ impl Case {
         let name = match dtype {
             WeightDtype::F32 => "golden.safetensors",
             WeightDtype::BF16 => "golden_bf16.safetensors",
+            WeightDtype::F16 => "golden_f16.safetensors",
             _ => return None,
         };
         let path = self.folder().join(name);
@@ -207,6 +208,10 @@ impl Golden {
             Dtype::BF16 => bytes
                 .chunks_exact(2)
                 .map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
+            Dtype::F16 => bytes
+                .chunks_exact(2)
+                .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
                 .collect(),
             other => panic!("`{name}` is {other:?}, not a float"),
         };

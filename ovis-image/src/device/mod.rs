@@ -4,6 +4,8 @@
 //! Burn panics, in another thread even, when a driver is missing; [`DeviceSpec::open`] probes
 //! first and returns an error.
 
+#[cfg(any(feature = "rocm", test))]
+mod kfd;
 mod probe;
 mod spec;
 mod visit;

@@ -1,27 +1,20 @@
-//! Is the device there? Asked before Burn asks, because Burn panics when it is not.
+//! Is the device there? Asked before Burn asks, because Burn panics when it is not. `device` is what
+//! an error calls it.
 
-use super::spec::DeviceSpec;
 use super::visit::OpenDevice;
-#[allow(unused_imports)]
-use crate::error::{DeviceError, Result};
+use crate::error::DeviceError;
 
-#[allow(dead_code)]
-fn not_compiled(device: impl ToString, feature: &'static str) -> Result<OpenDevice> {
-    Err(DeviceError::NotCompiled {
-        device: device.to_string(),
-        feature,
-    }
-    .into())
-}
+type Result<T> = std::result::Result<T, DeviceError>;
 
-#[allow(dead_code)]
-fn unavailable(device: impl ToString, reason: impl Into<String>) -> Result<OpenDevice> {
-    Err(DeviceError::Unavailable {
-        device: device.to_string(),
-        reason: reason.into(),
-        source: None,
-    }
-    .into())
+/// The graphics interface that wgpu is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GraphicsInterface {
+    /// That of the system.
+    Any,
+    /// Vulkan, with SPIR-V kernels.
+    Vulkan,
+    /// Metal, with MSL kernels.
+    Metal,
 }
 
 #[cfg(feature = "flex")]
@@ -31,7 +24,10 @@ pub(super) fn flex() -> Result<OpenDevice> {
 
 #[cfg(not(feature = "flex"))]
 pub(super) fn flex() -> Result<OpenDevice> {
-    not_compiled("flex", "flex")
+    Err(DeviceError::NotCompiled {
+        device: "flex".into(),
+        feature: "flex",
+    })
 }
 
 #[cfg(feature = "ndarray")]
@@ -41,32 +37,41 @@ pub(super) fn ndarray() -> Result<OpenDevice> {
 
 #[cfg(not(feature = "ndarray"))]
 pub(super) fn ndarray() -> Result<OpenDevice> {
-    not_compiled("ndarray", "ndarray")
+    Err(DeviceError::NotCompiled {
+        device: "ndarray".into(),
+        feature: "ndarray",
+    })
 }
 
 #[cfg(feature = "wgpu")]
-pub(super) fn wgpu(spec: DeviceSpec) -> Result<OpenDevice> {
+pub(super) fn wgpu(
+    device: String,
+    interface: GraphicsInterface,
+    index: usize,
+) -> Result<OpenDevice> {
     use burn_wgpu::WgpuDevice;
     use wgpu::DeviceType;
 
-    let index = match spec {
-        DeviceSpec::Vulkan(_) if !cfg!(feature = "vulkan") => return not_compiled(spec, "vulkan"),
-        DeviceSpec::Metal(_) if !cfg!(feature = "metal") => return not_compiled(spec, "metal"),
-        DeviceSpec::Wgpu(index) | DeviceSpec::Vulkan(index) | DeviceSpec::Metal(index) => index,
-        _ => return not_compiled(spec, "wgpu"),
+    let (feature, compiled) = match interface {
+        GraphicsInterface::Any => ("wgpu", true),
+        GraphicsInterface::Vulkan => ("vulkan", cfg!(feature = "vulkan")),
+        GraphicsInterface::Metal => ("metal", cfg!(feature = "metal")),
     };
+    if !compiled {
+        return Err(DeviceError::NotCompiled { device, feature });
+    }
     // The interface that cubecl picks on this system.
-    let backends = match cfg!(target_os = "macos") {
-        true => wgpu::Backends::METAL,
-        false => wgpu::Backends::VULKAN,
+    let (backends, used) = if cfg!(target_os = "macos") {
+        (wgpu::Backends::METAL, GraphicsInterface::Metal)
+    } else {
+        (wgpu::Backends::VULKAN, GraphicsInterface::Vulkan)
     };
-    if matches!(spec, DeviceSpec::Vulkan(_)) && backends != wgpu::Backends::VULKAN
-        || matches!(spec, DeviceSpec::Metal(_)) && backends != wgpu::Backends::METAL
-    {
-        return unavailable(
-            spec,
-            "this system's graphics interface is another one; use wgpu",
-        );
+    if interface != GraphicsInterface::Any && interface != used {
+        return Err(DeviceError::Unavailable {
+            device,
+            reason: "this system's graphics interface is another one; use wgpu".into(),
+            source: None,
+        });
     }
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,
@@ -92,35 +97,64 @@ pub(super) fn wgpu(spec: DeviceSpec) -> Result<OpenDevice> {
     collect(DeviceType::VirtualGpu, WgpuDevice::VirtualGpu);
     collect(DeviceType::Cpu, |_| WgpuDevice::Cpu);
 
-    let count = found.len();
-    match found.into_iter().nth(index) {
-        Some((device, adapter, software)) => Ok(OpenDevice::Wgpu {
-            device,
-            adapter,
-            software,
-        }),
-        None if count == 0 => {
-            unavailable(spec, "no adapter was found: is a Vulkan driver installed?")
-        }
-        None => unavailable(spec, format!("there are {count} adapters, counted from 0")),
-    }
+    let index = check_index(
+        device,
+        index,
+        found.len(),
+        "no adapter was found: is a Vulkan driver installed?",
+    )?;
+    let (device, adapter, software) = found.swap_remove(index);
+    Ok(OpenDevice::Wgpu {
+        device,
+        adapter,
+        software,
+    })
 }
 
 #[cfg(not(feature = "wgpu"))]
-pub(super) fn wgpu(spec: DeviceSpec) -> Result<OpenDevice> {
-    let feature = match spec {
-        DeviceSpec::Vulkan(_) => "vulkan",
-        DeviceSpec::Metal(_) => "metal",
-        _ => "wgpu",
+pub(super) fn wgpu(
+    device: String,
+    interface: GraphicsInterface,
+    _index: usize,
+) -> Result<OpenDevice> {
+    let feature = match interface {
+        GraphicsInterface::Any => "wgpu",
+        GraphicsInterface::Vulkan => "vulkan",
+        GraphicsInterface::Metal => "metal",
     };
-    not_compiled(spec, feature)
+    Err(DeviceError::NotCompiled { device, feature })
+}
+
+/// The index, if there are more devices than it.
+#[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+fn check_index(
+    device: String,
+    index: usize,
+    count: usize,
+    reason_of_none: &'static str,
+) -> Result<usize> {
+    match count {
+        0 => Err(DeviceError::Unavailable {
+            device,
+            reason: reason_of_none.into(),
+            source: None,
+        }),
+        _ if index >= count => Err(DeviceError::NoSuchIndex { device, count }),
+        _ => Ok(index),
+    }
 }
 
 #[cfg(feature = "cuda")]
-pub(super) fn cuda(index: usize) -> Result<OpenDevice> {
+pub(super) fn cuda(device: String, index: usize) -> Result<OpenDevice> {
     use cudarc::{driver, nvrtc};
 
-    let spec = DeviceSpec::Cuda(index);
+    let unavailable = |device: String, reason: &str| {
+        Err(DeviceError::Unavailable {
+            device,
+            reason: reason.to_owned(),
+            source: None,
+        })
+    };
     // SAFETY: these load a system library and call nothing in it.
     #[allow(unsafe_code)]
     let (has_driver, has_compiler) = unsafe {
@@ -130,36 +164,33 @@ pub(super) fn cuda(index: usize) -> Result<OpenDevice> {
         )
     };
     if !has_driver {
-        return unavailable(spec, "the NVIDIA driver (libcuda) was not found");
+        return unavailable(device, "the NVIDIA driver (libcuda) was not found");
     }
     if !has_compiler {
         return unavailable(
-            spec,
+            device,
             "libnvrtc was not found: install the CUDA runtime compiler or set CUDA_PATH",
         );
     }
     if !cuda_headers_exist() {
         return unavailable(
-            spec,
+            device,
             "the CUDA headers were not found: install the CUDA toolkit's headers and set CUDA_PATH to the folder \
              that holds include/",
         );
     }
     let count = driver::result::init().and_then(|()| driver::result::device::get_count());
     match count {
-        Ok(count) if usize::try_from(count).is_ok_and(|count| index < count) => {
+        Ok(count) => {
+            let count = usize::try_from(count).unwrap_or(0);
+            let index = check_index(device, index, count, "the NVIDIA driver finds no GPU")?;
             Ok(OpenDevice::Cuda(burn_cuda::CudaDevice::new(index)))
         }
-        Ok(count) => unavailable(
-            spec,
-            format!("there are {count} CUDA devices, counted from 0"),
-        ),
         Err(error) => Err(DeviceError::Unavailable {
-            device: spec.to_string(),
+            device,
             reason: "the NVIDIA driver reports an error".to_owned(),
             source: Some(error.into()),
-        }
-        .into()),
+        }),
     }
 }
 
@@ -188,23 +219,32 @@ fn cuda_headers_exist() -> bool {
 }
 
 #[cfg(not(feature = "cuda"))]
-pub(super) fn cuda(index: usize) -> Result<OpenDevice> {
-    not_compiled(DeviceSpec::Cuda(index), "cuda")
+pub(super) fn cuda(device: String, _index: usize) -> Result<OpenDevice> {
+    Err(DeviceError::NotCompiled {
+        device,
+        feature: "cuda",
+    })
 }
 
 #[cfg(feature = "rocm")]
-pub(super) fn rocm(index: usize) -> Result<OpenDevice> {
-    // The kernel's compute interface; without it there is no AMD device to open.
-    if cfg!(target_os = "linux") && !std::path::Path::new("/dev/kfd").exists() {
-        return unavailable(
-            DeviceSpec::Rocm(index),
-            "no AMD GPU driver was found (/dev/kfd)",
-        );
+pub(super) fn rocm(device: String, index: usize) -> Result<OpenDevice> {
+    // Elsewhere the driver has no such list, and Burn is asked untested.
+    if cfg!(target_os = "linux") {
+        let count = super::kfd::count_gpus(std::path::Path::new(super::kfd::NODES));
+        check_index(
+            device,
+            index,
+            count,
+            "the AMD GPU driver (amdkfd) is not loaded or finds no GPU",
+        )?;
     }
     Ok(OpenDevice::Rocm(burn_rocm::RocmDevice { index }))
 }
 
 #[cfg(not(feature = "rocm"))]
-pub(super) fn rocm(index: usize) -> Result<OpenDevice> {
-    not_compiled(DeviceSpec::Rocm(index), "rocm")
+pub(super) fn rocm(device: String, _index: usize) -> Result<OpenDevice> {
+    Err(DeviceError::NotCompiled {
+        device,
+        feature: "rocm",
+    })
 }

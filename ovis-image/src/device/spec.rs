@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::probe;
+use super::probe::{self, GraphicsInterface};
 use super::visit::OpenDevice;
 use crate::error::{DeviceError, OvisImageError, Result};
 
@@ -34,16 +34,21 @@ impl DeviceSpec {
     /// Checks that the backend is compiled in and the device present, and resolves `auto`.
     ///
     /// # Errors
-    /// [`DeviceError::NotCompiled`] or [`DeviceError::Unavailable`].
+    /// [`DeviceError::NotCompiled`], [`DeviceError::Unavailable`], or
+    /// [`DeviceError::NoSuchIndex`] where there are fewer devices.
     pub fn open(self) -> Result<OpenDevice> {
-        match self {
-            Self::Auto => Self::open_best(),
+        let name = self.to_string();
+        let opened = match self {
+            Self::Auto => return Self::open_best(),
             Self::Flex => probe::flex(),
             Self::NdArray => probe::ndarray(),
-            Self::Wgpu(_) | Self::Vulkan(_) | Self::Metal(_) => probe::wgpu(self),
-            Self::Cuda(index) => probe::cuda(index),
-            Self::Rocm(index) => probe::rocm(index),
-        }
+            Self::Wgpu(index) => probe::wgpu(name, GraphicsInterface::Any, index),
+            Self::Vulkan(index) => probe::wgpu(name, GraphicsInterface::Vulkan, index),
+            Self::Metal(index) => probe::wgpu(name, GraphicsInterface::Metal, index),
+            Self::Cuda(index) => probe::cuda(name, index),
+            Self::Rocm(index) => probe::rocm(name, index),
+        };
+        Ok(opened?)
     }
 
     fn open_best() -> Result<OpenDevice> {

@@ -33,6 +33,15 @@ pub enum DeviceError {
         source: Option<BoxError>,
     },
 
+    /// The machine has fewer devices of this kind than the index requires.
+    #[error("device `{device}` does not exist: {count} found, numbered from 0")]
+    NoSuchIndex {
+        /// Requested device.
+        device: String,
+        /// Number of devices of this kind.
+        count: usize,
+    },
+
     /// The device cannot compute in the requested element type.
     #[error("device `{device}` does not support {dtype}: use {alternative}")]
     UnsupportedDtype {

@@ -1,7 +1,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::module;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, DType, Tensor};
 
 /// Which keys a query may see.
 #[derive(Debug, Clone)]
@@ -15,11 +15,12 @@ pub enum AttentionMask<B: Backend> {
     Hidden(Tensor<B, 4, Bool>),
 }
 
-/// Heads wider than this have no fused kernel on the GPU, and the scores of all queries at once
-/// would not fit: the VAE's single head is 512 wide over 16,384 pixels at 1024x1024.
+/// Heads wider than this have no fused kernel: the VAE's single head is 512 wide.
 const WIDEST_FUSED_HEAD: usize = 256;
-/// Queries per slice for such heads.
-const QUERY_CHUNK: usize = 1024;
+/// Scores of one slice of queries, in bytes: the largest buffer that every WebGPU adapter binds.
+const SCORES_LIMIT: usize = 128 << 20;
+/// Slices are multiples of this, which the tiles of matrix products divide.
+const QUERY_TILE: usize = 128;
 
 /// `softmax(Q K^T / sqrt(head_dim)) V` (arXiv 1706.03762), with neighboring query heads sharing a
 /// key head where there are fewer of those (arXiv 2305.13245).
@@ -33,19 +34,60 @@ pub fn attention<B: Backend>(
     value: Tensor<B, 4>,
     mask: AttentionMask<B>,
 ) -> Tensor<B, 4> {
-    let [_, heads, queries, head_dim] = query.dims();
+    let [_, heads, _, head_dim] = query.dims();
     let (key, value) = (repeat_heads(key, heads), repeat_heads(value, heads));
-    if head_dim > WIDEST_FUSED_HEAD && queries > QUERY_CHUNK && matches!(mask, AttentionMask::Full)
-    {
-        // Queries do not see each other, so slices of them are exact.
-        let slices = query
-            .split(QUERY_CHUNK, 2)
-            .into_iter()
-            .map(|query| attend(query, key.clone(), value.clone(), AttentionMask::Full))
-            .collect();
-        return Tensor::cat(slices, 2);
+    // cubek's fused kernels hold queries, keys and values in f16, so what is not f16 would lose
+    // digits and turn infinite above 65504; and they read a mask as if every head had its own.
+    let fused = query.dtype() == DType::F16
+        && head_dim <= WIDEST_FUSED_HEAD
+        && !matches!(mask, AttentionMask::Hidden(_));
+    if fused {
+        // They also read strided tensors wrongly, see docs/upstream.md.
+        let [query, key, value] = [query, key, value].map(contiguous);
+        // A scale, even the default one, would rule them out.
+        return attend(query, key, value, mask, None);
     }
-    attend(query, key, value, mask)
+    attend_in_slices(query, key, value, mask, SCORES_LIMIT)
+}
+
+/// Attends with scores that exist as tensors, for as many queries at once as `scores_limit` bytes
+/// allow. Queries do not see each other, so slices of them are exact.
+fn attend_in_slices<B: Backend>(
+    query: Tensor<B, 4>,
+    key: Tensor<B, 4>,
+    value: Tensor<B, 4>,
+    mask: AttentionMask<B>,
+    scores_limit: usize,
+) -> Tensor<B, 4> {
+    let [batch, heads, queries, head_dim] = query.dims();
+    let scale = Some(1.0 / (head_dim as f64).sqrt());
+    let scores_of_a_query = batch * heads * key.dims()[2] * query.dtype().size();
+    let tiles = scores_limit / (scores_of_a_query * QUERY_TILE).max(1);
+    let most = tiles.max(1) * QUERY_TILE;
+    if queries <= most || !matches!(mask, AttentionMask::Full) {
+        return attend(query, key, value, mask, scale);
+    }
+    // Of about one size, so that one tuned kernel serves them all.
+    let slice = queries
+        .div_ceil(queries.div_ceil(most))
+        .next_multiple_of(QUERY_TILE);
+    let slices = query
+        .split(slice, 2)
+        .into_iter()
+        .map(|query| {
+            let (key, value) = (key.clone(), value.clone());
+            attend(query, key, value, AttentionMask::Full, scale)
+        })
+        .collect();
+    Tensor::cat(slices, 2)
+}
+
+/// The same tensor in row-major order, copied only if it is not. A flat tensor has one layout.
+fn contiguous<B: Backend>(tensor: Tensor<B, 4>) -> Tensor<B, 4> {
+    let dims = tensor.dims();
+    tensor
+        .reshape([dims.iter().product::<usize>()])
+        .reshape(dims)
 }
 
 /// Gives each query head its key or value head: Burn's attention has no grouped form.
@@ -65,9 +107,12 @@ fn attend<B: Backend>(
     key: Tensor<B, 4>,
     value: Tensor<B, 4>,
     mask: AttentionMask<B>,
+    scale: Option<f64>,
 ) -> Tensor<B, 4> {
-    // The default scale is 1/sqrt(head_dim); giving it would force Burn's unfused path.
-    let mut options = AttentionModuleOptions::default();
+    let mut options = AttentionModuleOptions {
+        scale,
+        ..Default::default()
+    };
     let hidden = match mask {
         AttentionMask::Full => None,
         AttentionMask::Causal => {
@@ -186,18 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn wide_heads_are_computed_in_slices_of_queries() {
-        // More queries than a slice, and a head wider than a fused kernel takes.
-        let (queries, width) = (QUERY_CHUNK + 3, WIDEST_FUSED_HEAD + 4);
-        let query: TestTensor<4> = random(1, [1, 1, queries, width]);
-        let [key, value]: [TestTensor<4>; 2] = [2, 3].map(|seed| random(seed, [1, 1, 2, width]));
-        let sliced = attention(
-            query.clone(),
-            key.clone(),
-            value.clone(),
-            AttentionMask::Full,
-        );
-        let whole = attend(query, key, value, AttentionMask::Full);
-        assert_close(sliced, whole, 1e-6);
+    fn slices_of_queries_give_what_all_queries_at_once_give() {
+        let queries = 2 * QUERY_TILE + 3;
+        let query: TestTensor<4> = random(1, [1, 2, queries, 4]);
+        let [key, value]: [TestTensor<4>; 2] = [2, 3].map(|seed| random(seed, [1, 2, 5, 4]));
+        let attend = |limit| {
+            let (query, key, value) = (query.clone(), key.clone(), value.clone());
+            attend_in_slices(query, key, value, AttentionMask::Full, limit)
+        };
+        assert_close(attend(1), attend(SCORES_LIMIT), 1e-6);
     }
 }

@@ -30,11 +30,14 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
 /// Clips an f16 tensor to the largest finite f16, as diffusers does with the residual streams;
-/// tensors of other dtypes are returned unchanged.
+/// tensors of other dtypes are returned unchanged. NaN stays NaN, so that the check of the result
+/// sees it: on GPUs a clamp alone turns it into a bound.
 pub(crate) fn clip_f16<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D> {
     const F16_MAX: f32 = 65504.0;
-    match tensor.dtype() {
-        DType::F16 => tensor.clamp(-F16_MAX, F16_MAX),
-        _ => tensor,
+    if tensor.dtype() != DType::F16 {
+        return tensor;
     }
+    let undefined = tensor.clone().is_nan();
+    let clipped = tensor.clone().clamp(-F16_MAX, F16_MAX);
+    clipped.mask_where(undefined, tensor)
 }

@@ -289,19 +289,30 @@ fn a_dtype_that_the_device_lacks_is_refused() {
 fn a_device_that_is_not_there_is_an_error_not_a_panic() {
     let absent = [
         DeviceSpec::Cuda(0),
+        DeviceSpec::Cuda(999),
         DeviceSpec::Rocm(0),
+        DeviceSpec::Rocm(999),
         DeviceSpec::Metal(0),
         DeviceSpec::Wgpu(999),
     ];
     for spec in absent {
         if let Err(error) = spec.open() {
             let named = match &error {
-                OvisImageError::Device(DeviceError::NotCompiled { device, .. })
-                | OvisImageError::Device(DeviceError::Unavailable { device, .. }) => device,
+                OvisImageError::Device(
+                    DeviceError::NotCompiled { device, .. }
+                    | DeviceError::Unavailable { device, .. }
+                    | DeviceError::NoSuchIndex { device, .. },
+                ) => device,
                 other => panic!("{other}"),
             };
             assert_eq!(*named, spec.to_string());
         }
     }
-    assert!(DeviceSpec::Wgpu(999).open().is_err());
+    for spec in [
+        DeviceSpec::Wgpu(999),
+        DeviceSpec::Cuda(999),
+        DeviceSpec::Rocm(999),
+    ] {
+        assert!(spec.open().is_err(), "{spec}");
+    }
 }

@@ -6,6 +6,8 @@
     reason = "the report is what this program is for"
 )]
 
+mod long_sequences;
+
 use std::path::Path;
 
 use burn::tensor::backend::Backend;
@@ -23,16 +25,23 @@ const BACKENDS: [(&str, DeviceSpec, &[WeightDtype]); 4] = [
     (
         "flex",
         DeviceSpec::Flex,
-        &[WeightDtype::F32, WeightDtype::BF16],
+        &[WeightDtype::F32, WeightDtype::BF16, WeightDtype::F16],
     ),
     ("ndarray", DeviceSpec::NdArray, &[WeightDtype::F32]),
-    ("wgpu", DeviceSpec::Wgpu(0), &[WeightDtype::F32]),
+    (
+        "wgpu",
+        DeviceSpec::Wgpu(0),
+        &[WeightDtype::F32, WeightDtype::F16],
+    ),
     (
         "cuda",
         DeviceSpec::Cuda(0),
-        &[WeightDtype::F32, WeightDtype::BF16],
+        &[WeightDtype::F32, WeightDtype::BF16, WeightDtype::F16],
     ),
 ];
+
+/// Those on which Burn chooses attention's kernel by the length of the sequence.
+const GPU_BACKENDS: [&str; 2] = ["wgpu", "cuda"];
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -48,11 +57,23 @@ fn main() {
     let mut trials = vec![tokenizer_trial()];
     for (backend, spec, dtypes) in BACKENDS {
         match spec.open() {
-            Ok(device) => trials.extend(
-                dtypes
-                    .iter()
-                    .flat_map(|dtype| backend_trials(&cases, backend, *dtype, &device)),
-            ),
+            Ok(device) => {
+                let supported = |dtype: WeightDtype| device.clone().visit(Supports(dtype));
+                let (computed, refused): (Vec<_>, Vec<_>) =
+                    dtypes.iter().copied().partition(|dtype| supported(*dtype));
+                for dtype in computed {
+                    trials.extend(backend_trials(&cases, backend, dtype, &device));
+                }
+                trials.extend(refused.iter().map(|dtype| {
+                    Trial::test(format!("{backend}::{dtype}"), || Ok(()))
+                        .with_ignored_flag(true)
+                        .with_kind(format!("{device} does not compute in {dtype}"))
+                }));
+                if GPU_BACKENDS.contains(&backend) {
+                    let f16 = supported(WeightDtype::F16);
+                    trials.extend(long_sequences::trials(backend, &device, f16));
+                }
+            }
             Err(error) if required.contains(&backend) => {
                 let reason = error.to_string();
                 trials.push(Trial::test(format!("{backend} is required"), || {
@@ -114,6 +135,17 @@ fn backend_trials(
             })
         })
         .collect()
+}
+
+/// Whether a device computes in a dtype.
+struct Supports(WeightDtype);
+
+impl BackendVisitor for Supports {
+    type Output = bool;
+
+    fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
+        B::supports_dtype(&device, self.0.to_burn())
+    }
 }
 
 struct Conformance {
