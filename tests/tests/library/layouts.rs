@@ -129,7 +129,10 @@ fn comfyui_files_without_a_tokenizer_say_how_to_give_one() {
     assert!(
         matches!(&error, OvisImageError::Checkpoint(CheckpointError::NotFound { path, .. }) if path.ends_with("tokenizer.json"))
     );
-    assert!(error.to_string().contains("--tokenizer"), "{error}");
+    assert!(
+        error.to_string().contains("give the tokenizer's path"),
+        "{error}"
+    );
     // These parts are sufficient.
     let given = PartPaths {
         tokenizer: Some(golden_folder().join("layouts/diffusers/tokenizer")),
