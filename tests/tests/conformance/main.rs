@@ -28,9 +28,11 @@ const BACKENDS: [(&str, DeviceSpec, &[WeightDtype]); 4] = [
         &[WeightDtype::F32, WeightDtype::BF16, WeightDtype::F16],
     ),
     ("ndarray", DeviceSpec::NdArray, &[WeightDtype::F32]),
-    // Not f16: on software Vulkan the VAE of `base` is 2.9e-3 to 4.3e-3 from the reference, above the
-    // derived limit, and the cause is not known yet.
-    ("wgpu", DeviceSpec::Wgpu(0), &[WeightDtype::F32]),
+    (
+        "wgpu",
+        DeviceSpec::Wgpu(0),
+        &[WeightDtype::F32, WeightDtype::F16],
+    ),
     (
         "cuda",
         DeviceSpec::Cuda(0),
