@@ -88,6 +88,9 @@ const TOKENIZER_FACTOR: u64 = 6;
 /// the largest allocation that it makes there.
 const KEPT_BYTES: u64 = 64 << 20;
 
+/// Allocations of so many bytes come from the system on their own and go back there.
+const FROM_SYSTEM_BYTES: u64 = 32 << 20;
+
 /// Pages that are mapped together around one that is read from a file.
 const PAGES_AROUND: u64 = 64 << 10;
 
@@ -205,7 +208,9 @@ impl Parameters {
             .map_or(0, |cache| footprint.step_cache_bytes(cache, branches));
         let packed_heads = forward.packed_heads_bytes();
         let double_block = forward.double_block_bytes() + 2 * transformer.largest_double;
-        let single_block = forward.single_block_bytes() + 2 * transformer.largest_single;
+        let single_block = forward.single_block_bytes()
+            + forward.kept_from_double_blocks(KEPT_BYTES, FROM_SYSTEM_BYTES)
+            + 2 * transformer.largest_single;
         let step = double_block.max(single_block) + packed_heads;
         let denoising = resident
             + kept_in_loop

@@ -48,16 +48,35 @@ impl Footprint<'_> {
         product(&[PREFIX_TOKENS + self.text_tokens, width]).saturating_mul(self.dtype.bytes())
     }
 
+    /// What the allocator keeps of a double block's activations while a single block runs: that
+    /// block's fused projection, if it is large, comes from the system and not out of what is kept.
+    pub(crate) fn kept_from_double_blocks(&self, kept: u64, from_system: u64) -> u64 {
+        let projection = self.hidden_states_bytes(
+            (3 + 2 * TransformerConfig::MLP_RATIO).saturating_mul(self.tokens()),
+        );
+        let has_both = self.transformer.num_layers > 0 && self.transformer.num_single_layers > 0;
+        if !has_both || projection < from_system || self.memory == DeviceMemory::Separate {
+            return 0;
+        }
+        let reused = self.single_block_bytes().saturating_sub(projection);
+        self.double_block_bytes().min(kept).saturating_sub(reused)
+    }
+
     /// The larger of a double and a single block's peak.
     pub(crate) fn transformer_bytes(&self) -> u64 {
         self.double_block_bytes().max(self.single_block_bytes())
     }
 
     /// A double block: hidden states of both streams and the attention's output, then gate, up and
-    /// SwiGLU of the image's.
+    /// SwiGLU of the image's. On the CPU also the holes that the image's norm and its packed copy
+    /// left, into which none of those fit.
     pub(crate) fn double_block_bytes(&self) -> u64 {
-        let inner = TransformerConfig::MLP_RATIO;
-        self.hidden_states_bytes(2 * self.tokens() + 3 * inner * self.image_tokens())
+        let holes = match self.memory {
+            DeviceMemory::Host => 2,
+            DeviceMemory::Separate => 0,
+        };
+        let of_image = 3 * TransformerConfig::MLP_RATIO + holes;
+        self.hidden_states_bytes(2 * self.tokens() + of_image * self.image_tokens())
     }
 
     /// A single block: the hidden states (1), their fused projection to q, k and v (3), up and gate
