@@ -6,6 +6,8 @@ use std::ops::ControlFlow;
 use burn::module::Param;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor, TensorData};
+use image::RgbImage;
+use ovis_image::device::{BackendVisitor, OpenDevice};
 use ovis_image::error::RuntimeError;
 use ovis_image::ops::{RotaryTable, pack_latents};
 use ovis_image::sampling::FlowMatchEulerScheduler;
@@ -28,6 +30,71 @@ pub struct StageError {
     pub error: f64,
     /// Largest allowed error.
     pub allowed: f64,
+}
+
+/// Runs a case on an open device and returns every stage's error.
+///
+/// It is not generic, so the pipelines of all backends are compiled once, with this library, and not
+/// in each test binary.
+///
+/// # Errors
+/// Returns the library's error as text.
+pub fn run_case_on(
+    device: OpenDevice,
+    case: &Case,
+    dtype: WeightDtype,
+    tolerance: Tolerance,
+) -> Result<Vec<StageError>, String> {
+    device.visit(RunCase {
+        case,
+        dtype,
+        tolerance,
+    })
+}
+
+struct RunCase<'a> {
+    case: &'a Case,
+    dtype: WeightDtype,
+    tolerance: Tolerance,
+}
+
+impl BackendVisitor for RunCase<'_> {
+    type Output = Result<Vec<StageError>, String>;
+
+    fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
+        run_case::<B>(self.case, self.dtype, self.tolerance, &device)
+    }
+}
+
+/// Generates the images of a case on an open device, and returns the first. Like [`run_case_on`], it
+/// is not generic.
+///
+/// # Errors
+/// Returns the library's error as text.
+pub fn generate_on(
+    device: OpenDevice,
+    case: &Case,
+    dtype: WeightDtype,
+) -> Result<RgbImage, String> {
+    device.visit(GenerateCase { case, dtype })
+}
+
+struct GenerateCase<'a> {
+    case: &'a Case,
+    dtype: WeightDtype,
+}
+
+impl BackendVisitor for GenerateCase<'_> {
+    type Output = Result<RgbImage, String>;
+
+    fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
+        let folder = self.case.model_folder();
+        let options = LoadOptions::new().with_dtype(self.dtype);
+        let mut output = OvisImagePipeline::<B>::from_pretrained(folder, options, &device)
+            .and_then(|pipeline| pipeline.generate(&self.case.request()))
+            .map_err(|error| error.to_string())?;
+        Ok(output.images.swap_remove(0).image)
+    }
 }
 
 /// Runs a case and returns every stage's error.

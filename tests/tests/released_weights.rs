@@ -10,12 +10,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use burn::tensor::backend::Backend;
 use libtest_mimic::{Arguments, Failed, Trial};
-use ovis_image::device::{BackendVisitor, DeviceSpec};
-use ovis_image::{LoadOptions, OvisImagePipeline, WeightDtype};
+use ovis_image::WeightDtype;
+use ovis_image::device::DeviceSpec;
 use ovis_image_tests::golden::Case;
-use ovis_image_tests::stages::run_case;
+use ovis_image_tests::stages::{generate_on, run_case_on};
 use ovis_image_tests::tolerance::released_weights;
 
 fn main() {
@@ -40,15 +39,14 @@ fn trials(folder: &Path) -> Vec<Trial> {
             let name = format!("every stage is the reference's in {dtype}");
             Trial::test(name, move || {
                 let case = Case::read_from(&folder)?;
-                let spec = device()?;
-                spec.open()?.visit(Stages { case, dtype })
+                stages_match(&case, dtype)
             })
         })
         .collect();
     let folder = folder.to_owned();
     let text = Trial::test("the image says what the prompt says", move || {
         let case = Case::read_from(&folder)?;
-        device()?.open()?.visit(ReadBack { case })
+        reads_back(&case)
     });
     trials.push(text);
     trials
@@ -67,72 +65,47 @@ fn device() -> Result<DeviceSpec, Failed> {
     Ok(name.parse::<DeviceSpec>()?)
 }
 
-struct Stages {
-    case: Case,
-    dtype: WeightDtype,
-}
-
-impl BackendVisitor for Stages {
-    type Output = Result<(), Failed>;
-
-    fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
-        let stages = run_case::<B>(
-            &self.case,
-            self.dtype,
-            released_weights(self.dtype),
-            &device,
-        )?;
-        for stage in &stages {
-            println!(
-                "{:32} {:9.2e} of {:.0e}",
-                stage.stage, stage.error, stage.allowed
-            );
-        }
-        let bad = stages.iter().filter(|stage| stage.error > stage.allowed);
-        let bad: Vec<&str> = bad.map(|stage| stage.stage.as_str()).collect();
-        if bad.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("these stages are too far from the reference: {bad:?}").into())
-        }
+fn stages_match(case: &Case, dtype: WeightDtype) -> Result<(), Failed> {
+    let stages = run_case_on(device()?.open()?, case, dtype, released_weights(dtype))?;
+    for stage in &stages {
+        println!(
+            "{:32} {:9.2e} of {:.0e}",
+            stage.stage, stage.error, stage.allowed
+        );
+    }
+    let bad = stages.iter().filter(|stage| stage.error > stage.allowed);
+    let bad: Vec<&str> = bad.map(|stage| stage.stage.as_str()).collect();
+    if bad.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("these stages are too far from the reference: {bad:?}").into())
     }
 }
 
-struct ReadBack {
-    case: Case,
-}
-
-impl BackendVisitor for ReadBack {
-    type Output = Result<(), Failed>;
-
-    fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
-        let Some(text) = &self.case.text else {
-            return Ok(());
-        };
-        let options = LoadOptions::new().with_dtype(WeightDtype::BF16);
-        let folder = self.case.model_folder();
-        let pipeline = OvisImagePipeline::<B>::from_pretrained(folder, options, &device)?;
-        let output = pipeline.generate(&self.case.request())?;
-        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("released_weights.png");
-        output.images[0].image.save(&file)?;
-        println!("the image is in {}", file.display());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/read_text.py");
-        let read = Command::new("python3").arg(script).arg(&file).output();
-        match read {
-            Ok(read) if read.status.success() => {
-                let read = String::from_utf8_lossy(&read.stdout).to_uppercase();
-                println!("the reader finds: {read}");
-                let squeezed = |text: &str| text.split_whitespace().collect::<String>();
-                if squeezed(&read).contains(&squeezed(text)) {
-                    Ok(())
-                } else {
-                    Err(format!("the reader finds {read:?}, not {text:?}").into())
-                }
-            }
-            _ => {
-                println!("no reader is installed (pip install rapidocr): look at the image");
+fn reads_back(case: &Case) -> Result<(), Failed> {
+    let Some(text) = &case.text else {
+        return Ok(());
+    };
+    let image = generate_on(device()?.open()?, case, WeightDtype::BF16)?;
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("released_weights.png");
+    image.save(&file)?;
+    println!("the image is in {}", file.display());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/read_text.py");
+    let read = Command::new("python3").arg(script).arg(&file).output();
+    match read {
+        Ok(read) if read.status.success() => {
+            let read = String::from_utf8_lossy(&read.stdout).to_uppercase();
+            println!("the reader finds: {read}");
+            let squeezed = |text: &str| text.split_whitespace().collect::<String>();
+            if squeezed(&read).contains(&squeezed(text)) {
                 Ok(())
+            } else {
+                Err(format!("the reader finds {read:?}, not {text:?}").into())
             }
+        }
+        _ => {
+            println!("no reader is installed (pip install rapidocr): look at the image");
+            Ok(())
         }
     }
 }

@@ -16,7 +16,7 @@ use ovis_image::WeightDtype;
 use ovis_image::device::{BackendVisitor, DeviceSpec, OpenDevice};
 use ovis_image_tests::golden::{CASES, Case};
 use ovis_image_tests::layouts::write_layouts;
-use ovis_image_tests::stages::run_case;
+use ovis_image_tests::stages::run_case_on;
 use ovis_image_tests::tokenizer::check_real_tokenizer;
 use ovis_image_tests::tolerance::tolerance;
 
@@ -126,13 +126,7 @@ fn backend_trials(
         .map(|case| {
             let device = device.clone();
             let name = format!("{backend}::{dtype}::{}", case.name);
-            Trial::test(name, move || {
-                device.visit(Conformance {
-                    case,
-                    backend,
-                    dtype,
-                })
-            })
+            Trial::test(name, move || conforms(device, &case, backend, dtype))
         })
         .collect()
 }
@@ -148,46 +142,40 @@ impl BackendVisitor for Supports {
     }
 }
 
-struct Conformance {
-    case: Case,
-    backend: &'static str,
+fn conforms(
+    device: OpenDevice,
+    case: &Case,
+    backend: &str,
     dtype: WeightDtype,
-}
-
-impl BackendVisitor for Conformance {
-    type Output = Result<(), Failed>;
-
-    fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
-        let allowed = tolerance(self.backend, self.dtype);
-        let stages = run_case::<B>(&self.case, self.dtype, allowed, &device)?;
-        let report: Vec<String> = stages
-            .iter()
-            .map(|stage| {
-                let verdict = if stage.error <= stage.allowed {
-                    "ok "
-                } else {
-                    "BAD"
-                };
-                format!(
-                    "  {verdict} {:32} {:9.2e} of {:.0e}",
-                    stage.stage, stage.error, stage.allowed
-                )
-            })
-            .collect();
-        let report = format!(
-            "{}::{}::{}\n{}",
-            self.backend,
-            self.dtype,
-            self.case.name,
-            report.join("\n")
-        );
-        if std::env::args().any(|argument| argument == "--show-output") {
-            println!("{report}");
-        }
-        if stages.iter().all(|stage| stage.error <= stage.allowed) {
-            Ok(())
-        } else {
-            Err(report.into())
-        }
+) -> Result<(), Failed> {
+    let stages = run_case_on(device, case, dtype, tolerance(backend, dtype))?;
+    let report: Vec<String> = stages
+        .iter()
+        .map(|stage| {
+            let verdict = if stage.error <= stage.allowed {
+                "ok "
+            } else {
+                "BAD"
+            };
+            format!(
+                "  {verdict} {:32} {:9.2e} of {:.0e}",
+                stage.stage, stage.error, stage.allowed
+            )
+        })
+        .collect();
+    let report = format!(
+        "{}::{}::{}\n{}",
+        backend,
+        dtype,
+        case.name,
+        report.join("\n")
+    );
+    if std::env::args().any(|argument| argument == "--show-output") {
+        println!("{report}");
+    }
+    if stages.iter().all(|stage| stage.error <= stage.allowed) {
+        Ok(())
+    } else {
+        Err(report.into())
     }
 }
