@@ -7,11 +7,14 @@ use ovis_image::device::DeviceSpec;
 /// The arguments that choose where a model runs, and in which precision.
 #[derive(Debug, Clone, Args)]
 pub struct DeviceArguments {
-    /// `auto`, `flex`, `ndarray`, `wgpu[:N]`, `vulkan[:N]`, `metal[:N]`, `cuda[:N]` or `rocm[:N]`
+    /// Device: auto takes a GPU if this program was built for one, or else the CPU
+    ///
+    /// Devices: auto, flex, ndarray, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], rocm[:N].
     #[arg(long = "device", value_name = "DEVICE", default_value_t)]
     pub spec: DeviceSpec,
-    /// Precision: f32, f16 or bf16 [default: bf16 if the device supports it; f32 for the embedded
-    /// model on a CPU]
+    /// Precision: f32, f16 or bf16 [default: bf16 if the device supports it]
+    ///
+    /// The default for the embedded model on a CPU is f32.
     #[arg(long)]
     pub dtype: Option<WeightDtype>,
 }
