@@ -35,10 +35,10 @@ pub struct Arguments {
         required_unless_present_any = ["prompt", "prompt_file", "from_image", "grid"]
     )]
     pub text: Option<String>,
-    /// Description of the image; several make several images
+    /// Description of the image; can be repeated
     #[arg(short, long, value_name = "TEXT")]
     pub prompt: Vec<String>,
-    /// Prompts from a file, one a line, or from standard input (-)
+    /// File with a prompt on each line, or - for stdin
     ///
     /// Blank lines are left out. The images are made one after another, each from the same seed,
     /// and are numbered.
@@ -53,12 +53,9 @@ pub struct Arguments {
     /// It has no effect at a guidance scale of 1 and below.
     #[arg(long, value_name = "TEXT")]
     pub negative_prompt: Option<String>,
-    /// The model.
-    #[command(flatten)]
-    pub model: ModelArguments,
-    /// Output file: .png, .jpg or .webp, or - for standard output [default: image.png]
+    /// Output file [default: image.png]
     ///
-    /// {seed}, {index} and {prompt} stand for those of each image. Without them, several images are
+    /// The ending chooses the format: .png, .jpg or .webp. - writes a PNG to standard output. {seed}, {index} and {prompt} stand for those of each image. Without them, several images are
     /// numbered: image-0.png, image-1.png.
     #[arg(
         short,
@@ -68,18 +65,27 @@ pub struct Arguments {
         hide_default_value = true
     )]
     pub output: PathBuf,
-    /// Width in pixels, a multiple of 16 [default: 1024; 256 for the embedded model]
+    /// Width in pixels [default: 1024]
+    ///
+    /// Must be a multiple of 16. The default is 256 for the embedded model, and the width of
+    /// --init-image if there is one.
     #[arg(short = 'W', long)]
     pub width: Option<usize>,
-    /// Height in pixels, a multiple of 16 [default: 1024; 256 for the embedded model]
+    /// Height in pixels [default: 1024]
+    ///
+    /// Must be a multiple of 16. The default is 256 for the embedded model, and the height of
+    /// --init-image if there is one.
     #[arg(short = 'H', long)]
     pub height: Option<usize>,
-    /// Denoising steps [default: 50; 20 for the embedded model]
+    /// Denoising steps [default: 50]
+    ///
+    /// The default is 20 for the embedded model.
     #[arg(long)]
     pub steps: Option<usize>,
-    /// Seed of the initial noise, or random (or -1) to choose one [default: 42]
+    /// Seed of the noise, or random [default: 42]
     ///
-    /// A seed gives the same noise as in Python. One that was chosen is printed and recorded.
+    /// A seed gives the same noise as in Python. random or -1 chooses a seed, which is printed and
+    /// recorded.
     #[arg(short, long, allow_negative_numbers = true)]
     pub seed: Option<Seed>,
     /// Seeds of the images, for example 1,2,3
@@ -89,16 +95,17 @@ pub struct Arguments {
         long,
         value_delimiter = ',',
         allow_negative_numbers = true,
-        conflicts_with = "seed"
+        conflicts_with = "seed",
+        hide_short_help = true
     )]
     pub seeds: Vec<Seed>,
-    /// Number of images per prompt, in one batch [default: 1]
+    /// Images per prompt, in one batch [default: 1]
     #[arg(long, value_name = "COUNT")]
     pub num_images: Option<usize>,
     /// Where the model runs.
     #[command(flatten)]
     pub device: DeviceArguments,
-    /// Show more messages on stderr; -vv for debugging messages
+    /// Show more messages; -vv for debugging messages
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
     /// Sampling arguments.
@@ -112,25 +119,28 @@ pub struct Arguments {
     /// The image to start from.
     #[command(flatten)]
     pub source: SourceArguments,
-    /// LoRA to apply and its strength; can be given several times [default strength: 1]
+    /// LoRA to apply, and its strength [default: 1]
     ///
-    /// A LoRA is a file, a PEFT folder or a file of the Hub: hf:owner/name/FILE.
+    /// A LoRA is a file, a PEFT folder or a file of the Hub: hf:owner/name/FILE. Can be repeated.
     #[arg(long, value_name = "FILE[:SCALE]", help_heading = headings::LORA)]
     pub lora: Vec<LoraArgument>,
     /// Merge the LoRAs into the weights: steps are as fast as without LoRAs
     #[arg(long, requires = "lora", help_heading = headings::LORA, hide_short_help = true)]
     pub merge_loras: bool,
-    /// Limit for weights and activations on the device, for example 8GB
+    /// Memory limit on the device, for example 8GB
     ///
-    /// Applies only as much offloading, tiling and streaming as the limit requires.
+    /// The limit covers weights and activations. Applies only as much offloading, tiling and streaming as the limit requires.
     #[arg(long, value_name = "SIZE", help_heading = headings::MEMORY)]
     pub max_memory: Option<ByteSize>,
-    /// Keep the text encoder and the modulation weights in the checkpoint until they are used
+    /// Read some of the weights only when they are used
     ///
-    /// Their memory is freed afterwards: a third less memory for the release, a little slower.
+    /// The text encoder and the modulation weights stay in the checkpoint until they are used, and
+    /// their memory is freed afterwards: a third less memory for the release, a little slower.
     #[arg(long, help_heading = headings::MEMORY)]
     pub low_memory: bool,
-    /// Quantize the transformer's blocks when loading: q8_0 (8 bits) or q4_0 (4 bits)
+    /// Quantize to q8_0 (8 bits) or q4_0 (4 bits)
+    ///
+    /// The weights of the transformer's blocks are quantized when loading.
     #[arg(long, value_name = "FORMAT", help_heading = headings::MEMORY)]
     pub quantize: Option<Quantization>,
     /// Keep the precision of the double blocks, a quarter of the transformer, under --quantize
@@ -155,7 +165,7 @@ pub struct Arguments {
     /// Tiles are blended where they overlap, so the image comes out slightly different.
     #[arg(long, value_name = "PIXELS", help_heading = headings::MEMORY, hide_short_help = true)]
     pub vae_tile: Option<usize>,
-    /// Number of threads that compute on the CPU [default: one for each core]
+    /// Number of CPU threads [default: all cores]
     #[arg(
         long,
         value_name = "COUNT",
@@ -163,15 +173,15 @@ pub struct Arguments {
         help_heading = headings::MEMORY
     )]
     pub threads: Option<u16>,
-    /// Make an image of this program again, or one as another program's image describes it
+    /// Make an image again from its record
     ///
     /// Other arguments override what the image says. From another program's image, the settings in
     /// its text `parameters` are taken.
     #[arg(long, value_name = "IMAGE", help_heading = headings::RECORDS)]
     pub from_image: Option<PathBuf>,
-    /// Compare values of a setting side by side in one image, for example seed=1,2,3
+    /// Compare settings in one image: seed=1,2,3
     ///
-    /// A second --grid goes down. Settings: seed, guidance-scale, steps, sampler, schedule, sigmas,
+    /// There is one captioned image for each value, side by side. A second --grid goes down. Settings: seed, guidance-scale, steps, sampler, schedule, sigmas,
     /// guidance, step-cache, prompt. A value with commas is quoted: 'prompt="a cat, asleep",a dog'.
     #[arg(
         long,
@@ -183,10 +193,12 @@ pub struct Arguments {
     /// Write a preview after each step
     #[arg(long, value_name = "FILE.png", help_heading = headings::RECORDS)]
     pub preview: Option<PathBuf>,
-    /// Print one JSON object: settings, seconds per phase, peak memory, files
+    /// Print a summary as JSON
+    ///
+    /// One object on one line: settings, seconds per phase, peak memory, files.
     #[arg(long, help_heading = headings::RECORDS)]
     pub json: bool,
-    /// Do not write into the image how it was made
+    /// Leave the settings out of the image file
     #[arg(long, help_heading = headings::RECORDS)]
     pub no_metadata: bool,
     /// Initial noise from a file instead of a seed
@@ -215,6 +227,9 @@ pub struct Arguments {
     /// Report where the time goes, by phase and kind of block
     #[arg(long, help_heading = headings::RECORDS, hide_short_help = true)]
     pub profile: bool,
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArguments,
 }
 
 /// Reads the value of `--stream-blocks`. The library streams at most as many as there are.

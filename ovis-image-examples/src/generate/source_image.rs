@@ -17,12 +17,14 @@ pub struct SourceArguments {
     /// Image to start from: PNG, JPEG or WebP
     #[arg(long, value_name = "FILE")]
     pub init_image: Option<PathBuf>,
-    /// Fraction of the denoising schedule to run [default: 0.6]
+    /// Fraction of the schedule to run [default: 0.6]
     ///
     /// 0 returns the source image, 1 ignores it.
     #[arg(long, requires = "init_image")]
     pub strength: Option<f64>,
-    /// Mask of the same size: white is repainted, black keeps its pixels
+    /// Mask: white is repainted, black is kept
+    ///
+    /// The mask has the size of the image to start from.
     #[arg(long, value_name = "FILE", requires = "init_image")]
     pub mask: Option<PathBuf>,
     /// Radius in pixels by which the mask's edge is softened [default: 0]

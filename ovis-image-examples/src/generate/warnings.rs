@@ -148,6 +148,11 @@ mod tests {
             ),
             ("--grid prompt=dog,bird", "--prompt", "--grid"),
             (
+                "--negative-prompt x --cfg-scale 1 --grid guidance-scale=1,5",
+                "--guidance-scale",
+                "--grid",
+            ),
+            (
                 "--negative-prompt x --cfg-scale 1",
                 "--negative-prompt",
                 "guidance scale is 1",
@@ -185,7 +190,6 @@ mod tests {
             "",
             "--seed 1 --grid steps=4,5",
             "--negative-prompt x",
-            "--negative-prompt x --cfg-scale 1 --grid guidance-scale=1,5",
             "--stream-blocks all",
             "--stream-blocks 2",
             "--vae-tile 64",

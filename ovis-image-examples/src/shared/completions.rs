@@ -18,6 +18,7 @@ pub fn with_flags(command: Command) -> Command {
                 .value_name("SHELL")
                 .value_parser(value_parser!(Shell))
                 .exclusive(true)
+                .help_heading(None::<&'static str>)
                 .hide_short_help(true)
                 .display_order(1000)
                 .help("Print completions for a shell"),
@@ -27,6 +28,7 @@ pub fn with_flags(command: Command) -> Command {
                 .long(MAN_PAGE)
                 .action(ArgAction::SetTrue)
                 .exclusive(true)
+                .help_heading(None::<&'static str>)
                 .hide_short_help(true)
                 .display_order(1001)
                 .help("Print the man page, to be read with `man -l`"),

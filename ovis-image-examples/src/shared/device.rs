@@ -7,14 +7,15 @@ use ovis_image::device::DeviceSpec;
 /// The arguments that choose where a model runs, and in which precision.
 #[derive(Debug, Clone, Args)]
 pub struct DeviceArguments {
-    /// Device: auto takes a GPU if this program was built for one, or else the CPU
+    /// Device, for example cuda:0
     ///
-    /// Devices: auto, flex, ndarray, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], rocm[:N].
+    /// auto takes a GPU if there is one that this program was built for, or else the CPU. Devices: auto, flex, ndarray, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], rocm[:N].
     #[arg(long = "device", value_name = "DEVICE", default_value_t)]
     pub spec: DeviceSpec,
-    /// Precision: f32, f16 or bf16 [default: bf16 if the device supports it]
+    /// Precision: f32, f16 or bf16
     ///
-    /// The default for the embedded model on a CPU is f32.
+    /// The default is bf16 if the device supports it, or else f16 or f32; f32 for the embedded model
+    /// on a CPU.
     #[arg(long)]
     pub dtype: Option<WeightDtype>,
 }

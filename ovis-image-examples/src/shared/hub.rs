@@ -16,7 +16,7 @@ const PREFIX: &str = "hf:";
 #[command(next_help_heading = headings::HUB)]
 pub struct HubArguments {
     /// Download nothing: use only files in the cache [env: HF_HUB_OFFLINE]
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub offline: bool,
     /// Folder for downloads [env: HF_HUB_CACHE] [default: $HF_HOME/hub or ~/.cache/huggingface/hub]
     #[arg(long, value_name = "DIR", hide_short_help = true)]

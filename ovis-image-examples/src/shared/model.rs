@@ -17,16 +17,17 @@ use super::{headings, tiny};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = headings::MODEL_PARTS)]
 pub struct ModelArguments {
-    /// Checkpoint folder, or a repository of the Hub: owner/name[@revision] [default: a tiny
-    /// embedded model]
+    /// Checkpoint folder, or owner/name on the Hub
     ///
-    /// A folder has diffusers' layout, the authors' files, ComfyUI's split files or Burn's files.
-    /// The embedded model is untrained: its images are noise.
-    #[arg(short, long, value_name = "DIR", help_heading = None::<&'static str>)]
+    /// A folder has diffusers' layout, the authors' files, ComfyUI's split files or Burn's files. A
+    /// repository of the Hub may have a revision: owner/name@revision. The default is a small
+    /// embedded model, which is untrained: its images are noise.
+    #[arg(short, long, value_name = "DIR", help_heading = None::<&'static str>, display_order = 2)]
     pub model: Option<PathBuf>,
-    /// Transformer that replaces the folder's: a safetensors, GGUF or burnpack file, or a folder
+    /// Transformer that replaces the folder's
     ///
-    /// Each part may be a file of the Hub, too: hf:owner/name/FILE.
+    /// A part is a safetensors, GGUF or burnpack file, a folder, or a file of the Hub:
+    /// hf:owner/name/FILE.
     #[arg(long, value_name = "PATH")]
     pub transformer: Option<PathBuf>,
     /// VAE that replaces the folder's

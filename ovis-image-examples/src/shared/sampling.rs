@@ -15,9 +15,9 @@ use super::record::names::{self, NamedSampler};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = headings::SAMPLING)]
 pub struct SamplingArguments {
-    /// Guidance scale: higher follows the prompt more closely [default: 5]
+    /// Guidance scale [default: 5]
     ///
-    /// 1 and below turn guidance off, which halves the time of a step.
+    /// Higher follows the prompt more closely. 1 and below turn guidance off, which halves the time of a step.
     #[arg(
         long,
         visible_alias = "cfg-scale",
@@ -39,7 +39,7 @@ pub struct SamplingArguments {
     /// Timestep shift [default: checkpoint]
     ///
     /// Schedules: checkpoint, dynamic, unshifted, shift:N, mu:N, comfyui, stable-diffusion.cpp.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub schedule: Option<Schedule>,
     /// Guidance method [default: cfg]
     ///
@@ -70,9 +70,9 @@ pub struct SamplingArguments {
         hide_short_help = true
     )]
     pub skip_layers_interval: Option<Interval>,
-    /// Step cache: skip most of the transformer in steps that change little
+    /// Skip most of the transformer in some steps
     ///
-    /// Caches: first-block:THRESHOLD, tea:THRESHOLD, taylor:INTERVAL or
+    /// A step cache skips it where little changes. Caches: first-block:THRESHOLD, tea:THRESHOLD, taylor:INTERVAL or
     /// taylor:INTERVAL:ORDER:WARMUP.
     #[arg(long, value_name = "NAME")]
     pub step_cache: Option<StepCacheKind>,

@@ -8,12 +8,12 @@ impl Record {
     /// Replaces absolute paths, which name folders and often a person: by paths relative to the
     /// image if the file is in or below the image's folder, or else by the file's name.
     pub fn without_folders(mut self, image: &Path) -> Self {
+        let image = std::path::absolute(image).unwrap_or_else(|_| image.to_owned());
         let folder = image.parent().unwrap_or(Path::new(""));
-        let folder = std::path::absolute(folder).unwrap_or_default();
         for path in paths(&mut self.inputs) {
-            *path = portable(path, &folder);
+            *path = portable(path, folder);
         }
-        let text = |text: &str| portable(Path::new(text), &folder).display().to_string();
+        let text = |text: &str| portable(Path::new(text), folder).display().to_string();
         for lora in &mut self.inputs.loras {
             *lora = text(lora);
         }
@@ -68,6 +68,7 @@ fn portable(path: &Path, folder: &Path) -> PathBuf {
         return path.to_owned();
     }
     if let Ok(below) = path.strip_prefix(folder)
+        && below.is_relative()
         && below != Path::new("")
     {
         return below.to_owned();
