@@ -453,7 +453,7 @@ fn formats_and_tiles_that_do_not_exist_are_refused() {
     for (flags, reason) in [
         (&["--quantize", "q3_k"][..], "q8_0"),
         (&["--protect-double-blocks"], "--quantize"),
-        (&["--vae-tile", "10"], "vae_tiling"),
+        (&["--vae-tile", "10"], "--vae-tile"),
     ] {
         let output = small(&folder, flags);
         assert!(!output.status.success());
