@@ -5,7 +5,8 @@ use anyhow::{Context, Result};
 /// Largest number that is not taken for a mistake.
 pub const MOST_THREADS: i64 = 1024;
 
-/// Limits the threads of all computation on the CPU. Must be called before any.
+/// Sets the number of threads in rayon's pool, which computes on the CPU. Must be called before any
+/// computation.
 ///
 /// # Errors
 /// Returns an error if the threads cannot be started, or if they were already.
