@@ -1,6 +1,7 @@
 //! Plots a run as an SVG: the noise level of each step, and how large the latents are.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use burn_flex::{Flex, FlexDevice};
@@ -8,8 +9,8 @@ use clap::Parser;
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline, WeightDtype};
 use ovis_image_examples::plot::{Series, panels};
 use ovis_image_examples::shared::model::ModelArguments;
-use ovis_image_examples::shared::output_file;
 use ovis_image_examples::shared::sampling::SamplingArguments;
+use ovis_image_examples::shared::{output_file, program};
 
 /// Plots sigma and the size of the latents over the steps of a run on the CPU.
 #[derive(Debug, Parser)]
@@ -38,9 +39,12 @@ struct Arguments {
     model: ModelArguments,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    output_file::check(&arguments.output, "svg")?;
+fn main() -> ExitCode {
+    program::run(run)
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    output_file::check(&arguments.output, &["svg"])?;
     let checkpoint = arguments.model.resolve()?.open()?;
     let options = LoadOptions::new().with_dtype(WeightDtype::F32);
     let pipeline = OvisImagePipeline::<Flex>::from_checkpoint(&checkpoint, options, &FlexDevice)?;

@@ -1,9 +1,10 @@
 //! `convert`: writes a checkpoint in another layout, or with a quantized transformer for ComfyUI.
 
-use std::io::Write;
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use crate::shared::model::ModelArguments;
+use crate::shared::program;
 use crate::shared::progress::BytesBar;
 use anyhow::Result;
 use bytesize::ByteSize;
@@ -12,27 +13,34 @@ use ovis_image::checkpoint::ExportOptions;
 use ovis_image::{Layout, Quantization, WeightDtype};
 
 /// Writes a checkpoint in another layout.
+///
+/// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, name = "convert")]
 pub struct Arguments {
+    /// Checkpoint folder or repository, like --model
+    #[arg(value_name = "DIR", conflicts_with = "model")]
+    folder: Option<PathBuf>,
     /// Target layout
     #[arg(long, value_name = "LAYOUT")]
     to: Target,
     /// Folder to create
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// Precision of tensors that are not quantized: f32, f16 or bf16 [default: unchanged; bf16 for
-    /// dequantized tensors of a GGUF file]
+    /// Precision of tensors that are not quantized: f32, f16 or bf16 [default: unchanged]
+    ///
+    /// The default for dequantized tensors of a GGUF file is bf16.
     #[arg(long)]
     dtype: Option<WeightDtype>,
     /// Write the transformer as a GGUF file (with --to comfyui)
     #[arg(long)]
     gguf: bool,
-    /// Write a GGUF file with the matrices of the blocks quantized (with --to comfyui): q8_0 (8
-    /// bits), q4_0 (4 bits)
+    /// Write a GGUF file with quantized blocks (with --to comfyui): q8_0 (8 bits) or q4_0 (4 bits)
+    ///
+    /// The matrices of the blocks are quantized.
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<Quantization>,
-    /// Do not --quantize the double blocks, a quarter of the transformer
+    /// Keep the precision of the double blocks, a quarter of the transformer, under --quantize
     #[arg(long, requires = "quantize")]
     protect_double_blocks: bool,
     #[command(flatten)]
@@ -71,22 +79,27 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if let Some(quantization) = arguments.quantize {
         options = options.with_quantization(quantization);
     }
-    let checkpoint = arguments.model.resolve()?.open()?;
+    let mut model = arguments.model;
+    if let Some(folder) = arguments.folder {
+        model.model = Some(folder);
+    }
+    let checkpoint = model.resolve()?.open()?;
     let bar = BytesBar::new();
     let report = checkpoint.export_with(&arguments.output, &options, |progress| {
         bar.show("writing", progress.written, progress.total);
     })?;
     drop(bar);
-    let mut out = std::io::stdout();
+    let mut text = String::new();
+    // Writing to a string cannot fail.
     for (path, bytes) in &report.files {
         let size = ByteSize::b(*bytes).display().si();
-        writeln!(out, "{}  {size}", path.display())?;
+        let _ = writeln!(text, "{}  {size}", path.display());
     }
     if report.left_out > 0 {
-        writeln!(out, "{} unused tensors were left out", report.left_out)?;
+        let _ = writeln!(text, "{} unused tensors were left out", report.left_out);
     }
     for note in &report.notes {
-        writeln!(std::io::stderr(), "note: {note}")?;
+        program::say(&format!("note: {note}"));
     }
-    Ok(())
+    program::print(text.as_bytes())
 }

@@ -1,5 +1,6 @@
 //! The arguments of `generate`.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,7 +10,7 @@ use ovis_image::vae::VaeTiling;
 use ovis_image::{GenerationRequest, LoadOptions, Quantization, Residency, WeightDtype};
 
 use super::dump;
-use super::grid::GridAxis;
+use super::grid::{GridAxis, GridSetting};
 use super::source_image::SourceArguments;
 use crate::shared::device::DeviceArguments;
 use crate::shared::lora::LoraArgument;
@@ -17,112 +18,249 @@ use crate::shared::model::{Model, ModelArguments};
 use crate::shared::record::parameters::Parameters;
 use crate::shared::record::{Inputs, Record, names};
 use crate::shared::sampling::SamplingArguments;
+use crate::shared::seed::Seed;
+use crate::shared::usage::UsageError;
+use crate::shared::{headings, threads};
 
 /// Generates images from a prompt with Ovis-Image.
+///
+/// Of a flag that has one value and is given several times, the last one counts. Exit codes: 0 for
+/// success, 1 if the work failed, 2 if an argument is wrong.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, name = "generate")]
 pub struct Arguments {
-    /// Description of the image; can be given several times
-    #[arg(long, value_name = "TEXT", required_unless_present = "from_image")]
+    /// Description of the image
+    #[arg(
+        value_name = "PROMPT",
+        required_unless_present_any = ["prompt", "prompt_file", "from_image", "grid"]
+    )]
+    pub text: Option<String>,
+    /// Description of the image; can be repeated
+    #[arg(short, long, value_name = "TEXT")]
     pub prompt: Vec<String>,
-    /// Description of what to avoid; unused at a guidance scale of 1 and below
+    /// File with a prompt on each line, or - for stdin
+    ///
+    /// Blank lines are left out. The images are made one after another, each from the same seed,
+    /// and are numbered.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["text", "prompt", "grid", "dump"]
+    )]
+    pub prompt_file: Option<PathBuf>,
+    /// Description of what to avoid
+    ///
+    /// It has no effect at a guidance scale of 1 and below.
     #[arg(long, value_name = "TEXT")]
     pub negative_prompt: Option<String>,
-    /// Denoising steps [default: 50; 20 for the embedded model]
+    /// Output file [default: image.png]
+    ///
+    /// The ending chooses the format: .png, .jpg or .webp. - writes a PNG to standard output. {seed}, {index} and {prompt} stand for those of each image. Without them, several images are
+    /// numbered: image-0.png, image-1.png.
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "image.png",
+        hide_default_value = true
+    )]
+    pub output: PathBuf,
+    /// Width in pixels [default: 1024]
+    ///
+    /// Must be a multiple of 16. The default is 256 for the embedded model, and the width of
+    /// --init-image if there is one.
+    #[arg(short = 'W', long)]
+    pub width: Option<usize>,
+    /// Height in pixels [default: 1024]
+    ///
+    /// Must be a multiple of 16. The default is 256 for the embedded model, and the height of
+    /// --init-image if there is one.
+    #[arg(short = 'H', long)]
+    pub height: Option<usize>,
+    /// Denoising steps [default: 50]
+    ///
+    /// The default is 20 for the embedded model.
     #[arg(long)]
     pub steps: Option<usize>,
-    /// Width in pixels, a multiple of 16 [default: 1024; 256 for the embedded model]
-    #[arg(long)]
-    pub width: Option<usize>,
-    /// Height in pixels, a multiple of 16 [default: 1024; 256 for the embedded model]
-    #[arg(long)]
-    pub height: Option<usize>,
-    /// Seed of the initial noise, the same as in Python [default: 42]
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// Seeds of the images, for example 1,2,3: each image is the one that its seed gives alone
-    #[arg(long, value_delimiter = ',', conflicts_with = "seed")]
-    pub seeds: Vec<u64>,
-    /// Number of images per prompt, in one batch: image-0.png, image-1.png, … [default: 1]
+    /// Seed of the noise, or random [default: 42]
+    ///
+    /// A seed gives the same noise as in Python. random or -1 chooses a seed, which is printed and
+    /// recorded.
+    #[arg(short, long, allow_negative_numbers = true)]
+    pub seed: Option<Seed>,
+    /// Seeds of the images, for example 1,2,3
+    ///
+    /// Each image is the one that its seed gives alone.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        conflicts_with = "seed",
+        hide_short_help = true
+    )]
+    pub seeds: Vec<Seed>,
+    /// Images per prompt, in one batch [default: 1]
     #[arg(long, value_name = "COUNT")]
     pub num_images: Option<usize>,
-    /// Images side by side in one file with captions, for example seed=1,2,3; a second one goes
-    /// down: seed, guidance-scale, steps, sampler, schedule, sigmas, guidance, step-cache, prompt
-    #[arg(long, value_name = "SETTING=VALUES", conflicts_with_all = ["num_images", "seeds", "dump", "preview", "from_image"])]
-    pub grid: Vec<GridAxis>,
-    /// Make an image of this program again, or one as another program's `parameters` describe it;
-    /// other arguments override what the file says
-    #[arg(long, value_name = "FILE.png")]
-    pub from_image: Option<PathBuf>,
     /// Where the model runs.
     #[command(flatten)]
     pub device: DeviceArguments,
-    /// Leave the text encoder and the modulation weights in the checkpoint until they are used, and
-    /// free their memory afterwards: a third less memory for the release, a little slower
-    #[arg(long)]
-    pub low_memory: bool,
-    /// Quantize the weights of the transformer's blocks when loading: q8_0 (8 bits), q4_0 (4 bits)
-    #[arg(long, value_name = "FORMAT")]
-    pub quantize: Option<Quantization>,
-    /// Do not --quantize the double blocks, a quarter of the transformer
-    #[arg(long, requires = "quantize")]
-    pub protect_double_blocks: bool,
-    /// Dequantize the weights of a GGUF file once, when loading: more memory, faster steps
-    #[arg(long)]
-    pub expand_quantized: bool,
-    /// Number of transformer blocks to stream: their weights stay in the checkpoint and are read at
-    /// each step, while others compute
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    pub stream_blocks: usize,
-    /// Limit for weights and activations on the device, for example 8GB. Applies only as much
-    /// offloading, tiling and streaming as the limit requires
-    #[arg(long, value_name = "SIZE")]
-    pub max_memory: Option<ByteSize>,
-    /// Decode in tiles of this side, blended where they overlap: less memory for large images,
-    /// which come out slightly different
-    #[arg(long, value_name = "PIXELS")]
-    pub vae_tile: Option<usize>,
-    /// LoRA to apply: a file, PEFT folder or `hf:owner/name/FILE`, and its strength [default: 1];
-    /// can be given several times
-    #[arg(long, value_name = "FILE[:SCALE]")]
-    pub lora: Vec<LoraArgument>,
-    /// Merge the LoRAs into the weights: steps are as fast as without LoRAs
-    #[arg(long, requires = "lora")]
-    pub merge_loras: bool,
-    /// Output file
-    #[arg(long, value_name = "FILE.png", default_value = "image.png")]
-    pub output: PathBuf,
-    /// Initial noise instead of a seed's: the tensor `latents`, [images, channels, height / 8,
-    /// width / 8]
-    #[arg(long, value_name = "FILE.safetensors", conflicts_with_all = ["seed", "seeds"])]
-    pub latents: Option<PathBuf>,
-    /// Write a preview after each step
-    #[arg(long, value_name = "FILE.png")]
-    pub preview: Option<PathBuf>,
-    /// Report where the time goes, by phase and kind of block
-    #[arg(long)]
-    pub profile: bool,
-    /// Write the tensors between prompt and image
-    #[arg(long, value_name = "FILE.safetensors")]
-    pub dump: Option<PathBuf>,
-    /// Print one JSON object: settings, seconds per phase, peak memory, files
-    #[arg(long)]
-    pub json: bool,
-    /// Show more messages on stderr; give it twice for debugging messages
+    /// Show more messages; -vv for debugging messages
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
     /// Sampling arguments.
     #[command(flatten)]
     pub sampling: SamplingArguments,
+    /// Number of text rows that the transformer reads, from 1 to 256 [default: 256]
+    ///
+    /// Fewer are faster and give another image. Longer prompts are truncated.
+    #[arg(long, value_name = "TOKENS", help_heading = headings::SAMPLING, hide_short_help = true)]
+    pub max_sequence_length: Option<usize>,
     /// The image to start from.
     #[command(flatten)]
     pub source: SourceArguments,
+    /// LoRA to apply, and its strength [default: 1]
+    ///
+    /// A LoRA is a file, a PEFT folder or a file of the Hub: hf:owner/name/FILE. Can be repeated.
+    #[arg(long, value_name = "FILE[:SCALE]", help_heading = headings::LORA)]
+    pub lora: Vec<LoraArgument>,
+    /// Merge the LoRAs into the weights: steps are as fast as without LoRAs
+    #[arg(long, requires = "lora", help_heading = headings::LORA, hide_short_help = true)]
+    pub merge_loras: bool,
+    /// Memory limit on the device, for example 8GB
+    ///
+    /// The limit covers weights and activations. Applies only as much offloading, tiling and streaming as the limit requires.
+    #[arg(long, value_name = "SIZE", help_heading = headings::MEMORY)]
+    pub max_memory: Option<ByteSize>,
+    /// Read some of the weights only when they are used
+    ///
+    /// The text encoder and the modulation weights stay in the checkpoint until they are used, and
+    /// their memory is freed afterwards: a third less memory for the release, a little slower.
+    #[arg(long, help_heading = headings::MEMORY)]
+    pub low_memory: bool,
+    /// Quantize to q8_0 (8 bits) or q4_0 (4 bits)
+    ///
+    /// The weights of the transformer's blocks are quantized when loading.
+    #[arg(long, value_name = "FORMAT", help_heading = headings::MEMORY)]
+    pub quantize: Option<Quantization>,
+    /// Keep the precision of the double blocks, a quarter of the transformer, under --quantize
+    #[arg(long, requires = "quantize", help_heading = headings::MEMORY, hide_short_help = true)]
+    pub protect_double_blocks: bool,
+    /// Dequantize the weights of a GGUF file once, when loading: more memory, faster steps
+    #[arg(long, help_heading = headings::MEMORY, hide_short_help = true)]
+    pub expand_quantized: bool,
+    /// Number of transformer blocks to stream, or all
+    ///
+    /// Their weights stay in the checkpoint and are read at each step, while others compute.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = streamed_blocks,
+        help_heading = headings::MEMORY,
+        hide_short_help = true
+    )]
+    pub stream_blocks: Option<usize>,
+    /// Decode in tiles of this side, which takes less memory for large images
+    ///
+    /// Tiles are blended where they overlap, so the image comes out slightly different.
+    #[arg(long, value_name = "PIXELS", help_heading = headings::MEMORY, hide_short_help = true)]
+    pub vae_tile: Option<usize>,
+    /// Number of CPU threads [default: all cores]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(1..=threads::MOST_THREADS),
+        help_heading = headings::MEMORY
+    )]
+    pub threads: Option<u16>,
+    /// Make an image again from its record
+    ///
+    /// Other arguments override what the image says. From another program's image, the settings in
+    /// its text `parameters` are taken.
+    #[arg(long, value_name = "IMAGE", help_heading = headings::RECORDS)]
+    pub from_image: Option<PathBuf>,
+    /// Compare settings in one image: seed=1,2,3
+    ///
+    /// There is one captioned image for each value, side by side. A second --grid goes down. Settings: seed, guidance-scale, steps, sampler, schedule, sigmas,
+    /// guidance, step-cache, prompt. A value with commas is quoted: 'prompt="a cat, asleep",a dog'.
+    #[arg(
+        long,
+        value_name = "SETTING=VALUES",
+        conflicts_with_all = ["num_images", "seeds", "dump", "preview", "from_image"],
+        help_heading = headings::RECORDS
+    )]
+    pub grid: Vec<GridAxis>,
+    /// Write a preview after each step
+    #[arg(long, value_name = "FILE.png", help_heading = headings::RECORDS)]
+    pub preview: Option<PathBuf>,
+    /// Print a summary as JSON
+    ///
+    /// One object on one line: settings, seconds per phase, peak memory, files.
+    #[arg(long, help_heading = headings::RECORDS)]
+    pub json: bool,
+    /// Leave the settings out of the image file
+    #[arg(long, help_heading = headings::RECORDS)]
+    pub no_metadata: bool,
+    /// Initial noise from a file instead of a seed
+    ///
+    /// The file has the tensor `latents`, or `latents_in` as --dump writes it: [images, channels,
+    /// height / 8, width / 8].
+    #[arg(
+        long,
+        value_name = "FILE.safetensors",
+        conflicts_with_all = ["seed", "seeds"],
+        help_heading = headings::RECORDS,
+        hide_short_help = true
+    )]
+    pub latents: Option<PathBuf>,
+    /// Write the tensors between prompt and image
+    ///
+    /// Tensors: input_ids, attention_mask, prompt_embeds, negative_prompt_embeds, sigmas,
+    /// latents_in (the initial noise), latents_out, image.
+    #[arg(
+        long,
+        value_name = "FILE.safetensors",
+        help_heading = headings::RECORDS,
+        hide_short_help = true
+    )]
+    pub dump: Option<PathBuf>,
+    /// Report where the time goes, by phase and kind of block
+    #[arg(long, help_heading = headings::RECORDS, hide_short_help = true)]
+    pub profile: bool,
     /// The model.
     #[command(flatten)]
     pub model: ModelArguments,
 }
 
+/// Reads the value of `--stream-blocks`. The library streams at most as many as there are.
+fn streamed_blocks(text: &str) -> Result<usize, String> {
+    if text.eq_ignore_ascii_case("all") {
+        return Ok(usize::MAX);
+    }
+    text.parse()
+        .map_err(|_| format!("`{text}` is neither a number nor `all`"))
+}
+
 impl Arguments {
+    /// Joins the places where prompts are given: the prompt without a flag comes first, and `lines`
+    /// or a grid of prompts begins with the first of them.
+    pub fn with_prompts_joined(mut self, lines: Option<&[String]>) -> Self {
+        if let Some(text) = self.text.take() {
+            self.prompt.insert(0, text);
+        }
+        if self.prompt.is_empty() {
+            let of_prompts = |axis: &&GridAxis| axis.setting == GridSetting::Prompt;
+            let of_grid = self
+                .grid
+                .iter()
+                .find(of_prompts)
+                .map(|axis| &axis.values[..]);
+            let first = lines.or(of_grid).and_then(|prompts| prompts.first());
+            self.prompt.extend(first.cloned());
+        }
+        self
+    }
+
     /// Returns the options to load the model with.
     pub fn load_options(&self, dtype: WeightDtype) -> LoadOptions {
         let residency = if self.low_memory {
@@ -136,7 +274,7 @@ impl Arguments {
             .with_modulation_residency(residency)
             .with_protected_double_blocks(self.protect_double_blocks)
             .with_dequantize_on_load(self.expand_quantized)
-            .with_streamed_blocks(self.stream_blocks);
+            .with_streamed_blocks(self.stream_blocks.unwrap_or(0));
         if let Some(quantization) = self.quantize {
             options = options.with_quantization(quantization);
         }
@@ -161,7 +299,10 @@ impl Arguments {
             init_image,
             mask,
             latents,
-        } = record.inputs.clone();
+        } = match &self.from_image {
+            Some(image) => record.inputs.clone().located(image),
+            None => record.inputs.clone(),
+        };
         let own = &mut self.model;
         if !own.is_given() {
             own.model = model;
@@ -209,7 +350,7 @@ impl Arguments {
         self.width = self.width.or(said.width);
         self.height = self.height.or(said.height);
         if self.seeds.is_empty() && self.latents.is_none() {
-            self.seed = self.seed.or(said.seed);
+            self.seed = self.seed.or(said.seed.map(Seed::from));
         }
         let sampling = &mut self.sampling;
         sampling.guidance_scale = sampling.guidance_scale.or(said.guidance_scale);
@@ -218,12 +359,12 @@ impl Arguments {
             let known = names::sampler(name);
             if sampling.sampler.is_none() {
                 let known = known.with_context(|| {
-                    format!(
+                    UsageError(format!(
                         "the image was made with the sampler `{name}`, which is not supported here: choose \
                          another with --sampler"
-                    )
+                    ))
                 })?;
-                sampling.sampler = Some(known.kind);
+                sampling.sampler = Some(known.kind.into());
             }
             schedules.extend(known.and_then(|known| known.schedule));
         }
@@ -231,10 +372,10 @@ impl Arguments {
             match names::schedule(name) {
                 Some(known) => schedules.insert(0, known),
                 None if sampling.sigmas.is_some() => {}
-                None => bail!(
+                None => bail!(UsageError(format!(
                     "the image was made with the schedule `{name}`, which is not supported here: choose \
                      another with --sigmas"
-                ),
+                ))),
             }
         }
         for known in schedules {
@@ -306,15 +447,17 @@ impl Arguments {
             request = request.with_negative_prompt(prompt);
         }
         if let Some(seed) = self.seed {
-            request = request.with_seed(seed);
+            request = request.with_seed(seed.value);
         }
         if !self.seeds.is_empty() {
-            request = request.with_seed_per_image(self.seeds.iter().copied());
+            request = request.with_seed_per_image(self.seeds.iter().map(|seed| seed.value));
             let prompts = request.num_prompts().max(1);
             ensure!(
                 self.seeds.len().is_multiple_of(prompts),
-                "{} seeds cannot be divided among {prompts} prompts",
-                self.seeds.len()
+                UsageError(format!(
+                    "{} seeds cannot be divided among {prompts} prompts",
+                    self.seeds.len()
+                ))
             );
             request = request.with_images_per_prompt(self.seeds.len() / prompts);
             only = None;
@@ -322,6 +465,9 @@ impl Arguments {
         if let Some(images) = self.num_images {
             request = request.with_images_per_prompt(images);
             only = None;
+        }
+        if let Some(tokens) = self.max_sequence_length {
+            request = request.with_max_sequence_length(tokens);
         }
         if let Some(tile) = self.vae_tile {
             request = request.with_vae_tiling(VaeTiling::new(tile));
@@ -347,11 +493,11 @@ pub struct RequestedImages {
 }
 
 impl RequestedImages {
-    /// Counts the images to write.
-    pub fn count(&self) -> usize {
+    /// Returns the places in the batch of the images to write.
+    pub fn places(&self) -> Range<usize> {
         match self.only {
-            Some(_) => 1,
-            None => self.request.num_images(),
+            Some(only) => only..only + 1,
+            None => 0..self.request.num_images(),
         }
     }
 }

@@ -16,7 +16,11 @@ use crate::shared::output_file::write_whole;
 /// Name of the tensor that is read as initial noise.
 const LATENTS: &str = "latents";
 
-/// Reads the tensor `latents` of a safetensors file as f32.
+/// Name of the initial noise in a dump, which is read if there is no tensor `latents`.
+const LATENTS_OF_DUMP: &str = "latents_in";
+
+/// Reads the initial noise of a safetensors file as f32: the tensor `latents`, or `latents_in` of a
+/// dump.
 ///
 /// # Errors
 /// Returns [`CheckpointError::NotFound`], [`CheckpointError::InvalidFile`] (also for a file without
@@ -40,9 +44,14 @@ pub fn read_latents(path: &Path) -> Result<TensorData, CheckpointError> {
     })?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|error| invalid("it cannot be parsed".to_owned(), Some(error.into())))?;
-    let tensor = file.tensor(LATENTS).map_err(|_| {
+    let tensor = file
+        .tensor(LATENTS)
+        .or_else(|_| file.tensor(LATENTS_OF_DUMP));
+    let tensor = tensor.map_err(|_| {
         let names = file.names();
-        let reason = format!("it does not contain the tensor `{LATENTS}`, only {names:?}");
+        let reason = format!(
+            "it contains neither the tensor `{LATENTS}` nor `{LATENTS_OF_DUMP}`, only {names:?}"
+        );
         invalid(reason, None)
     })?;
 

@@ -4,12 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
-use embedded_graphics::mono_font::{MonoFont, MonoTextStyle, iso_8859_1};
-use embedded_graphics::pixelcolor::Gray8;
-use embedded_graphics::prelude::*;
-use embedded_graphics::text::{Baseline, Text};
-use image::{GrayImage, Luma, Rgb, RgbImage, imageops};
+use image::{Rgb, RgbImage, imageops};
 use ovis_image::GenerationRequest;
+
+use super::captions;
+use super::grid_values;
+use crate::shared::record::names;
+use crate::shared::seed::Seed;
+use crate::shared::usage::UsageError;
 
 /// A setting and its values, one per column or row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub enum GridSetting {
     Guidance,
     /// `--step-cache`, or `none`.
     StepCache,
-    /// `--prompt`, without commas.
+    /// `--prompt`.
     Prompt,
 }
 
@@ -67,9 +69,14 @@ impl GridSetting {
             Self::Seed => request.with_seed(value.parse().with_context(number)?),
             Self::GuidanceScale => request.with_guidance_scale(value.parse().with_context(number)?),
             Self::Steps => request.with_num_inference_steps(value.parse().with_context(number)?),
-            Self::Sampler => request.with_sampler(value.parse()?),
+            Self::Sampler => {
+                let named = names::parse_sampler(value).map_err(UsageError)?;
+                named.apply(request)
+            }
             Self::Schedule => request.with_schedule(value.parse()?),
-            Self::Sigmas => request.with_sigma_spacing(value.parse()?),
+            Self::Sigmas => {
+                request.with_sigma_spacing(names::parse_spacing(value).map_err(UsageError)?)
+            }
             Self::Guidance => request.with_guidance_method(value.parse()?),
             Self::StepCache if value == "none" => request,
             Self::StepCache => request.with_step_cache(value.parse()?),
@@ -116,24 +123,36 @@ impl GridRequests {
         let (across, down) = match axes {
             [across] => (across, None),
             [across, down] => (across, Some(down)),
-            _ => bail!("a grid has one or two settings, not {}", axes.len()),
+            _ => bail!(UsageError(format!(
+                "--grid: a grid has one or two settings, not {}",
+                axes.len()
+            ))),
         };
         ensure!(
             down.is_none_or(|down| down.setting != across.setting),
-            "both settings of the grid are {}",
-            across.setting
+            UsageError(format!(
+                "--grid: both settings of the grid are {}",
+                across.setting
+            ))
         );
         ensure!(
             base.num_images() == 1,
-            "a grid has one image per value: remove --num-images and --seeds"
+            UsageError::new(
+                "--grid: a grid has one image per value: give one prompt, without --num-images and --seeds"
+            )
         );
         let mut requests = Vec::new();
         for row in down.map_or(vec![None], |down| down.values.iter().map(Some).collect()) {
             for value in &across.values {
-                let mut request = across.setting.apply(base.clone(), value)?;
-                if let (Some(down), Some(value)) = (down, row) {
-                    request = down.setting.apply(request, value)?;
-                }
+                let mut cell = vec![(across.setting, value)];
+                cell.extend(down.map(|down| down.setting).zip(row));
+                // The name of a sampler may have a spacing behind it, which --sigmas overrides.
+                cell.sort_by_key(|(setting, _)| *setting != GridSetting::Sampler);
+                let request = cell
+                    .into_iter()
+                    .try_fold(base.clone(), |request, (setting, value)| {
+                        setting.apply(request, value)
+                    })?;
                 requests.push(request);
             }
         }
@@ -154,14 +173,21 @@ impl FromStr for GridAxis {
             let names = SETTINGS.map(|(name, _)| name).join(", ");
             bail!("`{name}` is not one of {names}");
         };
-        let values: Vec<String> = values
-            .split(',')
-            .map(|value| value.trim().to_owned())
-            .collect();
+        let mut values = grid_values::split(values).map_err(UsageError)?;
         ensure!(
             values.iter().all(|value| !value.is_empty()) && values.len() <= MOST_VALUES,
             "`{text}` is not {name}=VALUE,VALUE,… with 1 to {MOST_VALUES} values"
         );
+        if *setting == GridSetting::Seed {
+            // The caption says which seed was chosen.
+            for value in &mut values {
+                let seed = value.parse::<Seed>();
+                *value = seed.map_or_else(|_| value.clone(), |seed| seed.value.to_string());
+            }
+        }
+        for value in &values {
+            setting.apply(GenerationRequest::new(""), value)?;
+        }
         Ok(Self {
             setting: *setting,
             values,
@@ -176,7 +202,6 @@ impl fmt::Display for GridSetting {
     }
 }
 
-const FONT: MonoFont<'_> = iso_8859_1::FONT_7X13;
 const BACKGROUND: Rgb<u8> = Rgb([255; 3]);
 /// Space around images and captions, in pixels of the font.
 const MARGIN: u32 = 4;
@@ -207,11 +232,11 @@ pub fn render(rows: &[String], columns: &[String], cells: &[RgbImage]) -> Result
     );
     let scale = (width.min(height) / SIDE_PER_SCALE).max(1);
     let margin = MARGIN * scale;
-    let line = FONT.character_size.height * scale;
-    let captions = rows.iter().map(|row| text_width(row) * scale);
-    let left = match captions.max().unwrap_or(0).min(width) {
+    let line = captions::HEIGHT * scale;
+    let widths = rows.iter().map(|row| captions::width(row) * scale);
+    let left = match widths.max().unwrap_or(0).min(width) {
         0 => margin,
-        captions => captions + 2 * margin,
+        widest => widest + 2 * margin,
     };
     let top = line + 2 * margin;
     let (across, down) = (width + margin, height + margin);
@@ -228,11 +253,11 @@ pub fn render(rows: &[String], columns: &[String], cells: &[RgbImage]) -> Result
     }
     for (column, caption) in columns.iter().enumerate() {
         let x = left + column as u32 * across;
-        write(&mut sheet, caption, [x, margin], width, scale);
+        captions::write(&mut sheet, caption, [x, margin], width, scale);
     }
     for (row, caption) in rows.iter().enumerate() {
         let y = top + row as u32 * down + (height.saturating_sub(line)) / 2;
-        write(
+        captions::write(
             &mut sheet,
             caption,
             [margin, y],
@@ -243,72 +268,10 @@ pub fn render(rows: &[String], columns: &[String], cells: &[RgbImage]) -> Result
     Ok(sheet)
 }
 
-fn text_width(text: &str) -> u32 {
-    let advance = FONT.character_size.width + FONT.character_spacing;
-    advance * text.chars().count() as u32
-}
-
-/// Draws a caption, shortened to a width.
-fn write(sheet: &mut RgbImage, caption: &str, [x, y]: [u32; 2], width: u32, scale: u32) {
-    let fits = (width / scale / text_width("x")) as usize;
-    let mut caption = caption.to_owned();
-    if caption.chars().count() > fits {
-        caption = caption.chars().take(fits.saturating_sub(2)).collect();
-        caption += "..";
-    }
-    if fits == 0 || caption.is_empty() {
-        return;
-    }
-    let mut ink = Ink(GrayImage::new(
-        text_width(&caption),
-        FONT.character_size.height,
-    ));
-    let style = MonoTextStyle::new(&FONT, Gray8::WHITE);
-    // Infallible: the error type has no values.
-    let Ok(_) = Text::with_baseline(&caption, Point::zero(), style, Baseline::Top).draw(&mut ink);
-    for (at_x, at_y, pixel) in ink.0.enumerate_pixels() {
-        if pixel.0[0] == 0 {
-            continue;
-        }
-        for (dx, dy) in (0..scale * scale).map(|i| (i % scale, i / scale)) {
-            let (x, y) = (x + at_x * scale + dx, y + at_y * scale + dy);
-            if let Some(pixel) = sheet.get_pixel_mut_checked(x, y) {
-                *pixel = Rgb([0; 3]);
-            }
-        }
-    }
-}
-
-/// Target on which `embedded-graphics` draws.
-struct Ink(GrayImage);
-
-impl OriginDimensions for Ink {
-    fn size(&self) -> Size {
-        Size::new(self.0.width(), self.0.height())
-    }
-}
-
-impl DrawTarget for Ink {
-    type Color = Gray8;
-    type Error = std::convert::Infallible;
-
-    fn draw_iter<I: IntoIterator<Item = Pixel<Gray8>>>(
-        &mut self,
-        pixels: I,
-    ) -> Result<(), Self::Error> {
-        for Pixel(at, color) in pixels {
-            if let (Ok(x), Ok(y)) = (u32::try_from(at.x), u32::try_from(at.y))
-                && let Some(pixel) = self.0.get_pixel_mut_checked(x, y)
-            {
-                *pixel = Luma([color.luma()]);
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use ovis_image::{SamplerKind, SigmaSpacing};
+
     use super::*;
 
     fn cell(level: u8) -> RgbImage {
@@ -340,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn captions_are_drawn_and_shortened() {
+    fn captions_are_drawn_beside_the_images() {
         let ink = |columns: &[String]| {
             let sheet = render(&captions([""]), columns, &[cell(200)]).unwrap();
             (
@@ -353,8 +316,7 @@ mod tests {
         assert_eq!(ink(&captions([""])), (size, 0));
         let (long_size, drawn) = ink(&captions(["a caption that is far too long for an image"]));
         assert!(long_size == size && drawn > 10);
-        // A letter that the font lacks is drawn as something else.
-        assert!(ink(&captions(["猫"])).1 > 0);
+        assert!(ink(&captions(["一只猫"])).1 > 10);
     }
 
     #[test]
@@ -370,9 +332,24 @@ mod tests {
         let axis: GridAxis = "guidance-scale=1,3.5".parse().unwrap();
         assert_eq!(axis.setting, GridSetting::GuidanceScale);
         assert_eq!(axis.captions(), ["guidance-scale 1", "guidance-scale 3.5"]);
-        for bad in ["", "seed", "seed=", "seed=1,,2", "size=1"] {
+        for bad in [
+            "",
+            "seed",
+            "seed=",
+            "seed=1,,2",
+            "size=1",
+            "seed=x",
+            "sampler=x",
+            "sigmas=shift:3",
+            "prompt=\"a",
+        ] {
             assert!(bad.parse::<GridAxis>().is_err(), "{bad}");
         }
+        let axis: GridAxis = "prompt=\"a cat, asleep\",猫".parse().unwrap();
+        assert_eq!(axis.captions(), ["a cat, asleep", "猫"]);
+        let axis: GridAxis = "seed=random,-1,7".parse().unwrap();
+        assert!(axis.values.iter().all(|seed| seed.parse::<u64>().is_ok()));
+        assert_eq!(axis.values[2], "7");
     }
 
     #[test]
@@ -382,9 +359,12 @@ mod tests {
         let grid = GridRequests::new(&base, &[axis("seed=1,2,3"), axis("steps=4,5")]).unwrap();
         assert_eq!(grid.requests.len(), 6);
         assert_eq!((grid.rows.len(), grid.columns.len()), (2, 3));
+        let both = [axis("sigmas=beta"), axis("sampler=Euler a,DPM++ 2M Karras")];
+        let grid = GridRequests::new(&base, &both).unwrap();
+        let second = grid.requests[1].parameters();
+        assert_eq!(second.sampler, SamplerKind::DpmSolver2M);
+        assert_eq!(second.sigma_spacing, SigmaSpacing::Beta);
         for bad in [
-            vec![axis("seed=x")],
-            vec![axis("sampler=x")],
             vec![axis("seed=1"), axis("seed=2")],
             vec![axis("seed=1"), axis("steps=2"), axis("sigmas=beta")],
         ] {

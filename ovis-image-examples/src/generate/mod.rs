@@ -4,12 +4,17 @@
 //! other modules are one feature each.
 
 pub mod arguments;
+pub mod captions;
 pub mod dump;
 pub mod grid;
+pub mod grid_values;
 pub mod memory;
+pub mod output_names;
 pub mod preview;
 pub mod profile;
+pub mod prompt_file;
 pub mod source_image;
 pub mod summary;
+pub mod warnings;
 
 pub use arguments::Arguments;

@@ -8,25 +8,30 @@ use image::DynamicImage;
 use ovis_image::SourceImage;
 use ovis_image::images::{ImageFit, SourceSettings};
 
+use crate::shared::headings;
+
 /// The arguments for the image to start from.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Image to image")]
+#[command(next_help_heading = headings::IMAGE_TO_IMAGE)]
 pub struct SourceArguments {
     /// Image to start from: PNG, JPEG or WebP
     #[arg(long, value_name = "FILE")]
     pub init_image: Option<PathBuf>,
-    /// Fraction of the denoising schedule to run: 0 returns the source image, 1 ignores it
-    /// [default: 0.6]
+    /// Fraction of the schedule to run [default: 0.6]
+    ///
+    /// 0 returns the source image, 1 ignores it.
     #[arg(long, requires = "init_image")]
     pub strength: Option<f64>,
-    /// Mask of the same size: white is repainted, black keeps its pixels
+    /// Mask: white is repainted, black is kept
+    ///
+    /// The mask has the size of the image to start from.
     #[arg(long, value_name = "FILE", requires = "init_image")]
     pub mask: Option<PathBuf>,
     /// Radius in pixels by which the mask's edge is softened [default: 0]
-    #[arg(long, value_name = "PIXELS", requires = "mask")]
+    #[arg(long, value_name = "PIXELS", requires = "mask", hide_short_help = true)]
     pub mask_blur: Option<f32>,
     /// Method of fitting the image to --width and --height if the aspect ratio differs
-    #[arg(long, value_enum, requires = "init_image")]
+    #[arg(long, value_enum, requires = "init_image", hide_short_help = true)]
     pub fit: Option<Fit>,
 }
 

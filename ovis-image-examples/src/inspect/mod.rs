@@ -1,11 +1,12 @@
 //! `inspect`: contents, problems and memory requirements of a checkpoint, without loading it.
 
 use std::fmt::Write as _;
-use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::shared::error_chain;
 use crate::shared::model::{Model, ModelArguments};
+use crate::shared::program;
 use anyhow::Result;
 use bytesize::ByteSize;
 use clap::Parser;
@@ -17,14 +18,20 @@ use ovis_image::{
 use serde::Serialize;
 
 /// Inspects a checkpoint: contents, problems, memory requirements.
+///
+/// Exit codes: 0 for a checkpoint without problems, 1 for one with problems or if the work failed,
+/// 2 if an argument is wrong.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, name = "inspect")]
 pub struct Arguments {
+    /// Checkpoint folder or repository, like --model
+    #[arg(value_name = "DIR", conflicts_with = "model")]
+    folder: Option<PathBuf>,
     /// Width of the image for which memory is estimated
-    #[arg(long, default_value_t = 1024)]
+    #[arg(short = 'W', long, default_value_t = 1024)]
     width: usize,
     /// Height of the image for which memory is estimated
-    #[arg(long, default_value_t = 1024)]
+    #[arg(short = 'H', long, default_value_t = 1024)]
     height: usize,
     /// Print one JSON object
     #[arg(long)]
@@ -62,7 +69,10 @@ const GPU_SIZES: [u64; 9] = [4, 6, 8, 12, 16, 24, 32, 48, 80];
 ///
 /// # Errors
 /// Returns an error if the checkpoint cannot be opened.
-pub fn run(arguments: Arguments) -> Result<ExitCode> {
+pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
+    if let Some(folder) = arguments.folder.take() {
+        arguments.model.model = Some(folder);
+    }
     let model = arguments.model.resolve()?;
     let checkpoint = model.open()?;
     let problems: Vec<String> = checkpoint
@@ -87,7 +97,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     } else {
         report.text(&arguments)
     };
-    std::io::stdout().write_all(text.as_bytes())?;
+    program::print(text.as_bytes())?;
     let healthy = report.problems.is_empty();
     Ok(ExitCode::from(u8::from(!healthy)))
 }
@@ -123,7 +133,7 @@ fn settings(checkpoint: &Checkpoint, arguments: &Arguments) -> Result<Vec<Settin
             low.with_quantization(Quantization::Q4_0),
         ),
         (
-            "--dtype bf16 --low-memory, all blocks streamed",
+            "--dtype bf16 --low-memory --stream-blocks all",
             low.with_streamed_blocks(blocks),
         ),
     ]

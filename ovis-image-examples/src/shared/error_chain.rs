@@ -1,10 +1,14 @@
 //! Errors as one line.
 
+use super::usage;
+
 /// Writes an error and its causes. Leaves out a cause that the line already ends with.
 pub fn one_line(error: &anyhow::Error) -> String {
-    let mut line = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !line.ends_with(&cause) {
+    let mut line = String::new();
+    for cause in error.chain().map(usage::shown) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
             line = format!("{line}: {cause}");
         }
     }

@@ -5,21 +5,24 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 
+use super::headings;
+use super::usage::UsageError;
+
 /// Prefix of a path on the command line that is a file or repository of the Hub.
 const PREFIX: &str = "hf:";
 
 /// The arguments that say how to reach the Hub. They take precedence over the environment.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Hugging Face Hub (the token for closed repositories: HF_TOKEN)")]
+#[command(next_help_heading = headings::HUB)]
 pub struct HubArguments {
-    /// Download nothing, use only the cache [env: HF_HUB_OFFLINE]
-    #[arg(long)]
+    /// Download nothing: use only files in the cache [env: HF_HUB_OFFLINE]
+    #[arg(long, hide_short_help = true)]
     pub offline: bool,
     /// Folder for downloads [env: HF_HUB_CACHE] [default: $HF_HOME/hub or ~/.cache/huggingface/hub]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     pub hub_cache: Option<PathBuf>,
     /// Address of a mirror of the Hub [env: HF_ENDPOINT]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", hide_short_help = true)]
     pub hub_endpoint: Option<String>,
 }
 
@@ -53,10 +56,10 @@ impl HubArguments {
         // A revision such as `refs/pr/1` has slashes of its own.
         let name_ends = if reference.contains("@refs/") { 4 } else { 2 };
         let Some((index, _)) = reference.match_indices('/').nth(name_ends - 1) else {
-            anyhow::bail!(
+            anyhow::bail!(UsageError(format!(
                 "`{}` does not name a file: it must be `{PREFIX}owner/name/FILE`",
                 path.display()
-            );
+            )));
         };
         self.download(&reference[..index], Some(&reference[index + 1..]))
     }

@@ -10,29 +10,34 @@ use ovis_image::kernels::BackendInfo;
 use ovis_image::{Checkpoint, CheckpointPaths, WeightDtype};
 
 use super::hub::HubArguments;
-use super::tiny;
+use super::usage::UsageError;
+use super::{headings, tiny};
 
 /// The arguments that choose a model. Without any of them it is the embedded one.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Model")]
+#[command(next_help_heading = headings::MODEL_PARTS)]
 pub struct ModelArguments {
-    /// Checkpoint folder (diffusers, the authors' files or ComfyUI's split files) or a repository
-    /// of the Hub, `owner/name[@revision]` [default: a small untrained model that is part of this
-    /// program, whose image is noise]
-    #[arg(long, value_name = "DIR or owner/name")]
+    /// Checkpoint folder, or owner/name on the Hub
+    ///
+    /// A folder has diffusers' layout, the authors' files, ComfyUI's split files or Burn's files. A
+    /// repository of the Hub may have a revision: owner/name@revision. The default is a small
+    /// embedded model, which is untrained: its images are noise.
+    #[arg(short, long, value_name = "DIR", help_heading = None::<&'static str>, display_order = 2)]
     pub model: Option<PathBuf>,
-    /// Transformer, instead of the folder's: a safetensors, GGUF or burnpack file, a folder, or, as
-    /// with the other parts, a file of the Hub, `hf:owner/name/FILE`
+    /// Transformer that replaces the folder's
+    ///
+    /// A part is a safetensors, GGUF or burnpack file, a folder, or a file of the Hub:
+    /// hf:owner/name/FILE.
     #[arg(long, value_name = "PATH")]
     pub transformer: Option<PathBuf>,
-    /// VAE, instead of the folder's
-    #[arg(long, value_name = "PATH")]
+    /// VAE that replaces the folder's
+    #[arg(long, value_name = "PATH", hide_short_help = true)]
     pub vae: Option<PathBuf>,
-    /// Text encoder, instead of the folder's
-    #[arg(long, value_name = "PATH")]
+    /// Text encoder that replaces the folder's
+    #[arg(long, value_name = "PATH", hide_short_help = true)]
     pub text_encoder: Option<PathBuf>,
-    /// Tokenizer, instead of the folder's: a tokenizer.json or its folder
-    #[arg(long, value_name = "PATH")]
+    /// Tokenizer that replaces the folder's: a tokenizer.json, or the folder that contains it
+    #[arg(long, value_name = "PATH", hide_short_help = true)]
     pub tokenizer: Option<PathBuf>,
     /// Access to the Hub.
     #[command(flatten)]
@@ -120,10 +125,10 @@ impl ModelArguments {
                 .into_iter()
                 .filter_map(|(flag, path)| path.is_none().then_some(flag))
                 .collect();
-                bail!(
+                bail!(UsageError(format!(
                     "some parts of the model are given, but not {}: add them, or a folder with --model",
                     missing.join(", ")
-                )
+                )))
             }
         }
     }

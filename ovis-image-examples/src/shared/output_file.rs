@@ -5,31 +5,41 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-/// Checks that a file of this name can be written: the extension is right, and its folder exists
-/// and is writable.
+use super::usage::UsageError;
+
+/// Checks that a file of this name can be written: it has one of the extensions, and its folder
+/// exists and is writable.
 ///
 /// # Errors
 /// Returns an error that names the path and says what to do.
-pub fn check(path: &Path, extension: &str) -> Result<()> {
+pub fn check(path: &Path, extensions: &[&str]) -> Result<()> {
     let shown = path.display();
+    let first = extensions.first().copied().unwrap_or_default();
     ensure!(
         !path.is_dir(),
-        "{shown} is a folder: name a .{extension} file in it"
+        UsageError(format!("{shown} is a folder: name a .{first} file in it"))
     );
-    ensure!(
+    let has = |extension: &&str| {
         path.extension()
-            .is_some_and(|found| found.eq_ignore_ascii_case(extension)),
-        "{shown} does not end in .{extension}"
+            .is_some_and(|found| found.eq_ignore_ascii_case(extension))
+    };
+    ensure!(
+        extensions.iter().any(has),
+        UsageError(format!(
+            "{shown} does not end in .{}",
+            extensions.join(", .")
+        ))
     );
     let folder = folder_of(path);
-    if !folder.is_dir() {
-        bail!(
+    ensure!(
+        folder.is_dir(),
+        UsageError(format!(
             "the output folder {} does not exist: create it first",
             folder.display()
-        );
-    }
+        ))
+    );
     // The only reliable test of a folder's permissions; the file is gone at once.
     tempfile::tempfile_in(folder)
         .with_context(|| format!("cannot write into the output folder {}", folder.display()))?;
@@ -56,11 +66,20 @@ fn write(path: &Path, bytes: &[u8], sync: impl Fn(&File) -> std::io::Result<()>)
     let write = || -> std::io::Result<()> {
         let mut file = new_temporary(folder_of(path))?;
         file.write_all(bytes)?;
+        keep_mode(path, file.as_file());
         sync(file.as_file())?;
         file.persist(path)?;
         Ok(())
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Gives a file the permissions of the one that it is going to replace. A system that refuses has
+/// its reasons, and the file keeps the usual ones.
+fn keep_mode(replaced: &Path, file: &File) {
+    if let Ok(metadata) = std::fs::metadata(replaced) {
+        let _ = file.set_permissions(metadata.permissions());
+    }
 }
 
 /// Names one of several files: `image.png` becomes `image-0.png`. A single file keeps its name.
@@ -93,4 +112,34 @@ fn new_temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(folder)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_replaced_keeps_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.png");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        write_whole(&path, b"first").unwrap();
+        for bits in [0o600, 0o664, 0o644] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(bits)).unwrap();
+            write_whole(&path, b"second").unwrap();
+            assert_eq!(mode(), bits);
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+    }
+
+    #[test]
+    fn any_of_the_endings_is_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |name: &str| check(&folder.path().join(name), &["png", "jpg"]);
+        assert!(check("a.png").is_ok() && check("a.JPG").is_ok());
+        let error = check("a.gif").unwrap_err().to_string();
+        assert!(error.contains("does not end in .png, .jpg"), "{error}");
+    }
 }

@@ -1,30 +1,71 @@
 //! Shared frame of the programs: parsing arguments, reporting errors, and messages on stderr.
 
-use std::io::{IsTerminal, Write};
+use std::ffi::OsString;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::{ExitCode, Termination};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::error_chain;
+use super::{completions, error_chain, usage};
 
-/// Parses the arguments and does a program's work. The exit code is 1 if either fails.
+/// Parses the arguments and does a program's work. The exit code is [`usage::USAGE`] if an argument
+/// is at fault, and [`usage::FAILURE`] if the work fails.
 pub fn run<A: Parser, T: Termination>(work: impl FnOnce(A) -> Result<T>) -> ExitCode {
-    let arguments = match A::try_parse() {
-        Ok(arguments) => arguments,
+    let done = match parse(std::env::args_os()) {
+        Ok(Call::Work(arguments)) => work(arguments).map(Termination::report),
+        Ok(Call::Print(text)) => print(&text).map(|()| ExitCode::SUCCESS),
         Err(error) => {
             // Fails only if the terminal is gone. Help goes to stdout and is a success.
             let _ = error.print();
-            return ExitCode::from(u8::from(error.use_stderr()));
+            let code = if error.use_stderr() { usage::USAGE } else { 0 };
+            return ExitCode::from(code);
         }
     };
-    match work(arguments) {
-        Ok(done) => done.report(),
-        Err(error) => {
-            say(&format!("error: {}", error_chain::one_line(&error)));
-            ExitCode::FAILURE
-        }
+    done.unwrap_or_else(|error| {
+        say(&format!("error: {}", error_chain::one_line(&error)));
+        ExitCode::from(usage::exit_code(&error))
+    })
+}
+
+/// Number of columns of help on wide terminals.
+const WIDEST_HELP: usize = 100;
+
+/// What a program is called for.
+enum Call<A> {
+    /// Its work.
+    Work(A),
+    /// A text about the program.
+    Print(Vec<u8>),
+}
+
+/// Parses the arguments. Of a flag that has one value and is repeated, the last one counts.
+fn parse<A: Parser>(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Call<A>, clap::Error> {
+    let mut command = completions::with_flags(A::command())
+        .args_override_self(true)
+        .max_term_width(WIDEST_HELP);
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    if let Some(text) = completions::asked_for(&mut command, &matches)? {
+        return Ok(Call::Print(text));
+    }
+    let arguments = A::from_arg_matches_mut(&mut matches);
+    Ok(Call::Work(
+        arguments.map_err(|error| error.format(&mut command))?,
+    ))
+}
+
+/// Writes to stdout. That nobody reads on, as in `… | head -1`, is no error.
+///
+/// # Errors
+/// Returns other errors of writing.
+pub fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
     }
 }
 
@@ -48,4 +89,29 @@ pub fn start_log(verbose: u8) {
         .with_target(verbose > 1)
         .without_time()
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Arguments {
+        #[arg(long)]
+        steps: Option<u32>,
+        #[arg(long)]
+        fast: bool,
+        #[arg(long)]
+        prompt: Vec<String>,
+    }
+
+    #[test]
+    fn the_last_of_repeated_values_counts_and_lists_are_kept() {
+        let words = "program --steps 1 --fast --prompt a --steps 2 --fast --prompt b";
+        let Ok(Call::Work(arguments)) = parse::<Arguments>(words.split(' ')) else {
+            panic!("the arguments are valid");
+        };
+        assert_eq!((arguments.steps, arguments.fast), (Some(2), true));
+        assert_eq!(arguments.prompt, ["a", "b"]);
+    }
 }

@@ -5,49 +5,75 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ovis_image::sampling::guidance::SkipLayerGuidance;
-use ovis_image::{
-    GenerationRequest, GuidanceMethod, SamplerKind, Schedule, SigmaSpacing, StepCacheKind,
-};
+use ovis_image::{GenerationRequest, GuidanceMethod, Schedule, SigmaSpacing, StepCacheKind};
+
+use super::headings;
+use super::record::names::{self, NamedSampler};
 
 /// The arguments for sampler, noise levels, guidance and step cache. Those not given leave the
 /// request as it is.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Sampling")]
+#[command(next_help_heading = headings::SAMPLING)]
 pub struct SamplingArguments {
-    /// Sampler: euler (the default), heun, dpmpp-2m, unipc, lcm,
-    /// euler-ancestral, euler-ancestral:ETA
-    #[arg(long, value_name = "NAME")]
-    pub sampler: Option<SamplerKind>,
-    /// Timestep shift: checkpoint (the default), dynamic, unshifted, shift:N, mu:N,
-    /// comfyui, stable-diffusion.cpp
-    #[arg(long, value_name = "NAME")]
-    pub schedule: Option<Schedule>,
-    /// Spacing of the noise levels: linear (the default), karras, exponential, beta, simple
-    #[arg(long, value_name = "NAME")]
-    pub sigmas: Option<SigmaSpacing>,
-    /// Guidance scale: higher follows the prompt more closely, 1 and below turns guidance off
-    /// [default: 5]
-    #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
+    /// Guidance scale [default: 5]
+    ///
+    /// Higher follows the prompt more closely. 1 and below turn guidance off, which halves the time of a step.
+    #[arg(
+        long,
+        visible_alias = "cfg-scale",
+        value_name = "SCALE",
+        allow_negative_numbers = true
+    )]
     pub guidance_scale: Option<f32>,
-    /// Guidance method: cfg (the default), zero-star or zero-star:STEPS, apg or
-    /// apg:ETA:MOMENTUM:NORM
-    #[arg(long, value_name = "NAME")]
+    /// Sampler [default: euler]
+    ///
+    /// Samplers: euler, heun, dpmpp-2m, unipc, lcm, euler-ancestral, euler-ancestral:ETA. Names of
+    /// AUTOMATIC1111's web UI and of ComfyUI are understood, too: `DPM++ 2M Karras`, `euler_a`.
+    #[arg(long, value_name = "NAME", value_parser = names::parse_sampler)]
+    pub sampler: Option<NamedSampler>,
+    /// Spacing of the noise levels [default: linear]
+    ///
+    /// Spacings: linear, karras, exponential, beta, simple.
+    #[arg(long, value_name = "NAME", value_parser = names::parse_spacing)]
+    pub sigmas: Option<SigmaSpacing>,
+    /// Timestep shift [default: checkpoint]
+    ///
+    /// Schedules: checkpoint, dynamic, unshifted, shift:N, mu:N, comfyui, stable-diffusion.cpp.
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    pub schedule: Option<Schedule>,
+    /// Guidance method [default: cfg]
+    ///
+    /// Methods: cfg, zero-star or zero-star:STEPS, apg or apg:ETA:MOMENTUM:NORM.
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub guidance: Option<GuidanceMethod>,
-    /// Apply guidance in this part of the steps only, for example 0.1..0.8; the others take half as
-    /// long
-    #[arg(long, value_name = "START..STOP")]
+    /// Apply guidance in a part of the steps only, for example 0.1..0.8
+    ///
+    /// The other steps take half as long.
+    #[arg(long, value_name = "START..STOP", hide_short_help = true)]
     pub guidance_interval: Option<Interval>,
-    /// Guide away from what the model predicts without these blocks, for example double:3,single:12
-    #[arg(long, value_name = "BLOCKS")]
+    /// Guide away from the prediction without these blocks, for example double:3,single:12
+    #[arg(long, value_name = "BLOCKS", hide_short_help = true)]
     pub skip_layers: Option<Blocks>,
     /// Scale of --skip-layers [default: 2.8]
-    #[arg(long, value_name = "SCALE", requires = "skip_layers")]
+    #[arg(
+        long,
+        value_name = "SCALE",
+        requires = "skip_layers",
+        hide_short_help = true
+    )]
     pub skip_layers_scale: Option<f32>,
     /// Part of the steps in which --skip-layers applies [default: 0.01..0.2]
-    #[arg(long, value_name = "START..STOP", requires = "skip_layers")]
+    #[arg(
+        long,
+        value_name = "START..STOP",
+        requires = "skip_layers",
+        hide_short_help = true
+    )]
     pub skip_layers_interval: Option<Interval>,
-    /// Step cache, which skips most of the transformer when little changes: first-block:THRESHOLD,
-    /// tea:THRESHOLD, taylor:INTERVAL or taylor:INTERVAL:ORDER:WARMUP
+    /// Skip most of the transformer in some steps
+    ///
+    /// A step cache skips it where little changes. Caches: first-block:THRESHOLD, tea:THRESHOLD, taylor:INTERVAL or
+    /// taylor:INTERVAL:ORDER:WARMUP.
     #[arg(long, value_name = "NAME")]
     pub step_cache: Option<StepCacheKind>,
 }
@@ -69,7 +95,7 @@ impl SamplingArguments {
     /// Applies the given arguments to a request.
     pub fn apply(&self, mut request: GenerationRequest) -> GenerationRequest {
         if let Some(sampler) = self.sampler {
-            request = request.with_sampler(sampler);
+            request = sampler.apply(request);
         }
         if let Some(schedule) = self.schedule {
             request = request.with_schedule(schedule);

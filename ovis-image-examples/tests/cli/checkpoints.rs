@@ -10,7 +10,7 @@ use safetensors::tensor::{SafeTensors, TensorView};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{read_png, refuses, small, stderr, succeeds};
+use super::{cannot, read_png, refuses, small, stderr, succeeds};
 
 fn tiny() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny")
@@ -73,11 +73,11 @@ fn what_the_hub_cannot_give_is_named() {
     let empty = TempDir::new().unwrap();
     let cache = empty.path().to_str().unwrap();
     let model = ["--model", "owner/name@v1", "--hub-cache", cache];
-    refuses(
+    cannot(
         &[&model[..], &["--offline"]].concat(),
         &["owner/name", "v1", "not in the cache"],
     );
-    refuses(
+    cannot(
         &[&model[..], &["--hub-endpoint", "http://127.0.0.1:9"]].concat(),
         &["owner/name", "cannot be reached", "folder of a checkpoint"],
     );

@@ -6,7 +6,7 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{generate, names, read_png, refuses, small, stderr, succeeds};
+use super::{cannot, generate, names, read_png, refuses, small, stderr, succeeds};
 
 fn pixels(folder: &TempDir, name: &str) -> Vec<u8> {
     read_png(&folder.path().join(name)).0
@@ -56,9 +56,9 @@ fn sampling_flags_are_in_the_settings_and_change_the_image() {
 #[test]
 fn what_cannot_be_sampled_is_refused_before_the_model_is_loaded() {
     for (arguments, text) in [
-        (["--guidance-interval", "0.9..0.1"], "guidance_interval"),
+        (["--guidance-interval", "0.9..0.1"], "--guidance-interval"),
         (["--skip-layers", "double:99"], "double block 99"),
-        (["--guidance-scale", "NaN"], "guidance_scale"),
+        (["--guidance-scale", "NaN"], "--guidance-scale"),
     ] {
         refuses(&arguments, &[text]);
     }
@@ -71,7 +71,7 @@ fn what_cannot_be_sampled_is_refused_before_the_model_is_loaded() {
         ["--grid", "size=1"],
     ] {
         let output = small(&folder, &arguments);
-        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         assert!(names(&folder).is_empty());
     }
 }
@@ -228,7 +228,7 @@ fn what_another_program_says_is_asked_for() {
         ));
         let refused = run(&[]);
         let (_, name) = unknown.rsplit_once(": ").unwrap();
-        assert_eq!(refused.status.code(), Some(1));
+        assert_eq!(refused.status.code(), Some(2));
         for text in [&format!("`{name}`"), way_out] {
             assert!(stderr(&refused).contains(text), "{}", stderr(&refused));
         }
@@ -291,7 +291,7 @@ fn an_image_starts_from_another_and_keeps_what_the_mask_keeps() {
 
 #[test]
 fn sources_that_cannot_be_used_are_refused() {
-    refuses(&["--init-image", "none.png"], &["none.png"]);
+    cannot(&["--init-image", "none.png"], &["none.png"]);
     refuses(&["--strength", "0.5"], &[]);
 }
 

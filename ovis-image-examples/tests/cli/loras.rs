@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{read_png, refuses, small, stderr, succeeds};
+use super::{cannot, read_png, small, stderr, succeeds};
 
 fn golden(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
@@ -47,8 +47,8 @@ fn loras_act_as_strongly_as_asked_and_are_reported() {
 fn loras_that_cannot_act_are_refused() {
     let lora = golden("lora/kohya.safetensors");
     // The embedded model has other sizes.
-    refuses(&["--lora", &lora], &["kohya.safetensors"]);
-    refuses(
+    cannot(&["--lora", &lora], &["kohya.safetensors"]);
+    cannot(
         &["--lora", "missing.safetensors:0.5"],
         &["missing.safetensors", "not found"],
     );

@@ -9,6 +9,7 @@
 )]
 
 mod checkpoints;
+mod conventions;
 mod generating;
 mod loras;
 // Peaks are of flex, and of the resident set as Linux counts it.
@@ -67,11 +68,11 @@ fn succeeds(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Checks a failure: exit code 1, nothing on stdout, every text in the message, no files written.
+/// Checks a failure: its exit code, nothing on stdout, every text in the message, no files written.
 #[track_caller]
-fn fails(folder: &TempDir, output: &Output, texts: &[&str]) {
+fn fails(folder: &TempDir, output: &Output, code: i32, texts: &[&str]) {
     let message = stderr(output);
-    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_eq!(output.status.code(), Some(code), "{message}");
     assert!(output.stdout.is_empty(), "stdout is not empty");
     assert!(message.contains("error: "), "{message}");
     assert!(!message.contains("panicked"), "{message}");
@@ -81,12 +82,21 @@ fn fails(folder: &TempDir, output: &Output, texts: &[&str]) {
     assert!(names(folder).is_empty(), "left behind: {:?}", names(folder));
 }
 
-/// Runs `generate` on a small image and checks that it fails.
+/// Runs `generate` on a small image and checks that it refuses an argument: exit code 2.
 #[track_caller]
 fn refuses(arguments: &[&str], texts: &[&str]) {
     let folder = TempDir::new().unwrap();
     let output = small(&folder, arguments);
-    fails(&folder, &output, texts);
+    fails(&folder, &output, 2, texts);
+}
+
+/// Runs `generate` on a small image and checks that its work fails, for example because of what a
+/// file contains: exit code 1.
+#[track_caller]
+fn cannot(arguments: &[&str], texts: &[&str]) {
+    let folder = TempDir::new().unwrap();
+    let output = small(&folder, arguments);
+    fails(&folder, &output, 1, texts);
 }
 
 fn names(folder: &TempDir) -> Vec<String> {
@@ -327,7 +337,7 @@ fn bad_output_names_are_refused_before_the_model_is_looked_for() {
             ["--dump", "no-such-folder/run.safetensors"],
             "no-such-folder",
         ),
-        (["--output", "image.jpeg"], "does not end in .png"),
+        (["--output", "image.gif"], "does not end in .png"),
         (["--output", "."], "is a folder"),
         (["--dump", "run.bin"], "does not end in .safetensors"),
     ];
@@ -341,35 +351,38 @@ fn devices_and_dtypes_are_refused_by_name() {
     refuses(&["--device", "gpu"], &["`gpu`", "cuda[:N]"]);
     refuses(&["--dtype", "f64"], &["`f64`", "f32, f16, bf16"]);
     if cfg!(not(feature = "cuda")) {
-        refuses(&["--device", "cuda"], &["cuda:0", "feature `cuda`"]);
+        cannot(&["--device", "cuda"], &["cuda:0", "feature `cuda`"]);
     }
 }
 
 #[test]
 fn arguments_out_of_range_are_refused_by_name() {
-    refuses(&["--steps", "0"], &["steps"]);
+    refuses(&["--steps", "0"], &["--steps"]);
     refuses(&["--steps", "-1"], &["-1"]);
-    refuses(&["--num-images", "0"], &["images_per_prompt"]);
-    refuses(&["--width", "70"], &["70x64", "multiples of 16", "64x64"]);
+    refuses(&["--num-images", "0"], &["--num-images"]);
+    refuses(
+        &["--width", "70"],
+        &["--width", "70x64", "multiples of 16", "64x64"],
+    );
     refuses(&["--height", "0"], &["64x0"]);
     refuses(
         &["--width", "1600000", "--height", "1600000"],
         &["1600000x1600000"],
     );
-    refuses(&["--guidance-scale", "NaN"], &["guidance_scale", "NaN"]);
+    refuses(&["--guidance-scale", "NaN"], &["--guidance-scale", "NaN"]);
     refuses(&["--schedule", "karras"], &["`karras`", "comfyui"]);
     refuses(&["--schedule", "shift:0"], &["shift = 0"]);
 }
 
 #[test]
 fn a_missing_or_unknown_model_folder_is_named() {
-    refuses(
+    cannot(
         &["--model", "no-such-model"],
         &["no-such-model", "not found"],
     );
     let empty = TempDir::new().unwrap();
     let path = empty.path().to_str().unwrap();
-    refuses(&["--model", path], &[path, "known layout"]);
+    cannot(&["--model", path], &[path, "known layout"]);
 }
 
 #[test]
@@ -386,7 +399,7 @@ fn bad_latents_are_refused_by_name() {
 
     let other_name = path("other-name.safetensors");
     write_latents(other_name.as_ref(), "noise", &[1, 16, 8, 8], 0.0);
-    refuses(&["--latents", &other_name], &["`latents`", "noise"]);
+    cannot(&["--latents", &other_name], &["`latents`", "noise"]);
 
     let nan = path("nan.safetensors");
     write_latents(nan.as_ref(), "latents", &[1, 16, 8, 8], f32::NAN);
@@ -394,9 +407,9 @@ fn bad_latents_are_refused_by_name() {
 
     let text = path("text.safetensors");
     fs::write(&text, "not tensors").unwrap();
-    refuses(&["--latents", &text], &[&text, "safetensors"]);
+    cannot(&["--latents", &text], &[&text, "safetensors"]);
 
-    refuses(&["--latents", &path("missing")], &["missing", "not found"]);
+    cannot(&["--latents", &path("missing")], &["missing", "not found"]);
     refuses(
         &["--latents", &wrong_shape, "--seed", "1"],
         &["--latents", "--seed"],
@@ -440,7 +453,7 @@ fn formats_and_tiles_that_do_not_exist_are_refused() {
     for (flags, reason) in [
         (&["--quantize", "q3_k"][..], "q8_0"),
         (&["--protect-double-blocks"], "--quantize"),
-        (&["--vae-tile", "10"], "vae_tiling"),
+        (&["--vae-tile", "10"], "--vae-tile"),
     ] {
         let output = small(&folder, flags);
         assert!(!output.status.success());

@@ -62,15 +62,37 @@ impl fmt::Display for WeightDtype {
 impl FromStr for WeightDtype {
     type Err = OvisImageError;
 
+    /// Reads a name in any case, as Rust, PyTorch or the programs around it spell it.
     fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "f32" => Ok(Self::F32),
-            "f16" => Ok(Self::F16),
-            "bf16" => Ok(Self::BF16),
+        match text.to_ascii_lowercase().as_str() {
+            "f32" | "fp32" | "float32" | "float" => Ok(Self::F32),
+            "f16" | "fp16" | "float16" | "half" => Ok(Self::F16),
+            "bf16" | "bfloat16" => Ok(Self::BF16),
             _ => Err(OvisImageError::argument(
                 "dtype",
                 format!("`{text}` is not one of f32, f16, bf16"),
             )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_other_programs_are_read() {
+        for (dtype, names) in [
+            (WeightDtype::F32, ["f32", "fp32", "Float32", "float"]),
+            (WeightDtype::F16, ["f16", "fp16", "float16", "half"]),
+            (WeightDtype::BF16, ["bf16", "BF16", "bfloat16", "BFloat16"]),
+        ] {
+            for name in names {
+                assert_eq!(name.parse::<WeightDtype>().unwrap(), dtype, "{name}");
+            }
+        }
+        for bad in ["", "f64", "f8", "float8"] {
+            assert!(bad.parse::<WeightDtype>().is_err(), "{bad}");
         }
     }
 }

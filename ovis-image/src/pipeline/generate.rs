@@ -83,6 +83,7 @@ impl<B: Backend> OvisImagePipeline<B> {
             tracing::info_span!("generate", width, height, images = checked.images).entered();
         request.warn_of_untrained_sizes();
         let total_steps = checked.total_steps();
+        request.warn_of_idle_guidance(total_steps);
         let mut watcher = Watcher {
             callback: on_progress,
             completed_steps: 0,

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::GenerationRequest;
 use crate::error::{OvisImageError, Result};
+use crate::sampling::guidance::GuidanceInterval;
 use crate::text_encoder::MAX_PROMPT_TOKENS;
 
 /// Maximum number of images per request. More are taken for a mistake.
@@ -48,6 +49,32 @@ impl GenerationRequest {
                 width,
                 height,
                 "the image has more than 1.5 megapixels: text may come out garbled"
+            );
+        }
+    }
+
+    /// Warns about guidance whose interval contains none of the steps that run. It is not widened:
+    /// the settings of a result are those that were asked for.
+    pub(crate) fn warn_of_idle_guidance(&self, steps: usize) {
+        if steps == 0 {
+            return;
+        }
+        let guidance = &self.parameters().guidance;
+        if let Some(skip_layers) = &guidance.skip_layers
+            && skip_layers.scale != 0.0
+            && !skip_layers.acts_in(steps)
+        {
+            let GuidanceInterval { start, stop } = skip_layers.interval;
+            tracing::warn!(
+                "skip-layer guidance has no effect: none of the {steps} steps lies inside its interval, \
+                 {start} to {stop}; widen the interval or use more steps"
+            );
+        }
+        let GuidanceInterval { start, stop } = guidance.interval;
+        if guidance.uses_negative_prompt() && !guidance.interval.contains_any(steps) {
+            tracing::warn!(
+                "guidance has no effect: none of the {steps} steps lies inside its interval, {start} to \
+                 {stop}; widen the interval or use more steps"
             );
         }
     }

@@ -1,9 +1,8 @@
 //! The run: check, load, generate, save. It is compiled for every backend, so it stands in the
 //! binary: in the library, its tests would compile it once more.
 
-use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -18,15 +17,16 @@ use ovis_image_examples::generate::arguments::{Arguments, RequestedImages};
 use ovis_image_examples::generate::grid::{self, GridRequests};
 use ovis_image_examples::generate::preview::PreviewFile;
 use ovis_image_examples::generate::summary::{self, Seconds, Summary};
-use ovis_image_examples::generate::{dump, memory, profile};
+use ovis_image_examples::generate::{dump, memory, output_names, profile, prompt_file, warnings};
+use ovis_image_examples::shared::image_file::ImageFormat;
 use ovis_image_examples::shared::lora::{self, AppliedLora};
 use ovis_image_examples::shared::model::Model;
-use ovis_image_examples::shared::program::{say, start_log};
+use ovis_image_examples::shared::program::{print, say, start_log};
 use ovis_image_examples::shared::progress::StepBar;
-use ovis_image_examples::shared::record::{Origin, Record, png_text};
-use ovis_image_examples::shared::{output_file, peak_memory, tiny};
+use ovis_image_examples::shared::record::{Origin, Record};
+use ovis_image_examples::shared::{output_file, peak_memory, threads, tiny};
 
-/// Number of output files that are checked before the work.
+/// Number of previews that are checked before the work.
 const MOST_FILES: usize = 4096;
 
 /// Generates and saves what the arguments ask for.
@@ -38,33 +38,19 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let start = Instant::now();
     start_log(arguments.verbose);
 
+    if let Some(threads) = arguments.threads {
+        threads::limit(threads.into())?;
+    }
+
     // Everything is checked before weights are read, which can take minutes.
-    for path in [&arguments.output].into_iter().chain(&arguments.preview) {
-        output_file::check(path, "png")?;
-    }
-    if let Some(path) = &arguments.dump {
-        output_file::check(path, "safetensors")?;
-    }
-    let (arguments, record) = match arguments.from_image.as_deref().map(Origin::read) {
-        None => (arguments, None),
-        Some(origin) => match origin? {
-            Origin::Record(record) => (arguments.filled_from(&record)?, Some(*record)),
-            Origin::Parameters(said) => (arguments.filled_from_parameters(&said)?, None),
-        },
-    };
+    let Prepared {
+        arguments,
+        model,
+        requested,
+        lines,
+        names,
+    } = prepare(arguments)?;
     let arguments = &arguments;
-    let model = arguments.model.resolve()?;
-    let requested = arguments.request(&model, record.as_ref())?;
-    // The check of the request refuses an absurd number.
-    let count = requested.count().min(MOST_FILES);
-    for path in [&arguments.output].into_iter().chain(&arguments.preview) {
-        for index in 0..count {
-            output_file::check(&output_file::numbered(path, index, count), "png")?;
-        }
-    }
-    if !arguments.grid.is_empty() {
-        GridRequests::new(&requested.request, &arguments.grid)?;
-    }
     let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
     let device = arguments.device.spec.open()?;
     if matches!(model, Model::Tiny) {
@@ -76,6 +62,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         arguments,
         model: &model,
         requested: &requested,
+        lines: lines.as_deref(),
+        names: &names,
         loras: &loras,
     })?;
     let summary = Summary {
@@ -91,18 +79,72 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         files: run.files,
         dump: arguments.dump.as_deref().map(shown),
     };
-    let line = if arguments.json {
-        serde_json::to_string(&summary)?
-    } else {
-        format!(
-            "{} in {:.1} s on {}",
-            summary.files.join(", "),
-            summary.seconds.total,
-            summary.device
-        )
+    if arguments.json {
+        return print(format!("{}\n", serde_json::to_string(&summary)?).as_bytes());
+    }
+    let (files, seconds) = (summary.files.join(", "), summary.seconds.total);
+    if output_names::is_stdout(&arguments.output) {
+        say(&format!("image in {seconds:.1} s on {}", summary.device));
+        return Ok(());
+    }
+    print(format!("{files} in {seconds:.1} s on {}\n", summary.device).as_bytes())
+}
+
+/// The arguments, completed from the files that they name, and what follows from them.
+struct Prepared {
+    arguments: Arguments,
+    model: Model,
+    requested: RequestedImages,
+    /// Prompts of a file, each for a request of its own.
+    lines: Option<Vec<String>>,
+    /// Files of all images, in their order.
+    names: Vec<PathBuf>,
+}
+
+/// Checks everything that can be checked without a checkpoint.
+fn prepare(arguments: Arguments) -> Result<Prepared> {
+    output_names::check(&arguments.output, arguments.json)?;
+    if let Some(path) = &arguments.preview {
+        output_file::check(path, &["png"])?;
+    }
+    if let Some(path) = &arguments.dump {
+        output_file::check(path, &["safetensors"])?;
+    }
+    let prompt_file = arguments.prompt_file.as_deref();
+    let lines = prompt_file.map(prompt_file::read).transpose()?;
+    let arguments = arguments.with_prompts_joined(lines.as_deref());
+    let (arguments, record) = match arguments.from_image.as_deref().map(Origin::read) {
+        None => (arguments, None),
+        Some(origin) => match origin? {
+            Origin::Record(record) => (arguments.filled_from(&record)?, Some(*record)),
+            Origin::Parameters(said) => (arguments.filled_from_parameters(&said)?, None),
+        },
     };
-    writeln!(std::io::stdout(), "{line}")?;
-    Ok(())
+    let model = arguments.model.resolve()?;
+    let requested = arguments.request(&model, record.as_ref())?;
+    if !arguments.grid.is_empty() {
+        GridRequests::new(&requested.request, &arguments.grid)?;
+    }
+    let requests = prompt_file::requests(&requested.request, lines.as_deref());
+    let names = output_names::names(&arguments.output, &requests, requested.places())?;
+    if let Some(path) = &arguments.preview {
+        // The check of the request refuses an absurd number.
+        let count = requested.request.num_images().min(MOST_FILES);
+        for index in 0..count {
+            output_file::check(&output_file::numbered(path, index, count), &["png"])?;
+        }
+    }
+    let seeds = arguments.seed.iter().chain(&arguments.seeds);
+    for seed in seeds.filter(|seed| seed.is_random) {
+        say(&format!("seed: {}", seed.value));
+    }
+    Ok(Prepared {
+        arguments,
+        model,
+        requested,
+        lines,
+        names,
+    })
 }
 
 /// The work, on the backend of the device.
@@ -110,6 +152,10 @@ struct Generate<'a> {
     arguments: &'a Arguments,
     model: &'a Model,
     requested: &'a RequestedImages,
+    /// Prompts of a file, each for a request of its own.
+    lines: Option<&'a [String]>,
+    /// Files of all images, in their order.
+    names: &'a [PathBuf],
     loras: &'a [LoraFile],
 }
 
@@ -150,12 +196,13 @@ impl BackendVisitor for Generate<'_> {
             axes => Some(GridRequests::new(&request, axes)?),
         };
         let requests = match &grid {
-            Some(grid) => &grid.requests[..],
-            None => std::slice::from_ref(&request),
+            Some(grid) => grid.requests.clone(),
+            None => prompt_file::requests(&request, self.lines),
         };
-        for request in requests {
+        for request in &requests {
             request.check(&checkpoint, &options)?;
         }
+        warnings::say_all(self.arguments, &request, &checkpoint);
         let memory = MemoryEstimate::new(&checkpoint, &options, &request, device_memory)?;
         let mut pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &device)?;
         drop(checkpoint);
@@ -183,22 +230,23 @@ impl BackendVisitor for Generate<'_> {
             files: Vec::new(),
         };
         let mut cells = Vec::new();
-        for request in requests {
+        for request in &requests {
             let output = self.generate(&pipeline, request, &bar, preview.as_ref())?;
             summary::add(&mut run.timings, &output.timings);
             (run.profile, run.step_cache) = (output.profile, output.step_cache);
             match &grid {
                 Some(_) => cells.extend(output.images.into_iter().map(|image| image.image)),
-                None => run.files = self.save(&output)?,
+                None => run.files.extend(self.save(&output, run.files.len())?),
             }
             run.settings = Some(output.settings);
         }
         drop(bar);
         if let Some(grid) = &grid {
             let sheet = grid::render(&grid.rows, &grid.columns, &cells)?;
-            let path = &self.arguments.output;
-            output_file::write_whole(path, &png_text::encode(&sheet, &[])?)?;
-            run.files.push(shown(path));
+            for path in self.names {
+                output_names::write(path, &ImageFormat::of(path).encode(&sheet, &[])?)?;
+                run.files.push(shown(path));
+            }
         }
         if self.arguments.profile {
             let (profile, cache) = (run.profile.as_ref(), run.step_cache.as_ref());
@@ -233,25 +281,32 @@ impl Generate<'_> {
         }
     }
 
-    fn save<B: Backend>(&self, output: &GenerationOutput<B>) -> Result<Vec<String>> {
-        let only = self.requested.only;
-        let count = output.images.len();
-        let mut files = Vec::with_capacity(count);
-        for (index, generated) in output.images.iter().enumerate() {
+    /// Saves the images of a request. Earlier ones have written as many files as `written`.
+    fn save<B: Backend>(
+        &self,
+        output: &GenerationOutput<B>,
+        written: usize,
+    ) -> Result<Vec<String>> {
+        let images = output.images.iter().enumerate();
+        let asked_for = images.filter(|(index, _)| self.requested.places().contains(index));
+        let mut files = Vec::new();
+        for ((index, generated), path) in asked_for.zip(self.names.iter().skip(written)) {
             let record = Record {
                 settings: output.settings.clone(),
                 model: self.model.name().to_owned(),
                 index,
-                count,
+                count: output.images.len(),
                 inputs: self.arguments.inputs(),
             };
-            let path = match only {
-                Some(only) if only != index => continue,
-                Some(_) => self.arguments.output.clone(),
-                None => output_file::numbered(&self.arguments.output, index, count),
+            let format = ImageFormat::of(path);
+            let bytes = if self.arguments.no_metadata {
+                format.encode(&generated.image, &[])?
+            } else {
+                let record = record.without_folders(path);
+                record.encode(format, &generated.image)?
             };
-            output_file::write_whole(&path, &record.encode(&generated.image)?)?;
-            files.push(shown(&path));
+            output_names::write(path, &bytes)?;
+            files.push(shown(path));
         }
         if let Some(path) = &self.arguments.dump {
             dump::write(path, output)?;

@@ -1,12 +1,15 @@
 //! Records of how an image was made, stored in the image's file.
 //!
-//! [`png_text`] writes and reads the texts of a PNG, [`parameters`] is the text that other programs
-//! understand, [`names`] translates what they call samplers and schedules. This file holds the
-//! record of this program's own images, from which they are made again.
+//! [`png_text`] writes and reads the texts of a PNG, [`exif_text`] the one of a JPEG or WebP file.
+//! [`parameters`] is the text that other programs understand, [`names`] translates what they call
+//! samplers and schedules. [`portable`] keeps folders of this machine out of the files. This file
+//! holds the record of this program's own images, from which they are made again.
 
+pub mod exif_text;
 pub mod names;
 pub mod parameters;
 pub mod png_text;
+pub mod portable;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,7 @@ use ovis_image::GenerationRequest;
 use ovis_image::GenerationSettings;
 use serde::{Deserialize, Serialize};
 
+use super::image_file::ImageFormat;
 use parameters::Parameters;
 
 /// Keyword of the text in which other programs look for settings.
@@ -88,8 +92,12 @@ impl Origin {
     /// Reads the texts of an image.
     ///
     /// # Errors
-    /// Returns an error that names the file if it is not a PNG or has neither text.
+    /// Returns an error that names the file if it has neither text, or is none of PNG, JPEG and
+    /// WebP.
     pub fn read(path: &Path) -> Result<Self> {
+        if let Some(text) = exif_text::read(path) {
+            return Ok(Self::Parameters(Box::new(Parameters::parse(&text))));
+        }
         let texts = png_text::read(path)?;
         if let Some(text) = texts.get(SETTINGS_KEYWORD) {
             let record = serde_json::from_str(text);
@@ -108,14 +116,15 @@ impl Origin {
 }
 
 impl Record {
-    /// Encodes an image as PNG, with this record and with what other programs understand of it.
+    /// Encodes an image with this record and with what other programs understand of it. Formats
+    /// other than PNG carry only the latter.
     ///
     /// # Errors
     /// Returns the encoder's error.
-    pub fn encode(&self, image: &RgbImage) -> Result<Vec<u8>> {
+    pub fn encode(&self, format: ImageFormat, image: &RgbImage) -> Result<Vec<u8>> {
         let parameters = Parameters::from(self).to_string();
         let settings = serde_json::to_string(self)?;
-        png_text::encode(
+        format.encode(
             image,
             &[
                 (PARAMETERS_KEYWORD, parameters),
@@ -223,7 +232,13 @@ mod tests {
 
     fn file(record: &Record) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&file, record.encode(&RgbImage::new(1, 1)).unwrap()).unwrap();
+        std::fs::write(
+            &file,
+            record
+                .encode(ImageFormat::Png, &RgbImage::new(1, 1))
+                .unwrap(),
+        )
+        .unwrap();
         file
     }
 

@@ -1,7 +1,7 @@
 //! Names of samplers and schedules in other programs: AUTOMATIC1111's web UI, ComfyUI and
 //! stable-diffusion.cpp.
 
-use ovis_image::{SamplerKind, Schedule, SigmaSpacing};
+use ovis_image::{GenerationRequest, SamplerKind, Schedule, SigmaSpacing};
 
 /// A thing and its names in other programs, AUTOMATIC1111's first.
 type Names<T> = (T, &'static [&'static str]);
@@ -11,13 +11,16 @@ const SAMPLERS: [Names<SamplerKind>; 6] = [
     (SamplerKind::Heun, &["Heun", "heun"]),
     (
         SamplerKind::DpmSolver2M,
-        &["DPM++ 2M", "dpmpp_2m", "dpm++2m"],
+        &["DPM++ 2M", "dpmpp_2m", "dpm++2m", "dpmpp-2m"],
     ),
-    (SamplerKind::UniPc, &["UniPC", "uni_pc", "uni_pc_bh2"]),
+    (
+        SamplerKind::UniPc,
+        &["UniPC", "uni_pc", "uni_pc_bh2", "unipc"],
+    ),
     (SamplerKind::Lcm, &["LCM", "lcm"]),
     (
         SamplerKind::EulerAncestral { eta: 1.0 },
-        &["Euler a", "euler_ancestral", "euler_a"],
+        &["Euler a", "euler_ancestral", "euler_a", "euler-ancestral"],
     ),
 ];
 
@@ -51,6 +54,29 @@ pub struct NamedSampler {
     pub schedule: Option<NamedSchedule>,
 }
 
+impl NamedSampler {
+    /// Applies the sampler to a request, and the schedule if the name says one.
+    pub fn apply(self, mut request: GenerationRequest) -> GenerationRequest {
+        let named = self.schedule.unwrap_or_default();
+        if let Some(schedule) = named.schedule {
+            request = request.with_schedule(schedule);
+        }
+        if let Some(spacing) = named.spacing {
+            request = request.with_sigma_spacing(spacing);
+        }
+        request.with_sampler(self.kind)
+    }
+}
+
+impl From<SamplerKind> for NamedSampler {
+    fn from(kind: SamplerKind) -> Self {
+        Self {
+            kind,
+            schedule: None,
+        }
+    }
+}
+
 /// The schedule that a name means.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct NamedSchedule {
@@ -62,11 +88,8 @@ pub struct NamedSchedule {
 
 /// Finds the sampler of a name. `None` if it is unknown here, or what follows it is.
 pub fn sampler(name: &str) -> Option<NamedSampler> {
-    if let Ok(kind) = name.parse() {
-        return Some(NamedSampler {
-            kind,
-            schedule: None,
-        });
+    if let Ok(kind) = name.to_ascii_lowercase().parse::<SamplerKind>() {
+        return Some(kind.into());
     }
     // `Euler a` is not `Euler` with a schedule `a`: `a` is none.
     let names = SAMPLERS
@@ -113,6 +136,34 @@ pub fn schedule(name: &str) -> Option<NamedSchedule> {
     Some(found)
 }
 
+/// Reads the value of `--sampler`, which may have a spacing of the noise levels behind it.
+///
+/// # Errors
+/// Returns an error that lists the names if this one is unknown.
+pub fn parse_sampler(name: &str) -> Result<NamedSampler, String> {
+    sampler(name).ok_or_else(|| {
+        format!(
+            "`{name}` is not one of {}, or a name of AUTOMATIC1111's web UI or ComfyUI for one of them, \
+             such as `DPM++ 2M Karras` or `euler_a`",
+            SamplerKind::NAMES
+        )
+    })
+}
+
+/// Reads the value of `--sigmas`.
+///
+/// # Errors
+/// Returns an error that lists the names if this one is unknown.
+pub fn parse_spacing(name: &str) -> Result<SigmaSpacing, String> {
+    let known = schedule(&name.to_ascii_lowercase()).filter(|known| known.schedule.is_none());
+    known.and_then(|known| known.spacing).ok_or_else(|| {
+        format!(
+            "`{name}` is not one of {}, or a name of AUTOMATIC1111's web UI or ComfyUI for one of them",
+            SigmaSpacing::NAMES
+        )
+    })
+}
+
 /// Names a sampler as AUTOMATIC1111's web UI does, or as this program does if the web UI lacks it.
 pub fn of_sampler(sampler: SamplerKind) -> String {
     let known = SAMPLERS.iter().find(|(kind, _)| *kind == sampler);
@@ -147,6 +198,29 @@ mod tests {
         }
         let other = SamplerKind::EulerAncestral { eta: 0.5 };
         assert_eq!(sampler(&of_sampler(other)).unwrap().kind, other);
+    }
+
+    #[test]
+    fn case_does_not_matter_on_the_command_line() {
+        for (name, kind) in [
+            ("EULER", SamplerKind::Euler),
+            ("Euler-Ancestral", SamplerKind::EulerAncestral { eta: 1.0 }),
+            ("euler A", SamplerKind::EulerAncestral { eta: 1.0 }),
+            ("DPMPP-2M karras", SamplerKind::DpmSolver2M),
+        ] {
+            assert_eq!(parse_sampler(name).unwrap().kind, kind, "{name}");
+        }
+        for (name, spacing) in [
+            ("Karras", SigmaSpacing::Karras),
+            ("BETA", SigmaSpacing::Beta),
+            ("SGM Uniform", SigmaSpacing::Linear),
+        ] {
+            assert_eq!(parse_spacing(name).unwrap(), spacing, "{name}");
+        }
+        assert!(parse_sampler("ddim").unwrap_err().contains("dpmpp-2m"));
+        for bad in ["", "x", "shift:3"] {
+            assert!(parse_spacing(bad).unwrap_err().contains("karras"), "{bad}");
+        }
     }
 
     #[test]

@@ -28,6 +28,11 @@ impl GuidanceInterval {
         (first..end).contains(&step.index)
     }
 
+    /// Returns true if any step of a run lies in the interval.
+    pub(crate) fn contains_any(self, total: usize) -> bool {
+        (0..total).any(|index| self.contains(StepPosition { index, total }))
+    }
+
     /// Computes the first step inside and the first step after the interval, as whole numbers, like
     /// diffusers.
     pub(super) fn steps(self, total: usize) -> (usize, usize) {

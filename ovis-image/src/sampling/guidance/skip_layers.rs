@@ -49,6 +49,11 @@ impl SkipLayerGuidance {
         self
     }
 
+    /// Returns true if the guidance applies in any step of a run.
+    pub(crate) fn acts_in(&self, total: usize) -> bool {
+        (0..total).any(|index| self.acts_at(StepPosition { index, total }))
+    }
+
     fn acts_at(&self, step: StepPosition) -> bool {
         let (first, end) = self.interval.steps(step.total);
         self.scale != 0.0 && first < step.index && step.index < end

@@ -1,0 +1,135 @@
+//! Paths in records: nothing that is stored in an image says where on a machine its files were.
+
+use std::path::{Path, PathBuf};
+
+use super::{Inputs, Record};
+
+impl Record {
+    /// Replaces absolute paths, which name folders and often a person: by paths relative to the
+    /// image if the file is in or below the image's folder, or else by the file's name.
+    pub fn without_folders(mut self, image: &Path) -> Self {
+        let image = std::path::absolute(image).unwrap_or_else(|_| image.to_owned());
+        let folder = image.parent().unwrap_or(Path::new(""));
+        for path in paths(&mut self.inputs) {
+            *path = portable(path, folder);
+        }
+        let text = |text: &str| portable(Path::new(text), folder).display().to_string();
+        for lora in &mut self.inputs.loras {
+            *lora = text(lora);
+        }
+        for lora in &mut self.settings.loras {
+            lora.name = text(&lora.name);
+        }
+        self.model = text(&self.model);
+        self
+    }
+}
+
+impl Inputs {
+    /// Finds files that are not in the current folder but beside the image that names them.
+    pub fn located(mut self, image: &Path) -> Self {
+        let folder = image.parent().unwrap_or(Path::new(""));
+        for path in paths(&mut self) {
+            let beside = folder.join(&*path);
+            if path.is_relative() && !path.exists() && beside.exists() {
+                *path = beside;
+            }
+        }
+        for lora in &mut self.loras {
+            // The scale follows a colon.
+            let (path, scale) = lora.rsplit_once(':').unwrap_or((lora, "1"));
+            let beside = folder.join(path);
+            if Path::new(path).is_relative() && !Path::new(path).exists() && beside.exists() {
+                *lora = format!("{}:{scale}", beside.display());
+            }
+        }
+        self
+    }
+}
+
+/// Returns all paths that were given.
+fn paths(inputs: &mut Inputs) -> impl Iterator<Item = &mut PathBuf> {
+    [
+        &mut inputs.model,
+        &mut inputs.transformer,
+        &mut inputs.vae,
+        &mut inputs.text_encoder,
+        &mut inputs.tokenizer,
+        &mut inputs.init_image,
+        &mut inputs.mask,
+        &mut inputs.latents,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+fn portable(path: &Path, folder: &Path) -> PathBuf {
+    if !path.is_absolute() {
+        return path.to_owned();
+    }
+    if let Ok(below) = path.strip_prefix(folder)
+        && below.is_relative()
+        && below != Path::new("")
+    {
+        return below.to_owned();
+    }
+    path.file_name()
+        .map_or_else(|| path.to_owned(), PathBuf::from)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_left_out_and_what_is_near_is_kept() {
+        let folder = Path::new("/home/somebody/images");
+        for (path, expected) in [
+            ("/models/Ovis-Image-7B", "Ovis-Image-7B"),
+            ("/home/somebody/images/start.png", "start.png"),
+            ("/home/somebody/images/masks/1.png", "masks/1.png"),
+            ("/home/somebody/images", "images"),
+            (
+                "/home/somebody/other/style.safetensors:0.5",
+                "style.safetensors:0.5",
+            ),
+            ("masks/1.png", "masks/1.png"),
+            ("owner/name", "owner/name"),
+            ("hf:owner/name/file.gguf", "hf:owner/name/file.gguf"),
+            ("embedded tiny model", "embedded tiny model"),
+        ] {
+            assert_eq!(
+                portable(path.as_ref(), folder),
+                Path::new(expected),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn files_are_found_beside_the_image() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["start.png", "style.safetensors"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let inputs = Inputs {
+            init_image: Some("start.png".into()),
+            mask: Some("no-such-mask.png".into()),
+            model: Some("owner/name".into()),
+            loras: vec!["style.safetensors:0.5".to_owned(), "hf:a/b/c:1".to_owned()],
+            ..Inputs::default()
+        };
+        let found = inputs.clone().located(&folder.path().join("image.png"));
+        assert_eq!(found.init_image, Some(folder.path().join("start.png")));
+        assert_eq!((found.mask, found.model), (inputs.mask, inputs.model));
+        let style = folder
+            .path()
+            .join("style.safetensors")
+            .display()
+            .to_string();
+        assert_eq!(
+            found.loras,
+            [format!("{style}:0.5"), "hf:a/b/c:1".to_owned()]
+        );
+    }
+}
