@@ -4,8 +4,8 @@ use half::bf16;
 
 use super::element::Element;
 use super::gemm::{Bias, product};
+use super::instruction_set::InstructionSet;
 use super::panel::Matrix;
-use super::simd::Simd;
 use super::winograd::{Shape, convolve};
 
 /// Draws values between -1 and 1 that repeat after 2^32 steps.
@@ -40,15 +40,15 @@ fn check_product<T: Element>([m, n, k]: [usize; 3], limit: f64) {
             terms.sum::<f64>() + value(&bias, column)
         })
         .collect();
-    for simd in Simd::all() {
+    for set in InstructionSet::available() {
         let mut output = vec![T::from_f32(0.0); m * n];
         let (left, right) = (
             Matrix::contiguous(&left, [m, k]),
             Matrix::contiguous(&right, [n, k]),
         );
-        product(simd, &left, &right, Bias::Columns(&bias), &mut output);
+        product(set, &left, &right, Bias::Columns(&bias), &mut output);
         let error = relative_error(&output, &expected);
-        assert!(error < limit, "{m}x{n}x{k} on {simd:?}: {error:e}");
+        assert!(error < limit, "{m}x{n}x{k} on {set:?}: {error:e}");
     }
 }
 
@@ -92,13 +92,13 @@ fn check_convolution<T: Element>([inputs, outputs, height, width]: [usize; 4], l
         height,
         width,
     };
-    for simd in Simd::all() {
+    for set in InstructionSet::available() {
         let mut output = vec![T::from_f32(0.0); expected.len()];
-        convolve(simd, shape, &input, &weight, &bias, &mut output);
+        convolve(set, shape, &input, &weight, &bias, &mut output);
         let error = relative_error(&output, &expected);
         assert!(
             error < limit,
-            "{inputs} to {outputs}, {height}x{width} on {simd:?}: {error:e}"
+            "{inputs} to {outputs}, {height}x{width} on {set:?}: {error:e}"
         );
     }
 }
