@@ -45,6 +45,7 @@ pub(crate) fn multiply(
             && left.len() / rows == right.len() / WIDTH
             && sums.len() >= rows * WIDTH
     );
+    #[cfg(target_arch = "x86_64")]
     macro_rules! by_rows {
         ($($kernel:ident)::+) => {
             match rows {

@@ -70,8 +70,10 @@ unsafe fn multiply_block<const HEIGHT: usize>(
         let mut block = [[vdupq_n_f32(0.0); VECTORS]; HEIGHT];
         for unit in 0..units {
             let right = right.add(unit * WIDTH);
-            let columns: [float32x4_t; VECTORS] =
-                std::array::from_fn(|vector| unsafe { vld1q_f32(right.add(4 * vector)) });
+            let mut columns = [vdupq_n_f32(0.0); VECTORS];
+            for (vector, column) in columns.iter_mut().enumerate() {
+                *column = vld1q_f32(right.add(4 * vector));
+            }
             let left = left.add(unit * stride);
             for (row, sums) in block.iter_mut().enumerate() {
                 let value = vdupq_n_f32(*left.add(row));
