@@ -5,9 +5,9 @@
 use rayon::prelude::*;
 
 use super::element::Element;
+use super::instruction_set::InstructionSet;
 use super::panel::{Matrix, Unit, pack};
 use super::shared::Shared;
-use super::simd::Simd;
 use super::tasks::for_each_task;
 use super::tile::{self, MAX_ROWS, Sums, WIDTH};
 use super::vector::{exp, vectorized};
@@ -56,17 +56,7 @@ impl<'a, T: Element> Heads<'a, T> {
 /// # Panics
 /// Panics if a slice is too short for the shape.
 pub(crate) fn attention<T: Element>(
-    query: Heads<'_, T>,
-    key: Heads<'_, T>,
-    value: Heads<'_, T>,
-    shape: AttentionShape,
-    output: &mut [T],
-) {
-    attention_with(Simd::detect(), query, key, value, shape, output);
-}
-
-fn attention_with<T: Element>(
-    simd: Simd,
+    set: InstructionSet,
     query: Heads<'_, T>,
     key: Heads<'_, T>,
     value: Heads<'_, T>,
@@ -86,7 +76,7 @@ fn attention_with<T: Element>(
     if output.is_empty() || keys == 0 {
         return;
     }
-    let unit = Unit::of::<T>(simd);
+    let unit = Unit::of::<T>(set);
     let packed: Vec<PackedHead> = (0..batch * kv_heads)
         .into_par_iter()
         .map(|index| {
@@ -96,14 +86,14 @@ fn attention_with<T: Element>(
                 value.head(batch, head),
                 [keys, head_dim],
                 unit,
-                simd,
+                set,
             )
         })
         .collect();
 
     let score_row = keys.next_multiple_of(WIDTH) * 4;
-    let tiles = (SCORE_BYTES / (score_row * MAX_ROWS)).clamp(1, MOST_TILES);
-    let block = tiles * MAX_ROWS;
+    let tiles = (SCORE_BYTES / (score_row * set.tile_rows())).clamp(1, MOST_TILES);
+    let block = tiles * set.tile_rows();
     let blocks = queries.div_ceil(block);
     let shared = Shared::new(output);
     for_each_task(batch * heads * blocks, Scratch::default, |scratch, task| {
@@ -119,8 +109,8 @@ fn attention_with<T: Element>(
             [stride, 1],
         );
         let packed = &packed[batch * kv_heads + head * kv_heads / heads];
-        scratch.attend(&matrix, packed, first, &shape, unit, simd);
-        scratch.write(packed, unit, simd, |row, column, values| {
+        scratch.attend(&matrix, packed, first, &shape, unit, set);
+        scratch.write(packed, unit, set, |row, column, values| {
             let start = ((batch * queries + first + row) * heads + head) * head_dim + column;
             // SAFETY: tasks write disjoint queries and heads.
             #[allow(unsafe_code)]
@@ -149,26 +139,26 @@ impl PackedHead {
         (values, value_stride): (&[T], usize),
         [key_count, head_dim]: [usize; 2],
         unit: Unit,
-        simd: Simd,
+        set: InstructionSet,
     ) -> Self {
         let keys = Matrix::new(keys, [key_count, head_dim], [key_stride, 1]);
         let values = Matrix::new(values, [head_dim, key_count], [1, value_stride]);
         Self {
-            keys: pack_right(&keys, unit, simd),
-            values: pack_right(&values, unit, simd),
+            keys: pack_right(&keys, unit, set),
+            values: pack_right(&values, unit, set),
             key_count,
             head_dim,
         }
     }
 }
 
-fn pack_right<T: Element>(matrix: &Matrix<'_, T>, unit: Unit, simd: Simd) -> Vec<u32> {
+fn pack_right<T: Element>(matrix: &Matrix<'_, T>, unit: Unit, set: InstructionSet) -> Vec<u32> {
     let size = unit.count(matrix.k) * WIDTH;
     let mut panels = vec![0; matrix.rows.div_ceil(WIDTH) * size];
     for (panel, units) in panels.chunks_exact_mut(size).enumerate() {
         let first = panel * WIDTH;
         let rows = WIDTH.min(matrix.rows - first);
-        pack(matrix, [first, rows], WIDTH, unit, simd, units);
+        pack(matrix, [first, rows], WIDTH, unit, set, units);
     }
     panels
 }
@@ -205,9 +195,9 @@ impl Scratch {
         first_query: usize,
         shape: &AttentionShape,
         unit: Unit,
-        simd: Simd,
+        set: InstructionSet,
     ) {
-        let tiles = queries.rows.div_ceil(MAX_ROWS);
+        let tiles = queries.rows.div_ceil(set.tile_rows());
         self.tiles.clear();
         self.tiles.extend((0..tiles).map(|tile| {
             let first = tile * queries.rows / tiles;
@@ -221,7 +211,7 @@ impl Scratch {
         self.left.resize(queries.rows * units, 0);
         for TileRows { first, rows } in &self.tiles {
             let panel = &mut self.left[first * units..(first + rows) * units];
-            pack(queries, [*first, *rows], *rows, unit, simd, panel);
+            pack(queries, [*first, *rows], *rows, unit, set, panel);
         }
 
         let padded = packed.key_count.next_multiple_of(WIDTH);
@@ -233,7 +223,7 @@ impl Scratch {
                 }
                 let left = &self.left[first * units..(first + rows) * units];
                 let scores = &mut self.scores[first * padded + panel * rows * WIDTH..];
-                tile::multiply(simd, unit, Sums::New, *rows, left, keys, scores);
+                tile::multiply(set, unit, Sums::New, *rows, left, keys, scores);
             }
         }
 
@@ -242,11 +232,13 @@ impl Scratch {
         for TileRows { first, rows } in &self.tiles {
             let scores = &mut self.scores[first * padded..(first + rows) * padded];
             for row in 0..*rows {
-                let seen = match shape.causal {
-                    true => (first_query + first + row + 1).min(packed.key_count),
-                    false => packed.key_count,
+                let seen = if shape.causal {
+                    (first_query + first + row + 1).min(packed.key_count)
+                } else {
+                    packed.key_count
                 };
                 let sum = vectorized(
+                    set,
                     #[inline(always)]
                     || weights_of_row(scores, [row, *rows], seen, scale),
                 );
@@ -261,7 +253,7 @@ impl Scratch {
         &mut self,
         packed: &PackedHead,
         unit: Unit,
-        simd: Simd,
+        set: InstructionSet,
         mut write: impl FnMut(usize, usize, &[f32]),
     ) {
         let padded = packed.key_count.next_multiple_of(WIDTH);
@@ -276,7 +268,7 @@ impl Scratch {
                 *rows,
                 packed.key_count,
                 unit,
-                simd,
+                set,
                 &mut self.rounded,
                 left,
             );
@@ -287,7 +279,7 @@ impl Scratch {
             for TileRows { first, rows } in &self.tiles {
                 let left = &self.left[first * units..(first + rows) * units];
                 self.sums.resize(MAX_ROWS * WIDTH, 0.0);
-                tile::multiply(simd, unit, Sums::New, *rows, left, values, &mut self.sums);
+                tile::multiply(set, unit, Sums::New, *rows, left, values, &mut self.sums);
                 for (row, sums) in self.sums.chunks_exact_mut(WIDTH).take(*rows).enumerate() {
                     let factor = 1.0 / self.row_sums[first + row];
                     sums.iter_mut().for_each(|sum| *sum *= factor);
@@ -336,7 +328,7 @@ fn pack_weights(
     rows: usize,
     keys: usize,
     unit: Unit,
-    simd: Simd,
+    set: InstructionSet,
     rounded: &mut Vec<half::bf16>,
     left: &mut [u32],
 ) {
@@ -350,11 +342,12 @@ fn pack_weights(
         match unit {
             Unit::F32 => {
                 let matrix = Matrix::new(weights, [rows, k], [WIDTH, 1]);
-                pack(&matrix, [0, rows], rows, unit, simd, left);
+                pack(&matrix, [0, rows], rows, unit, set, left);
             }
             Unit::Bf16Pair => {
                 rounded.clear();
                 vectorized(
+                    set,
                     #[inline(always)]
                     || {
                         rounded.extend(
@@ -365,7 +358,7 @@ fn pack_weights(
                     },
                 );
                 let matrix = Matrix::new(rounded.as_slice(), [rows, k], [WIDTH, 1]);
-                pack(&matrix, [0, rows], rows, unit, simd, left);
+                pack(&matrix, [0, rows], rows, unit, set, left);
             }
         }
     }

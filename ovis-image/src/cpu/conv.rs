@@ -2,8 +2,8 @@
 
 use super::element::Element;
 use super::gemm::{Bias, product};
+use super::instruction_set::InstructionSet;
 use super::panel::Matrix;
-use super::simd::Simd;
 use super::winograd::{Shape, convolve};
 
 /// Applies a convolution with 3x3 weights `[outputs, channels, 3, 3]`, stride 1 and a border of
@@ -12,17 +12,7 @@ use super::winograd::{Shape, convolve};
 /// # Panics
 /// Panics if lengths disagree.
 pub(crate) fn conv3x3<T: Element>(
-    input: &[T],
-    shape: [usize; 4],
-    weight: &[T],
-    bias: &[T],
-    output: &mut [T],
-) {
-    conv3x3_with(Simd::detect(), input, shape, weight, bias, output);
-}
-
-fn conv3x3_with<T: Element>(
-    simd: Simd,
+    set: InstructionSet,
     input: &[T],
     [batch, channels, height, width]: [usize; 4],
     weight: &[T],
@@ -36,7 +26,7 @@ fn conv3x3_with<T: Element>(
         height,
         width,
     };
-    convolve(simd, shape, input, weight, bias, output);
+    convolve(set, shape, input, weight, bias, output);
 }
 
 /// Applies a convolution with 1x1 weights `[outputs, channels]`, as a matrix product for each
@@ -45,17 +35,7 @@ fn conv3x3_with<T: Element>(
 /// # Panics
 /// Panics if lengths disagree.
 pub(crate) fn conv1x1<T: Element>(
-    input: &[T],
-    shape: [usize; 4],
-    weight: &[T],
-    bias: &[T],
-    output: &mut [T],
-) {
-    conv1x1_with(Simd::detect(), input, shape, weight, bias, output);
-}
-
-fn conv1x1_with<T: Element>(
-    simd: Simd,
+    set: InstructionSet,
     input: &[T],
     [batch, channels, height, width]: [usize; 4],
     weight: &[T],
@@ -77,7 +57,7 @@ fn conv1x1_with<T: Element>(
         let size = channels * area;
         let pixels = &input[image * size..(image + 1) * size];
         let pixels = Matrix::new(pixels, [area, channels], [1, area]);
-        product(simd, &weight, &pixels, Bias::Rows(bias), output);
+        product(set, &weight, &pixels, Bias::Rows(bias), output);
     }
 }
 
@@ -157,7 +137,7 @@ mod tests {
         output
     }
 
-    type Convolution<T> = fn(Simd, &[T], [usize; 4], &[T], &[T], &mut [T]);
+    type Convolution<T> = fn(InstructionSet, &[T], [usize; 4], &[T], &[T], &mut [T]);
 
     fn check<T: Element>(convolution: Convolution<T>, side: usize, allowed: f64) {
         for [batch, channels, outputs, height, width] in SHAPES {
@@ -169,10 +149,10 @@ mod tests {
             let weight = make(outputs * channels * side * side, 2);
             let bias = make(outputs, 3);
             let expected = direct(&input, shape, &weight, &bias, side);
-            for simd in Simd::all() {
+            for set in InstructionSet::available() {
                 // Outputs start as NaN, so that a missing write is noticed.
                 let mut output = vec![T::from_f32(f32::NAN); expected.len()];
-                convolution(simd, &input, shape, &weight, &bias, &mut output);
+                convolution(set, &input, shape, &weight, &bias, &mut output);
                 let (mut error, mut size) = (0.0, 0.0);
                 for (out, expected) in output.iter().zip(&expected) {
                     error += (f64::from(out.to_f32()) - expected).powi(2);
@@ -181,7 +161,7 @@ mod tests {
                 let error = (error / size).sqrt();
                 assert!(
                     error <= allowed,
-                    "{simd:?} {shape:?} to {outputs}: {error:e}"
+                    "{set:?} {shape:?} to {outputs}: {error:e}"
                 );
             }
         }
@@ -189,14 +169,14 @@ mod tests {
 
     #[test]
     fn conv3x3_is_the_direct_one() {
-        check::<f32>(conv3x3_with, 3, 2e-6);
-        check::<bf16>(conv3x3_with, 3, 3e-3);
+        check::<f32>(conv3x3, 3, 2e-6);
+        check::<bf16>(conv3x3, 3, 3e-3);
     }
 
     #[test]
     fn conv1x1_is_the_direct_one() {
-        check::<f32>(conv1x1_with, 1, 1e-6);
-        check::<bf16>(conv1x1_with, 1, 3e-3);
+        check::<f32>(conv1x1, 1, 1e-6);
+        check::<bf16>(conv1x1, 1, 3e-3);
     }
 
     #[test]
@@ -206,7 +186,14 @@ mod tests {
         let weight = values(6 * 512 * 9, 5);
         let bias = values(6, 6);
         let mut output = vec![f32::NAN; 6 * 90];
-        conv3x3(&input, shape, &weight, &bias, &mut output);
+        conv3x3(
+            InstructionSet::detect(),
+            &input,
+            shape,
+            &weight,
+            &bias,
+            &mut output,
+        );
         let expected = direct(&input, shape, &weight, &bias, 3);
         let sum = |terms: &dyn Fn(usize) -> f64| (0..540).map(|i| terms(i).powi(2)).sum::<f64>();
         let error = sum(&|i| f64::from(output[i]) - expected[i]) / sum(&|i| expected[i]);
@@ -216,7 +203,14 @@ mod tests {
     #[test]
     fn no_channels_leave_the_bias() {
         let mut output = [0.0f32; 8];
-        conv3x3(&[], [1, 0, 2, 2], &[], &[1.0, 2.0], &mut output);
+        conv3x3(
+            InstructionSet::detect(),
+            &[],
+            [1, 0, 2, 2],
+            &[],
+            &[1.0, 2.0],
+            &mut output,
+        );
         assert_eq!(output, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
     }
 }

@@ -5,11 +5,11 @@
 use rayon::prelude::*;
 
 use super::element::Element;
+use super::instruction_set::InstructionSet;
 use super::panel::{Matrix, Unit, pack};
 use super::shared::Shared;
-use super::simd::Simd;
 use super::tasks::for_each_task;
-use super::tile::{self, MAX_ROWS, Sums, WIDTH};
+use super::tile::{self, Sums, WIDTH};
 
 /// Number of units of k that panels hold at a time; longer products are summed in blocks.
 const K_BLOCK: usize = 4096;
@@ -27,12 +27,16 @@ pub(crate) struct LeftPanels {
 
 impl LeftPanels {
     /// Packs the whole matrix.
-    pub(crate) fn pack<T: Element>(matrix: &Matrix<'_, T>, unit: Unit, simd: Simd) -> Self {
+    pub(crate) fn pack<T: Element>(
+        matrix: &Matrix<'_, T>,
+        unit: Unit,
+        set: InstructionSet,
+    ) -> Self {
         let per_row = unit.count(matrix.k);
         let mut left = Self {
             units: vec![0; matrix.rows * per_row],
             rows: matrix.rows,
-            panels: matrix.rows.div_ceil(MAX_ROWS),
+            panels: matrix.rows.div_ceil(set.tile_rows()),
             per_row,
         };
         let starts: Vec<[usize; 2]> = (0..left.panels).map(|panel| left.rows_of(panel)).collect();
@@ -41,7 +45,7 @@ impl LeftPanels {
             // SAFETY: panels are disjoint ranges of rows.
             #[allow(unsafe_code)]
             let panel = unsafe { units.part(first * per_row, rows * per_row) };
-            pack(matrix, [first, rows], rows, unit, simd, panel);
+            pack(matrix, [first, rows], rows, unit, set, panel);
         });
         left
     }
@@ -66,13 +70,14 @@ impl LeftPanels {
 /// # Panics
 /// Panics if lengths disagree.
 pub(crate) fn linear<T: Element>(
+    set: InstructionSet,
     input: &Matrix<'_, T>,
     weight: &Matrix<'_, T>,
     bias: Option<&[T]>,
     output: &mut [T],
 ) {
     let bias = bias.map_or(Bias::None, Bias::Columns);
-    product(Simd::detect(), input, weight, bias, output);
+    product(set, input, weight, bias, output);
 }
 
 /// Bias that is added to a product.
@@ -90,7 +95,7 @@ pub(super) enum Bias<'a, T> {
 /// # Panics
 /// Panics if lengths disagree.
 pub(super) fn product<T: Element>(
-    simd: Simd,
+    set: InstructionSet,
     input: &Matrix<'_, T>,
     weight: &Matrix<'_, T>,
     bias: Bias<'_, T>,
@@ -109,7 +114,7 @@ pub(super) fn product<T: Element>(
     if m == 0 || n == 0 {
         return;
     }
-    let unit = Unit::of::<T>(simd);
+    let unit = Unit::of::<T>(set);
     let elements_per_block = K_BLOCK * if unit == Unit::F32 { 1 } else { 2 };
     let k_blocks: Vec<[usize; 2]> = (0..k)
         .step_by(elements_per_block)
@@ -117,7 +122,7 @@ pub(super) fn product<T: Element>(
         .collect();
     let left: Vec<LeftPanels> = k_blocks
         .iter()
-        .map(|block| LeftPanels::pack(&input.columns(*block), unit, simd))
+        .map(|block| LeftPanels::pack(&input.columns(*block), unit, set))
         .collect();
 
     let panels = n.div_ceil(WIDTH);
@@ -151,7 +156,7 @@ pub(super) fn product<T: Element>(
                         [first, WIDTH.min(n - first)],
                         WIDTH,
                         unit,
-                        simd,
+                        set,
                         units,
                     );
                 }
@@ -162,7 +167,7 @@ pub(super) fn product<T: Element>(
                         .zip(sums.chunks_exact_mut(m * WIDTH))
                     {
                         tile::multiply(
-                            simd,
+                            set,
                             unit,
                             start,
                             rows,

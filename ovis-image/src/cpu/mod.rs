@@ -5,10 +5,10 @@ mod attention;
 mod conv;
 mod element;
 mod gemm;
+mod instruction_set;
 mod panel;
 mod rows;
 mod shared;
-mod simd;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -20,6 +20,7 @@ pub(crate) use attention::{AttentionShape, Heads, attention};
 pub(crate) use conv::{conv1x1, conv3x3};
 pub(crate) use element::Element;
 pub(crate) use gemm::linear;
+pub use instruction_set::{InstructionSet, InstructionSetError};
 pub(crate) use panel::Matrix;
 pub(crate) use rows::{
     Rows, add_gated, group_norm, modulated_norm, norm_and_rotate, rms_norm, swiglu,

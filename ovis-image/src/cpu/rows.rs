@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 
 use super::element::Element;
+use super::instruction_set::InstructionSet;
 use super::vector::{silu, sum, vectorized};
 use crate::ops::{Activation, Pairs};
 
@@ -44,13 +45,19 @@ impl<'a, T: Element> Rows<'a, T> {
 
 /// Calls `row(number, output row)` for every row of an output, threaded.
 #[inline(always)]
-fn for_each_row<T: Element>(output: &mut [T], width: usize, row: impl Fn(usize, &mut [T]) + Sync) {
+fn for_each_row<T: Element>(
+    set: InstructionSet,
+    output: &mut [T],
+    width: usize,
+    row: impl Fn(usize, &mut [T]) + Sync,
+) {
     let rows = (TASK_ELEMENTS / width.max(1)).max(1);
     output
         .par_chunks_mut((rows * width).max(1))
         .enumerate()
         .for_each(|(task, output)| {
             vectorized(
+                set,
                 #[inline(always)]
                 || {
                     for (index, output) in output.chunks_exact_mut(width).enumerate() {
@@ -64,6 +71,7 @@ fn for_each_row<T: Element>(output: &mut [T], width: usize, row: impl Fn(usize, 
 /// Computes `(1 + scale) * (x - mean) / sqrt(variance + eps) + shift`; shift and scale have one row
 /// per outer row of the input, or a single row.
 pub(crate) fn modulated_norm<T: Element>(
+    set: InstructionSet,
     input: Rows<'_, T>,
     shift: Rows<'_, T>,
     scale: Rows<'_, T>,
@@ -72,6 +80,7 @@ pub(crate) fn modulated_norm<T: Element>(
 ) {
     let width = input.width;
     for_each_row(
+        set,
         output,
         width,
         #[inline(always)]
@@ -91,8 +100,15 @@ pub(crate) fn modulated_norm<T: Element>(
 }
 
 /// Computes `x / sqrt(mean of x^2 + eps) * weight`.
-pub(crate) fn rms_norm<T: Element>(input: Rows<'_, T>, weight: &[T], eps: f32, output: &mut [T]) {
+pub(crate) fn rms_norm<T: Element>(
+    set: InstructionSet,
+    input: Rows<'_, T>,
+    weight: &[T],
+    eps: f32,
+    output: &mut [T],
+) {
     for_each_row(
+        set,
         output,
         input.width,
         #[inline(always)]
@@ -117,6 +133,7 @@ fn rms_factor<T: Element>(row: &[T], eps: f32) -> f32 {
 /// head_dim` are read. `cos` and `sin` are `[tokens][head_dim / 2]`. The output has the input's
 /// order, without gaps.
 pub(crate) fn norm_and_rotate<T: Element>(
+    set: InstructionSet,
     input: Rows<'_, T>,
     weight: &[T],
     eps: f32,
@@ -128,6 +145,7 @@ pub(crate) fn norm_and_rotate<T: Element>(
     let head_dim = weight.len();
     let half = head_dim / 2;
     for_each_row(
+        set,
         output,
         input.width,
         #[inline(always)]
@@ -154,8 +172,14 @@ pub(crate) fn norm_and_rotate<T: Element>(
 }
 
 /// Computes `silu(gate) * up`.
-pub(crate) fn swiglu<T: Element>(gate: Rows<'_, T>, up: Rows<'_, T>, output: &mut [T]) {
+pub(crate) fn swiglu<T: Element>(
+    set: InstructionSet,
+    gate: Rows<'_, T>,
+    up: Rows<'_, T>,
+    output: &mut [T],
+) {
     for_each_row(
+        set,
         output,
         gate.width,
         #[inline(always)]
@@ -170,12 +194,14 @@ pub(crate) fn swiglu<T: Element>(gate: Rows<'_, T>, up: Rows<'_, T>, output: &mu
 /// Computes `residual + gate * update`; the gate has one row per outer row of `residual`, or a
 /// single row.
 pub(crate) fn add_gated<T: Element>(
+    set: InstructionSet,
     residual: Rows<'_, T>,
     gate: Rows<'_, T>,
     update: Rows<'_, T>,
     output: &mut [T],
 ) {
     for_each_row(
+        set,
         output,
         residual.width,
         #[inline(always)]
@@ -192,6 +218,7 @@ pub(crate) fn add_gated<T: Element>(
 /// Applies group normalization to `[batch * groups][channels of a group * pixels]`, then SiLU if
 /// requested.
 pub(crate) fn group_norm<T: Element>(
+    set: InstructionSet,
     input: &[T],
     [groups, channels, pixels]: [usize; 3],
     weight: &[T],
@@ -210,6 +237,7 @@ pub(crate) fn group_norm<T: Element>(
         .enumerate()
         .for_each(|(group, (output, input))| {
             vectorized(
+                set,
                 #[inline(always)]
                 || {
                     let first = group % groups * (channels / groups);

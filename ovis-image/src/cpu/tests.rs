@@ -1,12 +1,14 @@
 //! Tests of products and of the widest convolution on every instruction set of this CPU.
 
-use half::bf16;
+use half::{bf16, f16};
 
 use super::element::Element;
 use super::gemm::{Bias, product};
+use super::instruction_set::InstructionSet;
 use super::panel::Matrix;
-use super::simd::Simd;
+use super::rows::{Rows, add_gated, group_norm, modulated_norm, norm_and_rotate, rms_norm, swiglu};
 use super::winograd::{Shape, convolve};
+use crate::ops::{Activation, Pairs};
 
 /// Draws values between -1 and 1 that repeat after 2^32 steps.
 fn random<T: Element>(length: usize, seed: u32) -> Vec<T> {
@@ -40,15 +42,22 @@ fn check_product<T: Element>([m, n, k]: [usize; 3], limit: f64) {
             terms.sum::<f64>() + value(&bias, column)
         })
         .collect();
-    for simd in Simd::all() {
+    for set in InstructionSet::available() {
         let mut output = vec![T::from_f32(0.0); m * n];
         let (left, right) = (
             Matrix::contiguous(&left, [m, k]),
             Matrix::contiguous(&right, [n, k]),
         );
-        product(simd, &left, &right, Bias::Columns(&bias), &mut output);
+        product(set, &left, &right, Bias::Columns(&bias), &mut output);
         let error = relative_error(&output, &expected);
-        assert!(error < limit, "{m}x{n}x{k} on {simd:?}: {error:e}");
+        assert!(error < limit, "{m}x{n}x{k} on {set:?}: {error:e}");
+    }
+}
+
+#[test]
+fn products_with_every_height_of_a_tile() {
+    for rows in 1..=26 {
+        check_product::<f32>([rows, 33, 9], 1e-6);
     }
 }
 
@@ -58,7 +67,135 @@ fn products_on_every_instruction_set() {
         check_product::<f32>(sizes, 1e-6);
         // The result is rounded to bf16, which adds half a unit of 2^-8.
         check_product::<bf16>(sizes, 3e-3);
+        check_product::<f16>(sizes, 4e-4);
     }
+}
+
+/// Checks the product of matrices in any layout, as gradients of weights and inputs need them.
+fn check_layouts<T: Element>([m, n, k]: [usize; 3], limit: f64) {
+    let value = |values: &[T], index: usize| f64::from(values[index].to_f32());
+    for (left_strides, right_strides) in [([k, 1], [1, n]), ([1, m], [k, 1]), ([1, m], [1, n])] {
+        let (left, right) = (random::<T>(m * k, 1), random::<T>(n * k, 2));
+        let expected: Vec<f64> = (0..m * n)
+            .map(|index| {
+                let (row, column) = (index / n, index % n);
+                let term = |i: usize| {
+                    value(&left, row * left_strides[0] + i * left_strides[1])
+                        * value(&right, column * right_strides[0] + i * right_strides[1])
+                };
+                (0..k).map(term).sum()
+            })
+            .collect();
+        let left = Matrix::new(&left, [m, k], left_strides);
+        let right = Matrix::new(&right, [n, k], right_strides);
+        for set in InstructionSet::available() {
+            let mut output = vec![T::from_f32(f32::NAN); m * n];
+            product(set, &left, &right, Bias::None, &mut output);
+            let error = relative_error(&output, &expected);
+            assert!(
+                error < limit,
+                "{left_strides:?} {right_strides:?} on {set}: {error:e}"
+            );
+        }
+    }
+}
+
+#[test]
+fn products_of_transposed_matrices() {
+    for sizes in [[15, 33, 17], [31, 70, 131]] {
+        check_layouts::<f32>(sizes, 1e-6);
+        check_layouts::<bf16>(sizes, 3e-3);
+        check_layouts::<f16>(sizes, 4e-4);
+    }
+}
+
+/// Checks that every instruction set gives the output of the portable one.
+fn check_rows<T: Element>(width: usize, limit: f64, run: impl Fn(InstructionSet, &[T], &mut [T])) {
+    const ROWS: usize = 5;
+    let input = random::<T>(ROWS * width, 7);
+    let mut expected = vec![T::from_f32(f32::NAN); ROWS * width];
+    run(InstructionSet::Portable, &input, &mut expected);
+    let expected: Vec<f64> = expected.iter().map(|x| f64::from(x.to_f32())).collect();
+    for set in InstructionSet::available() {
+        let mut output = vec![T::from_f32(f32::NAN); ROWS * width];
+        run(set, &input, &mut output);
+        let error = relative_error(&output, &expected);
+        assert!(error <= limit, "{width} wide on {set}: {error:e}");
+    }
+}
+
+/// `limit` is the rounding of `T`; sums in another order differ by a few units of f32 beside it.
+fn check_all_rows<T: Element>(limit: f64) {
+    for width in [2, 16, 30, 130] {
+        let other = random::<T>(5 * width, 8);
+        let weight = &other[..width];
+        let one_row = Rows::contiguous(weight, width);
+        check_rows::<T>(width, limit, |set, input, output| {
+            modulated_norm(
+                set,
+                Rows::contiguous(input, width),
+                one_row,
+                one_row,
+                1e-6,
+                output,
+            );
+        });
+        check_rows::<T>(width, limit, |set, input, output| {
+            rms_norm(set, Rows::contiguous(input, width), weight, 1e-6, output);
+        });
+        check_rows::<T>(width, limit, |set, input, output| {
+            swiglu(
+                set,
+                Rows::contiguous(input, width),
+                Rows::contiguous(&other, width),
+                output,
+            );
+        });
+        check_rows::<T>(width, limit, |set, input, output| {
+            add_gated(
+                set,
+                Rows::contiguous(input, width),
+                one_row,
+                Rows::contiguous(&other, width),
+                output,
+            );
+        });
+        check_rows::<T>(width, limit, |set, input, output| {
+            let (weight, bias) = (&other[..5], &other[width..width + 5]);
+            group_norm(
+                set,
+                input,
+                [5, 5, width],
+                weight,
+                bias,
+                1e-6,
+                Activation::Silu,
+                output,
+            );
+        });
+        let angles = random::<f32>(5 * width / 2, 9);
+        for pairs in [Pairs::Adjacent, Pairs::Halves] {
+            check_rows::<T>(width, limit, |set, input, output| {
+                norm_and_rotate(
+                    set,
+                    Rows::contiguous(input, width),
+                    weight,
+                    1e-6,
+                    &angles,
+                    &angles,
+                    pairs,
+                    output,
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn rows_are_the_portable_ones_on_every_instruction_set() {
+    check_all_rows::<f32>(1e-6);
+    check_all_rows::<bf16>(2e-3);
+    check_all_rows::<f16>(3e-4);
 }
 
 fn check_convolution<T: Element>([inputs, outputs, height, width]: [usize; 4], limit: f64) {
@@ -92,13 +229,13 @@ fn check_convolution<T: Element>([inputs, outputs, height, width]: [usize; 4], l
         height,
         width,
     };
-    for simd in Simd::all() {
+    for set in InstructionSet::available() {
         let mut output = vec![T::from_f32(0.0); expected.len()];
-        convolve(simd, shape, &input, &weight, &bias, &mut output);
+        convolve(set, shape, &input, &weight, &bias, &mut output);
         let error = relative_error(&output, &expected);
         assert!(
             error < limit,
-            "{inputs} to {outputs}, {height}x{width} on {simd:?}: {error:e}"
+            "{inputs} to {outputs}, {height}x{width} on {set:?}: {error:e}"
         );
     }
 }

@@ -1,15 +1,16 @@
 //! Arithmetic on slices in f32, written so that the compiler vectorizes it inside [`vectorized`].
 
 use super::element::Element;
+use super::instruction_set::InstructionSet;
 
 /// Number of partial sums that run in parallel: an addition depends only on the 16th before it.
 const LANES: usize = 16;
 
-/// Runs code with the widest vectors of this CPU. Functions that it calls must be
+/// Runs code that is compiled for the vectors of an instruction set. Functions that it calls must be
 /// `#[inline(always)]`.
 #[inline(always)]
-pub(crate) fn vectorized<R>(code: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(code)
+pub(crate) fn vectorized<R>(set: InstructionSet, code: impl FnOnce() -> R) -> R {
+    set.arch().dispatch(code)
 }
 
 /// Computes e^x to about one unit in the last place (Cephes' reduction and polynomial), 0 below

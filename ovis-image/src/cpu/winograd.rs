@@ -9,14 +9,14 @@
 // Loops over the rows and columns of a transform index several arrays at once.
 #![allow(clippy::needless_range_loop)]
 
-use pulp::{Arch, Simd as Vectors, WithSimd};
+use pulp::{Simd as Vectors, WithSimd};
 
 use super::element::Element;
+use super::instruction_set::InstructionSet;
 use super::panel::{Matrix, Unit, pack};
 use super::shared::Shared;
-use super::simd::Simd;
 use super::tasks::for_each_task_in;
-use super::tile::{self, MAX_ROWS, Sums, WIDTH};
+use super::tile::{self, Sums, WIDTH};
 
 /// Side of a tile in outputs.
 const TILE: usize = 4;
@@ -43,7 +43,7 @@ const INPUT_BYTES: usize = 16 << 20;
 const MOST_PANELS: usize = 16;
 /// Number of channels that a task transforms.
 const TASK_CHANNELS: usize = 16;
-/// Number of lanes in which weights are transformed, at least [`MAX_ROWS`].
+/// Number of lanes in which weights are transformed, at least the rows of a tile.
 const WEIGHT_LANES: usize = 16;
 /// Offset that keeps the starts of the points' parts in different sets of the caches.
 const SKEW: usize = 32;
@@ -73,7 +73,7 @@ struct Run {
 /// # Panics
 /// Panics if lengths disagree.
 pub(super) fn convolve<T: Element>(
-    simd: Simd,
+    set: InstructionSet,
     shape: Shape,
     input: &[T],
     weight: &[T],
@@ -121,12 +121,12 @@ pub(super) fn convolve<T: Element>(
             let first = block * panels / blocks;
             let end = (block + 1) * panels / blocks;
             let runs: Vec<Vec<Run>> = (first..end).map(|panel| runs(panel, shape)).collect();
-            transform_image(image, shape, &runs, &mut transformed, &mut scratches);
+            transform_image(set, image, shape, &runs, &mut transformed, &mut scratches);
             let inputs = Transformed {
                 values: &transformed,
                 runs: &runs,
             };
-            multiply(simd, shape, &inputs, weight, bias, output, &mut scratches);
+            multiply(set, shape, &inputs, weight, bias, output, &mut scratches);
         }
     }
 }
@@ -172,6 +172,7 @@ struct Transformed<'a> {
 
 /// Transforms the tiles of all `runs`, each of which is a panel.
 fn transform_image<T: Element>(
+    set: InstructionSet,
     image: &[T],
     shape: Shape,
     runs: &[Vec<Run>],
@@ -193,7 +194,7 @@ fn transform_image<T: Element>(
                 shared.part(start, channels * WIDTH)
             }
         });
-        Arch::new().dispatch(TransformInputs {
+        set.arch().dispatch(TransformInputs {
             image,
             shape,
             runs: &runs[panel],
@@ -264,9 +265,10 @@ fn gather<T: Element>(
             let lanes = run.lane * TILE..(run.lane + run.length) * TILE;
             // These coordinates count the border of zeros.
             let (y, x) = (run.row * TILE + row, run.column * TILE);
-            let line = match (1..=shape.height).contains(&y) {
-                true => &plane[(y - 1) * shape.width..y * shape.width],
-                false => &[],
+            let line = if (1..=shape.height).contains(&y) {
+                &plane[(y - 1) * shape.width..y * shape.width]
+            } else {
+                &[]
             };
             copy_padded(line, x, &mut lines[0][lanes.clone()]);
             copy_padded(line, x + TILE, &mut lines[1][lanes]);
@@ -357,7 +359,7 @@ fn transform_output<S: Vectors>(simd: S, m: [S::f32s; SPAN]) -> [S::f32s; TILE] 
 
 /// Multiplies transformed inputs by the weights, one group of outputs at a time.
 fn multiply<T: Element>(
-    simd: Simd,
+    set: InstructionSet,
     shape: Shape,
     inputs: &Transformed<'_>,
     weight: &[T],
@@ -368,7 +370,7 @@ fn multiply<T: Element>(
     let threads = scratches.len();
     let panels = inputs.runs.len();
     // Tasks have equal size, and every thread gets the same number of them.
-    let groups = shape.outputs.div_ceil(MAX_ROWS);
+    let groups = shape.outputs.div_ceil(set.tile_rows());
     let groups = groups.next_multiple_of(threads).min(shape.outputs);
     let splits = threads.div_ceil(groups).min(panels);
     let weight = Matrix::contiguous(weight, [shape.outputs, shape.channels * 9]);
@@ -378,9 +380,9 @@ fn multiply<T: Element>(
         let first = group * shape.outputs / groups;
         let rows = (group + 1) * shape.outputs / groups - first;
         let panels = [split * panels / splits, (split + 1) * panels / splits];
-        scratch.transform_weights(simd, &weight, [first, rows]);
-        scratch.multiply(simd, shape.channels, inputs, panels, rows);
-        Arch::new().dispatch(WriteOutputs {
+        scratch.transform_weights(set, &weight, [first, rows]);
+        scratch.multiply(set, shape.channels, inputs, panels, rows);
+        set.arch().dispatch(WriteOutputs {
             products: &scratch.products,
             shape,
             runs: &inputs.runs[panels[0]..panels[1]],
@@ -395,22 +397,22 @@ impl Scratch {
     /// Transforms the weights of the outputs `first .. first + rows`.
     fn transform_weights<T: Element>(
         &mut self,
-        simd: Simd,
+        set: InstructionSet,
         weight: &Matrix<'_, T>,
         [first, rows]: [usize; 2],
     ) {
         let channels = weight.k / 9;
         let point = channels * rows + WEIGHT_LANES;
         self.weights.resize(POINTS * point, 0.0);
-        for [start, height] in heights(rows) {
+        for [start, height] in heights(set, rows) {
             for channel in (0..channels).step_by(CHANNELS) {
                 let count = CHANNELS.min(channels - channel);
                 self.packed.resize(count * 9 * WEIGHT_LANES, 0);
                 let columns = weight.columns([channel * 9, count * 9]);
                 let rows_of = [first + start, height];
                 let packed = &mut self.packed;
-                pack(&columns, rows_of, WEIGHT_LANES, Unit::F32, simd, packed);
-                Arch::new().dispatch(TransformWeights {
+                pack(&columns, rows_of, WEIGHT_LANES, Unit::F32, set, packed);
+                set.arch().dispatch(TransformWeights {
                     packed: bytemuck::cast_slice(&self.packed),
                     rows: height,
                     first: start * channels + channel * height,
@@ -423,7 +425,7 @@ impl Scratch {
     /// Computes the products of all points, summed over the channels.
     fn multiply(
         &mut self,
-        simd: Simd,
+        set: InstructionSet,
         channels: usize,
         inputs: &Transformed<'_>,
         [first, end]: [usize; 2],
@@ -447,11 +449,11 @@ impl Scratch {
                     let right = bytemuck::cast_slice(right);
                     let start = ((panel - first) * POINTS + point) * size;
                     let products = &mut self.products[start..start + size];
-                    for [row, height] in heights(rows) {
+                    for [row, height] in heights(set, rows) {
                         let start = row * channels + channel * height;
                         let left = bytemuck::cast_slice(&left[start..start + count * height]);
                         let products = &mut products[row * WIDTH..];
-                        tile::multiply(simd, Unit::F32, sums, height, left, right, products);
+                        tile::multiply(set, Unit::F32, sums, height, left, right, products);
                     }
                 }
             }
@@ -460,8 +462,8 @@ impl Scratch {
 }
 
 /// Splits a task's rows into nearly equal tiles, each given by its first row and number of rows.
-fn heights(rows: usize) -> impl Iterator<Item = [usize; 2]> {
-    let tiles = rows.div_ceil(MAX_ROWS);
+fn heights(set: InstructionSet, rows: usize) -> impl Iterator<Item = [usize; 2]> {
+    let tiles = rows.div_ceil(set.tile_rows());
     (0..tiles).map(move |tile| {
         let first = tile * rows / tiles;
         [first, (tile + 1) * rows / tiles - first]

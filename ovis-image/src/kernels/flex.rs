@@ -7,7 +7,7 @@ use burn_flex::{Flex, FlexTensor, Layout};
 use bytemuck::Pod;
 use half::{bf16, f16};
 
-use crate::cpu::{self, AttentionShape, Element, Heads, Matrix, Rows};
+use crate::cpu::{self, AttentionShape, Element, Heads, InstructionSet, Matrix, Rows};
 use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
 
 /// Runs `$body` with `$T` as the element type of `$dtype`, or `$default` if there is no kernel for
@@ -52,6 +52,7 @@ pub(super) fn linear_layer(
         let bias = bias.map(contiguous);
         let mut output = zeros::<T>(rows * out_features);
         cpu::linear(
+            InstructionSet::in_use(),
             &matrix::<T>(&input),
             &matrix::<T>(&weight),
             bias.as_ref().map(elements::<T>),
@@ -92,7 +93,7 @@ pub(super) fn multi_head_attention(
     by_dtype!(dtype, T => {
         let (query, key, value) = (dense_rows(query), dense_rows(key), dense_rows(value));
         let mut output = zeros::<T>(batch * heads * queries * head_dim);
-        cpu::attention::<T>(split(&query), split(&key), split(&value), shape, &mut output);
+        cpu::attention::<T>(InstructionSet::in_use(), split(&query), split(&key), split(&value), shape, &mut output);
         tensor(output, [batch, queries, heads, head_dim]).swap_dims(1, 2)
     }, ops::attention(query, key, value, mask))
 }
@@ -130,6 +131,7 @@ pub(super) fn norm_and_rotate(
         let (cos, sin) = (contiguous(rope.cos.clone()), contiguous(rope.sin.clone()));
         let mut output = zeros::<T>(batch * tokens * width);
         cpu::norm_and_rotate::<T>(
+            InstructionSet::in_use(),
             rows(&projected),
             elements(&weight),
             eps as f32,
@@ -158,6 +160,7 @@ pub(super) fn modulated_norm(
         let (shift, scale) = (dense_rows(shift), dense_rows(scale));
         let mut output = zeros::<T>(dims.iter().product());
         cpu::modulated_norm::<T>(
+            InstructionSet::in_use(),
             rows(&input),
             per_batch(&shift),
             per_batch(&scale),
@@ -179,7 +182,7 @@ pub(super) fn rms_norm<const D: usize>(
         let (input, weight) = (contiguous(input), contiguous(weight.cast(dtype)));
         let mut output = zeros::<T>(dims.iter().product());
         let input = Rows::contiguous(elements::<T>(&input), dims[D - 1]);
-        cpu::rms_norm::<T>(input, elements(&weight), eps as f32, &mut output);
+        cpu::rms_norm::<T>(InstructionSet::in_use(), input, elements(&weight), eps as f32, &mut output);
         tensor(output, dims)
     }, ops::rms_norm(input, weight, eps))
 }
@@ -192,7 +195,7 @@ pub(super) fn swiglu(gate: Tensor<Flex, 3>, up: Tensor<Flex, 3>) -> Tensor<Flex,
     by_dtype!(gate.dtype(), T => {
         let (gate, up) = (dense_rows(gate), dense_rows(up));
         let mut output = zeros::<T>(dims.iter().product());
-        cpu::swiglu::<T>(rows(&gate), rows(&up), &mut output);
+        cpu::swiglu::<T>(InstructionSet::in_use(), rows(&gate), rows(&up), &mut output);
         tensor(output, dims)
     }, ops::swiglu(gate, up))
 }
@@ -210,7 +213,7 @@ pub(super) fn add_gated(
     by_dtype!(dtype, T => {
         let (residual, gate, update) = (dense_rows(residual), dense_rows(gate), dense_rows(update));
         let mut output = zeros::<T>(dims.iter().product());
-        cpu::add_gated::<T>(rows(&residual), per_batch(&gate), rows(&update), &mut output);
+        cpu::add_gated::<T>(InstructionSet::in_use(), rows(&residual), per_batch(&gate), rows(&update), &mut output);
         tensor(output, dims)
     }, ops::add_gated(residual, gate, update))
 }
@@ -230,6 +233,7 @@ pub(super) fn group_norm(
         let (weight, bias) = (contiguous(weight.cast(dtype)), contiguous(bias.cast(dtype)));
         let mut output = zeros::<T>(dims.iter().product());
         cpu::group_norm::<T>(
+            InstructionSet::in_use(),
             elements(&input),
             [groups, channels, height * width],
             elements(&weight),
@@ -271,9 +275,9 @@ pub(super) fn convolution(
         );
         let mut output = zeros::<T>(batch * outputs * height * width);
         if convolve_3x3 {
-            cpu::conv3x3(input, dims, weight, bias, &mut output);
+            cpu::conv3x3(InstructionSet::in_use(), input, dims, weight, bias, &mut output);
         } else {
-            cpu::conv1x1(input, dims, weight, bias, &mut output);
+            cpu::conv1x1(InstructionSet::in_use(), input, dims, weight, bias, &mut output);
         }
         tensor(output, [batch, outputs, height, width])
     }, ops::conv2d(input, weight, bias, stride, padding))

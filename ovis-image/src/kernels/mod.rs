@@ -19,6 +19,9 @@ mod specialize;
 
 pub use backend_info::BackendInfo;
 
+#[cfg(feature = "flex")]
+pub use crate::cpu::{InstructionSet, InstructionSetError};
+
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 

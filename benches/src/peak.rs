@@ -1,0 +1,82 @@
+//! The rate of fused multiplications that the registers of this CPU reach, on all its cores: the
+//! limit of every product.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use ovis_image::kernels::InstructionSet;
+
+/// Number of sums that are updated at the same time: more than latency times units.
+const SUMS: usize = 12;
+const STEPS: usize = 20_000_000;
+
+/// Measures operations per second on `threads` threads; a multiplication and an addition count as
+/// two. `None` if there is no loop for the instruction set.
+pub fn flops_per_second(set: InstructionSet, threads: usize) -> Option<f64> {
+    let lanes = lanes(set)?;
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(move || black_box(multiply(set, black_box(1.0), black_box(0.5))));
+        }
+    });
+    let operations = 2 * threads * STEPS * SUMS * lanes;
+    Some(operations as f64 / start.elapsed().as_secs_f64())
+}
+
+fn lanes(set: InstructionSet) -> Option<usize> {
+    match set {
+        InstructionSet::Avx512Bf16 | InstructionSet::Avx512 => Some(16),
+        InstructionSet::Avx2 => Some(8),
+        _ => None,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+fn multiply(set: InstructionSet, a: f32, b: f32) -> f32 {
+    // SAFETY (both): only instruction sets that the CPU has are measured.
+    match set {
+        InstructionSet::Avx2 => unsafe { avx2(a, b) },
+        _ => unsafe { avx512(a, b) },
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn multiply(_set: InstructionSet, a: f32, _b: f32) -> f32 {
+    a
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2(a: f32, b: f32) -> f32 {
+    use std::arch::x86_64::*;
+    let (a, b) = (_mm256_set1_ps(a), _mm256_set1_ps(b));
+    let mut sums = [b; SUMS];
+    for _ in 0..STEPS {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(a, b, *sum);
+        }
+    }
+    let total = sums
+        .into_iter()
+        .fold(a, |total, sum| _mm256_add_ps(total, sum));
+    _mm256_cvtss_f32(total)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn avx512(a: f32, b: f32) -> f32 {
+    use std::arch::x86_64::*;
+    let (a, b) = (_mm512_set1_ps(a), _mm512_set1_ps(b));
+    let mut sums = [b; SUMS];
+    for _ in 0..STEPS {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(a, b, *sum);
+        }
+    }
+    let total = sums
+        .into_iter()
+        .fold(a, |total, sum| _mm512_add_ps(total, sum));
+    _mm512_cvtss_f32(total)
+}
