@@ -67,7 +67,9 @@ pub use error::{OvisImageError, Phase, Result};
 pub use images::SourceImage;
 pub use lora::{ActiveLora, LoraFile, LoraReport};
 pub use pipeline::{GeneratedImage, GenerationOutput, OvisImagePipeline, Progress};
-pub use request::{GenerationParameters, GenerationRequest, GenerationSettings, LoadOptions};
+pub use request::{
+    GenerationParameters, GenerationRequest, GenerationSettings, LoadOptions, SecondPass,
+};
 pub use sampling::{GuidanceMethod, SamplerKind, Schedule, SigmaSpacing};
 pub use step_cache::StepCacheKind;
 pub use tensor_file::Quantization;

@@ -11,12 +11,14 @@ use ovis_image::{GenerationRequest, LoadOptions, Quantization, Residency, Weight
 
 use super::dump;
 use super::grid::{GridAxis, GridSetting};
+use super::hires::HiresArguments;
+use super::prompts::{DrawnRequest, WildcardArguments};
 use super::source_image::SourceArguments;
 use crate::shared::device::DeviceArguments;
 use crate::shared::lora::LoraArgument;
 use crate::shared::model::{Model, ModelArguments};
 use crate::shared::record::parameters::Parameters;
-use crate::shared::record::{Inputs, Record, names};
+use crate::shared::record::{Inputs, PromptTemplate, Record, names, second_pass};
 use crate::shared::sampling::SamplingArguments;
 use crate::shared::seed::Seed;
 use crate::shared::usage::UsageError;
@@ -36,6 +38,8 @@ pub struct Arguments {
     )]
     pub text: Option<String>,
     /// Description of the image; can be repeated
+    ///
+    /// {red|blue} is red or blue, drawn for each image from its seed.
     #[arg(short, long, value_name = "TEXT")]
     pub prompt: Vec<String>,
     /// File with a prompt on each line, or - for stdin
@@ -119,6 +123,12 @@ pub struct Arguments {
     /// The image to start from.
     #[command(flatten)]
     pub source: SourceArguments,
+    /// The second pass.
+    #[command(flatten)]
+    pub hires: HiresArguments,
+    /// Wildcards in prompts.
+    #[command(flatten)]
+    pub wildcards: WildcardArguments,
     /// LoRA to apply, and its strength [default: 1]
     ///
     /// A LoRA is a file, a PEFT folder or a file of the Hub: hf:owner/name/FILE. Can be repeated.
@@ -329,6 +339,8 @@ impl Arguments {
         if self.latents.is_none() && !other_noise {
             self.latents = latents;
         }
+        self.wildcards.is_prompt_drawn = self.prompt.is_empty();
+        self.wildcards.is_negative_prompt_drawn = self.negative_prompt.is_none();
         self.device.dtype = self.device.dtype.or(Some(record.settings.dtype));
         Ok(self)
     }
@@ -342,7 +354,9 @@ impl Arguments {
     pub fn filled_from_parameters(mut self, said: &Parameters) -> Result<Self> {
         if self.prompt.is_empty() {
             self.prompt = vec![said.prompt.clone()];
+            self.wildcards.is_prompt_drawn = true;
         }
+        self.wildcards.is_negative_prompt_drawn = self.negative_prompt.is_none();
         self.negative_prompt = self
             .negative_prompt
             .or_else(|| said.negative_prompt.clone());
@@ -351,6 +365,9 @@ impl Arguments {
         self.height = self.height.or(said.height);
         if self.seeds.is_empty() && self.latents.is_none() {
             self.seed = self.seed.or(said.seed.map(Seed::from));
+        }
+        if let Some(second_pass) = second_pass::read(said) {
+            self.hires = self.hires.filled_from(second_pass);
         }
         let sampling = &mut self.sampling;
         sampling.guidance_scale = sampling.guidance_scale.or(said.guidance_scale);
@@ -479,7 +496,25 @@ impl Arguments {
             request = request.with_source_image(source);
         }
         request = self.sampling.apply(request).with_profile(self.profile);
-        Ok(RequestedImages { request, only })
+        request = self.hires.apply(request)?;
+        let template = record.map(|record| record.template.clone());
+        Ok(RequestedImages {
+            request,
+            only,
+            template: template.unwrap_or_default(),
+        })
+    }
+
+    /// Draws the wildcards in the prompts of requests.
+    ///
+    /// # Errors
+    /// Returns the errors of [`WildcardArguments::draw_all`].
+    pub fn draw(
+        &self,
+        requests: Vec<GenerationRequest>,
+        requested: &RequestedImages,
+    ) -> Result<Vec<DrawnRequest>> {
+        self.wildcards.draw_all(requests, &requested.template)
     }
 }
 
@@ -490,6 +525,8 @@ pub struct RequestedImages {
     pub request: GenerationRequest,
     /// The one image to write; `None` for all.
     pub only: Option<usize>,
+    /// Prompts of an image that is made again, as they were written.
+    pub template: PromptTemplate,
 }
 
 impl RequestedImages {

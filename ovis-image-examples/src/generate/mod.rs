@@ -8,13 +8,16 @@ pub mod captions;
 pub mod dump;
 pub mod grid;
 pub mod grid_values;
+pub mod hires;
 pub mod memory;
 pub mod output_names;
 pub mod preview;
 pub mod profile;
 pub mod prompt_file;
+pub mod prompts;
 pub mod source_image;
 pub mod summary;
+pub mod time_estimate;
 pub mod warnings;
 
 pub use arguments::Arguments;

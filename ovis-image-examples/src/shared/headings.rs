@@ -7,6 +7,12 @@ pub const SAMPLING: &str = "Sampling";
 /// Source images and masks.
 pub const IMAGE_TO_IMAGE: &str = "Image to image";
 
+/// Generation at a larger size after the first.
+pub const SECOND_PASS: &str = "Second pass";
+
+/// Alternatives in prompts.
+pub const WILDCARDS: &str = "Wildcards";
+
 /// Adapters.
 pub const LORA: &str = "LoRA";
 

@@ -18,3 +18,4 @@ pub mod seed;
 pub mod threads;
 pub mod tiny;
 pub mod usage;
+pub mod wildcards;

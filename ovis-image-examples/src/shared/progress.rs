@@ -6,6 +6,8 @@ use burn::tensor::backend::Backend;
 use indicatif::{ProgressBar, ProgressStyle};
 use ovis_image::Progress;
 
+use super::program::say;
+
 const TEMPLATE: &str = "{msg} {wide_bar} {pos}/{len} steps, {elapsed} so far, {eta} left";
 
 /// Shows the phases of a run and its steps. Dropping it clears the line.
@@ -29,16 +31,24 @@ impl StepBar {
                     self.0.set_style(style);
                 }
                 self.0.set_length(*total_steps as u64);
+                self.0.set_position(0);
                 self.0.set_message("encoding the prompt");
                 self.restart_clock();
             }
-            Progress::Denoising(step) => {
+            Progress::Denoising(_) => {
                 self.0.set_message("denoising");
-                self.0.set_position(step.completed as u64);
+                // Of two passes, each counts its own steps.
+                self.0.inc(1);
             }
+            Progress::Upscaling { .. } => self.0.set_message("upscaling"),
             Progress::DecodingLatents { .. } => self.0.set_message("decoding"),
             _ => {}
         }
+    }
+
+    /// Writes a line to stderr above the bar.
+    pub fn say(&self, line: &str) {
+        self.0.suspend(|| say(line));
     }
 
     /// Restarts the clock after loading, which would spoil the estimate of the time left.

@@ -25,7 +25,7 @@ impl UsageError {
 }
 
 /// Arguments of the library and the flags that set them.
-const FLAGS: [(&str, &str); 28] = [
+const FLAGS: [(&str, &str); 32] = [
     ("cache", "--hub-cache"),
     ("dtype", "--dtype"),
     ("folder", "--output"),
@@ -48,6 +48,10 @@ const FLAGS: [(&str, &str); 28] = [
     ("sampler", "--sampler"),
     ("scale", "--lora"),
     ("schedule", "--schedule"),
+    ("second_pass", "--hires"),
+    ("second_pass.scale", "--hires"),
+    ("second_pass.steps", "--hires-steps"),
+    ("second_pass.strength", "--hires-strength"),
     ("seed_per_image", "--seeds"),
     ("sigma_spacing", "--sigmas"),
     ("skip_layers", "--skip-layers"),

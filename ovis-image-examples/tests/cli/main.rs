@@ -11,10 +11,12 @@
 mod checkpoints;
 mod conventions;
 mod generating;
+mod hires;
 mod loras;
 // Peaks are of flex, and of the resident set as Linux counts it.
 #[cfg(all(feature = "flex", target_os = "linux"))]
 mod memory;
+mod wildcards;
 
 use std::collections::HashMap;
 use std::fs;

@@ -7,7 +7,7 @@ use super::footprint::Footprint;
 use super::placed::Placed;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::request::{GenerationRequest, LoadOptions};
+use crate::request::{GenerationRequest, LoadOptions, UpscaleMethod};
 use crate::text_encoder::PREFIX_TOKENS;
 use crate::weights::StoredParameter;
 
@@ -44,7 +44,7 @@ pub struct MemoryEstimate {
     pub loading: u64,
     /// Peak while prompts are encoded.
     pub text_encoding: u64,
-    /// Peak while a source image is encoded; 0 without one.
+    /// Peak while a source image, or an upscaled one, is encoded; 0 without one.
     pub image_encoding: u64,
     /// Peak while a step runs.
     pub denoising: u64,
@@ -67,6 +67,18 @@ impl MemoryEstimate {
         memory: DeviceMemory,
     ) -> Result<Self> {
         Ok(Parameters::of(checkpoint)?.estimate(checkpoint, options, request, memory))
+    }
+
+    /// Takes the larger peak of each phase of two passes.
+    fn larger(self, other: Self) -> Self {
+        Self {
+            text_encoding: self.text_encoding.max(other.text_encoding),
+            image_encoding: self.image_encoding.max(other.image_encoding),
+            denoising: self.denoising.max(other.denoising),
+            vae_decoding: self.vae_decoding.max(other.vae_decoding),
+            peak: self.peak.max(other.peak),
+            ..self
+        }
     }
 }
 
@@ -118,6 +130,29 @@ impl Parameters {
         checkpoint: &Checkpoint,
         options: &LoadOptions,
         request: &GenerationRequest,
+        memory: DeviceMemory,
+    ) -> MemoryEstimate {
+        let estimate = |request: &GenerationRequest, encodes_images| {
+            self.estimate_pass(checkpoint, options, request, encodes_images, memory)
+        };
+        let first = estimate(request, request.source_image().is_some());
+        let second_pass = request.parameters().second_pass;
+        let alone = request.second_pass_alone(2 * checkpoint.vae.config.scale_factor());
+        match second_pass.zip(alone) {
+            Some((second_pass, alone)) => {
+                let encodes_images = second_pass.upscale == UpscaleMethod::Image;
+                first.larger(estimate(&alone, encodes_images))
+            }
+            None => first,
+        }
+    }
+
+    fn estimate_pass(
+        &self,
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        request: &GenerationRequest,
+        encodes_images: bool,
         memory: DeviceMemory,
     ) -> MemoryEstimate {
         let config = &checkpoint.transformer.config;
@@ -187,9 +222,8 @@ impl Parameters {
             + shared(rows);
 
         // Once read, the VAE's encoder stays.
-        let encoder_activations = request
-            .source_image()
-            .map(|_| footprint.vae_encoder_bytes() + footprint.images_bytes());
+        let encoder_activations =
+            encodes_images.then(|| footprint.vae_encoder_bytes() + footprint.images_bytes());
         let (resident, image_encoding) = match encoder_activations {
             Some(activations) => {
                 let resident = resident + vae.image_encoder;

@@ -62,7 +62,9 @@ impl MemoryPlan {
     fn save(&mut self, checkpoint: &Checkpoint, limit: u64) -> bool {
         let config = &checkpoint.transformer.config;
         let blocks = config.num_layers + config.num_single_layers;
-        let (width, height) = self.request.size();
+        let multiple = 2 * checkpoint.vae.config.scale_factor();
+        let second = self.request.second_pass_alone(multiple);
+        let (width, height) = second.as_ref().unwrap_or(&self.request).size();
         let tile = self
             .request
             .parameters()

@@ -5,7 +5,9 @@ use crate::config::{TextEncoderConfig, TransformerConfig, VaeConfig, WeightDtype
 use crate::error::{OvisImageError, RequestError, Result};
 use crate::images::steps_left_out;
 use crate::memory::{DeviceMemory, Footprint, MAX_SIDE};
-use crate::request::{GenerationParameters, GenerationRequest, LoadOptions, checked_data};
+use crate::request::{
+    GenerationParameters, GenerationRequest, LoadOptions, UpscaleMethod, checked_data,
+};
 use crate::sampling::{FlowMatchEulerScheduler, SigmaSpacing};
 use crate::text_encoder::MAX_PROMPT_TOKENS;
 use crate::vae::VaeTiling;
@@ -43,12 +45,41 @@ pub(super) struct CheckedRequest {
     /// Sigmas of the steps that run, followed by the final 0.
     pub(super) sigmas: Vec<f32>,
     pub(super) guided: bool,
+    pub(super) second_pass: Option<Box<CheckedSecondPass>>,
+}
+
+/// Second pass that passed the checks.
+pub(super) struct CheckedSecondPass {
+    /// Request of the pass alone, at its size.
+    pub(super) request: GenerationRequest,
+    pub(super) checked: CheckedRequest,
+    pub(super) upscale: UpscaleMethod,
 }
 
 impl CheckedRequest {
     /// Number of steps that run.
     pub(super) fn total_steps(&self) -> usize {
         self.sigmas.len().saturating_sub(1)
+    }
+
+    /// Number of steps that run, of both passes if there are two.
+    pub(super) fn steps_of_all_passes(&self) -> usize {
+        let second = self.second_pass.as_ref();
+        self.total_steps() + second.map_or(0, |second| second.checked.total_steps())
+    }
+
+    /// Request of the last pass.
+    pub(super) fn last_request<'a>(
+        &'a self,
+        first: &'a GenerationRequest,
+    ) -> &'a GenerationRequest {
+        let second = self.second_pass.as_ref();
+        second.map_or(first, |second| &second.request)
+    }
+
+    /// Sigma at which the first step begins.
+    pub(super) fn first_sigma(&self) -> f32 {
+        self.sigmas.first().copied().unwrap_or(0.0)
     }
 }
 
@@ -171,7 +202,26 @@ impl Requirements {
             steps,
             sigmas,
             guided: parameters.guidance.uses_negative_prompt(),
+            second_pass: self.check_second_pass(request)?,
         })
+    }
+
+    fn check_second_pass(
+        &self,
+        request: &GenerationRequest,
+    ) -> Result<Option<Box<CheckedSecondPass>>> {
+        let alone = request.second_pass_alone(self.size_multiple());
+        let Some((second_pass, request)) = request.parameters().second_pass.zip(alone) else {
+            return Ok(None);
+        };
+        let mut checked = self.check(&request)?;
+        let left_out = steps_left_out(checked.steps, second_pass.strength);
+        checked.sigmas.drain(..left_out);
+        Ok(Some(Box::new(CheckedSecondPass {
+            request,
+            checked,
+            upscale: second_pass.upscale,
+        })))
     }
 
     /// Sigmas of all requested steps, followed by the final 0.

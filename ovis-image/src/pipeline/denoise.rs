@@ -35,15 +35,15 @@ pub struct Denoiser<'a, B: Backend> {
 /// Result of one finished denoising step.
 #[derive(Debug, Clone)]
 pub struct DenoisingStep<B: Backend> {
-    /// Number of steps finished, including this one.
+    /// Number of steps of the pass that have finished, including this one.
     pub completed: usize,
-    /// Total number of steps.
+    /// Total number of steps of the pass.
     pub total: usize,
     /// Sigma at which the step began.
     pub sigma: f32,
     /// Sigma at which the step ended.
     pub sigma_next: f32,
-    /// Time since the loop began.
+    /// Time since the pass began.
     pub elapsed: Duration,
     before: Tensor<B, 3>,
     after: Tensor<B, 3>,
@@ -220,7 +220,7 @@ impl<B: Backend> DenoisingStep<B> {
         unpack_latents(self.velocity.clone(), self.grid)
     }
 
-    /// Estimated time for the remaining steps, from the mean time of the finished ones.
+    /// Estimated time for the remaining steps of the pass, from the mean time of the finished ones.
     pub fn remaining(&self) -> Duration {
         let left = self.total.saturating_sub(self.completed);
         self.elapsed

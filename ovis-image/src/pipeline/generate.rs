@@ -14,10 +14,11 @@ use super::guided_model::{GuidedInput, GuidedModel};
 use super::output::{GeneratedImage, GenerationOutput, Timings};
 use super::pretrained::OvisImagePipeline;
 use super::progress::Progress;
+use super::second_pass::Pass;
 use super::start::StartLatents;
 use crate::error::{Phase, Result, RuntimeError};
 use crate::images::{check_finite, download, restore_kept_pixels, to_rgb};
-use crate::request::{GenerationParameters, GenerationRequest, GenerationSettings};
+use crate::request::{GenerationParameters, GenerationRequest, GenerationSettings, SecondPassRun};
 
 impl<B: Backend> OvisImagePipeline<B> {
     /// Generates the images of a request.
@@ -52,7 +53,8 @@ impl<B: Backend> OvisImagePipeline<B> {
         self.run(request, Some(on_progress))
     }
 
-    /// Starts the sampling loop of a request and returns it as an iterator over its steps.
+    /// Starts the sampling loop of a request, the first pass if there are two, and returns it as an
+    /// iterator over its steps.
     ///
     /// The prompts are encoded (see [`encode_prompts`](Self::encode_prompts)) and the initial noise
     /// is drawn before this returns.
@@ -82,8 +84,8 @@ impl<B: Backend> OvisImagePipeline<B> {
         let _span =
             tracing::info_span!("generate", width, height, images = checked.images).entered();
         request.warn_of_untrained_sizes();
-        let total_steps = checked.total_steps();
-        request.warn_of_idle_guidance(total_steps);
+        request.warn_of_idle_guidance(checked.total_steps());
+        let total_steps = checked.steps_of_all_passes();
         let mut watcher = Watcher {
             callback: on_progress,
             completed_steps: 0,
@@ -103,20 +105,21 @@ impl<B: Backend> OvisImagePipeline<B> {
         })?;
         let initial_latents = start_latents.noise.clone();
 
-        let (latents, denoiser) = timed(&mut timings.denoising, || -> Result<_> {
-            let mut denoiser = self.denoiser_from(request, &checked, &embeddings, start_latents);
-            let latents = tracing::info_span!("denoising", steps = total_steps)
-                .in_scope(|| self.denoise(&mut denoiser, &mut watcher))?;
-            Ok((latents, denoiser))
-        })?;
-        let (profile, step_cache) = (denoiser.profile(), denoiser.step_cache_report());
-        drop(denoiser);
+        let pass = self.passes(
+            request,
+            &checked,
+            &embeddings,
+            start_latents,
+            &mut watcher,
+            &mut timings,
+        )?;
 
         watcher.report(Progress::DecodingLatents {
             images: checked.images,
         })?;
         let (image_tensor, images) = timed(&mut timings.vae_decoding, || {
-            tracing::info_span!("vae_decoding").in_scope(|| self.decode(request, &latents))
+            tracing::info_span!("vae_decoding")
+                .in_scope(|| self.decode(checked.last_request(request), &pass.latents))
         })?;
 
         let settings = self.settings(request, checked, &embeddings);
@@ -125,14 +128,52 @@ impl<B: Backend> OvisImagePipeline<B> {
             images,
             image_tensor,
             initial_latents,
-            latents,
+            latents: pass.latents,
             settings,
             encoded_prompts: embeddings.prompts,
             encoded_negative_prompts: embeddings.negative_prompts,
             timings,
-            profile,
-            step_cache,
+            profile: pass.profile,
+            step_cache: pass.step_cache,
         })
+    }
+
+    /// Runs the sampling loop, and that of the second pass if there is one.
+    fn passes<Break, F>(
+        &self,
+        request: &GenerationRequest,
+        checked: &CheckedRequest,
+        embeddings: &RequestEmbeddings<B>,
+        start: StartLatents<B>,
+        watcher: &mut Watcher<F>,
+        timings: &mut Timings,
+    ) -> Result<Pass<B>>
+    where
+        F: FnMut(Progress<'_, B>) -> ControlFlow<Break>,
+    {
+        let pass = timed(&mut timings.denoising, || -> Result<_> {
+            let mut denoiser = self.denoiser_from(request, checked, embeddings, start);
+            let latents = tracing::info_span!("denoising", steps = checked.total_steps())
+                .in_scope(|| self.denoise(&mut denoiser, watcher))?;
+            Ok(Pass {
+                latents,
+                profile: denoiser.profile(),
+                step_cache: denoiser.step_cache_report(),
+            })
+        })?;
+        let Some(second) = &checked.second_pass else {
+            return Ok(pass);
+        };
+        let (width, height) = second.request.size();
+        watcher.report(Progress::Upscaling {
+            width,
+            height,
+            steps: second.checked.total_steps(),
+        })?;
+        let start = self.upscaled_start(request, second, &pass.latents, timings)?;
+        let (request, checked) = (&second.request, &second.checked);
+        let last = self.passes(request, checked, embeddings, start, watcher, timings)?;
+        Ok(last.after(&pass))
     }
 
     /// Runs all steps. Waits for the device after each one only if there is a progress callback.
@@ -150,7 +191,7 @@ impl<B: Backend> OvisImagePipeline<B> {
             }
             // The next step reads the files again.
             self.adapted().check_files()?;
-            watcher.completed_steps = step.completed;
+            watcher.completed_steps += 1;
             watcher.report(Progress::Denoising(&step))?;
         }
         let latents = denoiser.latents();
@@ -193,7 +234,7 @@ impl<B: Backend> OvisImagePipeline<B> {
 
     /// Decodes latents to a tensor and to images, and restores the pixels of a source image that
     /// its mask keeps.
-    fn decode(
+    pub(super) fn decode(
         &self,
         request: &GenerationRequest,
         latents: &Tensor<B, 4>,
@@ -252,6 +293,9 @@ impl<B: Backend> OvisImagePipeline<B> {
             },
             prompt_reports: embeddings.prompts.reports(),
             source: request.source_image().map(|source| source.settings()),
+            second_pass_run: checked
+                .second_pass
+                .map(|second| SecondPassRun::new(second.request.size(), second.checked.sigmas)),
             sigmas: checked.sigmas,
             dtype: self.dtype(),
             vae_dtype: self.vae_dtype(),
@@ -288,10 +332,10 @@ impl<F> Watcher<F> {
     }
 }
 
-/// Runs a phase and stores its duration in `spent`.
-fn timed<T>(spent: &mut Duration, phase: impl FnOnce() -> T) -> T {
+/// Runs a phase and adds its duration to `spent`.
+pub(super) fn timed<T>(spent: &mut Duration, phase: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = phase();
-    *spent = start.elapsed();
+    *spent += start.elapsed();
     result
 }

@@ -13,6 +13,7 @@ mod pretrained;
 mod profile;
 mod progress;
 mod prompt_encoder;
+mod second_pass;
 mod stages;
 mod start;
 

@@ -17,9 +17,11 @@ pub struct GenerationOutput<B: Backend> {
     pub images: Vec<GeneratedImage>,
     /// Images as one tensor, `[images, 3, height, width]`, f32 in 0..1, not rounded.
     pub image_tensor: Tensor<B, 4>,
-    /// Initial noise, `[images, latent channels, height / 8, width / 8]`, f32.
+    /// Initial noise, `[images, latent channels, height / 8, width / 8]`, f32; of the first pass if
+    /// there are two.
     pub initial_latents: Tensor<B, 4>,
-    /// Denoised latents before the VAE's scaling, f32, with the shape of the initial noise.
+    /// Denoised latents before the VAE's scaling, f32, `[images, latent channels, height / 8, width /
+    /// 8]`.
     pub latents: Tensor<B, 4>,
     /// Encoded prompts, for reuse or inspection.
     pub encoded_prompts: EncodedPrompts<B>,
@@ -54,11 +56,11 @@ pub struct GeneratedImage {
 pub struct Timings {
     /// Time to encode the prompts to embeddings.
     pub text_encoding: Duration,
-    /// Time to encode the source image to latents.
+    /// Time to encode the source image, or an upscaled one, to latents.
     pub image_encoding: Duration,
-    /// Time of the sampling loop.
+    /// Time of the sampling loop, of both passes if there are two.
     pub denoising: Duration,
-    /// Time to decode the latents to pixels.
+    /// Time to decode the latents to pixels, also between two passes.
     pub vae_decoding: Duration,
     /// Time of the whole request.
     pub total: Duration,

@@ -32,6 +32,20 @@ pub struct DenoisingProfile {
     pub sampler: Duration,
 }
 
+impl DenoisingProfile {
+    /// Adds the time of another loop.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.forwards += other.forwards;
+        self.modulation += other.modulation;
+        self.embedding += other.embedding;
+        self.double_blocks += other.double_blocks;
+        self.single_blocks += other.single_blocks;
+        self.final_layer += other.final_layer;
+        self.guidance += other.guidance;
+        self.sampler += other.sampler;
+    }
+}
+
 /// Part of a step that the time since the last mark is attributed to.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part {

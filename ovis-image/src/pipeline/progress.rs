@@ -11,11 +11,21 @@ pub enum Progress<'a, B: Backend> {
     EncodingPrompts {
         /// Number of prompts, including negative ones.
         prompts: usize,
-        /// Number of denoising steps that will follow.
+        /// Number of denoising steps that will follow, of both passes if there are two.
         total_steps: usize,
     },
     /// A denoising step has finished.
     Denoising(&'a DenoisingStep<B>),
+    /// The first pass has finished, and its images are about to be upscaled for the second, whose
+    /// steps are counted anew.
+    Upscaling {
+        /// Width of the second pass in pixels.
+        width: usize,
+        /// Height of the second pass in pixels.
+        height: usize,
+        /// Number of steps of the second pass.
+        steps: usize,
+    },
     /// The latents are about to be decoded.
     DecodingLatents {
         /// Number of images to decode.

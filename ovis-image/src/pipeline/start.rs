@@ -59,7 +59,7 @@ impl<B: Backend> OvisImagePipeline<B> {
         let (width, height) = request.size();
         let encoded = self.encode_image(&source.fitted(width, height))?;
         let encoded = encoded.repeat_dim(0, checked.images);
-        let sigma = checked.sigmas.first().copied().unwrap_or(0.0);
+        let sigma = checked.first_sigma();
         let mask = source.fitted_mask(width, height).map(|mask| {
             let cells = mask_of_latents(&mask, width, self.requirements().scale_factor());
             let [_, _, rows, columns] = checked.latents_shape;
@@ -81,7 +81,7 @@ impl<B: Backend> OvisImagePipeline<B> {
 
     /// Draws the initial noise of the images, f32, rounded to the model's dtype as torch does, and
     /// returns it with its generators.
-    fn initial_noise(
+    pub(super) fn initial_noise(
         &self,
         request: &GenerationRequest,
         checked: &CheckedRequest,

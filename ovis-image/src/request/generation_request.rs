@@ -1,6 +1,6 @@
 use burn::tensor::TensorData;
 
-use super::{GenerationParameters, GenerationSettings};
+use super::{GenerationParameters, GenerationSettings, SecondPass};
 use crate::images::SourceImage;
 use crate::sampling::guidance::{GuidanceInterval, SkipLayerGuidance};
 use crate::sampling::{GuidanceMethod, SamplerKind, Schedule, SigmaSpacing};
@@ -196,6 +196,35 @@ impl GenerationRequest {
         self
     }
 
+    /// Adds a second pass: the images are upscaled, and denoised again at the larger size with the
+    /// same prompts and seeds. It cannot be combined with a [source image](Self::with_source_image)
+    /// or [latents](Self::with_latents).
+    ///
+    /// ```
+    /// use ovis_image::{GenerationRequest, SecondPass};
+    ///
+    /// let request = GenerationRequest::new("a lighthouse at dusk")
+    ///     .with_size(768, 512)
+    ///     .with_second_pass(SecondPass::new(2.0).with_strength(0.5));
+    /// ```
+    pub fn with_second_pass(mut self, second_pass: SecondPass) -> Self {
+        self.parameters.second_pass = Some(second_pass);
+        self
+    }
+
+    /// Makes the request of the second pass alone, at its size; `None` without one.
+    pub(crate) fn second_pass_alone(&self, multiple: usize) -> Option<Self> {
+        let second_pass = self.parameters.second_pass?;
+        let (width, height) = second_pass.size_of(self.size(), multiple);
+        let mut alone = self.clone().with_size(width, height);
+        alone.parameters.second_pass = None;
+        if let Some(steps) = second_pass.steps {
+            alone.parameters.num_inference_steps = steps;
+            alone.parameters.custom_sigmas = None;
+        }
+        Some(alone)
+    }
+
     /// Sets whether to measure the time of each part of the steps, which itself costs a little
     /// time.
     pub fn with_profile(mut self, profile: bool) -> Self {
@@ -243,7 +272,7 @@ impl GenerationRequest {
         &self.parameters
     }
 
-    /// Width and height in pixels.
+    /// Width and height in pixels, of the first pass if there are two.
     pub fn size(&self) -> (usize, usize) {
         (self.parameters.width, self.parameters.height)
     }

@@ -4,6 +4,7 @@
 mod generation_request;
 mod options;
 mod parameters;
+mod second_pass;
 mod settings;
 mod tensors;
 mod validate;
@@ -11,7 +12,8 @@ mod validate;
 pub use generation_request::GenerationRequest;
 pub use options::LoadOptions;
 pub use parameters::GenerationParameters;
-pub use settings::{GenerationSettings, PromptReport};
+pub use second_pass::{SecondPass, UpscaleMethod};
+pub use settings::{GenerationSettings, PromptReport, SecondPassRun};
 
 pub(crate) use tensors::checked_data;
 pub(crate) use validate::validate_sequence_length;

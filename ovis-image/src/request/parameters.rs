@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::SecondPass;
 use crate::sampling::guidance::GuidanceSettings;
 use crate::sampling::{SamplerKind, Schedule, SigmaSpacing};
 use crate::step_cache::StepCacheKind;
@@ -19,9 +20,9 @@ pub struct GenerationParameters {
     /// Number of text rows that the transformer reads: a prompt's tokens, then zeros.
     #[serde(default = "default_max_sequence_length")]
     pub max_sequence_length: usize,
-    /// Width in pixels.
+    /// Width in pixels, of the first pass if there are two.
     pub width: usize,
-    /// Height in pixels.
+    /// Height in pixels, of the first pass if there are two.
     pub height: usize,
     /// Number of denoising steps requested. With a source image, only the last of them run.
     pub num_inference_steps: usize,
@@ -42,6 +43,9 @@ pub struct GenerationParameters {
     /// Step cache that skips parts of steps.
     #[serde(default)]
     pub step_cache: Option<StepCacheKind>,
+    /// Second pass at a larger size.
+    #[serde(default)]
+    pub second_pass: Option<SecondPass>,
     /// Number of images per prompt.
     pub images_per_prompt: usize,
     /// Seeds of the noise: one per image, or a shared one, which settings repeat for each image. In
@@ -79,6 +83,7 @@ impl GenerationParameters {
             schedule: Schedule::Checkpoint,
             custom_sigmas: None,
             step_cache: None,
+            second_pass: None,
             images_per_prompt: 1,
             seeds: vec![DEFAULT_SEED],
             is_seed_shared: true,

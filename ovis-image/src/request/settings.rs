@@ -20,6 +20,9 @@ pub struct GenerationSettings {
     pub source: Option<SourceSettings>,
     /// Sigmas of the steps that ran, one more than there are steps.
     pub sigmas: Vec<f32>,
+    /// Size and sigmas of the second pass, if there was one.
+    #[serde(default)]
+    pub second_pass_run: Option<SecondPassRun>,
     /// Dtype of the transformer.
     pub dtype: WeightDtype,
     /// Dtype of the VAE.
@@ -28,6 +31,28 @@ pub struct GenerationSettings {
     pub loras: Vec<ActiveLora>,
     /// Name of the backend in Burn.
     pub backend: String,
+}
+
+/// Size and sigmas of a second pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SecondPassRun {
+    /// Width of the result in pixels.
+    pub width: usize,
+    /// Height of the result in pixels.
+    pub height: usize,
+    /// Sigmas of the steps that ran, one more than there are steps.
+    pub sigmas: Vec<f32>,
+}
+
+impl SecondPassRun {
+    pub(crate) fn new((width, height): (usize, usize), sigmas: Vec<f32>) -> Self {
+        Self {
+            width,
+            height,
+            sigmas,
+        }
+    }
 }
 
 /// Token counts of one prompt.

@@ -31,6 +31,7 @@ impl GenerationRequest {
         if let Some(source) = self.source_image() {
             source.validate()?;
         }
+        self.validate_second_pass()?;
         self.validate_negative_prompts()
     }
 
@@ -106,6 +107,23 @@ impl GenerationRequest {
             ));
         }
         Ok(())
+    }
+
+    /// Checks the second pass. Its noise is drawn from seeds, and it starts from the first pass.
+    fn validate_second_pass(&self) -> Result<()> {
+        let Some(second_pass) = self.parameters().second_pass else {
+            return Ok(());
+        };
+        second_pass.validate()?;
+        let other = match (self.source_image(), self.latents()) {
+            (Some(_), _) => "a source image",
+            (None, Some(_)) => "given latents",
+            (None, None) => return Ok(()),
+        };
+        Err(OvisImageError::argument(
+            "second_pass",
+            format!("a second pass cannot be combined with {other}: leave out one of the two"),
+        ))
     }
 
     fn validate_negative_prompts(&self) -> Result<()> {

@@ -197,6 +197,8 @@ fn settings_are_one_flat_object_and_older_ones_are_read() {
         "prompts",
         "sampler",
         "schedule",
+        "second_pass",
+        "second_pass_run",
         "seeds",
         "sigma_spacing",
         "sigmas",
@@ -222,6 +224,8 @@ fn settings_are_one_flat_object_and_older_ones_are_read() {
         "sigma_spacing",
         "step_cache",
         "source",
+        "second_pass",
+        "second_pass_run",
         "custom_sigmas",
     ] {
         object.remove(key).unwrap();

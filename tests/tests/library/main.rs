@@ -23,6 +23,7 @@ mod requests;
 mod residency;
 mod samplers;
 mod sampling;
+mod second_pass;
 mod sources_of_errors;
 mod step_cache;
 mod support;

@@ -17,13 +17,14 @@ use ovis_image_examples::generate::arguments::{Arguments, RequestedImages};
 use ovis_image_examples::generate::grid::{self, GridRequests};
 use ovis_image_examples::generate::preview::PreviewFile;
 use ovis_image_examples::generate::summary::{self, Seconds, Summary};
+use ovis_image_examples::generate::time_estimate::TimeEstimate;
 use ovis_image_examples::generate::{dump, memory, output_names, profile, prompt_file, warnings};
 use ovis_image_examples::shared::image_file::ImageFormat;
 use ovis_image_examples::shared::lora::{self, AppliedLora};
 use ovis_image_examples::shared::model::Model;
 use ovis_image_examples::shared::program::{print, say, start_log};
 use ovis_image_examples::shared::progress::StepBar;
-use ovis_image_examples::shared::record::{Origin, Record};
+use ovis_image_examples::shared::record::{Origin, PromptTemplate, Record};
 use ovis_image_examples::shared::{output_file, peak_memory, threads, tiny};
 
 /// Number of previews that are checked before the work.
@@ -49,12 +50,16 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         requested,
         lines,
         names,
+        notes,
     } = prepare(arguments)?;
     let arguments = &arguments;
     let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
     let device = arguments.device.spec.open()?;
     if matches!(model, Model::Tiny) {
         say(&format!("note: {}", tiny::NOTICE));
+    }
+    for note in &notes {
+        say(note);
     }
 
     let device_name = device.to_string();
@@ -99,6 +104,8 @@ struct Prepared {
     lines: Option<Vec<String>>,
     /// Files of all images, in their order.
     names: Vec<PathBuf>,
+    /// Notes about wildcards in prompts.
+    notes: Vec<String>,
 }
 
 /// Checks everything that can be checked without a checkpoint.
@@ -122,10 +129,16 @@ fn prepare(arguments: Arguments) -> Result<Prepared> {
     };
     let model = arguments.model.resolve()?;
     let requested = arguments.request(&model, record.as_ref())?;
-    if !arguments.grid.is_empty() {
-        GridRequests::new(&requested.request, &arguments.grid)?;
-    }
-    let requests = prompt_file::requests(&requested.request, lines.as_deref());
+    let (drawn, requests) = if arguments.grid.is_empty() {
+        let requests = prompt_file::requests(&requested.request, lines.as_deref());
+        let drawn = arguments.draw(requests, &requested)?;
+        let requests = drawn.iter().map(|drawn| drawn.request.clone()).collect();
+        (drawn, requests)
+    } else {
+        let grid = GridRequests::new(&requested.request, &arguments.grid)?;
+        let drawn = arguments.draw(grid.requests, &requested)?;
+        (drawn, vec![requested.request.clone()])
+    };
     let names = output_names::names(&arguments.output, &requests, requested.places())?;
     if let Some(path) = &arguments.preview {
         // The check of the request refuses an absurd number.
@@ -138,12 +151,14 @@ fn prepare(arguments: Arguments) -> Result<Prepared> {
     for seed in seeds.filter(|seed| seed.is_random) {
         say(&format!("seed: {}", seed.value));
     }
+    let notes = arguments.wildcards.notes(&drawn);
     Ok(Prepared {
         arguments,
         model,
         requested,
         lines,
         names,
+        notes,
     })
 }
 
@@ -199,6 +214,9 @@ impl BackendVisitor for Generate<'_> {
             Some(grid) => grid.requests.clone(),
             None => prompt_file::requests(&request, self.lines),
         };
+        let drawn = self.arguments.draw(requests, self.requested)?.into_iter();
+        let (requests, templates): (Vec<_>, Vec<_>) =
+            drawn.map(|drawn| (drawn.request, drawn.templates)).unzip();
         for request in &requests {
             request.check(&checkpoint, &options)?;
         }
@@ -230,13 +248,17 @@ impl BackendVisitor for Generate<'_> {
             files: Vec::new(),
         };
         let mut cells = Vec::new();
-        for request in &requests {
-            let output = self.generate(&pipeline, request, &bar, preview.as_ref())?;
+        let mut estimate = TimeEstimate::new(&requests, device_memory);
+        for (request, templates) in requests.iter().zip(&templates) {
+            let preview = preview.as_ref();
+            let output = self.generate(&pipeline, request, &bar, preview, &mut estimate)?;
             summary::add(&mut run.timings, &output.timings);
             (run.profile, run.step_cache) = (output.profile, output.step_cache);
             match &grid {
                 Some(_) => cells.extend(output.images.into_iter().map(|image| image.image)),
-                None => run.files.extend(self.save(&output, run.files.len())?),
+                None => run
+                    .files
+                    .extend(self.save(&output, templates, run.files.len())?),
             }
             run.settings = Some(output.settings);
         }
@@ -263,10 +285,16 @@ impl Generate<'_> {
         request: &GenerationRequest,
         bar: &StepBar,
         preview: Option<&PreviewFile>,
+        estimate: &mut TimeEstimate,
     ) -> Result<GenerationOutput<B>> {
         let mut preview_error = None;
         let output = pipeline.generate_with(request, |progress| {
             bar.show(&progress);
+            if let Progress::Denoising(step) = &progress
+                && let Some(line) = estimate.after_step(step.elapsed)
+            {
+                bar.say(&line);
+            }
             if let (Some(preview), Progress::Denoising(step)) = (preview, &progress)
                 && let Err(error) = preview.write(step)
             {
@@ -281,22 +309,26 @@ impl Generate<'_> {
         }
     }
 
-    /// Saves the images of a request. Earlier ones have written as many files as `written`.
+    /// Saves the images of a request, with what was written for each of its prompts. Earlier
+    /// requests have written as many files as `written`.
     fn save<B: Backend>(
         &self,
         output: &GenerationOutput<B>,
+        templates: &[PromptTemplate],
         written: usize,
     ) -> Result<Vec<String>> {
         let images = output.images.iter().enumerate();
         let asked_for = images.filter(|(index, _)| self.requested.places().contains(index));
         let mut files = Vec::new();
         for ((index, generated), path) in asked_for.zip(self.names.iter().skip(written)) {
+            let template = templates.get(generated.prompt_index);
             let record = Record {
                 settings: output.settings.clone(),
                 model: self.model.name().to_owned(),
                 index,
                 count: output.images.len(),
                 inputs: self.arguments.inputs(),
+                template: template.cloned().unwrap_or_default(),
             };
             let format = ImageFormat::of(path);
             let bytes = if self.arguments.no_metadata {

@@ -2,14 +2,16 @@
 //!
 //! [`png_text`] writes and reads the texts of a PNG, [`exif_text`] the one of a JPEG or WebP file.
 //! [`parameters`] is the text that other programs understand, [`names`] translates what they call
-//! samplers and schedules. [`portable`] keeps folders of this machine out of the files. This file
-//! holds the record of this program's own images, from which they are made again.
+//! samplers and schedules, [`second_pass`] what they say of a second pass. [`portable`] keeps
+//! folders of this machine out of the files. This file holds the record of this program's own
+//! images, from which they are made again.
 
 pub mod exif_text;
 pub mod names;
 pub mod parameters;
 pub mod png_text;
 pub mod portable;
+pub mod second_pass;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,6 +49,26 @@ pub struct Record {
     /// Files that were read.
     #[serde(default)]
     pub inputs: Inputs,
+    /// Prompts as they were written, where wildcards were drawn.
+    #[serde(default, skip_serializing_if = "PromptTemplate::is_empty")]
+    pub template: PromptTemplate,
+}
+
+/// Prompts of an image as they were written. Each is absent where the prompt is the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PromptTemplate {
+    /// Prompt.
+    pub prompt: Option<String>,
+    /// Negative prompt.
+    pub negative_prompt: Option<String>,
+}
+
+impl PromptTemplate {
+    /// Returns whether both prompts are as they were written.
+    pub fn is_empty(&self) -> bool {
+        self.prompt.is_none() && self.negative_prompt.is_none()
+    }
 }
 
 /// The arguments that affect the image and are not part of the settings.
@@ -189,6 +211,19 @@ impl From<&Record> for Parameters {
         );
         if let Some(source) = record.settings.source {
             add("Denoising strength", source.strength.to_string());
+        }
+        // The names are those of A1111's dynamic prompts.
+        let template = &record.template;
+        for (name, text) in [
+            ("Template", &template.prompt),
+            ("Negative Template", &template.negative_prompt),
+        ] {
+            if let Some(text) = text {
+                add(name, text.clone());
+            }
+        }
+        for (name, value) in second_pass::fields(&record.settings) {
+            add(name, value);
         }
         if record.count > 1 {
             // The noise of a shared seed depends on the position in the batch.
