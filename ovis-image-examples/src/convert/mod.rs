@@ -1,14 +1,21 @@
 //! `convert`: writes a checkpoint in another layout, or with a quantized transformer for ComfyUI.
 
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
+use crate::shared::interrupt;
 use crate::shared::model::ModelArguments;
+use crate::shared::program::say;
 use crate::shared::progress::BytesBar;
+use crate::shared::terminal::{shown, start_log};
 use anyhow::Result;
 use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use ovis_image::checkpoint::ExportOptions;
+use ovis_image::error::{OvisImageError, RuntimeError};
 use ovis_image::{Layout, Quantization, WeightDtype};
 
 /// Writes a checkpoint in another layout.
@@ -55,7 +62,8 @@ enum Target {
 ///
 /// # Errors
 /// Returns the errors of opening the checkpoint and of writing the other.
-pub fn run(arguments: Arguments) -> Result<()> {
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    start_log(0);
     let layout = match arguments.to {
         Target::Diffusers => Layout::Diffusers,
         Target::Authors => Layout::Authors,
@@ -72,21 +80,34 @@ pub fn run(arguments: Arguments) -> Result<()> {
         options = options.with_quantization(quantization);
     }
     let checkpoint = arguments.model.resolve()?.open()?;
+    let interrupted = interrupt::flag()?;
     let bar = BytesBar::new();
     let report = checkpoint.export_with(&arguments.output, &options, |progress| {
         bar.show("writing", progress.written, progress.total);
-    })?;
+        if interrupted.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
     drop(bar);
+    let report = match report {
+        Err(error @ OvisImageError::Runtime(RuntimeError::ExportCanceled { .. })) => {
+            say(&format!("error: {error}"));
+            return Ok(ExitCode::from(interrupt::EXIT_CODE));
+        }
+        report => report?,
+    };
     let mut out = std::io::stdout();
     for (path, bytes) in &report.files {
         let size = ByteSize::b(*bytes).display().si();
-        writeln!(out, "{}  {size}", path.display())?;
+        writeln!(out, "{}  {size}", shown(path))?;
     }
     if report.left_out > 0 {
         writeln!(out, "{} unused tensors were left out", report.left_out)?;
     }
     for note in &report.notes {
-        writeln!(std::io::stderr(), "note: {note}")?;
+        say(&format!("note: {note}"));
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,7 @@ use super::source_image::SourceArguments;
 use crate::shared::device::DeviceArguments;
 use crate::shared::lora::LoraArgument;
 use crate::shared::model::{Model, ModelArguments};
+use crate::shared::record::hashes::{Hashes, sha256};
 use crate::shared::record::parameters::Parameters;
 use crate::shared::record::{Inputs, Record, names};
 use crate::shared::sampling::SamplingArguments;
@@ -54,6 +55,9 @@ pub struct Arguments {
     /// other arguments override what the file says
     #[arg(long, value_name = "FILE.png")]
     pub from_image: Option<PathBuf>,
+    /// Let --from-image load what the image names, also from outside its folder and from the Hub
+    #[arg(long, requires = "from_image")]
+    pub trust_image: bool,
     /// Where the model runs.
     #[command(flatten)]
     pub device: DeviceArguments,
@@ -273,7 +277,12 @@ impl Arguments {
     pub fn request(&self, model: &Model, record: Option<&Record>) -> Result<RequestedImages> {
         let (side, steps) = model.default_size_and_steps();
         let before = record.and_then(|record| record.settings.source);
-        let source = self.source.read(before)?;
+        let mut hashes = Hashes::default();
+        let source = self.source.read(before)?.map(|read| {
+            hashes.init_image = Some(read.image_sha256);
+            hashes.mask = read.mask_sha256;
+            read.source
+        });
         let (mut request, mut only) = match record {
             Some(record) => {
                 let (request, index) = record.request()?;
@@ -327,14 +336,31 @@ impl Arguments {
             request = request.with_vae_tiling(VaeTiling::new(tile));
         }
         if let Some(path) = &self.latents {
-            request = request.with_latents(dump::read_latents(path)?);
+            let latents = dump::read_latents(path, most_latents(&request))?;
+            hashes.latents = Some(sha256(latents.as_bytes()));
+            request = request.with_latents(latents);
         }
         if let Some(source) = source {
             request = request.with_source_image(source);
         }
         request = self.sampling.apply(request).with_profile(self.profile);
-        Ok(RequestedImages { request, only })
+        Ok(RequestedImages {
+            request,
+            only,
+            hashes,
+        })
     }
+}
+
+/// Returns the number of elements that the latents of a request cannot exceed: those of its images,
+/// and a gigabyte.
+fn most_latents(request: &GenerationRequest) -> usize {
+    const MOST: usize = (1 << 30) / size_of::<f32>();
+    let (width, height) = request.size();
+    [width, height, request.num_images()]
+        .into_iter()
+        .fold(3, usize::saturating_mul)
+        .min(MOST)
 }
 
 /// A request, and which of its images to write.
@@ -344,6 +370,8 @@ pub struct RequestedImages {
     pub request: GenerationRequest,
     /// The one image to write; `None` for all.
     pub only: Option<usize>,
+    /// Hashes of the source image, the mask and the initial noise.
+    pub hashes: Hashes,
 }
 
 impl RequestedImages {

@@ -11,5 +11,6 @@ pub mod preview;
 pub mod profile;
 pub mod source_image;
 pub mod summary;
+pub mod trust;
 
 pub use arguments::Arguments;

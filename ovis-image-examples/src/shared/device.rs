@@ -10,8 +10,8 @@ pub struct DeviceArguments {
     /// `auto`, `flex`, `ndarray`, `wgpu[:N]`, `vulkan[:N]`, `metal[:N]`, `cuda[:N]` or `rocm[:N]`
     #[arg(long = "device", value_name = "DEVICE", default_value_t)]
     pub spec: DeviceSpec,
-    /// Precision: f32, f16 or bf16 [default: bf16 if the device supports it; f32 for the embedded
-    /// model on a CPU]
+    /// Precision: f32, f16 or bf16 [default: bf16 on flex, cuda and rocm, f16 on wgpu, vulkan and
+    /// metal, f32 on ndarray, on GPUs that support neither, and for the embedded model on a CPU]
     #[arg(long)]
     pub dtype: Option<WeightDtype>,
 }

@@ -3,6 +3,9 @@
 pub mod device;
 pub mod error_chain;
 pub mod hub;
+pub mod input_file;
+pub mod input_image;
+pub mod interrupt;
 pub mod lora;
 pub mod model;
 pub mod output_file;
@@ -11,4 +14,5 @@ pub mod program;
 pub mod progress;
 pub mod record;
 pub mod sampling;
+pub mod terminal;
 pub mod tiny;

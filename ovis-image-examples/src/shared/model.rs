@@ -10,6 +10,7 @@ use ovis_image::kernels::BackendInfo;
 use ovis_image::{Checkpoint, CheckpointPaths, WeightDtype};
 
 use super::hub::HubArguments;
+use super::record::hashes::of_weights;
 use super::tiny;
 
 /// The arguments that choose a model. Without any of them it is the embedded one.
@@ -157,6 +158,25 @@ impl Model {
             .into_iter()
             .find(|dtype| B::supports_dtype(device, dtype.to_burn()))
             .unwrap_or(WeightDtype::F32)
+    }
+
+    /// Returns a hash of the weights and the tokenizer, in milliseconds; `None` for the embedded
+    /// model.
+    ///
+    /// # Errors
+    /// Returns the system's error if a file cannot be read.
+    pub fn hash(&self, checkpoint: &Checkpoint) -> std::io::Result<Option<String>> {
+        let Self::Files { paths, .. } = self else {
+            return Ok(None);
+        };
+        let mut tokenizer = paths.tokenizer.clone();
+        if tokenizer.is_dir() {
+            tokenizer.push("tokenizer.json");
+        }
+        let bytes = std::fs::metadata(&tokenizer)?.len();
+        let parts = checkpoint.inspect();
+        let weights = parts.into_iter().flat_map(|part| part.files);
+        of_weights(weights.chain([(tokenizer, bytes)])).map(Some)
     }
 
     /// Opens the files and reads their headers and configurations, but no weights.

@@ -14,6 +14,7 @@ mod loras;
 // Peaks are of flex, and of the resident set as Linux counts it.
 #[cfg(all(feature = "flex", target_os = "linux"))]
 mod memory;
+mod trust;
 
 use std::collections::HashMap;
 use std::fs;

@@ -10,20 +10,27 @@ use anyhow::Result;
 use burn::tensor::backend::Backend;
 use ovis_image::GenerationSettings;
 use ovis_image::device::BackendVisitor;
+use ovis_image::error::Printable;
 use ovis_image::memory::{DeviceMemory, MemoryEstimate, MemoryPlan};
 use ovis_image::pipeline::{DenoisingProfile, StepCacheReport, Timings};
-use ovis_image::{GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, Progress};
+use ovis_image::{
+    Checkpoint, GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, Progress,
+};
 
 use ovis_image_examples::generate::arguments::{Arguments, RequestedImages};
 use ovis_image_examples::generate::grid::{self, GridRequests};
 use ovis_image_examples::generate::preview::PreviewFile;
 use ovis_image_examples::generate::summary::{self, Seconds, Summary};
+use ovis_image_examples::generate::trust::{self, RecordedInputs};
 use ovis_image_examples::generate::{dump, memory, profile};
+use ovis_image_examples::shared::interrupt;
 use ovis_image_examples::shared::lora::{self, AppliedLora};
 use ovis_image_examples::shared::model::Model;
-use ovis_image_examples::shared::program::{say, start_log};
+use ovis_image_examples::shared::program::say;
 use ovis_image_examples::shared::progress::StepBar;
+use ovis_image_examples::shared::record::hashes::{self, Hashes};
 use ovis_image_examples::shared::record::{Origin, Record, png_text};
+use ovis_image_examples::shared::terminal::start_log;
 use ovis_image_examples::shared::{output_file, peak_memory, tiny};
 
 /// Number of output files that are checked before the work.
@@ -37,6 +44,7 @@ const MOST_FILES: usize = 4096;
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     let start = Instant::now();
     start_log(arguments.verbose);
+    interrupt::exit_between_files()?;
 
     // Everything is checked before weights are read, which can take minutes.
     for path in [&arguments.output].into_iter().chain(&arguments.preview) {
@@ -48,7 +56,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let (arguments, record) = match arguments.from_image.as_deref().map(Origin::read) {
         None => (arguments, None),
         Some(origin) => match origin? {
-            Origin::Record(record) => (arguments.filled_from(&record)?, Some(*record)),
+            Origin::Record(record) => filled_from_record(arguments, *record)?,
             Origin::Parameters(said) => (arguments.filled_from_parameters(&said)?, None),
         },
     };
@@ -77,6 +85,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         model: &model,
         requested: &requested,
         loras: &loras,
+        before: record.as_ref().map(|record| &record.hashes),
     })?;
     let summary = Summary {
         model: model.name().to_owned(),
@@ -96,7 +105,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     } else {
         format!(
             "{} in {:.1} s on {}",
-            summary.files.join(", "),
+            Printable(&summary.files.join(", ")),
             summary.seconds.total,
             summary.device
         )
@@ -105,12 +114,32 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Fills in the arguments that were not given from the record of an image, if the files that it
+/// names may be read.
+fn filled_from_record(
+    arguments: Arguments,
+    mut record: Record,
+) -> Result<(Arguments, Option<Record>)> {
+    let image = arguments.from_image.clone().unwrap_or_default();
+    trust::look_beside(&image, &mut record.inputs);
+    let (arguments, inputs) = RecordedInputs::fill(arguments, &record)?;
+    if !arguments.trust_image {
+        inputs.check(&image)?;
+    }
+    if let Some(description) = inputs.description(&image) {
+        say(&format!("note: {description}"));
+    }
+    Ok((arguments, Some(record)))
+}
+
 /// The work, on the backend of the device.
 struct Generate<'a> {
     arguments: &'a Arguments,
     model: &'a Model,
     requested: &'a RequestedImages,
     loras: &'a [LoraFile],
+    /// Hashes of the files that an image to make again was made from.
+    before: Option<&'a Hashes>,
 }
 
 /// The result of the work, without tensors of the backend.
@@ -137,6 +166,7 @@ impl BackendVisitor for Generate<'_> {
         let mut options = self.arguments.load_options(dtype);
         let mut request = self.requested.request.clone();
         let checkpoint = self.model.open()?;
+        let hashes = self.hashes(&checkpoint)?;
         let device_memory = DeviceMemory::of::<B>();
         if let Some(limit) = self.arguments.max_memory {
             let loras: u64 = self.loras.iter().map(LoraFile::bytes).sum();
@@ -161,7 +191,7 @@ impl BackendVisitor for Generate<'_> {
         drop(checkpoint);
         let loras = lora::load(&mut pipeline, &self.arguments.lora, self.loras)?;
         for lora in &loras {
-            say(&format!("note: {}: {}", lora.file, lora.report));
+            say(&format!("note: {}: {}", Printable(&lora.file), lora.report));
         }
         if self.arguments.merge_loras {
             pipeline.merge_loras()?;
@@ -189,7 +219,7 @@ impl BackendVisitor for Generate<'_> {
             (run.profile, run.step_cache) = (output.profile, output.step_cache);
             match &grid {
                 Some(_) => cells.extend(output.images.into_iter().map(|image| image.image)),
-                None => run.files = self.save(&output)?,
+                None => run.files = self.save(&output, &hashes)?,
             }
             run.settings = Some(output.settings);
         }
@@ -233,7 +263,29 @@ impl Generate<'_> {
         }
     }
 
-    fn save<B: Backend>(&self, output: &GenerationOutput<B>) -> Result<Vec<String>> {
+    /// Hashes all input files, and warns of those that an image to make again was not made from.
+    fn hashes(&self, checkpoint: &Checkpoint) -> Result<Hashes> {
+        let loras = self.loras.iter().map(LoraFile::files);
+        let hashes = Hashes {
+            model: self.model.hash(checkpoint)?,
+            loras: loras
+                .map(hashes::of_weights)
+                .collect::<std::io::Result<_>>()?,
+            ..self.requested.hashes.clone()
+        };
+        if let (Some(before), Some(image)) = (self.before, &self.arguments.from_image) {
+            for change in trust::changes(image, &hashes.differences(before)) {
+                say(&format!("warning: {change}"));
+            }
+        }
+        Ok(hashes)
+    }
+
+    fn save<B: Backend>(
+        &self,
+        output: &GenerationOutput<B>,
+        hashes: &Hashes,
+    ) -> Result<Vec<String>> {
         let only = self.requested.only;
         let count = output.images.len();
         let mut files = Vec::with_capacity(count);
@@ -244,6 +296,7 @@ impl Generate<'_> {
                 index,
                 count,
                 inputs: self.arguments.inputs(),
+                hashes: hashes.clone(),
             };
             let path = match only {
                 Some(only) if only != index => continue,

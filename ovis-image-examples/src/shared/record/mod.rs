@@ -4,6 +4,7 @@
 //! understand, [`names`] translates what they call samplers and schedules. This file holds the
 //! record of this program's own images, from which they are made again.
 
+pub mod hashes;
 pub mod names;
 pub mod parameters;
 pub mod png_text;
@@ -17,6 +18,7 @@ use ovis_image::GenerationRequest;
 use ovis_image::GenerationSettings;
 use serde::{Deserialize, Serialize};
 
+use hashes::Hashes;
 use parameters::Parameters;
 
 /// Keyword of the text in which other programs look for settings.
@@ -43,6 +45,9 @@ pub struct Record {
     /// Files that were read.
     #[serde(default)]
     pub inputs: Inputs,
+    /// Hashes of these files.
+    #[serde(default)]
+    pub hashes: Hashes,
 }
 
 /// The arguments that affect the image and are not part of the settings.
