@@ -132,8 +132,10 @@ mod tests {
             let mut encoder = png::Encoder::new(&mut bytes, width, height);
             encoder.set_color(color);
             encoder.set_depth(depth);
-            // The header alone says how large the image is.
-            drop(encoder.write_header().unwrap());
+            // The header says how large the image is; the pixels are missing.
+            let mut writer = encoder.write_header().unwrap();
+            writer.write_chunk(png::chunk::IDAT, &[]).unwrap();
+            drop(writer);
             decode(&bytes).unwrap_err().to_string()
         };
         let refused = bomb(

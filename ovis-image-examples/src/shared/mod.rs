@@ -9,6 +9,7 @@ pub mod interrupt;
 pub mod lora;
 pub mod model;
 pub mod output_file;
+pub mod panics;
 pub mod peak_memory;
 pub mod program;
 pub mod progress;

@@ -160,23 +160,19 @@ impl Model {
             .unwrap_or(WeightDtype::F32)
     }
 
-    /// Returns a hash of the weights and the tokenizer, in milliseconds; `None` for the embedded
-    /// model.
+    /// Returns a hash of an opened model's weights and tokenizer, in milliseconds; `None` for the
+    /// embedded model.
     ///
     /// # Errors
     /// Returns the system's error if a file cannot be read.
-    pub fn hash(&self, checkpoint: &Checkpoint) -> std::io::Result<Option<String>> {
-        let Self::Files { paths, .. } = self else {
+    pub fn hash(checkpoint: &Checkpoint) -> std::io::Result<Option<String>> {
+        let Some(tokenizer) = checkpoint.tokenizer_path() else {
             return Ok(None);
         };
-        let mut tokenizer = paths.tokenizer.clone();
-        if tokenizer.is_dir() {
-            tokenizer.push("tokenizer.json");
-        }
-        let bytes = std::fs::metadata(&tokenizer)?.len();
+        let bytes = std::fs::metadata(tokenizer)?.len();
         let parts = checkpoint.inspect();
         let weights = parts.into_iter().flat_map(|part| part.files);
-        of_weights(weights.chain([(tokenizer, bytes)])).map(Some)
+        of_weights(weights.chain([(tokenizer.to_owned(), bytes)])).map(Some)
     }
 
     /// Opens the files and reads their headers and configurations, but no weights.

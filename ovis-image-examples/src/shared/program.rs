@@ -6,10 +6,11 @@ use std::process::{ExitCode, Termination};
 use anyhow::Result;
 use clap::Parser;
 
-use super::error_chain;
 use super::terminal::printable_lines;
+use super::{error_chain, panics};
 
-/// Parses the arguments and does a program's work. The exit code is 1 if either fails.
+/// Parses the arguments and does a program's work. The exit code is 1 if either fails, and 101 if the
+/// work panics.
 pub fn run<A: Parser, T: Termination>(work: impl FnOnce(A) -> Result<T>) -> ExitCode {
     let arguments = match A::try_parse() {
         Ok(arguments) => arguments,
@@ -19,9 +20,10 @@ pub fn run<A: Parser, T: Termination>(work: impl FnOnce(A) -> Result<T>) -> Exit
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
-    match work(arguments) {
-        Ok(done) => done.report(),
-        Err(error) => {
+    match panics::watch(|| work(arguments)) {
+        None => ExitCode::from(panics::EXIT_CODE),
+        Some(Ok(done)) => done.report(),
+        Some(Err(error)) => {
             say(&format!("error: {}", error_chain::one_line(&error)));
             ExitCode::FAILURE
         }

@@ -8,8 +8,10 @@ use std::path::Path;
 
 use ovis_image::error::Printable;
 use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::{self, format};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Shows a path on one line.
 pub fn shown(path: &Path) -> String {
@@ -37,13 +39,24 @@ pub fn start_log(verbose: u8) {
         "message" => write!(writer, "{}", Printable(&format!("{value:?}"))),
         name => write!(writer, "{name}={}", Printable(&format!("{value:?}"))),
     });
-    tracing_subscriber::fmt()
-        .with_max_level(level)
+    let lines = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(verbose > 1)
         .without_time()
-        .fmt_fields(fields.delimited(" "))
+        .fmt_fields(fields.delimited(" "));
+    // A panic on a GPU's thread is reported already, with its reason (`super::panics`).
+    let repeated = if verbose == 0 {
+        LevelFilter::ERROR
+    } else {
+        level
+    };
+    let filter = Targets::new()
+        .with_default(level)
+        .with_target("cubecl_common::device", repeated);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
         .init();
 }
 

@@ -309,7 +309,7 @@ fn an_interrupted_generation_leaves_no_temporary_files() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_generate"))
         .current_dir(&folder)
         .args([
-            "--prompt", "x", "--steps", "100000", "--width", "64", "--height", "64",
+            "--prompt", "x", "--steps", "1000", "--width", "64", "--height", "64",
         ])
         .args(["--device", super::DEVICE, "--preview", "soon.png"])
         .stderr(Stdio::piped())

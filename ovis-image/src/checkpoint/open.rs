@@ -194,6 +194,14 @@ impl Checkpoint {
         &self.text_encoder.config
     }
 
+    /// Returns the path of the tokenizer's file; `None` if it is embedded in the program.
+    pub fn tokenizer_path(&self) -> Option<&Path> {
+        match &self.tokenizer {
+            TokenizerFile::Path(path) => Some(path),
+            TokenizerFile::Static(_) => None,
+        }
+    }
+
     /// Returns the scheduler's configuration.
     pub fn scheduler_config(&self) -> &SchedulerConfig {
         &self.scheduler

@@ -13,7 +13,7 @@ pub(crate) const MAX_CONFIG_BYTES: u64 = 16 << 20;
 /// Returns whether anything has this name, also what cannot be read: a folder, a link to nothing or
 /// a loop of links. Reading reports those.
 pub(crate) fn is_named(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
+    !matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
 /// Reads a regular file of at most `limit` bytes; errors call its content `format`.

@@ -267,7 +267,7 @@ impl Generate<'_> {
     fn hashes(&self, checkpoint: &Checkpoint) -> Result<Hashes> {
         let loras = self.loras.iter().map(LoraFile::files);
         let hashes = Hashes {
-            model: self.model.hash(checkpoint)?,
+            model: Model::hash(checkpoint)?,
             loras: loras
                 .map(hashes::of_weights)
                 .collect::<std::io::Result<_>>()?,
