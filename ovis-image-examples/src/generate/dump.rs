@@ -16,11 +16,14 @@ use crate::shared::output_file::write_whole;
 /// Name of the tensor that is read as initial noise.
 const LATENTS: &str = "latents";
 
+/// Name of the initial noise in a dump, which is read if there is no tensor `latents`.
+const LATENTS_OF_DUMP: &str = "latents_in";
+
 /// Number of tensors that are named if it is not among them.
 const MOST_NAMES: usize = 16;
 
-/// Reads the tensor `latents` of a safetensors file as f32, if it has at most `most` elements. The
-/// rest of the file is not read.
+/// Reads the initial noise of a safetensors file as f32, if it has at most `most` elements: the
+/// tensor `latents`, or `latents_in` of a dump. The rest of the file is not read.
 ///
 /// # Errors
 /// Returns [`CheckpointError::NotFound`], [`CheckpointError::InvalidFile`] (also for a file without
@@ -38,20 +41,23 @@ pub fn read_latents(path: &Path, most: usize) -> ovis_image::Result<TensorData> 
         return Err(invalid("it is a folder: name a file in it".to_owned()));
     }
     let file = TensorSource::open(path)?;
-    let Some(shape) = file.shape(LATENTS) else {
+    let found = [LATENTS, LATENTS_OF_DUMP]
+        .into_iter()
+        .find_map(|name| Some((name, file.shape(name)?)));
+    let Some((name, shape)) = found else {
         let names: Vec<&str> = file.names().take(MOST_NAMES).collect();
         return Err(invalid(format!(
-            "it does not contain the tensor `{LATENTS}`, only {names:?}"
+            "it contains neither the tensor `{LATENTS}` nor `{LATENTS_OF_DUMP}`, only {names:?}"
         )));
     };
     let elements = shape.iter().copied().fold(1, usize::saturating_mul);
     if elements > most {
         return Err(invalid(format!(
-            "`{LATENTS}` has shape {shape:?}, which is more than the images have pixels: it must be \
+            "`{name}` has shape {shape:?}, which is more than the images have pixels: it must be \
              [images, channels, height / 8, width / 8]"
         )));
     }
-    file.read(LATENTS, WeightDtype::F32)
+    file.read(name, WeightDtype::F32)
 }
 
 /// Writes the tensors between the prompt and the image: `input_ids` and `attention_mask`
