@@ -1,5 +1,6 @@
 //! Safetensors files: the tensors of a run, and initial noise.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -11,6 +12,7 @@ use ovis_image::text_encoder::TokenizedPrompt;
 use ovis_image::{GenerationOutput, WeightDtype};
 use safetensors::tensor::{Dtype, TensorView};
 
+use crate::shared::input_file;
 use crate::shared::output_file::write_whole;
 
 /// Name of the tensor that is read as initial noise.
@@ -37,8 +39,10 @@ pub fn read_latents(path: &Path, most: usize) -> ovis_image::Result<TensorData> 
             source: None,
         })
     };
-    if path.is_dir() {
-        return Err(invalid("it is a folder: name a file in it".to_owned()));
+    if let Err(error) = input_file::check(path)
+        && error.kind() == ErrorKind::InvalidInput
+    {
+        return Err(invalid(error.to_string()));
     }
     let file = TensorSource::open(path)?;
     let found = [LATENTS, LATENTS_OF_DUMP]

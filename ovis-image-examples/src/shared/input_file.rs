@@ -8,11 +8,21 @@ use std::path::Path;
 /// Opens a regular file.
 ///
 /// # Errors
-/// Returns the system's error, or one that says what the path leads to and what to do.
+/// Returns the errors of [`check`] or of the system.
 pub fn open(path: &Path) -> Result<File> {
+    check(path)?;
+    File::open(path)
+}
+
+/// Checks that a path leads to a regular file.
+///
+/// # Errors
+/// Returns the system's error, or one of the kind [`ErrorKind::InvalidInput`] that says what is
+/// there and what to do.
+pub fn check(path: &Path) -> Result<()> {
     let metadata = fs::metadata(path)?;
     if metadata.is_file() {
-        return File::open(path);
+        return Ok(());
     }
     Err(Error::new(
         ErrorKind::InvalidInput,
