@@ -1,15 +1,21 @@
 //! `convert`: writes a checkpoint in another layout, or with a quantized transformer for ComfyUI.
 
 use std::fmt::Write;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
+use crate::shared::interrupt;
 use crate::shared::model::ModelArguments;
-use crate::shared::program;
+use crate::shared::program::{print, say};
 use crate::shared::progress::BytesBar;
+use crate::shared::terminal::{shown, start_log};
 use anyhow::Result;
 use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use ovis_image::checkpoint::ExportOptions;
+use ovis_image::error::{OvisImageError, RuntimeError};
 use ovis_image::{Layout, Quantization, WeightDtype};
 
 /// Writes a checkpoint in another layout.
@@ -63,7 +69,8 @@ enum Target {
 ///
 /// # Errors
 /// Returns the errors of opening the checkpoint and of writing the other.
-pub fn run(arguments: Arguments) -> Result<()> {
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    start_log(0);
     let layout = match arguments.to {
         Target::Diffusers => Layout::Diffusers,
         Target::Authors => Layout::Authors,
@@ -84,22 +91,36 @@ pub fn run(arguments: Arguments) -> Result<()> {
         model.model = Some(folder);
     }
     let checkpoint = model.resolve()?.open()?;
+    let interrupted = interrupt::flag()?;
     let bar = BytesBar::new();
     let report = checkpoint.export_with(&arguments.output, &options, |progress| {
         bar.show("writing", progress.written, progress.total);
-    })?;
+        if interrupted.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
     drop(bar);
+    let report = match report {
+        Err(error @ OvisImageError::Runtime(RuntimeError::ExportCanceled { .. })) => {
+            say(&format!("error: {error}"));
+            return Ok(ExitCode::from(interrupt::EXIT_CODE));
+        }
+        report => report?,
+    };
     let mut text = String::new();
     // Writing to a string cannot fail.
     for (path, bytes) in &report.files {
         let size = ByteSize::b(*bytes).display().si();
-        let _ = writeln!(text, "{}  {size}", path.display());
+        let _ = writeln!(text, "{}  {size}", shown(path));
     }
     if report.left_out > 0 {
         let _ = writeln!(text, "{} unused tensors were left out", report.left_out);
     }
     for note in &report.notes {
-        program::say(&format!("note: {note}"));
+        say(&format!("note: {note}"));
     }
-    program::print(text.as_bytes())
+    print(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }

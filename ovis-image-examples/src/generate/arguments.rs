@@ -17,6 +17,7 @@ use super::source_image::SourceArguments;
 use crate::shared::device::DeviceArguments;
 use crate::shared::lora::LoraArgument;
 use crate::shared::model::{Model, ModelArguments};
+use crate::shared::record::hashes::{Hashes, sha256};
 use crate::shared::record::parameters::Parameters;
 use crate::shared::record::{Inputs, PromptTemplate, Record, names, second_pass};
 use crate::shared::sampling::SamplingArguments;
@@ -189,6 +190,12 @@ pub struct Arguments {
     /// its text `parameters` are taken.
     #[arg(long, value_name = "IMAGE", help_heading = headings::RECORDS)]
     pub from_image: Option<PathBuf>,
+    /// Load what --from-image names, wherever it is
+    ///
+    /// Without it, only files in the image's own folder are read: whoever made the image chose the
+    /// files and repositories that it names.
+    #[arg(long, requires = "from_image", help_heading = headings::RECORDS, hide_short_help = true)]
+    pub trust_image: bool,
     /// Compare settings in one image: seed=1,2,3
     ///
     /// There is one captioned image for each value, side by side. A second --grid goes down. Settings: seed, guidance-scale, steps, sampler, schedule, sigmas,
@@ -309,10 +316,7 @@ impl Arguments {
             init_image,
             mask,
             latents,
-        } = match &self.from_image {
-            Some(image) => record.inputs.clone().located(image),
-            None => record.inputs.clone(),
-        };
+        } = record.inputs.clone();
         let own = &mut self.model;
         if !own.is_given() {
             own.model = model;
@@ -431,7 +435,12 @@ impl Arguments {
     pub fn request(&self, model: &Model, record: Option<&Record>) -> Result<RequestedImages> {
         let (side, steps) = model.default_size_and_steps();
         let before = record.and_then(|record| record.settings.source);
-        let source = self.source.read(before)?;
+        let mut hashes = Hashes::default();
+        let source = self.source.read(before)?.map(|read| {
+            hashes.init_image = Some(read.image_sha256);
+            hashes.mask = read.mask_sha256;
+            read.source
+        });
         let (mut request, mut only) = match record {
             Some(record) => {
                 let (request, index) = record.request()?;
@@ -490,7 +499,9 @@ impl Arguments {
             request = request.with_vae_tiling(VaeTiling::new(tile));
         }
         if let Some(path) = &self.latents {
-            request = request.with_latents(dump::read_latents(path)?);
+            let latents = dump::read_latents(path, most_latents(&request))?;
+            hashes.latents = Some(sha256(latents.as_bytes()));
+            request = request.with_latents(latents);
         }
         if let Some(source) = source {
             request = request.with_source_image(source);
@@ -502,6 +513,7 @@ impl Arguments {
             request,
             only,
             template: template.unwrap_or_default(),
+            hashes,
         })
     }
 
@@ -518,6 +530,17 @@ impl Arguments {
     }
 }
 
+/// Returns the number of elements that the latents of a request cannot exceed: those of its images,
+/// and a gigabyte.
+fn most_latents(request: &GenerationRequest) -> usize {
+    const MOST: usize = (1 << 30) / size_of::<f32>();
+    let (width, height) = request.size();
+    [width, height, request.num_images()]
+        .into_iter()
+        .fold(3, usize::saturating_mul)
+        .min(MOST)
+}
+
 /// A request, and which of its images to write.
 #[derive(Debug, Clone)]
 pub struct RequestedImages {
@@ -527,6 +550,8 @@ pub struct RequestedImages {
     pub only: Option<usize>,
     /// Prompts of an image that is made again, as they were written.
     pub template: PromptTemplate,
+    /// Hashes of the source image, the mask and the initial noise.
+    pub hashes: Hashes,
 }
 
 impl RequestedImages {

@@ -1,16 +1,18 @@
 //! Safetensors files: the tensors of a run, and initial noise.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use half::{bf16, f16};
-use ovis_image::GenerationOutput;
-use ovis_image::error::{BoxError, CheckpointError};
+use ovis_image::error::{CheckpointError, OvisImageError};
+use ovis_image::tensor_file::TensorSource;
 use ovis_image::text_encoder::TokenizedPrompt;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use ovis_image::{GenerationOutput, WeightDtype};
+use safetensors::tensor::{Dtype, TensorView};
 
+use crate::shared::input_file;
 use crate::shared::output_file::write_whole;
 
 /// Name of the tensor that is read as initial noise.
@@ -19,56 +21,47 @@ const LATENTS: &str = "latents";
 /// Name of the initial noise in a dump, which is read if there is no tensor `latents`.
 const LATENTS_OF_DUMP: &str = "latents_in";
 
-/// Reads the initial noise of a safetensors file as f32: the tensor `latents`, or `latents_in` of a
-/// dump.
+/// Number of tensors that are named if it is not among them.
+const MOST_NAMES: usize = 16;
+
+/// Reads the initial noise of a safetensors file as f32, if it has at most `most` elements: the
+/// tensor `latents`, or `latents_in` of a dump. The rest of the file is not read.
 ///
 /// # Errors
 /// Returns [`CheckpointError::NotFound`], [`CheckpointError::InvalidFile`] (also for a file without
-/// that tensor) or [`CheckpointError::UnknownDtype`].
-pub fn read_latents(path: &Path) -> Result<TensorData, CheckpointError> {
-    let invalid = |reason: String, source: Option<BoxError>| CheckpointError::InvalidFile {
-        path: path.to_owned(),
-        format: "safetensors",
-        reason,
-        source,
+/// that tensor, or with a larger one) or [`CheckpointError::UnknownDtype`].
+pub fn read_latents(path: &Path, most: usize) -> ovis_image::Result<TensorData> {
+    let invalid = |reason: String| {
+        OvisImageError::from(CheckpointError::InvalidFile {
+            path: path.to_owned(),
+            format: "safetensors",
+            reason,
+            source: None,
+        })
     };
-    let bytes = std::fs::read(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => CheckpointError::NotFound {
-            path: path.to_owned(),
-            hint: format!("a safetensors file with the tensor `{LATENTS}` was expected here"),
-        },
-        _ => CheckpointError::Io {
-            path: path.to_owned(),
-            source,
-        },
-    })?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|error| invalid("it cannot be parsed".to_owned(), Some(error.into())))?;
-    let tensor = file
-        .tensor(LATENTS)
-        .or_else(|_| file.tensor(LATENTS_OF_DUMP));
-    let tensor = tensor.map_err(|_| {
-        let names = file.names();
-        let reason = format!(
+    if let Err(error) = input_file::check(path)
+        && error.kind() == ErrorKind::InvalidInput
+    {
+        return Err(invalid(error.to_string()));
+    }
+    let file = TensorSource::open(path)?;
+    let found = [LATENTS, LATENTS_OF_DUMP]
+        .into_iter()
+        .find_map(|name| Some((name, file.shape(name)?)));
+    let Some((name, shape)) = found else {
+        let names: Vec<&str> = file.names().take(MOST_NAMES).collect();
+        return Err(invalid(format!(
             "it contains neither the tensor `{LATENTS}` nor `{LATENTS_OF_DUMP}`, only {names:?}"
-        );
-        invalid(reason, None)
-    })?;
-
-    let data = tensor.data();
-    let values: Vec<f32> = match tensor.dtype() {
-        Dtype::F32 => elements(data, f32::from_le_bytes),
-        Dtype::F16 => elements(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
-        Dtype::BF16 => elements(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        other => {
-            return Err(CheckpointError::UnknownDtype {
-                path: path.to_owned(),
-                tensor: LATENTS.to_owned(),
-                dtype: format!("{other:?}"),
-            });
-        }
+        )));
     };
-    Ok(TensorData::new(values, tensor.shape()))
+    let elements = shape.iter().copied().fold(1, usize::saturating_mul);
+    if elements > most {
+        return Err(invalid(format!(
+            "`{name}` has shape {shape:?}, which is more than the images have pixels: it must be \
+             [images, channels, height / 8, width / 8]"
+        )));
+    }
+    file.read(name, WeightDtype::F32)
 }
 
 /// Writes the tensors between the prompt and the image: `input_ids` and `attention_mask`
@@ -157,9 +150,4 @@ fn floats<B: Backend, const D: usize>(
 
 fn little_endian<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
     values.iter().flat_map(|value| bytes(*value)).collect()
-}
-
-fn elements<T, const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> T) -> Vec<T> {
-    let (chunks, _) = bytes.as_chunks::<N>();
-    chunks.iter().map(|chunk| element(*chunk)).collect()
 }

@@ -18,6 +18,7 @@ pub mod prompts;
 pub mod source_image;
 pub mod summary;
 pub mod time_estimate;
+pub mod trust;
 pub mod warnings;
 
 pub use arguments::Arguments;

@@ -1,20 +1,19 @@
 //! Image to image and inpainting from the command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
-use image::DynamicImage;
 use ovis_image::SourceImage;
 use ovis_image::images::{ImageFit, SourceSettings};
 
-use crate::shared::headings;
+use crate::shared::{headings, input_image};
 
 /// The arguments for the image to start from.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = headings::IMAGE_TO_IMAGE)]
 pub struct SourceArguments {
-    /// Image to start from: PNG, JPEG or WebP
+    /// Image to start from: PNG, JPEG or WebP, turned as its EXIF orientation says
     #[arg(long, value_name = "FILE")]
     pub init_image: Option<PathBuf>,
     /// Fraction of the schedule to run [default: 0.6]
@@ -49,11 +48,13 @@ impl SourceArguments {
     ///
     /// # Errors
     /// Returns an error that names the file.
-    pub fn read(&self, before: Option<SourceSettings>) -> Result<Option<SourceImage>> {
+    pub fn read(&self, before: Option<SourceSettings>) -> Result<Option<ReadSource>> {
         let Some(path) = &self.init_image else {
             return Ok(None);
         };
-        let mut source = SourceImage::new(open(path)?.to_rgb8());
+        let image = input_image::read(path)?;
+        let mut mask_sha256 = None;
+        let mut source = SourceImage::new(image.image.into_rgb8());
         if let Some(before) = before {
             source = source.with_strength(before.strength).with_fit(before.fit);
         }
@@ -68,18 +69,27 @@ impl SourceArguments {
         }
         if let Some(mask) = &self.mask {
             let blur = self.mask_blur.or(before.map(|before| before.mask_blur));
+            let mask = input_image::read(mask)?;
+            mask_sha256 = Some(mask.sha256);
             source = source
-                .with_mask(open(mask)?.to_luma8())
+                .with_mask(mask.image.into_luma8())
                 .with_mask_blur(blur.unwrap_or(0.0));
         }
-        Ok(Some(source))
+        Ok(Some(ReadSource {
+            source,
+            image_sha256: image.sha256,
+            mask_sha256,
+        }))
     }
 }
 
-fn open(path: &Path) -> Result<DynamicImage> {
-    let reader = image::ImageReader::open(path).and_then(image::ImageReader::with_guessed_format);
-    reader
-        .map_err(anyhow::Error::from)
-        .and_then(|reader| Ok(reader.decode()?))
-        .with_context(|| format!("cannot read the image {}", path.display()))
+/// A source image and the hashes of its files.
+#[derive(Debug)]
+pub struct ReadSource {
+    /// The image with its mask and settings.
+    pub source: SourceImage,
+    /// SHA-256 of the image's file.
+    pub image_sha256: String,
+    /// SHA-256 of the mask's file.
+    pub mask_sha256: Option<String>,
 }

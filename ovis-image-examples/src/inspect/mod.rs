@@ -7,10 +7,12 @@ use std::process::ExitCode;
 use crate::shared::error_chain;
 use crate::shared::model::{Model, ModelArguments};
 use crate::shared::program;
+use crate::shared::terminal::{shown, start_log};
 use anyhow::Result;
 use bytesize::ByteSize;
 use clap::Parser;
 use ovis_image::checkpoint::PartInspection;
+use ovis_image::error::Printable;
 use ovis_image::memory::{DeviceMemory, MemoryEstimate};
 use ovis_image::{
     Checkpoint, GenerationRequest, Layout, LoadOptions, Quantization, Residency, WeightDtype,
@@ -70,18 +72,23 @@ const GPU_SIZES: [u64; 9] = [4, 6, 8, 12, 16, 24, 32, 48, 80];
 /// # Errors
 /// Returns an error if the checkpoint cannot be opened.
 pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
+    start_log(0);
     if let Some(folder) = arguments.folder.take() {
         arguments.model.model = Some(folder);
     }
     let model = arguments.model.resolve()?;
     let checkpoint = model.open()?;
+    let request = GenerationRequest::new("").with_size(arguments.width, arguments.height);
+    // Whether the memory of this machine suffices is not asked: the report is about others, too.
+    let options = LoadOptions::new().with_memory_limit(u64::MAX);
+    request.check(&checkpoint, &options)?;
     let problems: Vec<String> = checkpoint
         .problems()
         .into_iter()
         .map(|problem| error_chain::one_line(&problem.into()))
         .collect();
     let memory = if problems.is_empty() {
-        settings(&checkpoint, &arguments)?
+        settings(&checkpoint, &request)?
     } else {
         Vec::new()
     };
@@ -112,14 +119,13 @@ fn layout(model: &Model) -> Option<String> {
     }
 }
 
-fn settings(checkpoint: &Checkpoint, arguments: &Arguments) -> Result<Vec<Setting>> {
+fn settings(checkpoint: &Checkpoint, request: &GenerationRequest) -> Result<Vec<Setting>> {
     let bf16 = LoadOptions::new().with_dtype(WeightDtype::BF16);
     let low = bf16
         .with_text_encoder_residency(Residency::File)
         .with_modulation_residency(Residency::File);
     let config = checkpoint.transformer_config();
     let blocks = config.num_layers + config.num_single_layers;
-    let request = GenerationRequest::new("").with_size(arguments.width, arguments.height);
     [
         ("--dtype f32", LoadOptions::new()),
         ("--dtype bf16", bf16),
@@ -139,7 +145,7 @@ fn settings(checkpoint: &Checkpoint, arguments: &Arguments) -> Result<Vec<Settin
     ]
     .into_iter()
     .map(|(flags, options)| {
-        let estimate = |memory| MemoryEstimate::new(checkpoint, &options, &request, memory);
+        let estimate = |memory| MemoryEstimate::new(checkpoint, &options, request, memory);
         let cpu_peak = estimate(DeviceMemory::Host)?.peak;
         let estimate = estimate(DeviceMemory::Separate)?;
         Ok(Setting {
@@ -156,7 +162,7 @@ fn settings(checkpoint: &Checkpoint, arguments: &Arguments) -> Result<Vec<Settin
 
 impl Report {
     fn text(&self, arguments: &Arguments) -> String {
-        let mut text = format!("{}\n", self.model);
+        let mut text = format!("{}\n", Printable(&self.model));
         // Writing to a string cannot fail.
         if let Some(layout) = &self.layout {
             let _ = writeln!(text, "layout: {layout}");
@@ -167,7 +173,7 @@ impl Report {
                 text,
                 "\n{}: {}, {} file(s), {}\n  {} parameters in {} tensors{}",
                 part.part,
-                part.path.display(),
+                shown(&part.path),
                 part.files.len(),
                 size(bytes),
                 part.parameters,
@@ -181,7 +187,7 @@ impl Report {
                 let _ = writeln!(
                     text,
                     "  {:<6} {:>5} tensors  {:>12}",
-                    share.encoding,
+                    Printable(&share.encoding).to_string(),
                     share.tensors,
                     size(share.bytes)
                 );

@@ -14,8 +14,8 @@ pub struct DeviceArguments {
     pub spec: DeviceSpec,
     /// Precision: f32, f16 or bf16
     ///
-    /// The default is bf16 if the device supports it, or else f16 or f32; f32 for the embedded model
-    /// on a CPU.
+    /// The default is bf16 on flex, cuda and rocm, f16 on wgpu, vulkan and metal, and f32 on
+    /// ndarray, on GPUs that support neither, and for the embedded model on a CPU.
     #[arg(long)]
     pub dtype: Option<WeightDtype>,
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
+#[cfg(feature = "hub")]
+use ovis_image::error::Printable;
 
 use super::headings;
 use super::usage::UsageError;
@@ -98,7 +100,7 @@ impl HubArguments {
         let bar = crate::shared::progress::BytesBar::new();
         let show = |progress: ovis_image::hub::HubProgress<'_>| {
             let (place, files) = (progress.index + 1, progress.files);
-            let what = format!("{} ({place} of {files})", progress.file);
+            let what = format!("{} ({place} of {files})", Printable(progress.file));
             bar.show(what, progress.received, progress.total);
         };
         Ok(match file {
@@ -136,8 +138,13 @@ fn is_absent(_error: &anyhow::Error) -> bool {
     false
 }
 
+/// Returns whether a path is marked as a file or repository of the Hub.
+pub fn is_marked(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.starts_with(PREFIX))
+}
+
 /// Returns the `owner/name[@revision]` in a path, unless the path exists.
-fn repository_in(path: &Path) -> Option<String> {
+pub fn repository_in(path: &Path) -> Option<String> {
     let text = path.to_str()?;
     if let Some(repository) = text.strip_prefix(PREFIX) {
         return Some(repository.to_owned());

@@ -10,6 +10,7 @@ use ovis_image::kernels::BackendInfo;
 use ovis_image::{Checkpoint, CheckpointPaths, WeightDtype};
 
 use super::hub::HubArguments;
+use super::record::hashes::of_weights;
 use super::usage::UsageError;
 use super::{headings, tiny};
 
@@ -162,6 +163,21 @@ impl Model {
             .into_iter()
             .find(|dtype| B::supports_dtype(device, dtype.to_burn()))
             .unwrap_or(WeightDtype::F32)
+    }
+
+    /// Returns a hash of an opened model's weights and tokenizer, in milliseconds; `None` for the
+    /// embedded model.
+    ///
+    /// # Errors
+    /// Returns the system's error if a file cannot be read.
+    pub fn hash(checkpoint: &Checkpoint) -> std::io::Result<Option<String>> {
+        let Some(tokenizer) = checkpoint.tokenizer_path() else {
+            return Ok(None);
+        };
+        let bytes = std::fs::metadata(tokenizer)?.len();
+        let parts = checkpoint.inspect();
+        let weights = parts.into_iter().flat_map(|part| part.files);
+        of_weights(weights.chain([(tokenizer.to_owned(), bytes)])).map(Some)
     }
 
     /// Opens the files and reads their headers and configurations, but no weights.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -63,6 +64,7 @@ pub fn write_passing(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn write(path: &Path, bytes: &[u8], sync: impl Fn(&File) -> std::io::Result<()>) -> Result<()> {
+    let _writing = wait_until_written();
     let write = || -> std::io::Result<()> {
         let mut file = new_temporary(folder_of(path))?;
         file.write_all(bytes)?;
@@ -80,6 +82,15 @@ fn keep_mode(replaced: &Path, file: &File) {
     if let Ok(metadata) = std::fs::metadata(replaced) {
         let _ = file.set_permissions(metadata.permissions());
     }
+}
+
+/// Held while a temporary file exists.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Waits until no file is being written. While the result is held, none is begun.
+pub fn wait_until_written() -> MutexGuard<'static, ()> {
+    // A writer that panicked has removed its file.
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Names one of several files: `image.png` becomes `image-0.png`. A single file keeps its name.

@@ -1,20 +1,23 @@
 //! Shared frame of the programs: parsing arguments, reporting errors, and messages on stderr.
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::process::{ExitCode, Termination};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use tracing_subscriber::filter::LevelFilter;
 
-use super::{completions, error_chain, usage};
+use super::terminal::printable_lines;
+use super::{completions, error_chain, panics, usage};
 
 /// Parses the arguments and does a program's work. The exit code is [`usage::USAGE`] if an argument
-/// is at fault, and [`usage::FAILURE`] if the work fails.
+/// is at fault, [`usage::FAILURE`] if the work fails, and [`panics::EXIT_CODE`] if it panics.
 pub fn run<A: Parser, T: Termination>(work: impl FnOnce(A) -> Result<T>) -> ExitCode {
     let done = match parse(std::env::args_os()) {
-        Ok(Call::Work(arguments)) => work(arguments).map(Termination::report),
+        Ok(Call::Work(arguments)) => match panics::watch(|| work(arguments)) {
+            None => return ExitCode::from(panics::EXIT_CODE),
+            Some(done) => done.map(Termination::report),
+        },
         Ok(Call::Print(text)) => print(&text).map(|()| ExitCode::SUCCESS),
         Err(error) => {
             // Fails only if the terminal is gone. Help goes to stdout and is a success.
@@ -69,26 +72,9 @@ pub fn print(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// Writes a line to stderr. Unlike `eprintln`, it does not panic if nobody reads.
-pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Sends log messages to stderr: warnings, with `verbose` of 1 also information, above that also
-/// debugging messages.
-pub fn start_log(verbose: u8) {
-    let level = match verbose {
-        0 => LevelFilter::WARN,
-        1 => LevelFilter::INFO,
-        _ => LevelFilter::DEBUG,
-    };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(verbose > 1)
-        .without_time()
-        .init();
+/// Writes a message to stderr, escaped. Unlike `eprintln`, it does not panic if nobody reads.
+pub fn say(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", printable_lines(message));
 }
 
 #[cfg(test)]

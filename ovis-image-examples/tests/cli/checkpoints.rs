@@ -12,11 +12,11 @@ use tempfile::TempDir;
 
 use super::{cannot, read_png, refuses, small, stderr, succeeds};
 
-fn tiny() -> std::path::PathBuf {
+pub(super) fn tiny() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny")
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(super) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -147,7 +147,7 @@ fn a_conversion_that_cannot_be_leaves_nothing() {
 }
 
 #[cfg(feature = "flex")]
-fn inspect(arguments: &[&str]) -> Output {
+pub(super) fn inspect(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_inspect"))
         .args(arguments)
         .output()

@@ -16,6 +16,7 @@ mod loras;
 // Peaks are of flex, and of the resident set as Linux counts it.
 #[cfg(all(feature = "flex", target_os = "linux"))]
 mod memory;
+mod trust;
 mod wildcards;
 
 use std::collections::HashMap;

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use super::file_names::{self, TOKENIZER_FILE, authors, burnpack, comfyui, diffusers};
 use crate::error::{CheckpointError, OvisImageError, Result};
-use crate::tensor_file::{is_weights_file, names_in_folder};
+use crate::tensor_file::{is_named, is_weights_file, names_in_folder};
 
 /// Published forms of the checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl CheckpointPaths {
             vae: given_or(&given.vae, || part(diffusers::VAE))?,
             text_encoder: given_or(&given.text_encoder, || part(diffusers::TEXT_ENCODER))?,
             tokenizer: given_or(&given.tokenizer, || part(diffusers::TOKENIZER))?,
-            scheduler: scheduler.is_file().then_some(scheduler),
+            scheduler: is_named(&scheduler).then_some(scheduler),
         })
     }
 
@@ -158,7 +158,7 @@ impl CheckpointPaths {
             vae: given_or(&given.vae, || part(burnpack::VAE))?,
             text_encoder: given_or(&given.text_encoder, || part(burnpack::TEXT_ENCODER))?,
             tokenizer: given_or(&given.tokenizer, || part(burnpack::TOKENIZER))?,
-            scheduler: scheduler.is_file().then_some(scheduler),
+            scheduler: is_named(&scheduler).then_some(scheduler),
         })
     }
 }

@@ -8,8 +8,8 @@ use super::infer;
 use super::layout::CheckpointPaths;
 use super::part::Part;
 use crate::config::{SchedulerConfig, TextEncoderConfig, TransformerConfig, VaeConfig};
-use crate::error::{OvisImageError, Result};
-use crate::tensor_file::TensorSource;
+use crate::error::{CheckpointError, OvisImageError, Result};
+use crate::tensor_file::{MAX_CONFIG_BYTES, TensorSource, is_named, read_small_text};
 use crate::weights::{NameTable, TextEncoderNaming, TransformerNaming, VaeNaming};
 
 /// An opened checkpoint: its configurations are read and checked and its files mapped, but no
@@ -26,6 +26,9 @@ pub struct Checkpoint {
 /// Metadata name under which our files carry the configuration of their part, for layouts without
 /// configuration files: not all sizes can be inferred from tensors.
 pub(super) const CONFIG_METADATA: &str = "ovis_image.config";
+
+/// Format of configurations in errors.
+const CONFIG_FORMAT: &str = "JSON configuration";
 
 /// Source of the tokenizer.
 #[derive(Debug, Clone)]
@@ -102,7 +105,7 @@ impl Checkpoint {
         let (vae_json, vae) = part(&paths.vae)?;
         let (text_encoder_json, text_encoder) = part(&paths.text_encoder)?;
         let scheduler = match &paths.scheduler {
-            Some(path) => parse(path, &read_text(path)?)?,
+            Some(path) => scheduler_config(path, &read_config(path)?)?,
             None => SchedulerConfig::ovis_image_7b(),
         };
         let tokenizer = if paths.tokenizer.is_dir() {
@@ -110,12 +113,7 @@ impl Checkpoint {
         } else {
             paths.tokenizer.clone()
         };
-        if !tokenizer.is_file() {
-            return Err(OvisImageError::not_found(
-                tokenizer,
-                "prompts cannot be tokenized without the tokenizer's tokenizer.json",
-            ));
-        }
+        check_tokenizer(&tokenizer)?;
         Self::assemble(
             (given(transformer_json)?, transformer),
             (given(vae_json)?, vae),
@@ -149,7 +147,7 @@ impl Checkpoint {
                 )?,
                 TensorSource::from_static("embedded text_encoder", files.text_encoder)?,
             ),
-            parse(
+            scheduler_config(
                 Path::new("embedded scheduler/scheduler_config.json"),
                 files.scheduler_config,
             )?,
@@ -194,6 +192,14 @@ impl Checkpoint {
     /// Returns the text encoder's configuration, as read or inferred.
     pub fn text_encoder_config(&self) -> &TextEncoderConfig {
         &self.text_encoder.config
+    }
+
+    /// Returns the path of the tokenizer's file; `None` if it is embedded in the program.
+    pub fn tokenizer_path(&self) -> Option<&Path> {
+        match &self.tokenizer {
+            TokenizerFile::Path(path) => Some(path),
+            TokenizerFile::Static(_) => None,
+        }
     }
 
     /// Returns the scheduler's configuration.
@@ -265,10 +271,10 @@ fn sibling_config(path: &Path) -> Result<Option<(PathBuf, String)>> {
     } else {
         config_beside(path)
     };
-    let Some(config) = config.filter(|config| config.is_file()) else {
+    let Some(config) = config.filter(|config| is_named(config)) else {
         return Ok(None);
     };
-    let text = read_text(&config)?;
+    let text = read_config(&config)?;
     Ok(Some((config, text)))
 }
 
@@ -282,17 +288,49 @@ fn given<C: DeserializeOwned>(json: Option<(PathBuf, String)>) -> Result<Option<
     json.map(|(path, text)| parse(&path, &text)).transpose()
 }
 
-fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| OvisImageError::io(path, error))
+fn read_config(path: &Path) -> Result<String> {
+    read_small_text(path, CONFIG_FORMAT, MAX_CONFIG_BYTES)
+}
+
+/// Parses the configuration of a scheduler, which may name its class.
+fn scheduler_config(path: &Path, text: &str) -> Result<SchedulerConfig> {
+    #[derive(serde::Deserialize)]
+    struct Class {
+        #[serde(rename = "_class_name")]
+        name: Option<String>,
+    }
+    match parse::<Class>(path, text)?.name {
+        Some(class) if class != SchedulerConfig::CLASS => Err(CheckpointError::UnsupportedClass {
+            path: path.to_owned(),
+            class,
+            supported: SchedulerConfig::CLASS,
+        }
+        .into()),
+        _ => parse(path, text),
+    }
+}
+
+/// Checks that a tokenizer can be read, which happens later and on another thread.
+fn check_tokenizer(path: &Path) -> Result<()> {
+    if !is_named(path) {
+        return Err(OvisImageError::not_found(
+            path,
+            "prompts cannot be tokenized without the tokenizer's tokenizer.json",
+        ));
+    }
+    let metadata = std::fs::metadata(path).map_err(|error| OvisImageError::io(path, error))?;
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(OvisImageError::invalid_file(
+        path,
+        "tokenizer",
+        "it is not a regular file",
+    ))
 }
 
 fn parse<C: DeserializeOwned>(path: &Path, text: &str) -> Result<C> {
     serde_json::from_str(text).map_err(|error| {
-        OvisImageError::invalid_file_because(
-            path,
-            "JSON configuration",
-            "it cannot be parsed",
-            error,
-        )
+        OvisImageError::invalid_file_because(path, CONFIG_FORMAT, "it cannot be parsed", error)
     })
 }

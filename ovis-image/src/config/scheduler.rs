@@ -47,6 +47,9 @@ impl Default for SchedulerConfig {
 }
 
 impl SchedulerConfig {
+    /// Name of diffusers' class of this scheduler.
+    pub const CLASS: &str = "FlowMatchEulerDiscreteScheduler";
+
     /// Returns the scheduler configuration of the 7B release.
     pub fn ovis_image_7b() -> Self {
         Self {

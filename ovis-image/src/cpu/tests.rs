@@ -161,13 +161,12 @@ fn check_all_rows<T: Element>(limit: f64) {
             );
         });
         check_rows::<T>(width, limit, |set, input, output| {
-            let (weight, bias) = (&other[..5], &other[width..width + 5]);
+            let affine = [&other[..5], &other[width..width + 5]];
             group_norm(
                 set,
                 input,
                 [5, 5, width],
-                weight,
-                bias,
+                affine,
                 1e-6,
                 Activation::Silu,
                 output,
@@ -181,8 +180,7 @@ fn check_all_rows<T: Element>(limit: f64) {
                     Rows::contiguous(input, width),
                     weight,
                     1e-6,
-                    &angles,
-                    &angles,
+                    [&angles, &angles],
                     pairs,
                     output,
                 );

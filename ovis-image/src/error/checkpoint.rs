@@ -98,6 +98,19 @@ pub enum CheckpointError {
         source: Option<BoxError>,
     },
 
+    /// A configuration belongs to another class of diffusers than the one that is supported.
+    #[error(
+        "{} describes a `{class}`, which is not supported: only `{supported}` is", path.display()
+    )]
+    UnsupportedClass {
+        /// Path of the configuration.
+        path: PathBuf,
+        /// Class that the configuration names.
+        class: String,
+        /// Class that is supported.
+        supported: &'static str,
+    },
+
     /// The tokenizer file cannot be parsed.
     #[error("cannot use the tokenizer {}", path.display())]
     Tokenizer {

@@ -10,6 +10,7 @@ mod hub;
 mod lora;
 mod memory;
 mod phase;
+mod printable;
 mod request;
 mod runtime;
 mod weights_report;
@@ -22,6 +23,7 @@ pub use hub::{HubError, HubFailure};
 pub use lora::LoraError;
 pub use memory::MemoryError;
 pub use phase::Phase;
+pub use printable::Printable;
 pub use request::RequestError;
 pub use runtime::RuntimeError;
 pub use weights_report::WeightsReport;
@@ -69,7 +71,7 @@ pub enum OvisImageError {
     #[error(transparent)]
     Hub(#[from] HubError),
 
-    /// A generation started but did not finish.
+    /// A generation or an export started but did not finish.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
 }

@@ -1,6 +1,6 @@
 use super::{BoxError, OvisImageError, Phase};
 
-/// Error of a generation that started but did not finish.
+/// Error of a generation or an export that started but did not finish.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
@@ -23,6 +23,15 @@ pub enum RuntimeError {
         completed_steps: usize,
         /// Number of steps that were to run.
         total_steps: usize,
+    },
+
+    /// The progress callback canceled an export.
+    #[error("canceled after writing {written} of {total} bytes; nothing is left of the export")]
+    ExportCanceled {
+        /// Bytes of weights that were written.
+        written: u64,
+        /// Bytes of weights that were to be written.
+        total: u64,
     },
 
     /// The backend reported a failure.

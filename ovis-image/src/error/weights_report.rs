@@ -1,9 +1,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::WrongShape;
+use super::{Printable, WrongShape};
 
-/// Report of every tensor that does not fit the model.
+/// Report of every tensor that does not fit the model. Its text has a line for each, with names
+/// that are [`Printable`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WeightsReport {
     /// File or folder that the weights were read from.
@@ -30,23 +31,25 @@ impl fmt::Display for WeightsReport {
         write!(
             f,
             "the weights in {} do not fit the {}: {} missing, {} unexpected, {} of the wrong shape",
-            self.source.display(),
+            Printable(&self.source.to_string_lossy()),
             self.part,
             self.missing.len(),
             self.unexpected.len(),
             self.wrong_shape.len()
         )?;
         for name in &self.missing {
-            write!(f, "\n  missing     {name}")?;
+            write!(f, "\n  missing     {}", Printable(name))?;
         }
         for name in &self.unexpected {
-            write!(f, "\n  unexpected  {name}")?;
+            write!(f, "\n  unexpected  {}", Printable(name))?;
         }
         for wrong in &self.wrong_shape {
             write!(
                 f,
                 "\n  wrong shape {}: expected {:?}, found {:?}",
-                wrong.tensor, wrong.expected, wrong.actual
+                Printable(&wrong.tensor),
+                wrong.expected,
+                wrong.actual
             )?;
         }
         Ok(())

@@ -1,17 +1,20 @@
 //! Source images to start from: fitted to the request's size, optionally with a mask.
 
+use std::sync::Arc;
+
 use image::imageops::{self, FilterType};
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{OvisImageError, Result};
 
-/// Source image that a generation starts from, with its settings and an optional mask.
+/// Source image that a generation starts from, with its settings and an optional mask. Cheap to
+/// clone.
 #[derive(Debug, Clone)]
 pub struct SourceImage {
-    image: RgbImage,
+    image: Arc<RgbImage>,
     settings: SourceSettings,
-    mask: Option<GrayImage>,
+    mask: Option<Arc<GrayImage>>,
 }
 
 /// Settings of a source image: strength, fit and mask.
@@ -44,7 +47,7 @@ impl SourceImage {
     /// Starts from an image with a strength of 0.6.
     pub fn new(image: RgbImage) -> Self {
         Self {
-            image,
+            image: Arc::new(image),
             settings: SourceSettings {
                 strength: 0.6,
                 fit: ImageFit::default(),
@@ -70,7 +73,7 @@ impl SourceImage {
 
     /// Sets a mask of the image's size: white is repainted, black keeps its pixels.
     pub fn with_mask(mut self, mask: GrayImage) -> Self {
-        self.mask = Some(mask);
+        self.mask = Some(Arc::new(mask));
         self.settings.is_masked = true;
         self
     }
@@ -138,20 +141,21 @@ impl SourceImage {
     /// Fits the image to a size.
     pub(crate) fn fitted(&self, width: usize, height: usize) -> RgbImage {
         let Some([x, y, w, h]) = self.crop(width, height) else {
-            return self.image.clone();
+            return RgbImage::clone(&self.image);
         };
-        let part = imageops::crop_imm(&self.image, x, y, w, h).to_image();
-        imageops::resize(&part, width as u32, height as u32, FilterType::Lanczos3)
+        // The part is not copied: photographs are large.
+        let part = imageops::crop_imm(&*self.image, x, y, w, h);
+        imageops::resize(&*part, width as u32, height as u32, FilterType::Lanczos3)
     }
 
     /// Fits the mask to a size. The values are row by row, 1 where the image is repainted.
     pub(crate) fn fitted_mask(&self, width: usize, height: usize) -> Option<Vec<f32>> {
         let mask = self.mask.as_ref()?;
         let mut mask = match self.crop(width, height) {
-            None => mask.clone(),
+            None => GrayImage::clone(mask),
             Some([x, y, w, h]) => {
-                let part = imageops::crop_imm(mask, x, y, w, h).to_image();
-                imageops::resize(&part, width as u32, height as u32, FilterType::Triangle)
+                let part = imageops::crop_imm(&**mask, x, y, w, h);
+                imageops::resize(&*part, width as u32, height as u32, FilterType::Triangle)
             }
         };
         if self.settings.mask_blur > 0.0 {

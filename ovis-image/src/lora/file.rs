@@ -1,6 +1,4 @@
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
@@ -9,7 +7,7 @@ use super::keys::{self, Key, Role};
 use super::peft::{CONFIG_FILE, MAX_CONFIG_BYTES, METADATA, PEFT_FILE, PeftConfig};
 use crate::config::WeightDtype;
 use crate::error::{LoraError, OvisImageError, Result};
-use crate::tensor_file::TensorSource;
+use crate::tensor_file::{TensorSource, is_named, read_small};
 
 /// A LoRA file, read and checked by itself, independent of any model.
 #[derive(Debug)]
@@ -64,6 +62,11 @@ impl LoraFile {
     /// Returns the path of the file or folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Lists its files with their sizes in bytes.
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        self.source.files().collect()
     }
 
     /// Returns the size of its matrices in f32, the most that they take when attached, in bytes.
@@ -132,15 +135,9 @@ fn read_config(path: &Path, source: &TensorSource) -> Result<Option<PeftConfig>>
     };
     let config = match source.metadata(METADATA) {
         Some(json) => PeftConfig::parse(path, json.as_bytes())?,
-        None if beside.is_file() => {
-            let mut json = Vec::new();
-            // Reads one byte more than the limit, which shows that the file is too long.
-            File::open(&beside)
-                .and_then(|file| {
-                    file.take(MAX_CONFIG_BYTES as u64 + 1)
-                        .read_to_end(&mut json)
-                })
-                .map_err(|error| OvisImageError::io(&beside, error))?;
+        None if is_named(&beside) => {
+            // One byte more than the limit, which the parser reports.
+            let json = read_small(&beside, "LoRA", MAX_CONFIG_BYTES as u64 + 1)?;
             PeftConfig::parse(&beside, &json)?
         }
         None => None,

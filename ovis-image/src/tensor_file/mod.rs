@@ -11,6 +11,7 @@ mod header;
 mod pages;
 mod quantize;
 mod safetensors;
+mod small_file;
 mod source;
 mod weights_file;
 
@@ -22,5 +23,6 @@ pub(crate) use convert::{HostBuffer, is_stored_as};
 pub(crate) use dequantize::scales_are_finite;
 pub(crate) use files_in_use::FilesInUse;
 pub(crate) use header::TensorEntry;
+pub(crate) use small_file::{MAX_CONFIG_BYTES, is_named, read_small, read_small_text};
 pub(crate) use source::{is_weights_file, names_in_folder};
 pub(crate) use weights_file::WeightsFile;

@@ -8,6 +8,7 @@ use burn::tensor::TensorData;
 use super::convert::HostBuffer;
 use super::encoding::Encoding;
 use super::header::TensorEntry;
+use super::small_file::{MAX_CONFIG_BYTES, read_small};
 use super::weights_file::{WEIGHT_FILE_ENDINGS, WeightsFile};
 use crate::config::WeightDtype;
 use crate::error::{OvisImageError, Result};
@@ -171,11 +172,7 @@ impl TensorSource {
     fn open_shards(folder: &Path, index_path: &Path) -> Result<Self> {
         let invalid =
             |reason: String| OvisImageError::invalid_file(index_path, "shard index", reason);
-        if !index_path.is_file() {
-            return Err(invalid("it is not a file".into()));
-        }
-        let text =
-            std::fs::read(index_path).map_err(|error| OvisImageError::io(index_path, error))?;
+        let text = read_small(index_path, "shard index", MAX_CONFIG_BYTES)?;
         let index: ShardIndex = serde_json::from_slice(&text).map_err(|error| {
             let reason = "it cannot be parsed";
             OvisImageError::invalid_file_because(index_path, "shard index", reason, error)

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use memmap2::Mmap;
 
 use super::header::{Metadata, TensorEntry, Tensors};
+use super::small_file::other_than_file;
 use super::{burnpack, gguf, safetensors};
 use crate::error::{CheckpointError, OvisImageError, Result};
 
@@ -92,13 +93,8 @@ impl WeightsFile {
             ),
             _ => OvisImageError::io(path, error),
         })?;
-        if !metadata.is_file() {
-            let reason = if metadata.is_dir() {
-                "it is a folder"
-            } else {
-                "it is a device or a pipe"
-            };
-            return Err(safetensors::invalid(path, reason));
+        if let Some(kind) = other_than_file(&metadata) {
+            return Err(safetensors::invalid(path, format!("it is a {kind}")));
         }
         // An empty file cannot be mapped.
         if metadata.len() == 0 {

@@ -8,9 +8,12 @@ use tokenizers::{
 
 use super::prompt::{MAX_PROMPT_TOKENS, PREFIX_TOKENS, render_prompt};
 use crate::error::{CheckpointError, OvisImageError, Result};
+use crate::tensor_file::{is_named, read_small};
 
 /// Special tokens of the template; a tokenizer that splits one of them is the wrong one.
 const TEMPLATE_TOKENS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
+/// Largest file that is read, in bytes. The release's has 11 million.
+const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 const PAD_TOKEN: &str = "<|endoftext|>";
 
 /// Tokenizer with its BPE types spelled out: `tokenizers` takes twice as long to load a file whose
@@ -51,16 +54,14 @@ impl PromptTokenizer {
     /// [`CheckpointError::MissingSpecialToken`] if it lacks a token of the template.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        match std::fs::read(path) {
-            Ok(bytes) => Self::from_bytes(&bytes, path.to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(OvisImageError::not_found(
-                    path,
-                    "prompts cannot be tokenized without the tokenizer's tokenizer.json",
-                ))
-            }
-            Err(error) => Err(OvisImageError::io(path, error)),
+        if !is_named(path) {
+            return Err(OvisImageError::not_found(
+                path,
+                "prompts cannot be tokenized without the tokenizer's tokenizer.json",
+            ));
         }
+        let bytes = read_small(path, "tokenizer", MAX_TOKENIZER_BYTES)?;
+        Self::from_bytes(&bytes, path.to_owned())
     }
 
     /// Reads a `tokenizer.json` from its bytes; errors refer to it as `path`.

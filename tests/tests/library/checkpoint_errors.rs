@@ -635,3 +635,67 @@ fn a_tokenizer_of_another_vocabulary_is_refused() {
         assert!(chain(&error).contains("vocab_size = 300"), "{error}");
     }
 }
+
+/// Replaces a file of the model by something else.
+fn replaced(file: &str, by: impl FnOnce(&Path)) -> OvisImageError {
+    error_after(|folder| {
+        let path = folder.join(file);
+        fs::remove_file(&path).unwrap();
+        by(&path);
+    })
+}
+
+#[test]
+fn configurations_that_are_not_files_are_named() {
+    for file in [
+        "transformer/config.json",
+        "vae/config.json",
+        "text_encoder/config.json",
+        "scheduler/scheduler_config.json",
+    ] {
+        let error = replaced(file, |path| fs::create_dir(path).unwrap());
+        is_invalid_file(&error, file, "it is a folder");
+        let error = replaced(file, |path| {
+            fs::File::create(path).unwrap().set_len(1 << 40).unwrap();
+        });
+        is_invalid_file(&error, file, "longer than");
+        #[cfg(unix)]
+        {
+            let link = |to: &str| {
+                replaced(file, |path| {
+                    std::os::unix::fs::symlink(to, path).unwrap();
+                })
+            };
+            is_invalid_file(&link("/dev/zero"), file, "device");
+            for nowhere in [file.rsplit('/').next().unwrap(), "nowhere"] {
+                assert!(
+                    matches!(&link(nowhere), OvisImageError::Checkpoint(CheckpointError::Io { path, .. }) if path.ends_with(file)),
+                    "{nowhere}"
+                );
+            }
+        }
+    }
+    let tokenizer = "tokenizer/tokenizer.json";
+    let error = replaced(tokenizer, |path| fs::create_dir(path).unwrap());
+    is_invalid_file(&error, tokenizer, "not a regular file");
+}
+
+#[test]
+fn a_scheduler_of_another_class_is_refused() {
+    let file = "scheduler/scheduler_config.json";
+    let error = error_after(|folder| {
+        set(
+            &folder.join(file),
+            "_class_name",
+            "EulerDiscreteScheduler".into(),
+        );
+    });
+    assert!(
+        matches!(&error, OvisImageError::Checkpoint(CheckpointError::UnsupportedClass { path, class, .. })
+            if path.ends_with(file) && class == "EulerDiscreteScheduler"),
+        "{error}"
+    );
+    // Burn's layout has no class.
+    let folder = damaged(|folder| set(&folder.join(file), "_class_name", serde_json::Value::Null));
+    assert!(load(folder.path().to_owned()).is_ok());
+}

@@ -2,12 +2,13 @@
 //! `tests/reference/layouts.py` wrote it in each.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::WeightDtype;
 use ovis_image::checkpoint::{ExportOptions, ExportReport};
-use ovis_image::error::RequestError;
+use ovis_image::error::{RequestError, RuntimeError};
 use ovis_image::tensor_file::{Encoding, TensorSource};
 use ovis_image::{
     Checkpoint, CheckpointPaths, Layout, LoadOptions, OvisImageError, OvisImagePipeline,
@@ -305,4 +306,83 @@ fn with_one_value(model: &Path, folder: &Path, value: f32) -> CheckpointPaths {
     write_tensors(&damaged.join("model.safetensors"), read);
     paths.transformer = damaged;
     paths
+}
+
+fn left(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
+#[test]
+fn a_canceled_export_ends_soon_and_leaves_nothing() {
+    let checkpoint = Checkpoint::open(base_model()).unwrap();
+    for options in [
+        ExportOptions::new(Layout::Diffusers),
+        ExportOptions::new(Layout::Burnpack),
+        ExportOptions::new(Layout::ComfyUi).with_gguf(true),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut calls = 0;
+        let canceled = checkpoint.export_with(folder.path().join("new"), &options, |progress| {
+            calls += 1;
+            assert!(0 < progress.written && progress.written <= progress.total);
+            if calls == 3 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        assert!(
+            matches!(
+                canceled,
+                Err(OvisImageError::Runtime(RuntimeError::ExportCanceled { written, total }))
+                    if 0 < written && written < total
+            ),
+            "{canceled:?}"
+        );
+        assert_eq!(calls, 3);
+        assert!(left(folder.path()).is_empty());
+    }
+}
+
+#[test]
+fn an_export_removes_what_killed_ones_to_the_same_folder_left() {
+    let checkpoint = Checkpoint::open(base_model()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let leave = |name: &str, is_locked: bool| {
+        let part = folder.path().join(name);
+        fs::create_dir_all(part.join("vae")).unwrap();
+        let path = part.join(".lock");
+        fs::write(&path, "locked").unwrap();
+        let lock = fs::File::open(&path).unwrap();
+        if is_locked {
+            lock.lock().unwrap();
+        }
+        lock
+    };
+    let alive = leave(".new.0.part", true);
+    for name in [".new.1.part", ".new.7.part"] {
+        leave(name, false);
+    }
+    // Another target's, and a folder of somebody who calls it so.
+    leave(".new.old.0.part", false);
+    leave(".new.x.part", false);
+    fs::create_dir(folder.path().join(".new.2.part")).unwrap();
+    let options = ExportOptions::new(Layout::Authors);
+    export(&checkpoint, &folder.path().join("new"), options).unwrap();
+    let mut names = left(folder.path());
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            ".new.0.part",
+            ".new.2.part",
+            ".new.old.0.part",
+            ".new.x.part",
+            "new"
+        ]
+    );
+    assert!(!folder.path().join("new/.lock").exists());
+    drop(alive);
 }

@@ -9,23 +9,29 @@ use anyhow::Result;
 use burn::tensor::backend::Backend;
 use ovis_image::GenerationSettings;
 use ovis_image::device::BackendVisitor;
+use ovis_image::error::Printable;
 use ovis_image::memory::{DeviceMemory, MemoryEstimate, MemoryPlan};
 use ovis_image::pipeline::{DenoisingProfile, StepCacheReport, Timings};
-use ovis_image::{GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, Progress};
+use ovis_image::{
+    Checkpoint, GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, Progress,
+};
 
 use ovis_image_examples::generate::arguments::{Arguments, RequestedImages};
 use ovis_image_examples::generate::grid::{self, GridRequests};
 use ovis_image_examples::generate::preview::PreviewFile;
 use ovis_image_examples::generate::summary::{self, Seconds, Summary};
 use ovis_image_examples::generate::time_estimate::TimeEstimate;
+use ovis_image_examples::generate::trust::{self, RecordedInputs};
 use ovis_image_examples::generate::{dump, memory, output_names, profile, prompt_file, warnings};
 use ovis_image_examples::shared::image_file::ImageFormat;
 use ovis_image_examples::shared::lora::{self, AppliedLora};
 use ovis_image_examples::shared::model::Model;
-use ovis_image_examples::shared::program::{print, say, start_log};
+use ovis_image_examples::shared::program::{print, say};
 use ovis_image_examples::shared::progress::StepBar;
+use ovis_image_examples::shared::record::hashes::{self, Hashes};
 use ovis_image_examples::shared::record::{Origin, PromptTemplate, Record};
-use ovis_image_examples::shared::{output_file, peak_memory, threads, tiny};
+use ovis_image_examples::shared::terminal::start_log;
+use ovis_image_examples::shared::{interrupt, output_file, peak_memory, threads, tiny};
 
 /// Number of previews that are checked before the work.
 const MOST_FILES: usize = 4096;
@@ -38,6 +44,7 @@ const MOST_FILES: usize = 4096;
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     let start = Instant::now();
     start_log(arguments.verbose);
+    interrupt::exit_between_files()?;
 
     if let Some(threads) = arguments.threads {
         threads::limit(threads.into())?;
@@ -48,6 +55,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         arguments,
         model,
         requested,
+        hashes_before,
         lines,
         names,
         notes,
@@ -70,6 +78,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         lines: lines.as_deref(),
         names: &names,
         loras: &loras,
+        before: hashes_before.as_ref(),
     })?;
     let summary = Summary {
         model: model.name().to_owned(),
@@ -87,7 +96,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     if arguments.json {
         return print(format!("{}\n", serde_json::to_string(&summary)?).as_bytes());
     }
-    let (files, seconds) = (summary.files.join(", "), summary.seconds.total);
+    let files = summary.files.join(", ");
+    let (files, seconds) = (Printable(&files), summary.seconds.total);
     if output_names::is_stdout(&arguments.output) {
         say(&format!("image in {seconds:.1} s on {}", summary.device));
         return Ok(());
@@ -100,6 +110,8 @@ struct Prepared {
     arguments: Arguments,
     model: Model,
     requested: RequestedImages,
+    /// Hashes of the files that an image to make again was made from.
+    hashes_before: Option<Hashes>,
     /// Prompts of a file, each for a request of its own.
     lines: Option<Vec<String>>,
     /// Files of all images, in their order.
@@ -123,7 +135,7 @@ fn prepare(arguments: Arguments) -> Result<Prepared> {
     let (arguments, record) = match arguments.from_image.as_deref().map(Origin::read) {
         None => (arguments, None),
         Some(origin) => match origin? {
-            Origin::Record(record) => (arguments.filled_from(&record)?, Some(*record)),
+            Origin::Record(record) => filled_from_record(arguments, *record)?,
             Origin::Parameters(said) => (arguments.filled_from_parameters(&said)?, None),
         },
     };
@@ -156,10 +168,29 @@ fn prepare(arguments: Arguments) -> Result<Prepared> {
         arguments,
         model,
         requested,
+        hashes_before: record.map(|record| record.hashes),
         lines,
         names,
         notes,
     })
+}
+
+/// Fills in the arguments that were not given from the record of an image, if the files that it
+/// names may be read.
+fn filled_from_record(
+    arguments: Arguments,
+    mut record: Record,
+) -> Result<(Arguments, Option<Record>)> {
+    let image = arguments.from_image.clone().unwrap_or_default();
+    trust::look_beside(&image, &mut record.inputs);
+    let (arguments, inputs) = RecordedInputs::fill(arguments, &record)?;
+    if !arguments.trust_image {
+        inputs.check(&image)?;
+    }
+    if let Some(description) = inputs.description(&image) {
+        say(&format!("note: {description}"));
+    }
+    Ok((arguments, Some(record)))
 }
 
 /// The work, on the backend of the device.
@@ -172,6 +203,8 @@ struct Generate<'a> {
     /// Files of all images, in their order.
     names: &'a [PathBuf],
     loras: &'a [LoraFile],
+    /// Hashes of the files that an image to make again was made from.
+    before: Option<&'a Hashes>,
 }
 
 /// The result of the work, without tensors of the backend.
@@ -198,6 +231,7 @@ impl BackendVisitor for Generate<'_> {
         let mut options = self.arguments.load_options(dtype);
         let mut request = self.requested.request.clone();
         let checkpoint = self.model.open()?;
+        let hashes = self.hashes(&checkpoint)?;
         let device_memory = DeviceMemory::of::<B>();
         if let Some(limit) = self.arguments.max_memory {
             let loras: u64 = self.loras.iter().map(LoraFile::bytes).sum();
@@ -226,7 +260,7 @@ impl BackendVisitor for Generate<'_> {
         drop(checkpoint);
         let loras = lora::load(&mut pipeline, &self.arguments.lora, self.loras)?;
         for lora in &loras {
-            say(&format!("note: {}: {}", lora.file, lora.report));
+            say(&format!("note: {}: {}", Printable(&lora.file), lora.report));
         }
         if self.arguments.merge_loras {
             pipeline.merge_loras()?;
@@ -256,9 +290,10 @@ impl BackendVisitor for Generate<'_> {
             (run.profile, run.step_cache) = (output.profile, output.step_cache);
             match &grid {
                 Some(_) => cells.extend(output.images.into_iter().map(|image| image.image)),
-                None => run
-                    .files
-                    .extend(self.save(&output, templates, run.files.len())?),
+                None => {
+                    run.files
+                        .extend(self.save(&output, templates, &hashes, run.files.len())?)
+                }
             }
             run.settings = Some(output.settings);
         }
@@ -309,12 +344,31 @@ impl Generate<'_> {
         }
     }
 
+    /// Hashes all input files, and warns of those that an image to make again was not made from.
+    fn hashes(&self, checkpoint: &Checkpoint) -> Result<Hashes> {
+        let loras = self.loras.iter().map(LoraFile::files);
+        let hashes = Hashes {
+            model: Model::hash(checkpoint)?,
+            loras: loras
+                .map(hashes::of_weights)
+                .collect::<std::io::Result<_>>()?,
+            ..self.requested.hashes.clone()
+        };
+        if let (Some(before), Some(image)) = (self.before, &self.arguments.from_image) {
+            for change in trust::changes(image, &hashes.differences(before)) {
+                say(&format!("warning: {change}"));
+            }
+        }
+        Ok(hashes)
+    }
+
     /// Saves the images of a request, with what was written for each of its prompts. Earlier
     /// requests have written as many files as `written`.
     fn save<B: Backend>(
         &self,
         output: &GenerationOutput<B>,
         templates: &[PromptTemplate],
+        hashes: &Hashes,
         written: usize,
     ) -> Result<Vec<String>> {
         let images = output.images.iter().enumerate();
@@ -329,6 +383,7 @@ impl Generate<'_> {
                 count: output.images.len(),
                 inputs: self.arguments.inputs(),
                 template: template.cloned().unwrap_or_default(),
+                hashes: hashes.clone(),
             };
             let format = ImageFormat::of(path);
             let bytes = if self.arguments.no_metadata {

@@ -1,13 +1,14 @@
 //! The text `parameters` in the EXIF data of JPEG and WebP files, where AUTOMATIC1111's web UI has
 //! it: in the field UserComment.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 use anyhow::Result;
 use exif::experimental::Writer;
 use exif::{Exif, Field, In, Reader, Tag, Value};
+
+use crate::shared::input_file;
 
 /// First bytes of a comment in UTF-16.
 const UNICODE: &[u8; 8] = b"UNICODE\0";
@@ -42,7 +43,7 @@ pub fn encode(text: &str) -> Result<Option<Vec<u8>>> {
 
 /// Reads the text of a JPEG or WebP file. `None` if there is none, or the file is another.
 pub fn read(path: &Path) -> Option<String> {
-    let file = File::open(path).ok()?;
+    let file = input_file::open(path).ok()?;
     let is_usual = file
         .metadata()
         .is_ok_and(|it| it.is_file() && it.len() <= LARGEST_FILE);

@@ -7,6 +7,7 @@
 //! images, from which they are made again.
 
 pub mod exif_text;
+pub mod hashes;
 pub mod names;
 pub mod parameters;
 pub mod png_text;
@@ -23,6 +24,7 @@ use ovis_image::GenerationSettings;
 use serde::{Deserialize, Serialize};
 
 use super::image_file::ImageFormat;
+use hashes::Hashes;
 use parameters::Parameters;
 
 /// Keyword of the text in which other programs look for settings.
@@ -49,6 +51,9 @@ pub struct Record {
     /// Files that were read.
     #[serde(default)]
     pub inputs: Inputs,
+    /// Hashes of these files.
+    #[serde(default)]
+    pub hashes: Hashes,
     /// Prompts as they were written, where wildcards were drawn.
     #[serde(default, skip_serializing_if = "PromptTemplate::is_empty")]
     pub template: PromptTemplate,

@@ -1,12 +1,13 @@
 //! Texts in PNG files: written with an image, and read without its pixels.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use image::RgbImage;
+
+use crate::shared::input_file;
 
 /// Encodes an image as PNG, with texts by keyword.
 ///
@@ -99,7 +100,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, String>, PngTextError> {
         path: path.to_owned(),
         source,
     };
-    let mut file = BufReader::new(File::open(path).map_err(unread)?);
+    let mut file = BufReader::new(input_file::open(path).map_err(unread)?);
     if !file.fill_buf().map_err(unread)?.starts_with(&SIGNATURE) {
         return Err(PngTextError::NotPng {
             path: path.to_owned(),

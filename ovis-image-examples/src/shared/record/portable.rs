@@ -25,28 +25,6 @@ impl Record {
     }
 }
 
-impl Inputs {
-    /// Finds files that are not in the current folder but beside the image that names them.
-    pub fn located(mut self, image: &Path) -> Self {
-        let folder = image.parent().unwrap_or(Path::new(""));
-        for path in paths(&mut self) {
-            let beside = folder.join(&*path);
-            if path.is_relative() && !path.exists() && beside.exists() {
-                *path = beside;
-            }
-        }
-        for lora in &mut self.loras {
-            // The scale follows a colon.
-            let (path, scale) = lora.rsplit_once(':').unwrap_or((lora, "1"));
-            let beside = folder.join(path);
-            if Path::new(path).is_relative() && !Path::new(path).exists() && beside.exists() {
-                *lora = format!("{}:{scale}", beside.display());
-            }
-        }
-        self
-    }
-}
-
 /// Returns all paths that were given.
 fn paths(inputs: &mut Inputs) -> impl Iterator<Item = &mut PathBuf> {
     [
@@ -104,32 +82,5 @@ mod tests {
                 "{path}"
             );
         }
-    }
-
-    #[test]
-    fn files_are_found_beside_the_image() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["start.png", "style.safetensors"] {
-            std::fs::write(folder.path().join(name), "").unwrap();
-        }
-        let inputs = Inputs {
-            init_image: Some("start.png".into()),
-            mask: Some("no-such-mask.png".into()),
-            model: Some("owner/name".into()),
-            loras: vec!["style.safetensors:0.5".to_owned(), "hf:a/b/c:1".to_owned()],
-            ..Inputs::default()
-        };
-        let found = inputs.clone().located(&folder.path().join("image.png"));
-        assert_eq!(found.init_image, Some(folder.path().join("start.png")));
-        assert_eq!((found.mask, found.model), (inputs.mask, inputs.model));
-        let style = folder
-            .path()
-            .join("style.safetensors")
-            .display()
-            .to_string();
-        assert_eq!(
-            found.loras,
-            [format!("{style}:0.5"), "hf:a/b/c:1".to_owned()]
-        );
     }
 }

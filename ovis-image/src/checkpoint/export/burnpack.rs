@@ -8,8 +8,8 @@ use std::path::Path;
 use burn::tensor::DType;
 use serde::Serialize;
 
-use super::OutgoingFile;
 use super::tensor::dtype_of;
+use super::{OnWritten, OutgoingFile};
 use crate::checkpoint::open::CONFIG_METADATA;
 use crate::error::{OvisImageError, Result};
 use crate::tensor_file::burnpack::{ALIGNMENT, FORMAT, MAGIC, VERSION, data_start};
@@ -28,13 +28,13 @@ struct Descriptor<'a> {
     data_offsets: [usize; 2],
 }
 
-/// Writes a file; `on_written` receives the number of bytes of each tensor.
+/// Writes a file; `on_written` receives the number of bytes of each tensor and may cancel.
 pub(super) fn write(
     path: &Path,
     OutgoingFile {
         tensors, config, ..
     }: &OutgoingFile<'_>,
-    on_written: &mut dyn FnMut(u64),
+    on_written: &mut OnWritten<'_>,
 ) -> Result<()> {
     let io = |error| OvisImageError::io(path, error);
     let mut end = 0_usize;
@@ -75,7 +75,7 @@ pub(super) fn write(
         let bytes = tensor.read()?;
         file.write_all(&bytes).map_err(io)?;
         position = begin + bytes.len();
-        on_written(bytes.len() as u64);
+        on_written(bytes.len() as u64)?;
     }
     file.flush()
         .and_then(|()| file.get_ref().sync_all())

@@ -9,7 +9,7 @@ use super::folder::PartFolder;
 use crate::checkpoint::file_names::{CONFIG_FILE, authors, burnpack, diffusers};
 use crate::checkpoint::layout::Layout;
 use crate::checkpoint::open::{Checkpoint, config_beside};
-use crate::config::{TextEncoderConfig, VaeConfig};
+use crate::config::{SchedulerConfig, TextEncoderConfig, VaeConfig};
 use crate::error::{OvisImageError, Result};
 
 /// First release of diffusers that includes this model.
@@ -48,11 +48,7 @@ pub(super) fn write(checkpoint: &Checkpoint, layout: Layout, folder: &PartFolder
             )?;
             write(
                 &Path::new(diffusers::SCHEDULER).join(diffusers::SCHEDULER_CONFIG),
-                &of_class(
-                    "FlowMatchEulerDiscreteScheduler",
-                    &checkpoint.scheduler,
-                    json!({}),
-                )?,
+                &of_class(SchedulerConfig::CLASS, &checkpoint.scheduler, json!({}))?,
             )?;
             write(
                 &of_folder(diffusers::TEXT_ENCODER),
@@ -100,7 +96,7 @@ fn model_index() -> Value {
     json!({
         "_class_name": "OvisImagePipeline",
         "_diffusers_version": DIFFUSERS_VERSION,
-        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "scheduler": ["diffusers", SchedulerConfig::CLASS],
         "text_encoder": ["transformers", "Qwen3Model"],
         "tokenizer": ["transformers", "Qwen2Tokenizer"],
         "transformer": ["diffusers", "OvisImageTransformer2DModel"],

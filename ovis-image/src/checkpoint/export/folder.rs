@@ -4,19 +4,24 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::part_lock::PartLock;
 use crate::checkpoint::file_names::TOKENIZER_FILE;
 use crate::checkpoint::open::TokenizerFile;
 use crate::error::{OvisImageError, Result};
 
 /// A temporary folder beside the requested one, which it replaces when complete. It is removed if
-/// dropped before that.
+/// dropped before that, and by the next export to the same target if its process was killed.
 pub(super) struct PartFolder {
     part: PathBuf,
     target: PathBuf,
+    /// `None` once the folder is complete.
+    lock: Option<PartLock>,
 }
 
-/// Number of folders left by killed processes that are skipped.
+/// Number of exports to the same target at once, beyond which no further one starts.
 const MAX_PARTS: usize = 1000;
+/// Ending of the names of temporary folders.
+const PART_ENDING: &str = ".part";
 /// Name of the configuration that may accompany a `tokenizer.json`.
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const TOKENIZER_FILES: [&str; 7] = [
@@ -55,15 +60,18 @@ impl PartFolder {
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(|error| io(parent, error))?;
         }
-        // The folder must be new: an existing one may be left from a killed process, or be in use.
+        remove_abandoned(target, name);
+        // The folder must be new: an existing one is in use.
         let mut number = 0;
         loop {
-            let part = target.with_file_name(format!(".{name}.{number}.part"));
+            let part = target.with_file_name(format!(".{name}.{number}{PART_ENDING}"));
             match fs::create_dir(&part) {
                 Ok(()) => {
+                    let lock = PartLock::hold(&part).map_err(|error| io(&part, error))?;
                     return Ok(Self {
                         part,
                         target: target.to_owned(),
+                        lock: Some(lock),
                     });
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && number < MAX_PARTS => {
@@ -119,7 +127,11 @@ impl PartFolder {
     }
 
     /// Moves the folder to its target.
-    pub(super) fn complete(self) -> Result<()> {
+    pub(super) fn complete(mut self) -> Result<()> {
+        if let Some(lock) = self.lock.take() {
+            lock.release()
+                .map_err(|error| OvisImageError::io(&self.part, error))?;
+        }
         // On Windows, an empty folder would block the rename. If it cannot be removed, the rename
         // reports why.
         let _ = fs::remove_dir(&self.target);
@@ -128,8 +140,44 @@ impl PartFolder {
     }
 }
 
+/// Removes the temporary folders of exports to a target whose processes were killed.
+fn remove_abandoned(target: &Path, name: &str) {
+    let folder = match target.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    // A folder that cannot be listed is reported when something is created in it.
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let file_name = entry.file_name();
+        let number = file_name
+            .to_str()
+            .and_then(|text| {
+                text.strip_prefix('.')?
+                    .strip_prefix(name)?
+                    .strip_prefix('.')
+            })
+            .and_then(|text| text.strip_suffix(PART_ENDING));
+        let is_part = number.is_some_and(|number| number.parse::<usize>().is_ok())
+            && entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if !is_part || !PartLock::is_abandoned(&entry.path()) {
+            continue;
+        }
+        match fs::remove_dir_all(entry.path()) {
+            Ok(()) => {
+                tracing::info!(folder = %entry.path().display(), "removed what is left of an export that was killed")
+            }
+            Err(error) => {
+                tracing::warn!(folder = %entry.path().display(), %error, "what is left of an export that was killed could not be removed")
+            }
+        }
+    }
+}
+
 impl Drop for PartFolder {
     fn drop(&mut self) {
+        // An open file cannot be removed on every system.
+        self.lock = None;
         if self.part.exists()
             && let Err(error) = fs::remove_dir_all(&self.part)
         {

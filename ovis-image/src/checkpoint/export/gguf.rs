@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use super::OutgoingFile;
 use super::tensor::OutgoingTensor;
+use super::{OnWritten, OutgoingFile};
 use crate::checkpoint::open::CONFIG_METADATA;
 use crate::error::{OvisImageError, Result};
 use crate::tensor_file::Encoding;
@@ -17,13 +17,13 @@ const ALIGNMENT: usize = 32;
 const U32: u32 = 4;
 const STRING: u32 = 8;
 
-/// Writes a file; `on_written` receives the number of bytes of each tensor.
+/// Writes a file; `on_written` receives the number of bytes of each tensor and may cancel.
 pub(super) fn write(
     path: &Path,
     OutgoingFile {
         tensors, config, ..
     }: &OutgoingFile<'_>,
-    on_written: &mut dyn FnMut(u64),
+    on_written: &mut OnWritten<'_>,
 ) -> Result<()> {
     let io = |error| OvisImageError::io(path, error);
     let mut file = BufWriter::new(File::create(path).map_err(io)?);
@@ -33,7 +33,7 @@ pub(super) fn write(
         let bytes = tensor.read()?;
         file.write_all(&bytes).map_err(io)?;
         file.write_all(&padding(bytes.len())).map_err(io)?;
-        on_written(bytes.len() as u64);
+        on_written(bytes.len() as u64)?;
     }
     file.flush()
         .and_then(|()| file.get_ref().sync_all())

@@ -7,11 +7,13 @@ mod configs;
 mod files;
 mod folder;
 mod gguf;
+mod part_lock;
 mod rows;
 mod safetensors;
 mod tensor;
 
 use std::ffi::OsStr;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -24,7 +26,7 @@ use super::layout::Layout;
 use super::open::Checkpoint;
 use super::part::{Part, PartConfig};
 use crate::config::{SchedulerConfig, WeightDtype};
-use crate::error::{OvisImageError, Result};
+use crate::error::{OvisImageError, Result, RuntimeError};
 use crate::tensor_file::Quantization;
 use crate::weights::{NameTable, QuantizationScheme};
 
@@ -143,18 +145,20 @@ impl Checkpoint {
         folder: impl AsRef<Path>,
         options: &ExportOptions,
     ) -> Result<ExportReport> {
-        self.export_with(folder, options, |_| {})
+        self.export_with(folder, options, |_| ControlFlow::Continue(()))
     }
 
-    /// Like [`export`](Self::export), with a callback after each tensor.
+    /// Like [`export`](Self::export), with a callback after each tensor, which cancels the export if
+    /// it returns [`ControlFlow::Break`]. Nothing is left of a canceled export.
     ///
     /// # Errors
-    /// Returns the errors of [`export`](Self::export).
+    /// Returns the errors of [`export`](Self::export), or
+    /// [`RuntimeError::ExportCanceled`](crate::error::RuntimeError::ExportCanceled).
     pub fn export_with(
         &self,
         folder: impl AsRef<Path>,
         options: &ExportOptions,
-        mut on_progress: impl FnMut(ExportProgress),
+        mut on_progress: impl FnMut(ExportProgress) -> ControlFlow<()>,
     ) -> Result<ExportReport> {
         options.check()?;
         let folder = folder.as_ref();
@@ -189,7 +193,12 @@ impl Checkpoint {
         let mut written = 0;
         let mut on_written = |bytes| {
             written += bytes;
-            on_progress(ExportProgress { written, total });
+            match on_progress(ExportProgress { written, total }) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => {
+                    Err(RuntimeError::ExportCanceled { written, total }.into())
+                }
+            }
         };
         let part_folder = PartFolder::create(folder)?;
         let mut report = ExportReport {
@@ -241,6 +250,9 @@ fn is_the_releases(scheduler: &SchedulerConfig) -> bool {
     };
     spelled_alike == SchedulerConfig::ovis_image_7b()
 }
+
+/// Receives the number of bytes of a tensor that was written. An error ends the export.
+type OnWritten<'a> = dyn FnMut(u64) -> Result<()> + 'a;
 
 /// A weights file to write.
 struct OutgoingFile<'a> {

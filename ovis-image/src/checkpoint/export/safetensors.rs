@@ -7,19 +7,19 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, View};
 use safetensors::{SafeTensorError, serialize_to_file};
 
-use super::OutgoingFile;
 use super::tensor::OutgoingTensor;
+use super::{OnWritten, OutgoingFile};
 use crate::checkpoint::open::CONFIG_METADATA;
 use crate::error::{OvisImageError, Result};
 use crate::tensor_file::Encoding;
 
-/// Writes a file; `on_written` receives the number of bytes of each tensor.
+/// Writes a file; `on_written` receives the number of bytes of each tensor and may cancel.
 pub(super) fn write(
     path: &Path,
     OutgoingFile {
         tensors, config, ..
     }: &OutgoingFile<'_>,
-    on_written: &mut dyn FnMut(u64),
+    on_written: &mut OnWritten<'_>,
 ) -> Result<()> {
     let run = RefCell::new(Run {
         failure: None,
@@ -55,19 +55,19 @@ pub(super) fn write(
         .map_err(io)
 }
 
-struct Run<'a> {
-    /// First error: a view cannot report it.
+struct Run<'a, 'b> {
+    /// First error, or the cancellation: a view cannot report it.
     failure: Option<OvisImageError>,
-    on_written: &'a mut dyn FnMut(u64),
+    on_written: &'a mut OnWritten<'b>,
 }
 
 /// Reads a tensor only when it is written, so that one at a time is in memory.
-struct LazyView<'a, 'run> {
+struct LazyView<'a, 'run, 'b> {
     tensor: &'a OutgoingTensor<'a>,
-    run: &'a RefCell<Run<'run>>,
+    run: &'a RefCell<Run<'run, 'b>>,
 }
 
-impl View for LazyView<'_, '_> {
+impl View for LazyView<'_, '_, '_> {
     fn dtype(&self) -> Dtype {
         match self.tensor.encoding {
             Encoding::F16 => Dtype::F16,
@@ -82,19 +82,15 @@ impl View for LazyView<'_, '_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         let mut run = self.run.borrow_mut();
-        let bytes = match run.failure {
-            Some(_) => None,
-            None => match self.tensor.read() {
-                Ok(bytes) => Some(bytes),
-                Err(error) => {
-                    run.failure = Some(error);
-                    None
-                }
-            },
-        };
-        (run.on_written)(self.data_len() as u64);
+        if run.failure.is_none() {
+            let written = |bytes| (run.on_written)(self.data_len() as u64).map(|()| bytes);
+            match self.tensor.read().and_then(written) {
+                Ok(bytes) => return Cow::Owned(bytes),
+                Err(error) => run.failure = Some(error),
+            }
+        }
         // After a failure the file is discarded.
-        Cow::Owned(bytes.unwrap_or_else(|| vec![0; self.data_len()]))
+        Cow::Borrowed(&[])
     }
 
     fn data_len(&self) -> usize {
