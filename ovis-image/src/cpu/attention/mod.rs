@@ -4,17 +4,20 @@
 //! as they stand. Keys come in blocks, with running maxima and sums (arXiv 2205.14135), so weights
 //! do not leave the cache.
 
+mod heads;
 mod packed;
 mod queries;
 mod softmax;
+mod values;
 
 use rayon::prelude::*;
 
+pub(crate) use self::heads::Heads;
 use self::packed::{BlockMut, HeadSizes, PackedHead};
 use self::queries::QueryPanel;
 use super::element::Element;
 use super::instruction_set::InstructionSet;
-use super::panel::{Matrix, Unit};
+use super::panel::Unit;
 use super::shared::Shared;
 use super::tasks::for_each_task_in;
 use super::tile::WIDTH;
@@ -24,15 +27,6 @@ use super::tile::WIDTH;
 const MOST_PANELS: usize = 4;
 /// Number of tasks per thread, where there are enough queries, for the heads that threads share.
 const TASKS_PER_THREAD: usize = 16;
-
-/// View of a tensor `[batch, heads, tokens, head_dim]` with any strides except the last, which is
-/// one.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Heads<'a, T> {
-    pub(crate) data: &'a [T],
-    /// Strides of the batch, head and token axes.
-    pub(crate) strides: [usize; 3],
-}
 
 /// Sizes of an attention.
 #[derive(Debug, Clone, Copy)]
@@ -47,35 +41,6 @@ pub(crate) struct AttentionShape {
     pub(crate) head_dim: usize,
     /// Restricts a query to the keys at its own position and before.
     pub(crate) causal: bool,
-}
-
-impl<'a, T: Element> Heads<'a, T> {
-    /// Returns tokens of one head as a matrix with a row per token.
-    fn tokens(
-        &self,
-        head: [usize; 2],
-        [first, tokens]: [usize; 2],
-        head_dim: usize,
-    ) -> Matrix<'a, T> {
-        let data = self.from(head, first);
-        Matrix::new(data, [tokens, head_dim], [self.strides[2], 1])
-    }
-
-    /// Returns tokens of one head as a matrix with a row per channel.
-    fn channels(
-        &self,
-        head: [usize; 2],
-        [first, tokens]: [usize; 2],
-        head_dim: usize,
-    ) -> Matrix<'a, T> {
-        let data = self.from(head, first);
-        Matrix::new(data, [head_dim, tokens], [1, self.strides[2]])
-    }
-
-    fn from(&self, [batch, head]: [usize; 2], token: usize) -> &'a [T] {
-        let [batches, heads, tokens] = self.strides;
-        &self.data[batch * batches + head * heads + token * tokens..]
-    }
 }
 
 /// Computes attention; the output is `[batch, queries, heads, head_dim]`, with the heads already
@@ -189,7 +154,7 @@ impl<T: Element> Call<'_, T> {
         let head = [head / self.shape.kv_heads, head % self.shape.kv_heads];
         let tokens = [block.first, block.keys];
         let keys = self.key.tokens(head, tokens, self.sizes.head_dim);
-        let values = self.value.channels(head, tokens, self.sizes.head_dim);
+        let values = self.value.tokens(head, tokens, self.sizes.head_dim);
         block.pack(&keys, &values, &self.sizes);
     }
 

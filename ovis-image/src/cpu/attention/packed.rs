@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 
+use super::heads::Tokens;
+use super::values::pack_values;
 use crate::cpu::element::Element;
 use crate::cpu::instruction_set::InstructionSet;
-use crate::cpu::panel::{Matrix, Unit, pack};
+use crate::cpu::panel::{Unit, pack};
 
 /// Largest number of keys of a block: even, so that no pair of bf16 spans two blocks.
-pub(super) const BLOCK: usize = 256;
+pub(super) const BLOCK: usize = 512;
 
 /// Sizes of a head, and how it is packed.
 #[derive(Debug, Clone, Copy)]
@@ -94,23 +96,27 @@ impl PackedHead {
 }
 
 impl BlockMut<'_> {
-    /// Packs keys, a row per token, and values, a row per channel.
+    /// Packs keys and values.
     pub(super) fn pack<T: Element>(
         self,
-        keys: &Matrix<'_, T>,
-        values: &Matrix<'_, T>,
+        keys: &Tokens<'_, T>,
+        values: &Tokens<'_, T>,
         sizes: &HeadSizes,
     ) {
-        pack_panels(keys, sizes, self.key_panels);
-        pack_panels(values, sizes, self.value_panels);
+        pack_keys(keys, sizes, self.key_panels);
+        pack_values(values, sizes, self.value_panels);
     }
 }
 
-fn pack_panels<T: Element>(matrix: &Matrix<'_, T>, sizes: &HeadSizes, packed: &mut [u32]) {
-    let units = sizes.unit.count(matrix.k);
-    for rows in sizes.panels(matrix.rows) {
+/// Packs keys as panels `[units of head_dim][rows]`.
+fn pack_keys<T: Element>(keys: &Tokens<'_, T>, sizes: &HeadSizes, packed: &mut [u32]) {
+    let HeadSizes { unit, set, .. } = *sizes;
+    let units = unit.count(sizes.head_dim);
+    let matrix = keys.matrix();
+    for rows in sizes.panels(keys.count) {
+        keys.prefetch(rows.end..rows.end + rows.len());
         let panel = &mut packed[rows.start * units..rows.end * units];
         let (first, count) = (rows.start, rows.len());
-        pack(matrix, [first, count], count, sizes.unit, sizes.set, panel);
+        pack(&matrix, [first, count], count, unit, set, panel);
     }
 }

@@ -1,5 +1,6 @@
 //! Panel of 32 queries, a lane each, on its way over the blocks of keys.
 
+use super::heads::Tokens;
 use super::packed::{Block, HeadSizes};
 use super::softmax::{Lanes, Softmax};
 use crate::cpu::element::Element;
@@ -20,19 +21,21 @@ pub(super) struct QueryPanel {
 }
 
 impl QueryPanel {
-    /// Starts with new queries, a row of the matrix each; `first` is the position of the first one.
+    /// Starts with new queries; `first` is the position of the first one.
     pub(super) fn start<T: Element>(
         &mut self,
-        queries: &Matrix<'_, T>,
+        queries: &Tokens<'_, T>,
         first: usize,
         sizes: &HeadSizes,
     ) {
-        (self.first, self.count) = (first, queries.rows);
+        (self.first, self.count) = (first, queries.count);
         let units = sizes.unit.count(sizes.head_dim) * WIDTH;
         self.queries.resize(units, 0);
         let HeadSizes { unit, set, .. } = *sizes;
+        queries.prefetch(0..self.count);
+        let matrix = queries.matrix();
         pack(
-            queries,
+            &matrix,
             [0, self.count],
             WIDTH,
             unit,

@@ -1,7 +1,5 @@
 //! Softmax over blocks of scores `[keys][32 queries]`, with a running maximum and sum per query.
 
-use std::array::from_fn;
-
 use super::packed::HeadSizes;
 use crate::cpu::element::Element;
 use crate::cpu::instruction_set::InstructionSet;
@@ -78,8 +76,11 @@ impl Softmax {
             }
         }
         let weight = |score: f32, largest: f32| power_of_two::<FUSED>((score - largest) * scale);
-        let factors = from_fn(|lane| weight(before[lane], largest[lane]));
-        let mut totals: Lanes = from_fn(|lane| self.totals[lane] * factors[lane]);
+        let (mut factors, mut totals) = ([0.0; WIDTH], self.totals);
+        for lane in 0..WIDTH {
+            factors[lane] = weight(before[lane], largest[lane]);
+            totals[lane] *= factors[lane];
+        }
         if PAIRS {
             if keys % 2 == 1 {
                 // A key of weight zero.
