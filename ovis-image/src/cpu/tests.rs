@@ -1,7 +1,9 @@
-//! Tests of products and of the widest convolution on every instruction set of this CPU.
+//! Tests of products, rows, attention and the widest convolution on every instruction set of this
+//! CPU.
 
 use half::{bf16, f16};
 
+use super::attention::{AttentionShape, Heads, attention};
 use super::element::Element;
 use super::gemm::{Bias, product};
 use super::instruction_set::InstructionSet;
@@ -194,6 +196,127 @@ fn rows_are_the_portable_ones_on_every_instruction_set() {
     check_all_rows::<f32>(1e-6);
     check_all_rows::<bf16>(2e-3);
     check_all_rows::<f16>(3e-4);
+}
+
+/// Computes attention in f64, `[batch, queries, heads, head_dim]`.
+fn exact_attention<T: Element>(
+    [query, key, value]: [Heads<'_, T>; 3],
+    shape: AttentionShape,
+) -> Vec<f64> {
+    let AttentionShape {
+        batch,
+        heads,
+        kv_heads,
+        queries,
+        keys,
+        head_dim,
+        causal,
+    } = shape;
+    let at = |of: Heads<'_, T>, [batch, head, token, channel]: [usize; 4]| {
+        let [batches, heads, tokens] = of.strides;
+        f64::from(of.data[batch * batches + head * heads + token * tokens + channel].to_f32())
+    };
+    let mut output = Vec::new();
+    for (item, position) in (0..batch * queries).map(|i| (i / queries, i % queries)) {
+        for head in 0..heads {
+            let key_head = head * kv_heads / heads;
+            let seen = if causal { keys.min(position + 1) } else { keys };
+            let score = |k: usize| -> f64 {
+                let terms = (0..head_dim).map(|c| {
+                    at(query, [item, head, position, c]) * at(key, [item, key_head, k, c])
+                });
+                terms.sum::<f64>() / (head_dim as f64).sqrt()
+            };
+            let scores: Vec<f64> = (0..seen).map(score).collect();
+            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            output.extend((0..head_dim).map(|c| {
+                let terms = weights.iter().enumerate();
+                let terms = terms.map(|(k, w)| w * at(value, [item, key_head, k, c]));
+                terms.sum::<f64>() / total
+            }));
+        }
+    }
+    output
+}
+
+/// Checks attention with keys that grow along the tokens by `growth` each.
+fn check_attention<T: Element>(shape: AttentionShape, growth: f32, limit: f64) {
+    let AttentionShape {
+        batch,
+        heads,
+        kv_heads,
+        queries,
+        keys,
+        head_dim,
+        ..
+    } = shape;
+    // Heads are views into rows that are wider, like those of a fused projection.
+    let width = (heads + 2 * kv_heads) * head_dim + 3;
+    let mut data = [queries, keys, keys].map(|tokens| random::<T>(batch * tokens * width, 7));
+    for (index, value) in data[1].iter_mut().enumerate() {
+        let token = index / width % keys;
+        *value = T::from_f32(value.to_f32() * (1.0 + growth * token as f32));
+    }
+    let first = [0, heads, heads + kv_heads].map(|head| head * head_dim);
+    let [query, key, value] = [(0, queries), (1, keys), (2, keys)].map(|(i, tokens)| Heads {
+        data: &data[i][first[i]..],
+        strides: [tokens * width, head_dim, width],
+    });
+    let expected = exact_attention([query, key, value], shape);
+    for set in InstructionSet::available() {
+        let mut output = vec![T::from_f32(f32::NAN); expected.len()];
+        attention(set, query, key, value, shape, &mut output);
+        let error = relative_error(&output, &expected);
+        assert!(error < limit, "{shape:?} on {set:?}: {error:e}");
+    }
+}
+
+#[test]
+fn attention_on_every_instruction_set() {
+    // Batch, heads, heads of keys, queries, keys, head_dim: single and odd numbers, more than one
+    // block of keys, and more heads of keys than threads take whole.
+    for [batch, heads, kv_heads, queries, keys, head_dim] in [
+        [1, 1, 1, 1, 1, 1],
+        [1, 2, 1, 5, 97, 24],
+        [2, 4, 2, 33, 33, 17],
+        [1, 1, 1, 70, 257, 40],
+        [1, 3, 3, 129, 600, 64],
+        [3, 12, 6, 67, 45, 128],
+    ] {
+        for causal in [false, true] {
+            let shape = AttentionShape {
+                batch,
+                heads,
+                kv_heads,
+                queries,
+                keys,
+                head_dim,
+                causal,
+            };
+            check_attention::<f32>(shape, 0.0, 1e-6);
+            // Weights and the result are rounded to bf16, which adds half a unit of 2^-8 each.
+            check_attention::<bf16>(shape, 0.0, 4e-3);
+        }
+    }
+}
+
+/// Checks that weights shrink when a later block of keys has larger scores, and that scores beyond
+/// the range of an exponential stay finite.
+#[test]
+fn attention_follows_maxima_that_grow() {
+    let shape = AttentionShape {
+        batch: 1,
+        heads: 1,
+        kv_heads: 1,
+        queries: 40,
+        keys: 900,
+        head_dim: 16,
+        causal: false,
+    };
+    // Scores of several hundred are rounded to 3e-5.
+    check_attention::<f32>(shape, 1.0, 1e-4);
 }
 
 fn check_convolution<T: Element>([inputs, outputs, height, width]: [usize; 4], limit: f64) {
