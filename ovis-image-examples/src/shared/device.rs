@@ -9,7 +9,8 @@ use ovis_image::device::DeviceSpec;
 pub struct DeviceArguments {
     /// Device, for example cuda:0
     ///
-    /// auto takes a GPU if there is one that this program was built for, or else the CPU. Devices: auto, flex, ndarray, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], rocm[:N].
+    /// auto takes a GPU if there is one that this program was built for, or else the CPU. Devices:
+    /// auto, flex, ndarray, wgpu, vulkan, metal, cuda, rocm; :N chooses among several GPUs.
     #[arg(long = "device", value_name = "DEVICE", default_value_t)]
     pub spec: DeviceSpec,
     /// Precision: f32, f16 or bf16

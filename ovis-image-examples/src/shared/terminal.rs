@@ -1,6 +1,6 @@
 //! Text on the terminal. Names in files and messages of servers may hold what a terminal obeys, so
 //! everything that is written there is escaped, in one of three ways: values by
-//! [`Printable`](ovis_image::error::Printable), whole messages by [`printable_lines`], and log
+//! [`Printable`], whole messages by [`printable_lines`], and log
 //! lines by [`start_log`].
 
 use std::io::IsTerminal;
