@@ -432,7 +432,8 @@ impl<B: Backend> Stages<'_, B> {
             let mut vae = pipeline.vae().clone();
             // Only one of the three colors is affected.
             let bias = Tensor::<B, 1>::from_data([0.0, bad, 0.0], (self.device, DType::F32));
-            vae.decoder.conv_out.bias = Param::from_tensor(bias.cast(self.dtype.to_burn()));
+            let dtype = vae.decoder.conv_out.bias.val().dtype();
+            vae.decoder.conv_out.bias = Param::from_tensor(bias.cast(dtype));
             let damaged = pipeline
                 .clone()
                 .with_vae(vae)
