@@ -7,8 +7,9 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
-use super::program::say;
-use super::record::{PARAMETERS_KEYWORD, exif_text, png_text};
+use super::record::exif_text;
+use super::record::png_text::{self, PARAMETERS_KEYWORD};
+use super::terminal::say;
 
 /// Endings of the files that can be written.
 pub const ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];

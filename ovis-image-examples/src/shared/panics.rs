@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use ovis_image::error::Printable;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::program::say;
+use super::terminal::say;
 
 /// Exit code of a program that a panic ended, as Rust's own.
 pub const EXIT_CODE: u8 = 101;

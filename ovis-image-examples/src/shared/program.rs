@@ -7,7 +7,7 @@ use std::process::{ExitCode, Termination};
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use super::terminal::printable_lines;
+pub use super::terminal::say;
 use super::{completions, error_chain, panics, usage};
 
 /// Parses the arguments and does a program's work. The exit code is [`usage::USAGE`] if an argument
@@ -70,11 +70,6 @@ pub fn print(bytes: &[u8]) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
-}
-
-/// Writes a message to stderr, escaped. Unlike `eprintln`, it does not panic if nobody reads.
-pub fn say(message: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", printable_lines(message));
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! [`Printable`], whole messages by [`printable_lines`], and log
 //! lines by [`start_log`].
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use ovis_image::error::Printable;
@@ -23,6 +23,11 @@ pub fn shown(path: &Path) -> String {
 pub fn printable_lines(text: &str) -> String {
     let lines = text.split('\n').map(|line| Printable(line).to_string());
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Writes a message to stderr, escaped. Unlike `eprintln`, it does not panic if nobody reads.
+pub fn say(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", printable_lines(message));
 }
 
 /// Sends log messages to stderr: warnings, with `verbose` of 1 also information, above that also

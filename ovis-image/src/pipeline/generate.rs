@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -11,7 +11,7 @@ use super::check::CheckedRequest;
 use super::denoise::Denoiser;
 use super::embeddings::RequestEmbeddings;
 use super::guided_model::{GuidedInput, GuidedModel};
-use super::output::{GeneratedImage, GenerationOutput, Timings};
+use super::output::{GeneratedImage, GenerationOutput, Timings, timed};
 use super::pretrained::OvisImagePipeline;
 use super::progress::Progress;
 use super::second_pass::Pass;
@@ -330,12 +330,4 @@ impl<F> Watcher<F> {
             Some(ControlFlow::Continue(())) | None => Ok(()),
         }
     }
-}
-
-/// Runs a phase and adds its duration to `spent`.
-pub(super) fn timed<T>(spent: &mut Duration, phase: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = phase();
-    *spent += start.elapsed();
-    result
 }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -64,4 +64,12 @@ pub struct Timings {
     pub vae_decoding: Duration,
     /// Time of the whole request.
     pub total: Duration,
+}
+
+/// Runs a phase and adds its duration to `spent`.
+pub(super) fn timed<T>(spent: &mut Duration, phase: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = phase();
+    *spent += start.elapsed();
+    result
 }

@@ -4,9 +4,9 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::check::CheckedSecondPass;
-use super::generate::timed;
 use super::guided_model::StepCacheReport;
 use super::output::Timings;
+use super::output::timed;
 use super::pretrained::OvisImagePipeline;
 use super::profile::DenoisingProfile;
 use super::start::StartLatents;

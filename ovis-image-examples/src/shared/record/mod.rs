@@ -26,12 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::image_file::ImageFormat;
 use hashes::Hashes;
 use parameters::Parameters;
-
-/// Keyword of the text in which other programs look for settings.
-pub const PARAMETERS_KEYWORD: &str = "parameters";
-
-/// Keyword of the text that holds a [`Record`] as JSON.
-pub const SETTINGS_KEYWORD: &str = "ovis-image";
+pub use png_text::{PARAMETERS_KEYWORD, SETTINGS_KEYWORD};
 
 /// Settings and input files of one image.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -9,6 +9,12 @@ use image::RgbImage;
 
 use crate::shared::input_file;
 
+/// Keyword of the text in which other programs look for settings.
+pub const PARAMETERS_KEYWORD: &str = "parameters";
+
+/// Keyword of the text that holds a record as JSON.
+pub const SETTINGS_KEYWORD: &str = "ovis-image";
+
 /// Encodes an image as PNG, with texts by keyword.
 ///
 /// # Errors

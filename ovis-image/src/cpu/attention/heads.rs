@@ -1,9 +1,10 @@
-//! Views of queries, keys and values.
+//! Views of queries, keys and values, and the sizes of a head.
 
 use std::ops::Range;
 
 use crate::cpu::element::Element;
-use crate::cpu::panel::Matrix;
+use crate::cpu::instruction_set::InstructionSet;
+use crate::cpu::panel::{Matrix, Unit};
 
 /// View of a tensor `[batch, heads, tokens, head_dim]` with any strides except the last, which is
 /// one.
@@ -71,5 +72,32 @@ impl<'a, T: Element> Tokens<'a, T> {
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = tokens;
+    }
+}
+
+/// Sizes of a head, and how it is packed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadSizes {
+    pub(super) keys: usize,
+    pub(super) head_dim: usize,
+    pub(super) unit: Unit,
+    pub(super) set: InstructionSet,
+}
+
+impl HeadSizes {
+    /// Number of units of the packed keys of a block.
+    pub(super) fn key_units(&self, keys: usize) -> usize {
+        keys * self.unit.count(self.head_dim)
+    }
+
+    /// Number of units of the packed values of a block.
+    pub(super) fn value_units(&self, keys: usize) -> usize {
+        self.unit.count(keys) * self.head_dim
+    }
+
+    /// Splits rows into panels of nearly equal heights.
+    pub(super) fn panels(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let panels = rows.div_ceil(self.set.tile_rows());
+        (0..panels).map(move |panel| panel * rows / panels..(panel + 1) * rows / panels)
     }
 }

@@ -12,8 +12,9 @@ mod values;
 
 use rayon::prelude::*;
 
+use self::heads::HeadSizes;
 pub(crate) use self::heads::Heads;
-use self::packed::{BlockMut, HeadSizes, PackedHead};
+use self::packed::{BlockMut, PackedHead};
 use self::queries::QueryPanel;
 use super::element::Element;
 use super::instruction_set::InstructionSet;

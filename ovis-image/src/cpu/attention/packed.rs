@@ -1,42 +1,12 @@
 //! Keys and values of a head, packed as left-hand panels in blocks of keys.
 
-use std::ops::Range;
-
-use super::heads::Tokens;
+use super::heads::{HeadSizes, Tokens};
 use super::values::pack_values;
 use crate::cpu::element::Element;
-use crate::cpu::instruction_set::InstructionSet;
-use crate::cpu::panel::{Unit, pack};
+use crate::cpu::panel::pack;
 
 /// Largest number of keys of a block: even, so that no pair of bf16 spans two blocks.
 pub(super) const BLOCK: usize = 512;
-
-/// Sizes of a head, and how it is packed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct HeadSizes {
-    pub(super) keys: usize,
-    pub(super) head_dim: usize,
-    pub(super) unit: Unit,
-    pub(super) set: InstructionSet,
-}
-
-impl HeadSizes {
-    /// Number of units of the packed keys of a block.
-    fn key_units(&self, keys: usize) -> usize {
-        keys * self.unit.count(self.head_dim)
-    }
-
-    /// Number of units of the packed values of a block.
-    fn value_units(&self, keys: usize) -> usize {
-        self.unit.count(keys) * self.head_dim
-    }
-
-    /// Splits rows into panels of nearly equal heights.
-    pub(super) fn panels(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let panels = rows.div_ceil(self.set.tile_rows());
-        (0..panels).map(move |panel| panel * rows / panels..(panel + 1) * rows / panels)
-    }
-}
 
 /// Packed keys and values of a head, one block after the other.
 #[derive(Debug, Default)]

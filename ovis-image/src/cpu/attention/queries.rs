@@ -1,7 +1,7 @@
 //! Panel of 32 queries, a lane each, on its way over the blocks of keys.
 
-use super::heads::Tokens;
-use super::packed::{Block, HeadSizes};
+use super::heads::{HeadSizes, Tokens};
+use super::packed::Block;
 use super::softmax::{Lanes, Softmax};
 use crate::cpu::element::Element;
 use crate::cpu::panel::{Matrix, Unit, pack};

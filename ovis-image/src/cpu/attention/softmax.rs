@@ -1,6 +1,6 @@
 //! Softmax over blocks of scores `[keys][32 queries]`, with a running maximum and sum per query.
 
-use super::packed::HeadSizes;
+use super::heads::HeadSizes;
 use crate::cpu::element::Element;
 use crate::cpu::instruction_set::InstructionSet;
 use crate::cpu::panel::Unit;

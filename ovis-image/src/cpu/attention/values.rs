@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::heads::Tokens;
-use super::packed::HeadSizes;
+use super::heads::{HeadSizes, Tokens};
 use crate::cpu::element::Element;
 use crate::cpu::panel::Unit;
 use crate::cpu::tile::MAX_ROWS;
