@@ -11,7 +11,7 @@ const SUMS: usize = 12;
 const STEPS: usize = 20_000_000;
 
 /// Measures operations per second on `threads` threads; a multiplication and an addition count as
-/// two. `None` if there is no loop for the instruction set.
+/// two. Returns `None` for an instruction set without a loop here.
 pub fn flops_per_second(set: InstructionSet, threads: usize) -> Option<f64> {
     let lanes = lanes(set)?;
     let start = Instant::now();

@@ -27,7 +27,7 @@ use crate::shared::{headings, threads};
 
 /// Generates images from a prompt with Ovis-Image.
 ///
-/// Of a flag that has one value and is given several times, the last one counts. Exit codes: 0 for
+/// The last value of a repeated flag counts, unless the flag takes several. Exit codes: 0 for
 /// success, 1 if the work failed, 2 if an argument is wrong.
 #[derive(Debug, Parser)]
 #[command(version, name = "generate")]
@@ -212,7 +212,7 @@ pub struct Arguments {
     pub preview: Option<PathBuf>,
     /// Print a summary as JSON
     ///
-    /// One object on one line: settings, seconds per phase, peak memory, files.
+    /// Prints one JSON object on one line: settings, seconds per phase, peak memory, files.
     #[arg(long, help_heading = headings::RECORDS)]
     pub json: bool,
     /// Leave the settings out of the image file

@@ -11,7 +11,7 @@ const BLACK: Rgb<u8> = Rgb([0; 3]);
 /// Character that stands for one that the font lacks.
 const UNKNOWN: char = '\u{fffd}';
 
-/// What stands for the rest of a caption that is too long.
+/// Ellipsis at the end of a caption that was shortened.
 const REST: &str = "..";
 
 /// Computes the width of a text in pixels of the font.

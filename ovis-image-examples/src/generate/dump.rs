@@ -18,7 +18,7 @@ use crate::shared::output_file::write_whole;
 /// Name of the tensor that is read as initial noise.
 const LATENTS: &str = "latents";
 
-/// Name of the initial noise in a dump, which is read if there is no tensor `latents`.
+/// Name of the initial noise in a dump. It is read if there is no tensor `latents`.
 const LATENTS_OF_DUMP: &str = "latents_in";
 
 /// Number of tensors that are named if it is not among them.

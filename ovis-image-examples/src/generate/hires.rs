@@ -28,7 +28,7 @@ pub struct HiresArguments {
     /// The fraction --hires-strength of them runs.
     #[arg(long, value_name = "STEPS", hide_short_help = true)]
     pub hires_steps: Option<usize>,
-    /// What to upscale between the passes
+    /// Upscale the latents or the decoded image between the passes
     #[arg(long, value_enum, value_name = "METHOD", hide_short_help = true)]
     pub hires_upscale: Option<Upscale>,
 }

@@ -33,10 +33,10 @@ pub struct WildcardArguments {
     /// Without this flag, each image draws red or blue from its seed.
     #[arg(long, hide_short_help = true)]
     pub no_wildcards: bool,
-    /// Whether the prompt comes from an image, in which it was drawn already.
+    /// True if the prompt comes from an image, where it was drawn already.
     #[arg(skip)]
     pub is_prompt_drawn: bool,
-    /// Whether the negative prompt comes from an image.
+    /// True if the negative prompt comes from an image.
     #[arg(skip)]
     pub is_negative_prompt_drawn: bool,
 }

@@ -43,7 +43,7 @@ enum Call<A> {
     Print(Vec<u8>),
 }
 
-/// Parses the arguments. Of a flag that has one value and is repeated, the last one counts.
+/// Parses the arguments. The last value of a repeated flag counts, unless the flag takes several.
 fn parse<A: Parser>(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<Call<A>, clap::Error> {
