@@ -44,6 +44,8 @@
 //! images ([`shared::record`]), output files, progress and errors.
 
 pub mod convert;
+#[cfg(feature = "dataset")]
+pub mod dataset;
 pub mod generate;
 #[cfg(feature = "flex")]
 pub mod inspect;

@@ -1,0 +1,3 @@
+//! `dataset`: images and captions for training. Drawn, filtered, bucketed and cached.
+
+pub mod manifest;
