@@ -108,3 +108,11 @@ pub fn cast<B: Backend, M: Module<B>>(model: M, dtype: DType) -> M {
 
     model.map(&mut Cast(dtype))
 }
+
+/// Returns the peak of the resident set in bytes, if Linux reports it.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}

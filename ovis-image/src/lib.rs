@@ -57,6 +57,8 @@ pub mod tensor_file;
 #[cfg(test)]
 mod testing;
 pub mod text_encoder;
+#[cfg(feature = "train")]
+pub mod training;
 pub mod transformer;
 pub mod vae;
 pub mod weights;

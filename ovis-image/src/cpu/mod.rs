@@ -5,7 +5,11 @@ mod attention;
 mod conv;
 mod element;
 mod gemm;
+#[cfg(feature = "autodiff")]
+pub(crate) mod gradients;
 mod instruction_set;
+#[cfg(feature = "autodiff")]
+mod optimizer;
 mod panel;
 mod rows;
 mod shared;
@@ -21,6 +25,8 @@ pub(crate) use conv::{conv1x1, conv3x3};
 pub(crate) use element::Element;
 pub(crate) use gemm::linear;
 pub use instruction_set::{InstructionSet, InstructionSetError};
+#[cfg(feature = "autodiff")]
+pub(crate) use optimizer::{adamw, blend, sum_of_squares};
 pub(crate) use panel::Matrix;
 pub(crate) use rows::{
     Rows, add_gated, group_norm, modulated_norm, norm_and_rotate, rms_norm, swiglu,

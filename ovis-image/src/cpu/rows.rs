@@ -5,6 +5,8 @@ use rayon::prelude::*;
 
 use super::element::Element;
 use super::instruction_set::InstructionSet;
+#[cfg(feature = "autodiff")]
+use super::panel::Matrix;
 use super::vector::{silu, sum, vectorized};
 use crate::ops::{Activation, Pairs};
 
@@ -15,6 +17,7 @@ const TASK_ELEMENTS: usize = 16 << 10;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rows<'a, T> {
     pub(crate) data: &'a [T],
+    pub(crate) outer: usize,
     pub(crate) outer_stride: usize,
     pub(crate) inner: usize,
     pub(crate) inner_stride: usize,
@@ -27,6 +30,7 @@ impl<'a, T: Element> Rows<'a, T> {
         let rows = data.len() / width.max(1);
         Self {
             data,
+            outer: 1,
             outer_stride: data.len(),
             inner: rows,
             inner_stride: width,
@@ -34,9 +38,29 @@ impl<'a, T: Element> Rows<'a, T> {
         }
     }
 
+    /// Views the rows of a matrix whose elements are neighbors.
+    #[cfg(feature = "autodiff")]
+    pub(crate) fn of_matrix(matrix: &Matrix<'a, T>) -> Self {
+        let (data, inner_stride) = matrix.rows_of_neighbors();
+        Self {
+            data,
+            outer: 1,
+            outer_stride: 0,
+            inner: matrix.rows,
+            inner_stride,
+            width: matrix.k,
+        }
+    }
+
+    /// Returns the number of rows.
+    #[cfg(feature = "autodiff")]
+    pub(super) fn rows(&self) -> usize {
+        self.outer * self.inner
+    }
+
     /// Returns a row by its number over both axes.
     #[inline(always)]
-    fn row(&self, index: usize) -> &'a [T] {
+    pub(super) fn row(&self, index: usize) -> &'a [T] {
         let (outer, inner) = (index / self.inner, index % self.inner);
         let start = outer * self.outer_stride + inner * self.inner_stride;
         &self.data[start..start + self.width]
@@ -123,7 +147,7 @@ pub(crate) fn rms_norm<T: Element>(
 }
 
 #[inline(always)]
-fn rms_factor<T: Element>(row: &[T], eps: f32) -> f32 {
+pub(super) fn rms_factor<T: Element>(row: &[T], eps: f32) -> f32 {
     1.0 / (sum(row, |x| x * x) / row.len() as f32 + eps).sqrt()
 }
 
@@ -264,7 +288,11 @@ pub(crate) fn group_norm<T: Element>(
 
 /// Computes a sum of partial sums, for accuracy over a million elements.
 #[inline(always)]
-fn sum_of_parts<T: Element>(values: &[T], part: usize, term: impl Fn(f32) -> f32 + Copy) -> f32 {
+pub(super) fn sum_of_parts<T: Element>(
+    values: &[T],
+    part: usize,
+    term: impl Fn(f32) -> f32 + Copy,
+) -> f32 {
     let sums = values.chunks(part.clamp(1, 4096));
     sums.map(|part| f64::from(sum(part, term))).sum::<f64>() as f32
 }

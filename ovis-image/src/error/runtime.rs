@@ -34,6 +34,19 @@ pub enum RuntimeError {
         total: u64,
     },
 
+    /// Too many steps of training in a row gave no usable gradients.
+    #[error(
+        "training diverged: {skipped} steps in a row up to step {step} had a loss or gradients that \
+         are not finite, or far above the recent ones; resume from an earlier checkpoint with a \
+         smaller learning rate"
+    )]
+    Diverged {
+        /// Last step that was skipped.
+        step: u64,
+        /// Number of steps that were skipped in a row.
+        skipped: u32,
+    },
+
     /// The backend reported a failure.
     #[error("the backend failed during {phase}")]
     Backend {

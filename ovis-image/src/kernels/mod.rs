@@ -9,11 +9,11 @@
 //! All operations panic if shapes disagree, like Burn's, and if operands differ in dtype, because
 //! Burn does not promote dtypes.
 
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+mod autodiff;
 mod backend_info;
 #[cfg(feature = "flex")]
 mod flex;
-#[cfg(all(test, feature = "flex"))]
-mod flex_tests;
 #[cfg(feature = "flex")]
 mod specialize;
 
@@ -26,16 +26,27 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 #[cfg(feature = "flex")]
-use self::specialize::on_flex;
+use self::specialize::on_type;
 use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
+#[cfg(feature = "autodiff")]
+use crate::ops::{AdamWStep, AdamWTensors};
 
-/// Returns from the function with the output of flex's kernel if the backend is flex; otherwise
-/// leaves the operands unchanged.
+/// Returns from the function with the output of flex's kernel if the backend is flex, with or
+/// without gradients; otherwise leaves the operands unchanged.
 macro_rules! use_flex_kernel {
-    ($kernel:ident $(::<$dims:ident>)? ($($operand:ident),+)) => {
+    ($kernel:ident $(::<$dims:ident>)? ($($operand:ident),+) without gradients) => {
         #[cfg(feature = "flex")]
         let ($($operand),+) =
-            match on_flex(($($operand),+), |($($operand),+)| flex::$kernel $(::<$dims>)? ($($operand),+)) {
+            match on_type(($($operand),+), |($($operand),+)| flex::$kernel $(::<$dims>)? ($($operand),+)) {
+                Ok(output) => return output,
+                Err(operands) => operands,
+            };
+    };
+    ($kernel:ident $(::<$dims:ident>)? ($($operand:ident),+)) => {
+        use_flex_kernel!($kernel $(::<$dims>)? ($($operand),+) without gradients);
+        #[cfg(all(feature = "flex", feature = "autodiff"))]
+        let ($($operand),+) =
+            match on_type(($($operand),+), |($($operand),+)| autodiff::$kernel $(::<$dims>)? ($($operand),+)) {
                 Ok(output) => return output,
                 Err(operands) => operands,
             };
@@ -72,6 +83,22 @@ pub fn multi_head_attention<B: Backend>(
 ) -> Tensor<B, 4> {
     use_flex_kernel!(multi_head_attention(query, key, value, mask));
     ops::attention(query, key, value, mask)
+}
+
+/// Splits a tensor along an axis into parts of these sizes, which add up to the axis.
+pub fn split<B: Backend, const D: usize, const PARTS: usize>(
+    tensor: Tensor<B, D>,
+    axis: usize,
+    sizes: [usize; PARTS],
+) -> [Tensor<B, D>; PARTS] {
+    #[cfg(all(feature = "flex", feature = "autodiff"))]
+    let tensor = match on_type((tensor, axis, sizes), |(tensor, axis, sizes)| {
+        autodiff::split::<D, PARTS>(tensor, axis, sizes)
+    }) {
+        Ok(parts) => return parts,
+        Err((tensor, ..)) => tensor,
+    };
+    ops::split(tensor, axis, sizes)
 }
 
 /// Splits projected tokens into heads.
@@ -190,4 +217,44 @@ pub fn convolution<B: Backend>(
 ) -> Tensor<B, 4> {
     use_flex_kernel!(convolution(input, weight, bias, stride, padding));
     ops::conv2d(input, weight, bias, stride, padding)
+}
+
+/// Applies one step of AdamW, in place where nobody else holds the tensors.
+///
+/// # Shapes
+/// All tensors have the parameter's.
+#[cfg(feature = "autodiff")]
+pub fn adamw<B: Backend, const D: usize>(
+    tensors: AdamWTensors<B, D>,
+    gradient: Tensor<B, D>,
+    step: AdamWStep,
+) -> AdamWTensors<B, D> {
+    use_flex_kernel!(adamw::<D>(tensors, gradient, step) without gradients);
+    ops::adamw(tensors, gradient, step)
+}
+
+/// Moves a tensor towards another: `from + (to - from) * weight`, in place where nobody else holds
+/// `from`.
+#[cfg(feature = "autodiff")]
+pub fn blend<B: Backend, const D: usize>(
+    from: Tensor<B, D>,
+    to: Tensor<B, D>,
+    weight: f32,
+) -> Tensor<B, D> {
+    use_flex_kernel!(blend::<D>(from, to, weight) without gradients);
+    ops::blend(from, to, weight)
+}
+
+/// Sums the squares of all elements.
+///
+/// # Shapes
+/// - output: `[1]`
+#[cfg(feature = "autodiff")]
+pub fn sum_of_squares<B: Backend>(tensor: Tensor<B, 1>) -> Tensor<B, 1> {
+    #[cfg(feature = "flex")]
+    let tensor = match on_type(tensor, flex::sum_of_squares) {
+        Ok(sum) => return sum,
+        Err(tensor) => tensor,
+    };
+    ops::sum_of_squares(tensor)
 }

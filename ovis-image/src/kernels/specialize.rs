@@ -3,23 +3,23 @@
 
 use std::any::Any;
 
-/// Runs `kernel` if the operands are flex's, or returns them. `Operands` and `Output` name the
-/// types for a backend `B`, `FlexOperands` and `FlexOutput` the same types for flex.
-pub(super) fn on_flex<Operands, FlexOperands, Output, FlexOutput>(
+/// Runs `kernel` if the operands are of its backend, or returns them. `Operands` and `Output` name
+/// the types for a backend `B`, `KernelOperands` and `KernelOutput` the same types for the kernel's.
+pub(super) fn on_type<Operands, KernelOperands, Output, KernelOutput>(
     operands: Operands,
-    kernel: impl FnOnce(FlexOperands) -> FlexOutput,
+    kernel: impl FnOnce(KernelOperands) -> KernelOutput,
 ) -> Result<Output, Operands>
 where
     Operands: 'static,
-    FlexOperands: 'static,
+    KernelOperands: 'static,
     Output: 'static,
-    FlexOutput: 'static,
+    KernelOutput: 'static,
 {
-    match cast::<Operands, FlexOperands>(operands) {
+    match cast::<Operands, KernelOperands>(operands) {
         Err(operands) => Err(operands),
-        Ok(operands) => match cast::<FlexOutput, Output>(kernel(operands)) {
+        Ok(operands) => match cast::<KernelOutput, Output>(kernel(operands)) {
             Ok(output) => Ok(output),
-            Err(_) => unreachable!("operands of flex give an output of flex"),
+            Err(_) => unreachable!("operands of a backend give an output of that backend"),
         },
     }
 }

@@ -12,8 +12,10 @@ mod conv;
 mod gating;
 mod linear;
 mod norm;
+mod optimizer;
 mod patchify;
 mod rope;
+mod split;
 mod timestep;
 
 pub use activation::Activation;
@@ -22,8 +24,10 @@ pub use conv::conv2d;
 pub use gating::{add_gated, swiglu};
 pub use linear::linear;
 pub use norm::{group_norm, layer_norm_f32, modulated_norm, rms_norm, rms_norm_f32};
+pub use optimizer::{AdamWStep, AdamWTensors, adamw, blend, sum_of_squares};
 pub use patchify::{pack_latents, unpack_latents};
 pub use rope::{Pairs, RotaryTable, norm_and_rotate, split_heads};
+pub use split::split;
 pub use timestep::{round_to_dtype, timestep_embedding};
 
 use burn::tensor::backend::Backend;

@@ -47,6 +47,11 @@ impl NoiseGenerator {
         values
     }
 
+    /// Draws a value from 0 up to but not including 1: `torch.rand(1, generator=self)`.
+    pub fn uniform(&mut self) -> f32 {
+        self.uniform_f32()
+    }
+
     /// Draws a uniform f32: 24 random bits over 2^24 (`at::uniform_real_distribution<float>`).
     fn uniform_f32(&mut self) -> f32 {
         const BITS: u32 = 24;

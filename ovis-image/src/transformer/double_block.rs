@@ -4,6 +4,7 @@ use burn::tensor::backend::Backend;
 
 use super::{FeedForward, Modulation, ModulationParams, StreamAttention};
 use crate::config::TransformerConfig;
+use crate::kernels;
 use crate::ops::{RotaryTable, clip_f16};
 
 /// Double-stream block, in which image and text have separate weights and attend jointly.
@@ -123,8 +124,7 @@ impl<B: Backend> DoubleStreamBlock<B> {
         );
         let attended = text_qkv.followed_by(image_qkv).attend();
 
-        let text_update = attended.clone().narrow(1, 0, text_tokens);
-        let image_update = attended.narrow(1, text_tokens, image_tokens);
+        let [text_update, image_update] = kernels::split(attended, 1, [text_tokens, image_tokens]);
 
         let image =
             image_attention_mod.add_gated(image, self.image_attention.output.forward(image_update));

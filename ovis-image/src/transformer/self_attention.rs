@@ -67,21 +67,23 @@ impl<B: Backend> StreamAttention<B> {
 
     /// Projects a stream to queries, keys and values; queries and keys are normalized and rotated.
     pub(super) fn project(&self, hidden_states: Tensor<B, 3>, rope: &RotaryTable<B>) -> Qkv<B> {
-        self.qk_norm.split(self.qkv.forward(hidden_states), rope)
+        let [_, _, hidden] = hidden_states.dims();
+        let projected = self.qkv.forward(hidden_states);
+        self.qk_norm
+            .heads(kernels::split(projected, 2, [hidden; 3]), rope)
     }
 }
 
 impl<B: Backend> QkNorm<B> {
-    /// Splits a fused projection, `[batch, tokens, 3 * hidden]`, into heads, and normalizes and
-    /// rotates the queries and keys.
-    pub(super) fn split(&self, projected: Tensor<B, 3>, rope: &RotaryTable<B>) -> Qkv<B> {
-        let hidden = projected.dims()[2] / 3;
+    /// Splits projected queries, keys and values, each `[batch, tokens, hidden]`, into heads, and
+    /// normalizes and rotates the queries and keys.
+    pub(super) fn heads(&self, projected: [Tensor<B, 3>; 3], rope: &RotaryTable<B>) -> Qkv<B> {
+        let [query, key, value] = projected;
         let [head_dim] = self.query.weight.val().dims();
-        let part = |index: usize| projected.clone().narrow(2, index * hidden, hidden);
         Qkv {
-            query: self.query.forward_heads(part(0), rope, Pairs::Adjacent),
-            key: self.key.forward_heads(part(1), rope, Pairs::Adjacent),
-            value: kernels::split_heads(part(2), head_dim),
+            query: self.query.forward_heads(query, rope, Pairs::Adjacent),
+            key: self.key.forward_heads(key, rope, Pairs::Adjacent),
+            value: kernels::split_heads(value, head_dim),
         }
     }
 }

@@ -76,12 +76,9 @@ impl<B: Backend> SingleStreamBlock<B> {
             .qkv_mlp
             .forward(modulation.normalize(hidden_states.clone()));
         let inner = (projected.dims()[2] - 3 * hidden) / 2;
-        let up = projected.clone().narrow(2, 3 * hidden, inner);
-        let gate = projected.clone().narrow(2, 3 * hidden + inner, inner);
-        let attended = self
-            .qk_norm
-            .split(projected.narrow(2, 0, 3 * hidden), rope)
-            .attend();
+        let sizes = [hidden, hidden, hidden, inner, inner];
+        let [query, key, value, up, gate] = kernels::split(projected, 2, sizes);
+        let attended = self.qk_norm.heads([query, key, value], rope).attend();
 
         let update = self
             .output

@@ -28,3 +28,4 @@ mod sources_of_errors;
 mod step_cache;
 mod support;
 mod tiling;
+mod training;

@@ -17,7 +17,7 @@ pub(crate) struct Heads<'a, T> {
 
 impl<'a, T: Element> Heads<'a, T> {
     /// Selects the tokens `first .. first + count` of one head.
-    pub(super) fn tokens(
+    pub(in crate::cpu) fn tokens(
         &self,
         [batch, head]: [usize; 2],
         [first, count]: [usize; 2],
@@ -35,10 +35,10 @@ impl<'a, T: Element> Heads<'a, T> {
 
 /// Neighboring tokens of a head.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tokens<'a, T> {
+pub(in crate::cpu) struct Tokens<'a, T> {
     data: &'a [T],
     stride: usize,
-    pub(super) count: usize,
+    pub(in crate::cpu) count: usize,
     head_dim: usize,
 }
 
@@ -50,7 +50,7 @@ impl<'a, T: Element> Tokens<'a, T> {
     }
 
     /// Views the tokens as a matrix with a row each.
-    pub(super) fn matrix(&self) -> Matrix<'a, T> {
+    pub(in crate::cpu) fn matrix(&self) -> Matrix<'a, T> {
         Matrix::new(self.data, [self.count, self.head_dim], [self.stride, 1])
     }
 

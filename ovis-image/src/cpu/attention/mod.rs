@@ -14,6 +14,8 @@ use rayon::prelude::*;
 
 use self::heads::HeadSizes;
 pub(crate) use self::heads::Heads;
+#[cfg(feature = "autodiff")]
+pub(super) use self::heads::Tokens;
 use self::packed::{BlockMut, PackedHead};
 use self::queries::QueryPanel;
 use super::element::Element;

@@ -54,6 +54,25 @@ impl<'a, T: Element> Matrix<'a, T> {
         Self::new(data, [self.rows, length], [self.row_stride, self.k_stride])
     }
 
+    /// Returns the data and the distance of rows, whose elements must be neighbors.
+    #[cfg(feature = "autodiff")]
+    pub(crate) fn rows_of_neighbors(&self) -> (&'a [T], usize) {
+        debug_assert_eq!(self.k_stride, 1);
+        (self.data, self.row_stride)
+    }
+
+    /// Swaps rows and columns: the product then sums over what were the rows.
+    #[cfg(feature = "autodiff")]
+    pub(crate) fn transposed(&self) -> Self {
+        Self {
+            rows: self.k,
+            k: self.rows,
+            row_stride: self.k_stride,
+            k_stride: self.row_stride,
+            ..*self
+        }
+    }
+
     #[inline(always)]
     fn at(&self, row: usize, k: usize) -> T {
         self.data[row * self.row_stride + k * self.k_stride]

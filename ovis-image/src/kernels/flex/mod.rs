@@ -2,35 +2,47 @@
 //! kernels do not support (another dtype, mixed dtypes, an explicit mask) fall back to the portable
 //! implementation.
 
-use burn::tensor::{DType, Tensor, TensorPrimitive};
-use burn_flex::{Flex, FlexTensor, Layout};
-use bytemuck::Pod;
-use half::{bf16, f16};
-
-use crate::cpu::{self, AttentionShape, Element, Heads, InstructionSet, Matrix, Rows};
-use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
-
 /// Runs `$body` with `$T` as the element type of `$dtype`, or `$default` if there is no kernel for
 /// it.
 macro_rules! by_dtype {
     ($dtype:expr, $T:ident => $body:expr, $default:expr) => {
         match $dtype {
-            DType::F32 => {
+            burn::tensor::DType::F32 => {
                 type $T = f32;
                 $body
             }
-            DType::BF16 => {
-                type $T = bf16;
+            burn::tensor::DType::BF16 => {
+                type $T = half::bf16;
                 $body
             }
-            DType::F16 => {
-                type $T = f16;
+            burn::tensor::DType::F16 => {
+                type $T = half::f16;
                 $body
             }
             _ => $default,
         }
     };
 }
+
+#[cfg(feature = "autodiff")]
+pub(super) mod gradients;
+#[cfg(feature = "autodiff")]
+mod optimizer;
+#[cfg(test)]
+mod tests;
+pub(super) mod views;
+
+use burn::tensor::Tensor;
+use burn_flex::{Flex, Layout};
+
+#[cfg(feature = "autodiff")]
+pub(super) use self::optimizer::{adamw, blend, sum_of_squares};
+use self::views::{
+    contiguous, dense_rows, elements, from_flex, matrix, per_batch, rows, split, stride, tensor,
+    zeros,
+};
+use crate::cpu::{self, AttentionShape, InstructionSet, Rows};
+use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
 
 pub(super) fn linear_layer(
     input: Tensor<Flex, 2>,
@@ -279,110 +291,4 @@ pub(super) fn convolution(
         }
         tensor(output, [batch, outputs, height, width])
     }, ops::conv2d(input, weight, bias, stride, padding))
-}
-fn to_flex<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
-    tensor.into_primitive().tensor()
-}
-
-fn from_flex<const D: usize>(tensor: FlexTensor) -> Tensor<Flex, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(tensor))
-}
-
-fn zeros<T: Element>(length: usize) -> Vec<T> {
-    bytemuck::zeroed_vec(length)
-}
-
-/// Creates a tensor in row-major order.
-fn tensor<T: Element + burn::tensor::Element, const D: usize>(
-    values: Vec<T>,
-    dims: [usize; D],
-) -> Tensor<Flex, D> {
-    from_flex(FlexTensor::from_data(burn::tensor::TensorData::new(
-        values, dims,
-    )))
-}
-
-/// Returns the tensor in row-major order, copied if necessary.
-fn contiguous<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
-    let tensor = to_flex(tensor);
-    if tensor.is_contiguous() {
-        tensor
-    } else {
-        tensor.to_contiguous()
-    }
-}
-
-/// Returns the tensor with adjacent elements on the last axis and without negative strides, copied
-/// if necessary.
-fn dense_rows<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
-    let tensor = to_flex(tensor);
-    let strides = tensor.layout().strides();
-    let dense = strides[D - 1] == 1 || tensor.layout().shape()[D - 1] == 1;
-    if dense && strides.iter().all(|stride| *stride >= 0) {
-        tensor
-    } else {
-        tensor.to_contiguous()
-    }
-}
-
-/// Returns the elements from the tensor's first one on, up to its last one if it is contiguous.
-fn elements<T: Pod>(tensor: &FlexTensor) -> &[T] {
-    let elements = &bytemuck::cast_slice(tensor.bytes())[tensor.layout().start_offset()..];
-    if tensor.is_contiguous() {
-        &elements[..tensor.layout().num_elements()]
-    } else {
-        elements
-    }
-}
-
-/// Returns a stride of a tensor from [`dense_rows`] or [`contiguous`].
-fn stride(tensor: &FlexTensor, axis: usize) -> usize {
-    tensor.layout().strides()[axis].unsigned_abs()
-}
-
-fn size(tensor: &FlexTensor, axis: usize) -> usize {
-    tensor.layout().shape()[axis]
-}
-
-/// Views `[rows, k]` as a matrix.
-fn matrix<T: Element>(tensor: &FlexTensor) -> Matrix<'_, T> {
-    Matrix::new(
-        elements(tensor),
-        [size(tensor, 0), size(tensor, 1)],
-        [stride(tensor, 0), 1],
-    )
-}
-
-/// Views `[batch, tokens, width]` as rows.
-fn rows<T: Element>(tensor: &FlexTensor) -> Rows<'_, T> {
-    Rows {
-        data: elements(tensor),
-        outer_stride: stride(tensor, 0),
-        inner: size(tensor, 1),
-        inner_stride: stride(tensor, 1),
-        width: size(tensor, 2),
-    }
-}
-
-/// Views `[batch or 1, 1, width]` as one row per batch item.
-fn per_batch<T: Element>(tensor: &FlexTensor) -> Rows<'_, T> {
-    let outer_stride = match size(tensor, 0) {
-        1 => 0,
-        _ => stride(tensor, 0),
-    };
-    Rows {
-        data: elements(tensor),
-        outer_stride,
-        inner: 1,
-        inner_stride: 0,
-        width: size(tensor, 2),
-    }
-}
-
-/// Views `[batch, heads, tokens, head_dim]` as heads.
-fn split<T: Element>(tensor: &FlexTensor) -> Heads<'_, T> {
-    Heads {
-        data: elements(tensor),
-        strides: [stride(tensor, 0), stride(tensor, 1), stride(tensor, 2)],
-    }
 }

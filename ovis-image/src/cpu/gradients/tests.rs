@@ -1,0 +1,44 @@
+//! Tests of what the gradients share; each gradient is tested against the portable implementation
+//! in `kernels/autodiff/tests.rs`.
+
+use super::sums::{Passes, sum_rows};
+use crate::cpu::instruction_set::InstructionSet;
+use crate::cpu::rows::Rows;
+
+#[test]
+fn sums_of_rows_are_exact_for_whole_numbers() {
+    let values: Vec<f32> = (0..700 * 33).map(|i| (i % 7) as f32).collect();
+    let expected: Vec<f32> = (0..33)
+        .map(|column| (0..700).map(|row| values[row * 33 + column]).sum())
+        .collect();
+    for set in InstructionSet::available() {
+        assert_eq!(sum_rows(set, Rows::contiguous(&values, 33)), expected);
+    }
+}
+
+#[test]
+fn sums_beside_a_pass_belong_to_their_outer_row() {
+    let passes = Passes {
+        outer: 3,
+        inner: 1000,
+        width: 40,
+        sums: 2,
+    };
+    let mut output = vec![0.0f32; 3 * 1000 * 40];
+    let sums = passes.run(
+        InstructionSet::detect(),
+        &mut output,
+        |row, output, sums| {
+            output.fill(row as f32);
+            sums[0] += 1.0;
+            sums[1] += (row / 1000) as f32;
+        },
+    );
+    assert_eq!(sums, [1000.0, 0.0, 1000.0, 1000.0, 1000.0, 2000.0]);
+    assert!(
+        output
+            .chunks_exact(40)
+            .enumerate()
+            .all(|(i, row)| row.iter().all(|v| *v == i as f32))
+    );
+}

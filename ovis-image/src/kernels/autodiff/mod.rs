@@ -1,0 +1,15 @@
+//! Operations on `Autodiff<Flex>` with the fast kernels in both directions. Burn would record each
+//! step of the portable implementation instead, which loses the kernels and keeps every
+//! intermediate result.
+
+mod node;
+mod operations;
+mod split;
+#[cfg(test)]
+mod tests;
+
+pub(super) use operations::{
+    add_gated, convolution, group_norm, linear_layer, modulated_norm, multi_head_attention,
+    norm_and_rotate, rms_norm, split_heads, swiglu,
+};
+pub(super) use split::split;

@@ -1,0 +1,160 @@
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::module_update::lift;
+use super::{LossTerms, Objective, Outcome, ParameterMap};
+use crate::error::{OvisImageError, Result};
+use crate::vae::AutoencoderKl;
+
+/// A batch of images for an autoencoder, in f32.
+#[derive(Debug, Clone)]
+pub struct PixelBatch<B: Backend> {
+    /// Pixels in -1..1, `[batch, 3, height, width]`.
+    pub pixels: Tensor<B, 4>,
+    /// Noise of the latents, `[batch, latent channels, height / scale, width / scale]`.
+    pub noise: Tensor<B, 4>,
+}
+
+/// Weights of an autoencoder's losses beside the mean absolute error of pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AutoencodingConfig {
+    /// Weight of the mean absolute error of differences between neighboring pixels, at the image's
+    /// size, half and a quarter of it: edges stay sharp, which strokes of letters need.
+    pub edge_weight: f64,
+    /// Weight of the divergence of the latents from a standard normal distribution (arXiv
+    /// 1312.6114), per latent value.
+    pub kl_weight: f64,
+}
+
+impl Default for AutoencodingConfig {
+    fn default() -> Self {
+        Self {
+            edge_weight: 1.0,
+            kl_weight: 1e-4,
+        }
+    }
+}
+
+/// Autoencoding: an image is encoded, sampled with noise and decoded, and must come back.
+#[derive(Debug, Clone)]
+pub struct Autoencoding {
+    config: AutoencodingConfig,
+}
+
+impl Autoencoding {
+    /// Creates the objective.
+    pub fn new(config: AutoencodingConfig) -> Self {
+        Self { config }
+    }
+
+    /// Computes the total loss and its parts, `[1]` each.
+    fn losses<B: Backend>(
+        &self,
+        model: &AutoencoderKl<B>,
+        pixels: Tensor<B, 4>,
+        noise: Tensor<B, 4>,
+    ) -> [Tensor<B, 1>; 4] {
+        let dtype = model.decoder.conv_in.weight.val().dtype();
+        let latents = model.encode(pixels.clone().cast(dtype));
+        let (mean, log_variance) = (
+            latents.mean.clone().cast(DType::F32),
+            latents.log_variance.clone().cast(DType::F32),
+        );
+        let sampled = latents.sample(noise.cast(dtype));
+        let decoded = model.decode(model.scale(sampled)).cast(DType::F32);
+        let error = decoded - pixels;
+        let absolute = error.clone().abs().mean();
+        let edges = edges(error);
+        let divergence =
+            (mean.clone() * mean + log_variance.clone().exp() - 1.0 - log_variance).mean() * 0.5;
+        let total = absolute.clone()
+            + edges.clone() * self.config.edge_weight
+            + divergence.clone() * self.config.kl_weight;
+        [total, absolute, edges, divergence]
+    }
+}
+
+/// Names of the losses, in the order of [`Autoencoding::losses`].
+const NAMES: [&str; 4] = [LossTerms::LOSS, "pixels", "edges", "divergence"];
+
+/// Mean absolute differences of neighbors at three sizes.
+fn edges<B: Backend>(error: Tensor<B, 4>) -> Tensor<B, 1> {
+    let mut level = error;
+    let mut total = Tensor::zeros([1], (&level.device(), DType::F32));
+    for size in 0..3 {
+        if size > 0 {
+            level = halved(level);
+        }
+        for axis in [2, 3] {
+            let length = level.dims()[axis];
+            if length < 2 {
+                continue;
+            }
+            let next = level.clone().narrow(axis, 1, length - 1);
+            let this = level.clone().narrow(axis, 0, length - 1);
+            total = total + (next - this).abs().mean();
+        }
+    }
+    total
+}
+
+/// Means of blocks of 2x2; an odd last row or column is left out.
+fn halved<B: Backend>(image: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [batch, channels, height, width] = image.dims();
+    let (rows, columns) = (height / 2, width / 2);
+    image
+        .narrow(2, 0, 2 * rows)
+        .narrow(3, 0, 2 * columns)
+        .reshape([batch, channels, rows, 2, columns, 2])
+        .mean_dim(5)
+        .mean_dim(3)
+        .reshape([batch, channels, rows, columns])
+}
+
+fn check<B: Backend>(batch: &PixelBatch<B>) -> Result<()> {
+    let ([images, channels, height, width], noise) = (batch.pixels.dims(), batch.noise.dims());
+    let fits = |size: usize, small: usize| small > 0 && size.is_multiple_of(small);
+    if channels != 3 || noise[0] != images || !fits(height, noise[2]) || !fits(width, noise[3]) {
+        let pixels = batch.pixels.dims();
+        return Err(OvisImageError::argument(
+            "pixels",
+            format!(
+                "{pixels:?} with noise of {noise:?}: three channels, and noise of the latents' size, are needed"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn read<B: Backend>(losses: [Tensor<B, 1>; 4]) -> LossTerms {
+    let values = Tensor::cat(losses.to_vec(), 0).into_data();
+    LossTerms::new(NAMES.into_iter().zip(values.iter::<f64>()))
+}
+
+impl<A: AutodiffBackend> Objective<A> for Autoencoding {
+    type Models = AutoencoderKl<A::InnerBackend>;
+    type Batch = PixelBatch<A::InnerBackend>;
+
+    fn gradients(
+        &self,
+        models: &Self::Models,
+        batch: Self::Batch,
+    ) -> Result<Outcome<A::InnerBackend>> {
+        check(&batch)?;
+        let model = lift::<A, AutoencoderKl<A>>(models.clone());
+        let pixels = Tensor::from_inner(batch.pixels);
+        let losses = self.losses(&model, pixels, Tensor::from_inner(batch.noise));
+        let gradients = losses[0].backward();
+        Ok(Outcome {
+            terms: read(losses.map(Tensor::inner)),
+            gradients: ParameterMap::of_gradients::<A, _>(&model, &gradients, ""),
+        })
+    }
+
+    fn loss(&self, models: &Self::Models, batch: Self::Batch) -> Result<LossTerms> {
+        check(&batch)?;
+        Ok(read(self.losses(models, batch.pixels, batch.noise)))
+    }
+}

@@ -1,0 +1,89 @@
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+
+use crate::error::{OvisImageError, Result};
+
+/// A batch of images of one size and their prompts, with the noise and timesteps that were drawn
+/// for them, in f32.
+#[derive(Debug, Clone)]
+pub struct ImageBatch<B: Backend> {
+    /// Clean packed latents, `[batch, tokens, channels]`.
+    pub latents: Tensor<B, 3>,
+    /// Noise, in the shape of the latents.
+    pub noise: Tensor<B, 3>,
+    /// One timestep per image, from 0 (clean) to 1 (noise).
+    pub timesteps: Vec<f32>,
+    /// Rows and columns of patches.
+    pub grid: [usize; 2],
+    /// Prompts.
+    pub prompts: PromptBatch<B>,
+    /// Weight of each token in the loss, `[batch, tokens, 1]`; `None` counts all alike.
+    pub token_weights: Option<Tensor<B, 3>>,
+    /// Characters of the auxiliary term, `[batch, tokens * cells]`: 0 is blank.
+    pub characters: Option<Tensor<B, 2, Int>>,
+}
+
+/// Prompts of a batch: encoded ones, or token ids for a text encoder that is trained as well.
+#[derive(Debug, Clone)]
+pub enum PromptBatch<B: Backend> {
+    /// Text embeddings with their zero rows, `[batch, text tokens, context]`.
+    Encoded(Tensor<B, 3>),
+    /// Tokens of the rendered template.
+    Tokens {
+        /// Ids, `[batch, prefix + text tokens]`, padded on the right.
+        input_ids: Tensor<B, 2, Int>,
+        /// 1 for real tokens after the prefix and 0 for padding, `[batch, text tokens, 1]`.
+        real: Tensor<B, 3>,
+    },
+}
+
+impl<B: Backend> ImageBatch<B> {
+    /// Checks that shapes agree with one another and with `channels` of the model.
+    pub(crate) fn check(&self, channels: usize) -> Result<()> {
+        let dims @ [batch, tokens, found] = self.latents.dims();
+        let wrong = |argument: &'static str, problem: String| {
+            Err(OvisImageError::argument(argument, problem))
+        };
+        if self.noise.dims() != dims {
+            let noise = self.noise.dims();
+            return wrong(
+                "noise",
+                format!("its shape is {noise:?}, that of the latents {dims:?}"),
+            );
+        }
+        if found != channels {
+            return wrong(
+                "latents",
+                format!("{found} channels, but the model has {channels}"),
+            );
+        }
+        if self.timesteps.len() != batch {
+            let count = self.timesteps.len();
+            return wrong("timesteps", format!("{count} of them for {batch} images"));
+        }
+        if let Some(bad) = self.timesteps.iter().find(|t| !(0.0..=1.0).contains(*t)) {
+            return wrong("timesteps", format!("{bad} is not between 0 and 1"));
+        }
+        let [rows, columns] = self.grid;
+        if rows * columns != tokens {
+            return wrong(
+                "grid",
+                format!("{rows} x {columns} patches, but {tokens} tokens"),
+            );
+        }
+        let prompts = self.prompts.batch();
+        if prompts != batch {
+            return wrong("prompts", format!("{prompts} of them for {batch} images"));
+        }
+        Ok(())
+    }
+}
+
+impl<B: Backend> PromptBatch<B> {
+    fn batch(&self) -> usize {
+        match self {
+            Self::Encoded(embeds) => embeds.dims()[0],
+            Self::Tokens { input_ids, .. } => input_ids.dims()[0],
+        }
+    }
+}

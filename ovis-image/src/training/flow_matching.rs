@@ -1,0 +1,279 @@
+use burn::module::Module;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{DType, Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use super::module_update::lift;
+use super::transformer_pass::{PassInput, PassLoss, PassModels, differentiate};
+use super::{
+    CharacterHead, ImageBatch, LossTerms, LossWeighting, Objective, Outcome, ParameterMap,
+    PromptBatch, Recomputation, text,
+};
+use crate::error::{OvisImageError, Result};
+use crate::text_encoder::TextEncoder;
+use crate::transformer::OvisImageTransformer;
+
+/// Models that flow matching trains. A text encoder that is absent is frozen: its embeddings come
+/// with the batch.
+#[derive(Module, Debug)]
+pub struct ImageModels<B: Backend> {
+    /// Transformer.
+    pub transformer: OvisImageTransformer<B>,
+    /// Text encoder, if it is trained as well.
+    pub text_encoder: Option<TextEncoder<B>>,
+    /// Head of the auxiliary term.
+    pub auxiliary: Option<CharacterHead<B>>,
+}
+
+/// Settings of flow matching.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlowMatchingConfig {
+    /// What the forward keeps.
+    pub recomputation: Recomputation,
+    /// Weight of each timestep.
+    pub loss_weighting: LossWeighting,
+    /// Weight of the auxiliary cross-entropy.
+    pub auxiliary_weight: f64,
+}
+
+/// Flow matching (arXiv 2210.02747, the report's first two stages): with noise `e` and a timestep
+/// `t`, `x_t = (1 - t) x + t e`, and the model learns the velocity `e - x` by mean squared error.
+#[derive(Debug, Clone)]
+pub struct FlowMatching {
+    config: FlowMatchingConfig,
+}
+
+impl FlowMatching {
+    /// Creates the objective.
+    pub fn new(config: FlowMatchingConfig) -> Self {
+        Self { config }
+    }
+
+    /// Changes the weight of the auxiliary term, for a term that fades.
+    pub fn set_auxiliary_weight(&mut self, weight: f64) {
+        self.config.auxiliary_weight = weight;
+    }
+}
+
+impl<A: AutodiffBackend> Objective<A> for FlowMatching {
+    type Models = ImageModels<A::InnerBackend>;
+    type Batch = ImageBatch<A::InnerBackend>;
+
+    fn gradients(
+        &self,
+        models: &Self::Models,
+        batch: Self::Batch,
+    ) -> Result<Outcome<A::InnerBackend>> {
+        let (input, mut loss, prompts) = self.prepare(models, batch)?;
+        let pass = PassModels {
+            transformer: &models.transformer,
+            auxiliary: models.auxiliary.as_ref(),
+        };
+        let pass_gradients = match prompts {
+            Prompts::Fixed => {
+                differentiate::<A>(&pass, input, self.config.recomputation, &mut loss)
+            }
+            Prompts::Trained {
+                encoder,
+                input_ids,
+                real,
+            } => {
+                let encoder = lift::<A, TextEncoder<A>>(encoder);
+                let ids = Tensor::<A, 2, Int>::from_inner(input_ids);
+                let embeds = text::encode(&encoder, ids, Tensor::from_inner(real));
+                let dtype = input.latents.dtype();
+                let input = PassInput {
+                    prompt_embeds: embeds.clone().inner().cast(dtype),
+                    ..input
+                };
+                let mut pass =
+                    differentiate::<A>(&pass, input, self.config.recomputation, &mut loss);
+                let gradient = pass.prompt_embeds.clone().cast(DType::F32);
+                let injected = embeds.cast(DType::F32) * Tensor::from_inner(gradient);
+                let gradients = injected.sum().backward();
+                let found =
+                    ParameterMap::of_gradients::<A, _>(&encoder, &gradients, "text_encoder");
+                pass.parameters.add_all(found);
+                pass
+            }
+        };
+        Ok(Outcome {
+            terms: loss.terms(),
+            gradients: pass_gradients.parameters,
+        })
+    }
+
+    fn loss(&self, models: &Self::Models, batch: Self::Batch) -> Result<LossTerms> {
+        let (input, mut loss, prompts) = self.prepare::<A>(models, batch)?;
+        let embeds = match prompts {
+            Prompts::Fixed => input.prompt_embeds,
+            Prompts::Trained {
+                encoder,
+                input_ids,
+                real,
+            } => text::encode(&encoder, input_ids, real).cast(input.latents.dtype()),
+        };
+        let device = embeds.device();
+        let rope = models
+            .transformer
+            .rope(embeds.dims()[1], input.grid, &device);
+        let prediction = models.transformer.forward(
+            crate::transformer::TransformerInput {
+                latents: input.latents,
+                prompt_embeds: embeds,
+                rope: &rope,
+            },
+            &input.timesteps,
+        );
+        let prediction = Tensor::<A, 3>::from_inner(prediction.cast(DType::F32));
+        loss.velocity(prediction);
+        Ok(loss.terms())
+    }
+}
+
+/// Prompts of a prepared batch.
+enum Prompts<B: Backend> {
+    /// Their embeddings are part of the input.
+    Fixed,
+    Trained {
+        encoder: TextEncoder<B>,
+        input_ids: Tensor<B, 2, Int>,
+        real: Tensor<B, 3>,
+    },
+}
+
+impl FlowMatching {
+    fn prepare<A: AutodiffBackend>(
+        &self,
+        models: &ImageModels<A::InnerBackend>,
+        batch: ImageBatch<A::InnerBackend>,
+    ) -> Result<(
+        PassInput<A::InnerBackend>,
+        Losses<A>,
+        Prompts<A::InnerBackend>,
+    )> {
+        let weight = models.transformer.image_embedder.weight.val();
+        let dtype = weight.dtype();
+        batch.check(weight.dims()[1])?;
+        let device = weight.device();
+        let count = batch.timesteps.len();
+        let per_image = |values: Vec<f32>| {
+            Tensor::<A::InnerBackend, 3>::from_data(
+                TensorData::new(values, [count, 1, 1]),
+                (&device, DType::F32),
+            )
+        };
+        let timesteps = per_image(batch.timesteps.clone());
+        let weights: Vec<f32> = batch
+            .timesteps
+            .iter()
+            .map(|t| self.config.loss_weighting.of(*t))
+            .collect();
+        let target = batch.noise.clone() - batch.latents.clone();
+        let latents = batch.latents + target.clone() * timesteps;
+        let (embeds, prompts) = match batch.prompts {
+            PromptBatch::Encoded(embeds) => (embeds.cast(dtype), Prompts::Fixed),
+            PromptBatch::Tokens { input_ids, real } => {
+                let Some(encoder) = models.text_encoder.clone() else {
+                    return Err(OvisImageError::argument(
+                        "prompts",
+                        "token ids need a text encoder that is trained: pass their embeddings, or a text encoder",
+                    ));
+                };
+                let dims @ [_, tokens, _] = real.dims();
+                let ids = input_ids.dims()[1];
+                if tokens + crate::text_encoder::PREFIX_TOKENS != ids {
+                    return Err(OvisImageError::argument(
+                        "prompts",
+                        format!(
+                            "{ids} ids and a mask of {dims:?}: the mask lacks the template's prefix alone"
+                        ),
+                    ));
+                }
+                let nothing = Tensor::zeros([count, tokens, 1], (&device, dtype));
+                let prompts = Prompts::Trained {
+                    encoder,
+                    input_ids,
+                    real,
+                };
+                (nothing, prompts)
+            }
+        };
+        let input = PassInput {
+            latents: latents.cast(dtype),
+            prompt_embeds: embeds,
+            timesteps: batch.timesteps,
+            grid: batch.grid,
+        };
+        let uniform = self.config.loss_weighting == LossWeighting::None;
+        let loss = Losses {
+            target: Tensor::from_inner(target),
+            timestep_weights: (!uniform).then(|| Tensor::from_inner(per_image(weights))),
+            token_weights: batch.token_weights.map(Tensor::from_inner),
+            characters: batch.characters.map(Tensor::from_inner),
+            auxiliary_weight: self.config.auxiliary_weight,
+            velocity: None,
+            auxiliary: None,
+        };
+        Ok((input, loss, prompts))
+    }
+}
+
+/// Losses of a pass, kept until their values are read.
+struct Losses<A: AutodiffBackend> {
+    target: Tensor<A, 3>,
+    timestep_weights: Option<Tensor<A, 3>>,
+    token_weights: Option<Tensor<A, 3>>,
+    characters: Option<Tensor<A, 2, Int>>,
+    auxiliary_weight: f64,
+    velocity: Option<Tensor<A::InnerBackend, 1>>,
+    auxiliary: Option<Tensor<A::InnerBackend, 1>>,
+}
+
+impl<A: AutodiffBackend> PassLoss<A> for Losses<A> {
+    fn velocity(&mut self, prediction: Tensor<A, 3>) -> Tensor<A, 1> {
+        let difference = prediction - self.target.clone();
+        let mut squares = difference.clone() * difference;
+        if let Some(weights) = &self.timestep_weights {
+            squares = squares * weights.clone();
+        }
+        let loss = match &self.token_weights {
+            Some(weights) => {
+                let channels = squares.dims()[2] as f32;
+                let total = weights.clone().sum() * channels;
+                (squares * weights.clone()).sum() / total.clamp_min(1e-12)
+            }
+            None => squares.mean(),
+        };
+        self.velocity = Some(loss.clone().inner());
+        loss
+    }
+
+    fn auxiliary(&mut self, head: &CharacterHead<A>, image: Tensor<A, 3>) -> Option<Tensor<A, 1>> {
+        let characters = self.characters.clone()?;
+        if self.auxiliary_weight == 0.0 {
+            return None;
+        }
+        let loss = head.loss(image, characters);
+        self.auxiliary = Some(loss.clone().inner());
+        Some(loss * self.auxiliary_weight)
+    }
+}
+
+impl<A: AutodiffBackend> Losses<A> {
+    /// Reads the values, which waits for the device.
+    fn terms(self) -> LossTerms {
+        let read = |tensor: Tensor<A::InnerBackend, 1>| tensor.into_data().iter::<f64>().next();
+        let velocity = self.velocity.and_then(read);
+        let auxiliary = self.auxiliary.and_then(read);
+        let mut terms = LossTerms::default();
+        if let Some(velocity) = velocity {
+            terms.0.insert(LossTerms::LOSS, velocity);
+        }
+        if let Some(auxiliary) = auxiliary {
+            terms.0.insert("characters", auxiliary);
+        }
+        terms
+    }
+}

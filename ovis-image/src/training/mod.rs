@@ -1,0 +1,45 @@
+//! Training: objectives that turn a batch into a loss and gradients, an optimizer that turns
+//! gradients into new parameters, and a state that is saved and resumed exactly.
+//!
+//! A model in training is an ordinary module on the backend without gradients. An
+//! [`Objective`] lifts as much of it to `Autodiff` as it differentiates at a time: the whole model,
+//! or one block after the other ([`Recomputation`]), so that memory does not grow with depth and
+//! blocks may stay in files. Everything that outlives a step (gradients, moments, averages) is
+//! keyed by the parameter's path.
+//!
+//! 1. [`ImageBatch`], [`Objective`], [`FlowMatching`], [`Autoencoding`]: what is learned.
+//! 2. [`AdamW`], [`LearningRate`], [`MovingAverage`]: how parameters move.
+//! 3. [`Trainer`]: one micro-step after the other; [`TrainingState`]: what a checkpoint holds.
+
+mod autoencoding;
+mod auxiliary;
+mod batch;
+mod export;
+mod flow_matching;
+mod initialize;
+mod module_update;
+mod objective;
+mod optimizer;
+mod parameter_map;
+mod state;
+mod text;
+mod timesteps;
+mod trainer;
+mod transformer_pass;
+
+pub use autoencoding::{Autoencoding, AutoencodingConfig, PixelBatch};
+pub use auxiliary::{CharacterHead, CharacterHeadConfig};
+pub use batch::{ImageBatch, PromptBatch};
+pub use export::TrainedParts;
+pub use flow_matching::{FlowMatching, FlowMatchingConfig, ImageModels};
+pub use initialize::initialize;
+pub use objective::{LossTerms, Objective, Outcome};
+pub use optimizer::{
+    AdamW, AdamWConfig, ClippedNorm, LearningRate, LearningRateSchedule, MovingAverage,
+    gradient_norm,
+};
+pub use parameter_map::ParameterMap;
+pub use state::{StateError, TrainingState};
+pub use timesteps::{LossWeighting, TimestepDistribution};
+pub use trainer::{StepReport, Trainer, TrainerConfig};
+pub use transformer_pass::Recomputation;

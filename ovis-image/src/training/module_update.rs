@@ -1,0 +1,157 @@
+//! Modules on their way between a step's graph and the next step's parameters.
+
+use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{DType, Tensor};
+
+use super::optimizer::StartedStep;
+use super::parameter_map::flat;
+use super::{AdamW, MovingAverage, ParameterMap};
+
+/// Lifts a module to the backend with gradients; all of its parameters get one.
+pub(super) fn lift<A: AutodiffBackend, M: AutodiffModule<A>>(module: M::InnerModule) -> M {
+    struct RequireGradients;
+    impl<A: AutodiffBackend> ModuleMapper<A> for RequireGradients {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<A, D>>) -> Param<Tensor<A, D>> {
+            // Parameters that were loaded on a backend without gradients do not ask for one.
+            param.map(Tensor::require_grad)
+        }
+    }
+    M::from_inner(module).map(&mut RequireGradients)
+}
+
+/// One step over all parameters of a module.
+pub(super) struct Update<'a, B: Backend> {
+    pub(super) gradients: ParameterMap<B>,
+    pub(super) optimizer: &'a mut AdamW<B>,
+    pub(super) step: StartedStep,
+    /// f32 values of parameters that are not f32 themselves.
+    pub(super) masters: &'a mut ParameterMap<B>,
+    pub(super) average: Option<&'a mut MovingAverage<B>>,
+}
+
+impl<B: Backend> Update<'_, B> {
+    /// Returns the module with its new parameters. Those without a gradient stay as they are.
+    pub(super) fn apply<M: Module<B>>(self, module: M) -> M {
+        let average_weight = self.average.as_ref().map(|_| 0.0);
+        let mut mapper = Mapper {
+            path: Vec::new(),
+            average_weight: average_weight.unwrap_or_default(),
+            update: self,
+        };
+        if let Some(average) = &mut mapper.update.average {
+            mapper.average_weight = average.start_update();
+        }
+        module.map(&mut mapper)
+    }
+}
+
+struct Mapper<'a, B: Backend> {
+    path: Vec<String>,
+    average_weight: f32,
+    update: Update<'a, B>,
+}
+
+impl<B: Backend> ModuleMapper<B> for Mapper<'_, B> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let path = self.path.join(".");
+        let Some(gradient) = self.update.gradients.remove(&path) else {
+            return param;
+        };
+        param.map(|tensor| {
+            let (dims, dtype) = (tensor.dims(), tensor.dtype());
+            let update = &mut self.update;
+            let value = match update.masters.remove(&path) {
+                Some(master) => master,
+                None => flat(tensor),
+            };
+            let value = update
+                .optimizer
+                .update(&path, D, value, gradient, &update.step);
+            if let Some(average) = &mut update.average {
+                average.update(&path, value.clone(), self.average_weight);
+            }
+            if dtype == DType::F32 {
+                return value.reshape(dims);
+            }
+            update.masters.insert(path, value.clone());
+            value.cast(dtype).reshape(dims)
+        })
+    }
+}
+
+/// Replaces parameters by values of a map; returns the module and the paths that were not in it.
+pub(super) fn with_values<B: Backend, M: Module<B>>(
+    module: M,
+    values: &ParameterMap<B>,
+) -> (M, Vec<String>) {
+    struct Replace<'a, B: Backend> {
+        path: Vec<String>,
+        values: &'a ParameterMap<B>,
+        missing: Vec<String>,
+    }
+    impl<B: Backend> ModuleMapper<B> for Replace<'_, B> {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+            let path = self.path.join(".");
+            let Some(value) = self.values.get(&path) else {
+                self.missing.push(path);
+                return param;
+            };
+            // The optimizer works in the parameter's memory, which must not be the map's.
+            let value = value.clone() * 1.0;
+            param.map(|tensor| value.cast(tensor.dtype()).reshape(tensor.dims()))
+        }
+    }
+    let mut replace = Replace {
+        path: Vec::new(),
+        values,
+        missing: Vec::new(),
+    };
+    let module = module.map(&mut replace);
+    (module, replace.missing)
+}
+
+/// Lists the paths of parameters that are not f32.
+pub(super) fn narrow_paths<B: Backend, M: Module<B>>(module: &M) -> Vec<String> {
+    struct Narrow {
+        path: Vec<String>,
+        found: Vec<String>,
+    }
+    impl<B: Backend> ModuleVisitor<B> for Narrow {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            if param.val().dtype() != DType::F32 {
+                self.found.push(self.path.join("."));
+            }
+        }
+    }
+    let mut narrow = Narrow {
+        path: Vec::new(),
+        found: Vec::new(),
+    };
+    module.visit(&mut narrow);
+    narrow.found
+}

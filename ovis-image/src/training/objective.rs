@@ -1,0 +1,66 @@
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use burn::tensor::backend::AutodiffBackend;
+
+use super::ParameterMap;
+use crate::error::Result;
+
+/// What is learned: a batch and models in, a loss and gradients out.
+pub trait Objective<B: AutodiffBackend>: Send {
+    /// Models whose parameters are trained. Frozen ones belong to the objective.
+    type Models: Module<B::InnerBackend>;
+    /// What one micro-step sees.
+    type Batch;
+
+    /// Computes the loss of a batch and the gradients of all trained parameters.
+    ///
+    /// # Errors
+    /// Returns an error if the batch does not fit the models.
+    fn gradients(
+        &self,
+        models: &Self::Models,
+        batch: Self::Batch,
+    ) -> Result<Outcome<B::InnerBackend>>;
+
+    /// Computes the loss of a batch alone, for validation.
+    ///
+    /// # Errors
+    /// Returns the errors of [`gradients`](Self::gradients).
+    fn loss(&self, models: &Self::Models, batch: Self::Batch) -> Result<LossTerms>;
+}
+
+/// Losses by name. The one called `loss` is what is minimized.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LossTerms(pub BTreeMap<&'static str, f64>);
+
+impl LossTerms {
+    /// Name of the loss that is minimized.
+    pub const LOSS: &str = "loss";
+
+    /// Creates terms from names and values.
+    pub fn new(terms: impl IntoIterator<Item = (&'static str, f64)>) -> Self {
+        Self(terms.into_iter().collect())
+    }
+
+    /// Returns the loss that is minimized.
+    pub fn loss(&self) -> f64 {
+        self.0.get(Self::LOSS).copied().unwrap_or(f64::NAN)
+    }
+
+    /// Adds a share of other terms, for the mean over micro-steps.
+    pub(crate) fn add_share(&mut self, other: &Self, share: f64) {
+        for (name, value) in &other.0 {
+            *self.0.entry(name).or_default() += share * value;
+        }
+    }
+}
+
+/// Losses and gradients of one batch.
+#[derive(Debug)]
+pub struct Outcome<B: burn::tensor::backend::Backend> {
+    /// Losses.
+    pub terms: LossTerms,
+    /// Gradients of the trained parameters, by path in the models.
+    pub gradients: ParameterMap<B>,
+}

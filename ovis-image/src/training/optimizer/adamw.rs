@@ -1,0 +1,150 @@
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
+
+use crate::kernels;
+use crate::ops::{AdamWStep, AdamWTensors};
+use crate::training::ParameterMap;
+
+/// Constants of AdamW.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamWConfig {
+    /// Decays of the two moments.
+    pub betas: [f64; 2],
+    /// Term of the denominator.
+    pub eps: f64,
+    /// Decoupled weight decay of matrices and kernels. Biases and scales of norms, which have one
+    /// axis, do not decay.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        Self {
+            betas: [0.9, 0.95],
+            eps: 1e-8,
+            weight_decay: 0.01,
+        }
+    }
+}
+
+/// AdamW (arXiv 1711.05101; torch: `AdamW`) with moments in f32.
+#[derive(Debug, Clone)]
+pub struct AdamW<B: Backend> {
+    config: AdamWConfig,
+    pub(crate) steps: u64,
+    pub(crate) first_moments: ParameterMap<B>,
+    pub(crate) second_moments: ParameterMap<B>,
+}
+
+impl<B: Backend> AdamW<B> {
+    /// Starts with moments of zero.
+    pub fn new(config: AdamWConfig) -> Self {
+        Self {
+            config,
+            steps: 0,
+            first_moments: ParameterMap::new(),
+            second_moments: ParameterMap::new(),
+        }
+    }
+
+    /// Starts a step, in which every parameter is updated once; `gradient_scale` multiplies all
+    /// gradients.
+    pub fn start_step(&mut self, learning_rate: f64, gradient_scale: f32) -> StartedStep {
+        self.steps += 1;
+        let [beta1, beta2] = self.config.betas;
+        let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
+        let first_correction = 1.0 - beta1.powi(steps);
+        let second_correction = 1.0 - beta2.powi(steps);
+        let step = AdamWStep {
+            gradient_scale,
+            decay: 1.0,
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            eps: self.config.eps as f32,
+            step_size: (learning_rate / first_correction) as f32,
+            second_correction: second_correction.sqrt() as f32,
+        };
+        StartedStep {
+            plain: step,
+            decayed: AdamWStep {
+                decay: (1.0 - learning_rate * self.config.weight_decay) as f32,
+                ..step
+            },
+        }
+    }
+
+    /// Updates one parameter, `axes` of whose tensor decide whether it decays.
+    pub fn update(
+        &mut self,
+        path: &str,
+        axes: usize,
+        parameter: Tensor<B, 1>,
+        gradient: Tensor<B, 1>,
+        step: &StartedStep,
+    ) -> Tensor<B, 1> {
+        let zeros = || Tensor::zeros(parameter.dims(), &parameter.device());
+        let first_moment = self.first_moments.remove(path).unwrap_or_else(zeros);
+        let second_moment = self.second_moments.remove(path).unwrap_or_else(zeros);
+        let tensors = AdamWTensors {
+            parameter,
+            first_moment,
+            second_moment,
+        };
+        let step = if axes > 1 { step.decayed } else { step.plain };
+        let updated = kernels::adamw(tensors, gradient, step);
+        self.first_moments.insert(path, updated.first_moment);
+        self.second_moments.insert(path, updated.second_moment);
+        updated.parameter
+    }
+}
+
+/// Numbers of one step, with and without weight decay.
+#[derive(Debug, Clone, Copy)]
+pub struct StartedStep {
+    plain: AdamWStep,
+    decayed: AdamWStep,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestBackend, tensor, values};
+
+    /// Ten steps of AdamW in f64, as torch's documentation writes them.
+    fn expected(decay: f64) -> f64 {
+        let (mut p, mut m, mut v) = (0.5f64, 0.0, 0.0);
+        for step in 1..=10 {
+            let g = 0.3 * f64::from(step) - p;
+            p *= 1.0 - 1e-2 * decay;
+            m = 0.9 * m + 0.1 * g;
+            v = 0.95 * v + 0.05 * g * g;
+            let (m, v) = (
+                m / (1.0 - 0.9f64.powi(step)),
+                v / (1.0 - 0.95f64.powi(step)),
+            );
+            p -= 1e-2 * m / (v.sqrt() + 1e-8);
+        }
+        p
+    }
+
+    #[test]
+    fn ten_steps_follow_the_formula_and_only_matrices_decay() {
+        for (axes, decay) in [(1, 0.0), (2, 0.1)] {
+            let config = AdamWConfig {
+                weight_decay: 0.1,
+                ..AdamWConfig::default()
+            };
+            let mut optimizer = AdamW::<TestBackend>::new(config);
+            let mut parameter: Tensor<TestBackend, 1> = tensor([1], [0.5]);
+            for step in 1..=10 {
+                let gradient = -parameter.clone() + 0.3 * step as f32;
+                let started = optimizer.start_step(1e-2, 1.0);
+                parameter = optimizer.update("p", axes, parameter, gradient, &started);
+            }
+            let error = f64::from(values(parameter)[0]) - expected(decay);
+            assert!(error.abs() < 1e-6, "{error:e}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! AdamW with groups, its learning rate over time, clipping, and the moving average of parameters.
+//!
+//! `burn-optim` is not used: in Burn 0.21 its AdamW keeps moments in the parameter's dtype (in bf16
+//! the second one never decays, because 0.999 rounds to 1), clips each parameter by its own norm,
+//! and keys its state by ids that are new after each load.
+
+mod adamw;
+mod average;
+mod norm;
+mod schedule;
+
+pub(super) use adamw::StartedStep;
+pub use adamw::{AdamW, AdamWConfig};
+pub use average::MovingAverage;
+pub use norm::{ClippedNorm, gradient_norm};
+pub use schedule::{LearningRate, LearningRateSchedule};

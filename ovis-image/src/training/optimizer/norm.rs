@@ -1,0 +1,37 @@
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use crate::kernels;
+use crate::training::ParameterMap;
+
+/// Global norm of gradients, and the factor that brings it down to a limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClippedNorm {
+    /// Norm before clipping.
+    pub norm: f64,
+    /// Factor of all gradients: `limit / (norm + 1e-6)`, at most 1 (torch: `clip_grad_norm_`).
+    pub scale: f32,
+}
+
+/// Computes the Euclidean norm of all gradients together; `limit` is the largest norm that an update
+/// may use.
+pub fn gradient_norm<B: Backend>(gradients: &ParameterMap<B>, limit: Option<f64>) -> ClippedNorm {
+    let squares: Vec<Tensor<B, 1>> = gradients
+        .iter()
+        .map(|(_, gradient)| kernels::sum_of_squares(gradient.clone()))
+        .collect();
+    if squares.is_empty() {
+        return ClippedNorm {
+            norm: 0.0,
+            scale: 1.0,
+        };
+    }
+    // One transfer from the device for all of them.
+    let squares = Tensor::cat(squares, 0).into_data();
+    let norm = squares.iter::<f64>().sum::<f64>().sqrt();
+    let scale = limit.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0));
+    ClippedNorm {
+        norm,
+        scale: scale as f32,
+    }
+}

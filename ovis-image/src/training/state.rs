@@ -1,0 +1,307 @@
+//! What a checkpoint of a run holds, as one safetensors file.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor, TensorData};
+use safetensors::{Dtype, SafeTensors, View};
+use serde::{Deserialize, Serialize};
+
+use super::{LossTerms, ParameterMap};
+
+/// Where a run stands.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// Finished steps, skipped ones included.
+    pub(crate) step: u64,
+    /// Batches of the step that is under way.
+    pub(crate) micro_step: u32,
+    pub(crate) skipped: u64,
+    pub(crate) skipped_in_a_row: u32,
+    /// Mean of recent norms of the gradients.
+    pub(crate) mean_norm: f64,
+}
+
+/// Everything that a run needs to go on exactly: parameters in f32, moments, averages, accumulated
+/// gradients and the position. Random numbers and the order of the data follow from the position.
+#[derive(Debug, Clone)]
+pub struct TrainingState<B: Backend> {
+    pub(crate) position: Position,
+    pub(crate) optimizer_steps: u64,
+    pub(crate) average_updates: Option<u64>,
+    pub(crate) accumulated_terms: LossTerms,
+    pub(crate) parameters: ParameterMap<B>,
+    pub(crate) first_moments: ParameterMap<B>,
+    pub(crate) second_moments: ParameterMap<B>,
+    pub(crate) average: Option<ParameterMap<B>>,
+    pub(crate) accumulated: ParameterMap<B>,
+}
+
+/// Error of saving or resuming a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The file cannot be read or written.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// File.
+        path: PathBuf,
+        /// Error of the system.
+        source: std::io::Error,
+    },
+    /// The file is not a state of a run.
+    #[error("`{}` is not the state of a run: {problem}", path.display())]
+    Invalid {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The state is of another model.
+    #[error("the state is of another model: {problem}")]
+    AnotherModel {
+        /// First parameter that differs, and how.
+        problem: String,
+    },
+}
+
+/// Version of the file's layout.
+const VERSION: u32 = 1;
+
+/// Numbers of the header.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    position: Position,
+    optimizer_steps: u64,
+    average_updates: Option<u64>,
+    terms: BTreeMap<String, f64>,
+    /// What the program adds: its configuration, the position of the data.
+    run: serde_json::Value,
+}
+
+/// Key of the header in the file's metadata.
+const HEADER: &str = "ovis_image_training";
+
+impl<B: Backend> TrainingState<B> {
+    /// Returns the number of finished steps.
+    pub fn steps(&self) -> u64 {
+        self.position.step
+    }
+
+    /// Returns the parameters in f32.
+    pub fn parameters(&self) -> &ParameterMap<B> {
+        &self.parameters
+    }
+
+    /// Returns the moving average of the parameters.
+    pub fn average(&self) -> Option<&ParameterMap<B>> {
+        self.average.as_ref()
+    }
+
+    /// Writes the state beside `path`, and renames it when it is complete: a full disk or a crash
+    /// leaves the file that was there. `run` is kept with it.
+    ///
+    /// # Errors
+    /// Returns [`StateError::Io`] if the file cannot be written.
+    pub fn save(&self, path: &Path, run: &serde_json::Value) -> Result<(), StateError> {
+        let header = Header {
+            version: VERSION,
+            position: self.position.clone(),
+            optimizer_steps: self.optimizer_steps,
+            average_updates: self.average_updates,
+            terms: owned(&self.accumulated_terms),
+            run: run.clone(),
+        };
+        let io = |action, source| StateError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        };
+        let header = serde_json::to_string(&header).map_err(|e| io("write", e.into()))?;
+        let metadata = HashMap::from([(HEADER.to_owned(), header)]);
+        let tensors = self.groups().into_iter().flat_map(|(group, map)| {
+            map.into_iter().flat_map(move |map| {
+                map.iter()
+                    .map(move |(name, tensor)| (format!("{group}/{name}"), Values::of(tensor)))
+            })
+        });
+        let part = path.with_extension("part");
+        safetensors::serialize_to_file(tensors, Some(metadata), &part)
+            .map_err(|error| io("write", std::io::Error::other(error)))
+            .and_then(|()| sync(&part).map_err(|e| io("write", e)))
+            .and_then(|()| std::fs::rename(&part, path).map_err(|e| io("rename", e)))
+            .inspect_err(|_| {
+                // What is left of it is of no use, and the disk may be full.
+                let _ = std::fs::remove_file(&part);
+            })
+    }
+
+    /// Reads a state and what was kept with it.
+    ///
+    /// # Errors
+    /// Returns [`StateError::Io`] or [`StateError::Invalid`].
+    pub fn load(path: &Path, device: &B::Device) -> Result<(Self, serde_json::Value), StateError> {
+        let invalid = |problem: String| StateError::Invalid {
+            path: path.to_owned(),
+            problem,
+        };
+        let bytes = std::fs::read(path).map_err(|source| StateError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        let (_, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| invalid(error.to_string()))?;
+        let header = metadata.metadata().as_ref().and_then(|all| all.get(HEADER));
+        let header = header.ok_or_else(|| invalid("it has no header of a run".to_owned()))?;
+        let header: Header =
+            serde_json::from_str(header).map_err(|error| invalid(error.to_string()))?;
+        if header.version != VERSION {
+            return Err(invalid(format!(
+                "it has version {} of the layout, and this program reads {VERSION}",
+                header.version
+            )));
+        }
+        let mut state = Self {
+            position: header.position,
+            optimizer_steps: header.optimizer_steps,
+            average_updates: header.average_updates,
+            accumulated_terms: known(header.terms),
+            parameters: ParameterMap::new(),
+            first_moments: ParameterMap::new(),
+            second_moments: ParameterMap::new(),
+            average: header.average_updates.map(|_| ParameterMap::new()),
+            accumulated: ParameterMap::new(),
+        };
+        let tensors =
+            SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
+        for (name, view) in tensors.iter() {
+            let values = values_of(&view).ok_or_else(|| invalid(format!("`{name}` is not f32")))?;
+            let count = values.len();
+            let tensor = Tensor::from_data(TensorData::new(values, [count]), (device, DType::F32));
+            let known = match name.split_once('/') {
+                Some(("parameters", path)) => state.parameters.insert(path, tensor),
+                Some(("first_moments", path)) => state.first_moments.insert(path, tensor),
+                Some(("second_moments", path)) => state.second_moments.insert(path, tensor),
+                Some(("accumulated", path)) => state.accumulated.insert(path, tensor),
+                Some(("average", path)) => match &mut state.average {
+                    Some(average) => average.insert(path, tensor),
+                    None => return Err(invalid(format!("`{name}` has no number of updates"))),
+                },
+                _ => return Err(invalid(format!("`{name}` is not a part of a state"))),
+            };
+            let () = known;
+        }
+        Ok((state, header.run))
+    }
+
+    fn groups(&self) -> [(&'static str, Option<&ParameterMap<B>>); 5] {
+        [
+            ("parameters", Some(&self.parameters)),
+            ("first_moments", Some(&self.first_moments)),
+            ("second_moments", Some(&self.second_moments)),
+            ("average", self.average.as_ref()),
+            ("accumulated", Some(&self.accumulated)),
+        ]
+    }
+
+    /// Checks that the state has every parameter of the models, and no other.
+    pub(crate) fn check_against<M: Module<B>>(&self, models: &M) -> Result<(), StateError> {
+        let another = |problem: String| Err(StateError::AnotherModel { problem });
+        let wanted = ParameterMap::of_module(models);
+        for (path, tensor) in wanted.iter() {
+            let Some(found) = self.parameters.get(path) else {
+                return another(format!("it lacks `{path}`"));
+            };
+            let ([wanted], [found]) = (tensor.dims(), found.dims());
+            if wanted != found {
+                return another(format!("`{path}` has {found} values, not {wanted}"));
+            }
+        }
+        for (group, map) in self.groups() {
+            for (path, tensor) in map.into_iter().flat_map(ParameterMap::iter) {
+                let wanted = wanted.get(path).map(|wanted| wanted.dims());
+                if wanted != Some(tensor.dims()) {
+                    return another(format!("`{group}/{path}` does not belong to it"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn owned(terms: &LossTerms) -> BTreeMap<String, f64> {
+    let terms = terms.0.iter();
+    terms
+        .map(|(name, value)| ((*name).to_owned(), *value))
+        .collect()
+}
+
+/// Terms whose names this version knows.
+fn known(terms: BTreeMap<String, f64>) -> LossTerms {
+    const NAMES: [&str; 5] = [
+        LossTerms::LOSS,
+        "characters",
+        "pixels",
+        "edges",
+        "divergence",
+    ];
+    let value = |name: &'static str| Some((name, *terms.get(name)?));
+    LossTerms::new(NAMES.into_iter().filter_map(value))
+}
+
+fn sync(path: &Path) -> std::io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+/// A flat tensor on its way to a file.
+struct Values {
+    data: TensorData,
+    shape: [usize; 1],
+}
+
+impl Values {
+    fn of<B: Backend>(tensor: &Tensor<B, 1>) -> Self {
+        Self {
+            shape: tensor.dims(),
+            data: tensor.clone().into_data(),
+        }
+    }
+}
+
+impl View for Values {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.data.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.data.bytes.len()
+    }
+}
+
+/// Values of a flat f32 tensor in a file.
+fn values_of(view: &safetensors::tensor::TensorView<'_>) -> Option<Vec<f32>> {
+    if view.dtype() != Dtype::F32 || view.shape().len() != 1 {
+        return None;
+    }
+    let values = view.data().chunks_exact(4);
+    Some(
+        values
+            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+            .collect(),
+    )
+}

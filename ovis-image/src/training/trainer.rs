@@ -1,0 +1,334 @@
+use burn::tensor::backend::AutodiffBackend;
+use serde::{Deserialize, Serialize};
+
+use super::module_update::{Update, with_values};
+use super::state::Position;
+use super::{
+    AdamW, AdamWConfig, LearningRate, LossTerms, MovingAverage, Objective, Outcome, ParameterMap,
+    StateError, TrainingState, gradient_norm,
+};
+use crate::error::{OvisImageError, Result, RuntimeError};
+
+/// Settings of a run that decide its numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainerConfig {
+    /// Number of steps of the whole run, which the learning rate's course needs.
+    pub total_steps: u64,
+    /// Learning rate of every step.
+    pub learning_rate: LearningRate,
+    /// Constants of the optimizer.
+    pub adamw: AdamWConfig,
+    /// Largest global norm of the gradients; larger ones are scaled down.
+    pub max_grad_norm: Option<f64>,
+    /// Number of batches whose gradients are averaged for a step.
+    pub accumulation: u32,
+    /// Decay of the moving average of the parameters; `None` keeps none.
+    pub ema_decay: Option<f64>,
+    /// A step whose norm is this many times the mean of recent ones is skipped.
+    pub spike_factor: Option<f64>,
+    /// Number of skipped steps in a row that end the run.
+    pub most_skipped: u32,
+}
+
+impl Default for TrainerConfig {
+    fn default() -> Self {
+        Self {
+            total_steps: 1000,
+            learning_rate: LearningRate::constant(1e-4),
+            adamw: AdamWConfig::default(),
+            max_grad_norm: Some(1.0),
+            accumulation: 1,
+            ema_decay: None,
+            spike_factor: None,
+            most_skipped: 10,
+        }
+    }
+}
+
+impl TrainerConfig {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError) that names the field.
+    pub fn validate(&self) -> Result<()> {
+        let positive = |name: &'static str, value: f64| {
+            if value.is_finite() && value > 0.0 {
+                return Ok(());
+            }
+            Err(OvisImageError::argument(
+                name,
+                format!("{value} is not a positive number"),
+            ))
+        };
+        let share = |name: &'static str, value: f64| {
+            if (0.0..1.0).contains(&value) {
+                return Ok(());
+            }
+            Err(OvisImageError::argument(
+                name,
+                format!("{value} is not between 0 and 1"),
+            ))
+        };
+        positive("learning_rate", self.learning_rate.peak)?;
+        positive("adam_eps", self.adamw.eps)?;
+        share("adam_betas", self.adamw.betas[0])?;
+        share("adam_betas", self.adamw.betas[1])?;
+        if !(self.adamw.weight_decay.is_finite() && self.adamw.weight_decay >= 0.0) {
+            let decay = self.adamw.weight_decay;
+            return Err(OvisImageError::argument(
+                "weight_decay",
+                format!("{decay} is negative or not a number"),
+            ));
+        }
+        if let Some(norm) = self.max_grad_norm {
+            positive("max_grad_norm", norm)?;
+        }
+        if let Some(decay) = self.ema_decay {
+            share("ema_decay", decay)?;
+        }
+        if let Some(factor) = self.spike_factor {
+            positive("spike_factor", factor - 1.0)?;
+        }
+        if self.total_steps == 0 || self.accumulation == 0 {
+            return Err(OvisImageError::argument(
+                "steps",
+                "a run needs at least one step and one batch a step",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct StepReport {
+    /// Number of the step, from 1.
+    pub step: u64,
+    /// Losses, means over the step's batches.
+    pub terms: LossTerms,
+    /// Global norm of the gradients before clipping.
+    pub grad_norm: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Whether the parameters stayed as they were: the loss or norm was not finite, or a spike.
+    pub skipped: bool,
+}
+
+/// A run: models, optimizer and position, moved on by one batch after the other.
+#[derive(Debug)]
+pub struct Trainer<A: AutodiffBackend, O: Objective<A>> {
+    objective: O,
+    /// Absent only while a step moves its parameters.
+    models: Option<O::Models>,
+    config: TrainerConfig,
+    optimizer: AdamW<A::InnerBackend>,
+    average: Option<MovingAverage<A::InnerBackend>>,
+    masters: ParameterMap<A::InnerBackend>,
+    accumulated: ParameterMap<A::InnerBackend>,
+    accumulated_terms: LossTerms,
+    position: Position,
+}
+
+/// Weight of the newest norm in the mean that spikes are compared with.
+const NORM_WEIGHT: f64 = 0.02;
+/// Number of steps before spikes are looked for.
+const NORM_WARM_UP: u64 = 50;
+
+impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
+    /// Starts a run at step 0.
+    ///
+    /// # Errors
+    /// Returns the error of [`TrainerConfig::validate`].
+    pub fn new(objective: O, models: O::Models, config: TrainerConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self {
+            objective,
+            models: Some(models),
+            optimizer: AdamW::new(config.adamw),
+            average: config.ema_decay.map(MovingAverage::new),
+            masters: ParameterMap::new(),
+            accumulated: ParameterMap::new(),
+            accumulated_terms: LossTerms::default(),
+            position: Position::default(),
+            config,
+        })
+    }
+
+    /// Returns the models with their present parameters.
+    pub fn models(&self) -> &O::Models {
+        match &self.models {
+            Some(models) => models,
+            None => unreachable!("a step puts the models back, or panics"),
+        }
+    }
+
+    /// Returns the models with the moving average of their parameters; `None` without one.
+    pub fn averaged_models(&self) -> Option<O::Models> {
+        let average = self.average.as_ref()?;
+        Some(with_values(self.models().clone(), average.values()).0)
+    }
+
+    /// Returns the objective.
+    pub fn objective(&self) -> &O {
+        &self.objective
+    }
+
+    /// Returns the objective, to change weights between steps.
+    pub fn objective_mut(&mut self) -> &mut O {
+        &mut self.objective
+    }
+
+    /// Returns the number of finished steps, skipped ones included.
+    pub fn steps(&self) -> u64 {
+        self.position.step
+    }
+
+    /// Returns the number of batches that were seen, which is the number of the next one.
+    pub fn batches(&self) -> u64 {
+        self.position.step * u64::from(self.config.accumulation)
+            + u64::from(self.position.micro_step)
+    }
+
+    /// Returns whether all steps are done.
+    pub fn is_finished(&self) -> bool {
+        self.position.step >= self.config.total_steps
+    }
+
+    /// Learns from one batch. Returns a report if it was the last one of its step.
+    ///
+    /// # Errors
+    /// Returns the objective's error, or [`RuntimeError::Diverged`] after too many skipped steps in
+    /// a row; the parameters are those before them.
+    pub fn micro_step(&mut self, batch: O::Batch) -> Result<Option<StepReport>> {
+        let Outcome { terms, gradients } = self.objective.gradients(self.models(), batch)?;
+        let share = 1.0 / f64::from(self.config.accumulation);
+        self.accumulated_terms.add_share(&terms, share);
+        if self.accumulated.is_empty() {
+            self.accumulated = gradients;
+        } else {
+            self.accumulated.add_all(gradients);
+        }
+        self.position.micro_step += 1;
+        if self.position.micro_step < self.config.accumulation {
+            return Ok(None);
+        }
+        self.step().map(Some)
+    }
+
+    fn step(&mut self) -> Result<StepReport> {
+        let mut gradients = std::mem::take(&mut self.accumulated);
+        let terms = std::mem::take(&mut self.accumulated_terms);
+        if self.config.accumulation > 1 {
+            gradients.scale(1.0 / self.config.accumulation as f32);
+        }
+        let norm = gradient_norm(&gradients, self.config.max_grad_norm);
+        let step = self.position.step;
+        let learning_rate = self.config.learning_rate.at(step, self.config.total_steps);
+        let skipped =
+            !norm.norm.is_finite() || !terms.loss().is_finite() || self.is_spike(norm.norm);
+        self.position.step += 1;
+        self.position.micro_step = 0;
+        if skipped {
+            self.position.skipped_in_a_row += 1;
+            self.position.skipped += 1;
+            tracing::warn!(
+                step = step + 1,
+                norm = norm.norm,
+                loss = terms.loss(),
+                "skipped a step"
+            );
+            if self.position.skipped_in_a_row >= self.config.most_skipped {
+                return Err(OvisImageError::Runtime(RuntimeError::Diverged {
+                    step: step + 1,
+                    skipped: self.position.skipped_in_a_row,
+                }));
+            }
+        } else {
+            self.position.skipped_in_a_row = 0;
+            self.position.mean_norm = if step == 0 {
+                norm.norm
+            } else {
+                self.position.mean_norm + NORM_WEIGHT * (norm.norm - self.position.mean_norm)
+            };
+            let update = Update {
+                gradients,
+                step: self.optimizer.start_step(learning_rate, norm.scale),
+                optimizer: &mut self.optimizer,
+                masters: &mut self.masters,
+                average: self.average.as_mut(),
+            };
+            // Parameters are updated in their own memory if nobody else holds them.
+            self.models = self.models.take().map(|models| update.apply(models));
+        }
+        Ok(StepReport {
+            step: step + 1,
+            terms,
+            grad_norm: norm.norm,
+            learning_rate,
+            skipped,
+        })
+    }
+
+    fn is_spike(&self, norm: f64) -> bool {
+        let limit = self
+            .config
+            .spike_factor
+            .map(|factor| factor * self.position.mean_norm);
+        self.position.step >= NORM_WARM_UP && limit.is_some_and(|limit| norm > limit)
+    }
+
+    /// Copies what the run needs to go on exactly.
+    pub fn state(&self) -> TrainingState<A::InnerBackend> {
+        let mut parameters = ParameterMap::of_module(self.models());
+        for (path, master) in self.masters.iter() {
+            parameters.insert(path, master.clone());
+        }
+        TrainingState {
+            position: self.position.clone(),
+            optimizer_steps: self.optimizer.steps,
+            average_updates: self.average.as_ref().map(|average| average.updates),
+            accumulated_terms: self.accumulated_terms.clone(),
+            parameters,
+            first_moments: self.optimizer.first_moments.clone(),
+            second_moments: self.optimizer.second_moments.clone(),
+            average: self.average.as_ref().map(|average| average.values.clone()),
+            accumulated: self.accumulated.clone(),
+        }
+    }
+
+    /// Goes on from a state.
+    ///
+    /// # Errors
+    /// Returns [`StateError`] if the state is of other models.
+    pub fn restore(&mut self, state: TrainingState<A::InnerBackend>) -> Result<(), StateError> {
+        state.check_against(self.models())?;
+        let (models, _) = with_values(self.models().clone(), &state.parameters);
+        let narrow = masters_of(&models, &state.parameters);
+        self.models = Some(models);
+        self.masters = narrow;
+        self.optimizer.steps = state.optimizer_steps;
+        self.optimizer.first_moments = state.first_moments;
+        self.optimizer.second_moments = state.second_moments;
+        if let (Some(average), Some(values)) = (&mut self.average, state.average) {
+            average.values = values;
+            average.updates = state.average_updates.unwrap_or_default();
+        }
+        self.accumulated = state.accumulated;
+        self.accumulated_terms = state.accumulated_terms;
+        self.position = state.position;
+        Ok(())
+    }
+}
+
+/// f32 values of the parameters that the models hold in another dtype.
+fn masters_of<B: burn::tensor::backend::Backend, M: burn::module::Module<B>>(
+    models: &M,
+    values: &ParameterMap<B>,
+) -> ParameterMap<B> {
+    super::module_update::narrow_paths::<B, M>(models)
+        .into_iter()
+        .filter_map(|path| Some((path.clone(), values.get(&path)?.clone())))
+        .collect()
+}

@@ -1,0 +1,71 @@
+//! Forward and backward of the transformer, over the whole graph or block by block.
+
+mod blocks;
+mod whole;
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use serde::{Deserialize, Serialize};
+
+use super::{CharacterHead, ParameterMap};
+use crate::transformer::OvisImageTransformer;
+
+/// What is kept of the forward until the backward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Recomputation {
+    /// All that gradients need: fastest, and memory grows with depth.
+    #[default]
+    None,
+    /// Each block's input; the block is computed again when its turn comes, so the graph of one
+    /// block exists at a time. A third more arithmetic.
+    Blocks,
+}
+
+/// Inputs of a pass, in the model's dtype.
+pub(super) struct PassInput<B: Backend> {
+    /// Noisy packed latents, `[batch, tokens, channels]`.
+    pub(super) latents: Tensor<B, 3>,
+    /// `[batch, text tokens, context]`.
+    pub(super) prompt_embeds: Tensor<B, 3>,
+    pub(super) timesteps: Vec<f32>,
+    pub(super) grid: [usize; 2],
+}
+
+/// Losses that a pass is differentiated for. `prediction` is the velocity in f32; `image` the image
+/// stream after the double blocks.
+pub(super) trait PassLoss<A: AutodiffBackend> {
+    /// Loss of the prediction, `[1]`.
+    fn velocity(&mut self, prediction: Tensor<A, 3>) -> Tensor<A, 1>;
+
+    /// Weighted loss of the image stream, `[1]`, with the head that is trained for it.
+    fn auxiliary(&mut self, head: &CharacterHead<A>, image: Tensor<A, 3>) -> Option<Tensor<A, 1>>;
+}
+
+/// Trained parts of a pass.
+pub(super) struct PassModels<'a, B: Backend> {
+    pub(super) transformer: &'a OvisImageTransformer<B>,
+    pub(super) auxiliary: Option<&'a CharacterHead<B>>,
+}
+
+/// What a pass leaves.
+pub(super) struct PassGradients<B: Backend> {
+    /// By path, starting with `transformer` or `auxiliary`.
+    pub(super) parameters: ParameterMap<B>,
+    /// Gradient of the prompt embeddings, for the encoder behind them.
+    pub(super) prompt_embeds: Tensor<B, 3>,
+}
+
+/// Runs a pass and differentiates it.
+pub(super) fn differentiate<A: AutodiffBackend>(
+    models: &PassModels<'_, A::InnerBackend>,
+    input: PassInput<A::InnerBackend>,
+    recomputation: Recomputation,
+    loss: &mut impl PassLoss<A>,
+) -> PassGradients<A::InnerBackend> {
+    match recomputation {
+        Recomputation::None => whole::differentiate(models, input, loss),
+        Recomputation::Blocks => blocks::differentiate(models, input, loss),
+    }
+}
