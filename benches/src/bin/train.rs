@@ -119,16 +119,15 @@ fn main() -> Result<()> {
 }
 
 fn nano() -> TransformerConfig {
-    TransformerConfig {
-        in_channels: 64,
-        num_layers: 2,
-        num_single_layers: 4,
-        attention_head_dim: 64,
-        num_attention_heads: 4,
-        joint_attention_dim: 256,
-        axes_dims_rope: [8, 28, 28],
-        ..TransformerConfig::tiny()
-    }
+    let mut config = TransformerConfig::tiny();
+    config.in_channels = 64;
+    config.num_layers = 2;
+    config.num_single_layers = 4;
+    config.attention_head_dim = 64;
+    config.num_attention_heads = 4;
+    config.joint_attention_dim = 256;
+    config.axes_dims_rope = [8, 28, 28];
+    config
 }
 
 /// Casts every parameter.

@@ -8,6 +8,7 @@ mod gemm;
 #[cfg(feature = "autodiff")]
 pub(crate) mod gradients;
 mod instruction_set;
+mod join;
 #[cfg(feature = "autodiff")]
 mod optimizer;
 mod panel;
@@ -25,6 +26,7 @@ pub(crate) use conv::{conv1x1, conv3x3};
 pub(crate) use element::Element;
 pub(crate) use gemm::linear;
 pub use instruction_set::{InstructionSet, InstructionSetError};
+pub(crate) use join::{ByteRows, join};
 #[cfg(feature = "autodiff")]
 pub(crate) use optimizer::{adamw, blend, sum_of_squares};
 pub(crate) use panel::Matrix;

@@ -101,6 +101,59 @@ pub fn split<B: Backend, const D: usize, const PARTS: usize>(
     ops::split(tensor, axis, sizes)
 }
 
+/// Joins two tensors along an axis.
+pub fn join<B: Backend, const D: usize>(
+    first: Tensor<B, D>,
+    second: Tensor<B, D>,
+    axis: usize,
+) -> Tensor<B, D> {
+    let tensors = [first, second];
+    use_flex_kernel!(join::<D>(tensors, axis));
+    Tensor::cat(tensors.to_vec(), axis)
+}
+
+/// Flattens all axes but the last.
+///
+/// # Shapes
+/// - `input`: `[.., features]`
+/// - output: `[rows, features]`
+pub fn flatten<B: Backend, const D: usize>(input: Tensor<B, D>) -> Tensor<B, 2> {
+    #[cfg(feature = "flex")]
+    let input = match on_type(input, flex::flatten::<D>) {
+        Ok(rows) => return rows,
+        Err(input) => input,
+    };
+    #[cfg(all(feature = "flex", feature = "autodiff"))]
+    let input = match on_type(input, autodiff::flatten::<D>) {
+        Ok(rows) => return rows,
+        Err(input) => input,
+    };
+    let dims = input.dims();
+    input.reshape([dims[..D - 1].iter().product(), dims[D - 1]])
+}
+
+/// Joins heads to tokens.
+///
+/// # Shapes
+/// - `heads`: `[batch, heads, tokens, head_dim]`
+/// - output: `[batch, tokens, heads * head_dim]`
+pub fn join_heads<B: Backend>(heads: Tensor<B, 4>) -> Tensor<B, 3> {
+    #[cfg(feature = "flex")]
+    let heads = match on_type(heads, flex::join_heads) {
+        Ok(joined) => return joined,
+        Err(heads) => heads,
+    };
+    #[cfg(all(feature = "flex", feature = "autodiff"))]
+    let heads = match on_type(heads, autodiff::join_heads) {
+        Ok(joined) => return joined,
+        Err(heads) => heads,
+    };
+    let [batch, count, tokens, head_dim] = heads.dims();
+    heads
+        .swap_dims(1, 2)
+        .reshape([batch, tokens, count * head_dim])
+}
+
 /// Splits projected tokens into heads.
 ///
 /// # Shapes

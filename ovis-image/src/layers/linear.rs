@@ -50,10 +50,14 @@ impl<B: Backend> LinearLayer<B> {
         let weight = self.weight.val();
         let [out_features, in_features] = weight.dims();
         let mut dims = input.dims();
-        let rows = dims.iter().take(D - 1).product::<usize>();
+        assert_eq!(
+            dims[D - 1],
+            in_features,
+            "linear: the input's width differs from the weight's"
+        );
 
         let bias = self.bias.as_ref().map(Param::val);
-        let input = input.reshape([rows, in_features]);
+        let input = kernels::flatten(input);
         let output = if self.adapters.is_empty() || self.adapters_are_merged {
             kernels::linear_layer(input, weight, bias)
         } else {

@@ -58,7 +58,6 @@ impl<B: Backend> TextAttention<B> {
         rope: &RotaryTable<B>,
         mask: AttentionMask<B>,
     ) -> Tensor<B, 3> {
-        let [batch, tokens, _] = hidden_states.dims();
         let heads = |linear: &LinearLayer<B>, norm: &RmsNormLayer<B>| {
             norm.forward_heads(linear.forward(hidden_states.clone()), rope, Pairs::Halves)
         };
@@ -66,9 +65,7 @@ impl<B: Backend> TextAttention<B> {
         let key = heads(&self.key, &self.key_norm);
         let value = kernels::split_heads(self.value.forward(hidden_states), self.head_dim);
 
-        let joined = kernels::multi_head_attention(query, key, value, mask)
-            .swap_dims(1, 2)
-            .reshape([batch, tokens, self.heads * self.head_dim]);
+        let joined = kernels::join_heads(kernels::multi_head_attention(query, key, value, mask));
         self.output.forward(joined)
     }
 }

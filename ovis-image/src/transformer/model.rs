@@ -7,6 +7,7 @@ use super::{
     TimestepEmbedder,
 };
 use crate::config::TransformerConfig;
+use crate::kernels;
 use crate::layers::{LinearLayer, RmsNormLayer, fold_blocks};
 use crate::ops::{RotaryTable, timestep_embedding};
 
@@ -170,7 +171,7 @@ impl<B: Backend> OvisImageTransformer<B> {
         let (text_tokens, image_tokens) = (streams.text.dims()[1], streams.image.dims()[1]);
         let joint = fold_blocks(
             &self.single_blocks,
-            Tensor::cat(vec![streams.text, streams.image], 1),
+            kernels::join(streams.text, streams.image, 1),
             |joint, index, block| {
                 block.forward_modulated(joint, &modulation.single_blocks[index], rope)
             },

@@ -91,7 +91,7 @@ impl<B: Backend> QkNorm<B> {
 impl<B: Backend> Qkv<B> {
     /// Concatenates this stream's tokens with `other`'s, this stream first.
     pub(super) fn followed_by(self, other: Self) -> Self {
-        let join = |a, b| Tensor::cat(vec![a, b], 2);
+        let join = |a, b| kernels::join(a, b, 2);
         Self {
             query: join(self.query, other.query),
             key: join(self.key, other.key),
@@ -101,9 +101,8 @@ impl<B: Backend> Qkv<B> {
 
     /// Computes full attention and joins the heads: `[batch, tokens, hidden]`.
     pub(super) fn attend(self) -> Tensor<B, 3> {
-        let [batch, heads, tokens, head_dim] = self.value.dims();
-        kernels::multi_head_attention(self.query, self.key, self.value, AttentionMask::Full)
-            .swap_dims(1, 2)
-            .reshape([batch, tokens, heads * head_dim])
+        let Self { query, key, value } = self;
+        let attended = kernels::multi_head_attention(query, key, value, AttentionMask::Full);
+        kernels::join_heads(attended)
     }
 }

@@ -82,7 +82,7 @@ impl<B: Backend> SingleStreamBlock<B> {
 
         let update = self
             .output
-            .forward(Tensor::cat(vec![attended, kernels::swiglu(gate, up)], 2));
+            .forward(kernels::join(attended, kernels::swiglu(gate, up), 2));
         clip_f16(modulation.add_gated(hidden_states, update))
     }
 }

@@ -2,14 +2,16 @@
 //! step of the portable implementation instead, which loses the kernels and keeps every
 //! intermediate result.
 
+mod layout;
 mod node;
 mod operations;
 mod split;
 #[cfg(test)]
 mod tests;
 
+pub(super) use layout::{flatten, join, join_heads, split_heads};
 pub(super) use operations::{
     add_gated, convolution, group_norm, linear_layer, modulated_norm, multi_head_attention,
-    norm_and_rotate, rms_norm, split_heads, swiglu,
+    norm_and_rotate, rms_norm, swiglu,
 };
 pub(super) use split::split;

@@ -82,14 +82,6 @@ pub(in crate::kernels) fn multi_head_attention(
     })
 }
 
-/// Views, which Burn differentiates well.
-pub(in crate::kernels) fn split_heads(
-    projected: Tensor<Recorded, 3>,
-    head_dim: usize,
-) -> Tensor<Recorded, 4> {
-    ops::split_heads(projected, head_dim)
-}
-
 #[derive(Debug, Clone)]
 struct NormAndRotate {
     projected: Tensor<Flex, 3>,

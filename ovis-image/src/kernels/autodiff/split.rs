@@ -8,6 +8,7 @@ use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
 
 use super::node::{Operand, Recorded, Saved, operand, record, value};
+use crate::kernels::flex;
 use crate::kernels::flex::views::{from_flex, to_flex};
 
 /// Splits a tensor along an axis. The parts share its memory.
@@ -91,6 +92,6 @@ impl<const D: usize> Saved<1> for Joint<D> {
             })
         });
         let gradients = gradients.collect();
-        [Some(to_flex(Tensor::cat(gradients, self.axis)))]
+        [Some(to_flex(flex::join_all(gradients, self.axis)))]
     }
 }

@@ -233,3 +233,71 @@ fn operands_without_a_gradient_stay_without_one() {
     assert!(weight.grad(&gradients).is_some());
     assert!(input.grad(&gradients).is_none());
 }
+
+#[test]
+fn joined_tensors() {
+    check!(
+        [[2, 3, 5], [2, 4, 5], [2, 7, 5]],
+        [2, 7, 5],
+        |first, second, other| kernels::join(first, second, 1) * other,
+        Tensor::cat(vec![first, second], 1) * other
+    );
+    // Heads whose tokens stand together, and others.
+    for swapped in [false, true] {
+        let heads = |tensor: Tensor<Recorded, 4>| {
+            if swapped {
+                tensor.swap_dims(1, 2)
+            } else {
+                tensor
+            }
+        };
+        let shape = |tokens| {
+            if swapped {
+                [2, tokens, 3, 8]
+            } else {
+                [2, 3, tokens, 8]
+            }
+        };
+        check!(
+            [shape(4), shape(5)],
+            [2, 3, 9, 8],
+            |first, second| kernels::join(heads(first), heads(second), 2),
+            Tensor::cat(vec![heads(first), heads(second)], 2)
+        );
+    }
+}
+
+#[test]
+fn flattened_rows() {
+    // Whole, and a part of each axis.
+    for (axis, length) in [(0, 4), (0, 2), (1, 3), (2, 4)] {
+        let dims = {
+            let mut dims = [4, 5, 6];
+            dims[axis] = length;
+            dims
+        };
+        let rows = [dims[0] * dims[1], dims[2]];
+        check!(
+            [[4, 5, 6], rows],
+            rows,
+            |input, other| kernels::flatten(input.narrow(axis, 0, length)) * other,
+            input.narrow(axis, 0, length).reshape(rows) * other
+        );
+    }
+}
+
+#[test]
+fn heads_are_split_and_joined() {
+    check!(
+        [[2, 7, 12], [2, 7, 12]],
+        [2, 7, 12],
+        |projected, other| kernels::join_heads(kernels::split_heads(projected, 4)) * other,
+        projected * other
+    );
+    check!(
+        [[2, 3, 7, 4], [2, 7, 12]],
+        [2, 7, 12],
+        |heads, other| kernels::join_heads(heads) * other,
+        heads.swap_dims(1, 2).reshape([2, 7, 12]) * other
+    );
+}

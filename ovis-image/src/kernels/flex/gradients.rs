@@ -110,7 +110,7 @@ pub(in crate::kernels) fn norm_and_rotate(
     let [head_dim] = weight.dims();
     by_supported_dtype!(dtype, T => {
         // Tokens before heads, as in the projection; the output of attention's gradient already is.
-        let gradient = contiguous(gradient.swap_dims(1, 2).reshape([batch, tokens, width]));
+        let gradient = dense_rows(super::join_heads(gradient));
         let projected = dense_rows(projected);
         let weight = contiguous(weight.cast(dtype));
         let (cos, sin) = (contiguous(rope.cos), contiguous(rope.sin));

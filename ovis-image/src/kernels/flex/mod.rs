@@ -26,6 +26,7 @@ macro_rules! by_dtype {
 
 #[cfg(feature = "autodiff")]
 pub(super) mod gradients;
+mod layout;
 #[cfg(feature = "autodiff")]
 mod optimizer;
 #[cfg(test)]
@@ -35,6 +36,9 @@ pub(super) mod views;
 use burn::tensor::Tensor;
 use burn_flex::{Flex, Layout};
 
+#[cfg(feature = "autodiff")]
+pub(super) use self::layout::join_all;
+pub(super) use self::layout::{flatten, join, join_heads};
 #[cfg(feature = "autodiff")]
 pub(super) use self::optimizer::{adamw, blend, sum_of_squares};
 use self::views::{

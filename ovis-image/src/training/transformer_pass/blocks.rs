@@ -7,6 +7,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor};
 
 use super::{PassGradients, PassInput, PassLoss, PassModels};
+use crate::kernels;
 use crate::ops::RotaryTable;
 use crate::training::module_update::lift;
 use crate::training::{CharacterHead, ParameterMap};
@@ -87,7 +88,7 @@ impl<B: Backend> Forward<B> {
         }
         let tokens = [streams.text.dims()[1], streams.image.dims()[1]];
         let double_output = streams.image.clone();
-        let mut joint = Tensor::cat(vec![streams.text, streams.image], 1);
+        let mut joint = kernels::join(streams.text, streams.image, 1);
         let mut single_inputs = Vec::with_capacity(transformer.single_blocks.len());
         for block in &transformer.single_blocks {
             single_inputs.push(joint.clone());

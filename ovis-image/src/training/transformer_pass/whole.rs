@@ -4,6 +4,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor};
 
 use super::{PassGradients, PassInput, PassLoss, PassModels};
+use crate::kernels;
 use crate::training::module_update::lift;
 use crate::training::{CharacterHead, ParameterMap};
 use crate::transformer::{JointHiddenStates, OvisImageTransformer};
@@ -37,11 +38,11 @@ pub(super) fn differentiate<A: AutodiffBackend>(
         .as_ref()
         .and_then(|head| loss.auxiliary(head, streams.image.clone()));
     let [text_tokens, image_tokens] = [streams.text.dims()[1], streams.image.dims()[1]];
-    let mut joint = Tensor::cat(vec![streams.text, streams.image], 1);
+    let mut joint = kernels::join(streams.text, streams.image, 1);
     for block in &transformer.single_blocks {
         joint = block.forward(joint, conditioning.clone(), &rope);
     }
-    let image = joint.narrow(1, text_tokens, image_tokens);
+    let [_, image] = kernels::split(joint, 1, [text_tokens, image_tokens]);
     let prediction = transformer.final_layer.forward(image, conditioning);
     let velocity = loss.velocity(prediction.cast(DType::F32));
     let total = match auxiliary {
