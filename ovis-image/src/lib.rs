@@ -8,7 +8,9 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let options = LoadOptions::new().with_dtype(WeightDtype::BF16);
-//! let pipeline = OvisImagePipeline::<Flex>::from_pretrained("Ovis-Image-7B", options, &FlexDevice)?;
+//! // The folder of a checkpoint. The feature `hub` adds downloads from the Hugging Face Hub.
+//! let folder = "Ovis-Image-7B";
+//! let pipeline = OvisImagePipeline::<Flex>::from_pretrained(folder, options, &FlexDevice)?;
 //!
 //! let request = GenerationRequest::new("a poster that says HELLO")
 //!     .with_size(512, 512)
@@ -19,14 +21,21 @@
 //! # }
 //! ```
 //!
-//! # Reading order
+//! [`GenerationRequest`] has all settings of an image, and [`LoadOptions`] those of loading.
+//! [`OvisImagePipeline::generate_with`] reports progress and can be canceled.
+//!
+//! # Modules
 //! 1. [`pipeline`]: loading, the sampling loop, results. [`request`]: load options, requests and
-//!    settings.
-//! 2. [`sampling`]: sigmas, samplers, guidance, noise. [`step_cache`]: skipping parts of steps.
-//! 3. [`transformer`], [`text_encoder`], [`vae`]: the models, which do not depend on one another.
-//! 4. [`weights`]: layouts, name tables, strict loading. [`lora`]: adapters on the transformer.
-//! 5. [`layers`], [`ops`]: the building blocks of the models. Everything uses [`config`] and
-//!    [`error`].
+//!    settings. [`images`]: source images, masks and previews. [`error`]: all errors.
+//! 2. [`checkpoint`]: layouts of files, inspecting and converting them. `hub` (with the feature of
+//!    that name): downloads. [`lora`]: adapters on the transformer. [`memory`]: estimates, and
+//!    plans that fit a limit.
+//! 3. [`sampling`]: sigmas, samplers, guidance, noise. [`step_cache`]: skipping parts of steps.
+//! 4. [`transformer`], [`text_encoder`], [`vae`]: the models, which do not depend on one another.
+//!    [`config`]: their configurations.
+//! 5. [`weights`]: name tables, strict loading. [`tensor_file`]: safetensors and GGUF files.
+//!    [`parameters`]: paths, shapes and roles of the models' parameters.
+//! 6. [`layers`], [`kernels`], [`ops`]: the building blocks of the models.
 //!
 //! [`device`] chooses a backend at run time. Programs with a fixed backend do not need it.
 

@@ -16,7 +16,7 @@ use super::prompts::{DrawnRequest, WildcardArguments};
 use super::source_image::SourceArguments;
 use crate::shared::device::DeviceArguments;
 use crate::shared::lora::LoraArgument;
-use crate::shared::model::{Model, ModelArguments};
+use crate::shared::model::ModelArguments;
 use crate::shared::record::hashes::{Hashes, sha256};
 use crate::shared::record::parameters::Parameters;
 use crate::shared::record::{Inputs, PromptTemplate, Record, names, second_pass};
@@ -60,8 +60,9 @@ pub struct Arguments {
     pub negative_prompt: Option<String>,
     /// Output file [default: image.png]
     ///
-    /// The ending chooses the format: .png, .jpg or .webp. - writes a PNG to standard output. {seed}, {index} and {prompt} stand for those of each image. Without them, several images are
-    /// numbered: image-0.png, image-1.png.
+    /// The ending chooses the format: .png, .jpg or .webp. - writes a PNG to standard output.
+    /// {seed}, {index} and {prompt} are replaced by those of each image. Without them, several
+    /// images are numbered: image-0.png, image-1.png.
     #[arg(
         short,
         long,
@@ -95,7 +96,7 @@ pub struct Arguments {
     pub seed: Option<Seed>,
     /// Seeds of the images, for example 1,2,3
     ///
-    /// Each image is the one that its seed gives alone.
+    /// Makes an image for each seed, the same one that --seed makes.
     #[arg(
         long,
         value_delimiter = ',',
@@ -116,9 +117,10 @@ pub struct Arguments {
     /// Sampling arguments.
     #[command(flatten)]
     pub sampling: SamplingArguments,
-    /// Number of text rows that the transformer reads, from 1 to 256 [default: 256]
+    /// Number of text tokens that the transformer reads, from 1 to 256 [default: 256]
     ///
-    /// Fewer are faster and give another image. Longer prompts are truncated.
+    /// Longer prompts are truncated, shorter ones padded. Fewer tokens are faster and give another
+    /// image.
     #[arg(long, value_name = "TOKENS", help_heading = headings::SAMPLING, hide_short_help = true)]
     pub max_sequence_length: Option<usize>,
     /// The image to start from.
@@ -140,7 +142,8 @@ pub struct Arguments {
     pub merge_loras: bool,
     /// Memory limit on the device, for example 8GB
     ///
-    /// The limit covers weights and activations. Applies only as much offloading, tiling and streaming as the limit requires.
+    /// The limit covers weights and activations. Applies only as much offloading, tiling and
+    /// streaming as the limit requires. A number without a unit is in bytes.
     #[arg(long, value_name = "SIZE", help_heading = headings::MEMORY)]
     pub max_memory: Option<ByteSize>,
     /// Read some of the weights only when they are used
@@ -198,8 +201,9 @@ pub struct Arguments {
     pub trust_image: bool,
     /// Compare settings in one image: seed=1,2,3
     ///
-    /// There is one captioned image for each value, side by side. A second --grid goes down. Settings: seed, guidance-scale, steps, sampler, schedule, sigmas,
-    /// guidance, step-cache, prompt. A value with commas is quoted: 'prompt="a cat, asleep",a dog'.
+    /// There is one captioned image for each value, side by side. A second --grid goes down.
+    /// Settings: seed, guidance-scale, steps, sampler, schedule, sigmas, guidance, step-cache,
+    /// prompt. A value with commas is quoted: 'prompt="a cat, asleep",a dog'.
     #[arg(
         long,
         value_name = "SETTING=VALUES",
@@ -432,8 +436,8 @@ impl Arguments {
     /// Returns the errors of [`dump::read_latents`], [`SourceArguments::read`] and
     /// [`Record::request`], and an error if the number of seeds is not a multiple of the number of
     /// prompts.
-    pub fn request(&self, model: &Model, record: Option<&Record>) -> Result<RequestedImages> {
-        let (side, steps) = model.default_size_and_steps();
+    pub fn request(&self, record: Option<&Record>) -> Result<RequestedImages> {
+        let (side, steps) = self.model.default_size_and_steps();
         let before = record.and_then(|record| record.settings.source);
         let mut hashes = Hashes::default();
         let source = self.source.read(before)?.map(|read| {

@@ -33,7 +33,8 @@ impl HubArguments {
     /// `owner/name[@revision]`, which is downloaded.
     ///
     /// # Errors
-    /// Returns the library's error if the download fails.
+    /// Returns the library's error if the download fails, and an error that says what a model can
+    /// be if the path does not exist.
     pub fn folder(&self, path: &Path) -> Result<PathBuf> {
         match repository_in(path) {
             Some(repository) => self.download(&repository, None).with_context(|| {
@@ -42,7 +43,15 @@ impl HubArguments {
                     path.display()
                 )
             }),
-            None => Ok(path.to_owned()),
+            None => {
+                anyhow::ensure!(
+                    path.exists(),
+                    "{} not found: a model must be a checkpoint folder, or a repository of the Hub as \
+                     owner/name, for example AIDC-AI/Ovis-Image-7B",
+                    path.display()
+                );
+                Ok(path.to_owned())
+            }
         }
     }
 

@@ -74,6 +74,15 @@ impl ModelArguments {
         parts.into_iter().any(Option::is_some)
     }
 
+    /// Returns the default side in pixels and number of steps.
+    pub fn default_size_and_steps(&self) -> (usize, usize) {
+        if self.is_given() {
+            (1024, 50)
+        } else {
+            (tiny::SIDE, tiny::STEPS)
+        }
+    }
+
     /// Finds the files and downloads missing ones. Reads nothing yet.
     ///
     /// # Errors
@@ -141,14 +150,6 @@ impl Model {
         match self {
             Self::Tiny => "embedded tiny model",
             Self::Files { name, .. } => name,
-        }
-    }
-
-    /// Returns the default side in pixels and number of steps.
-    pub fn default_size_and_steps(&self) -> (usize, usize) {
-        match self {
-            Self::Tiny => (tiny::SIDE, tiny::STEPS),
-            Self::Files { .. } => (1024, 50),
         }
     }
 

@@ -17,7 +17,8 @@ use super::record::names::{self, NamedSampler};
 pub struct SamplingArguments {
     /// Guidance scale [default: 5]
     ///
-    /// Higher follows the prompt more closely. 1 and below turn guidance off, which halves the time of a step.
+    /// Higher follows the prompt more closely. 1 and below turn guidance off, which halves the time
+    /// of a step.
     #[arg(
         long,
         visible_alias = "cfg-scale",
@@ -72,8 +73,8 @@ pub struct SamplingArguments {
     pub skip_layers_interval: Option<Interval>,
     /// Skip most of the transformer in some steps
     ///
-    /// A step cache skips it where little changes. Caches: first-block:THRESHOLD, tea:THRESHOLD, taylor:INTERVAL or
-    /// taylor:INTERVAL:ORDER:WARMUP.
+    /// A step cache reuses or extrapolates earlier results where little changes. Caches:
+    /// first-block:THRESHOLD, tea:THRESHOLD, taylor:INTERVAL or taylor:INTERVAL:ORDER:WARMUP.
     #[arg(long, value_name = "NAME")]
     pub step_cache: Option<StepCacheKind>,
 }

@@ -10,7 +10,7 @@ use safetensors::tensor::{SafeTensors, TensorView};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{cannot, read_png, refuses, small, stderr, succeeds};
+use super::{cannot, fails, read_png, refuses, small, stderr, succeeds};
 
 pub(super) fn tiny() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny")
@@ -85,6 +85,38 @@ fn what_the_hub_cannot_give_is_named() {
         &["--vae", "hf:owner/name", "--offline"],
         &["hf:owner/name", "hf:owner/name/FILE"],
     );
+}
+
+#[test]
+fn a_missing_model_is_told_what_it_can_be() {
+    for model in ["Ovis-Image-7B", "./no/such/folder"] {
+        cannot(&["--model", model], &[model, "not found", "owner/name"]);
+    }
+}
+
+#[cfg(feature = "hub")]
+#[test]
+fn what_needs_no_model_is_checked_before_a_download() {
+    let model = [
+        "--model",
+        "owner/name",
+        "--hub-endpoint",
+        "http://127.0.0.1:9",
+    ];
+    for (flag, value) in [
+        ("--device", "cuda:99"),
+        ("--init-image", "missing.png"),
+        ("--lora", "missing.safetensors"),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let output = small(&folder, &[&model[..], &[flag, value]].concat());
+        fails(&folder, &output, 1, &[value]);
+        assert!(
+            !stderr(&output).contains("owner/name"),
+            "{flag}: {}",
+            stderr(&output)
+        );
+    }
 }
 
 #[cfg(feature = "flex")]

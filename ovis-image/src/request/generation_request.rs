@@ -52,7 +52,7 @@ impl GenerationRequest {
         }
     }
 
-    /// Requests a result again, from its settings.
+    /// Requests the images of an earlier result again, from its settings.
     ///
     /// Settings do not contain a [source image](Self::with_source_image),
     /// [latents](Self::with_latents) or embeddings; these must be given again.
@@ -104,11 +104,11 @@ impl GenerationRequest {
         self
     }
 
-    /// Sets the number of text rows that the transformer reads, from 1 to 256. The default is 256,
+    /// Sets the number of text tokens that the transformer reads, from 1 to 256. The default is 256,
     /// with which the model was trained.
     ///
     /// Longer prompts are truncated, shorter ones padded with zeros. The zeros take part in the
-    /// computation, so fewer rows are faster and give a different image.
+    /// computation, so fewer tokens are faster and give a different image.
     pub fn with_max_sequence_length(mut self, tokens: usize) -> Self {
         self.parameters.max_sequence_length = tokens;
         self
@@ -225,8 +225,8 @@ impl GenerationRequest {
         Some(alone)
     }
 
-    /// Sets whether to measure the time of each part of the steps, which itself costs a little
-    /// time.
+    /// Sets whether to measure the time of each part of the steps. Measuring makes them slightly
+    /// slower.
     pub fn with_profile(mut self, profile: bool) -> Self {
         self.is_profiled = profile;
         self
@@ -272,7 +272,7 @@ impl GenerationRequest {
         &self.parameters
     }
 
-    /// Width and height in pixels, of the first pass if there are two.
+    /// Width and height in pixels. If there are two passes, those of the first.
     pub fn size(&self) -> (usize, usize) {
         (self.parameters.width, self.parameters.height)
     }

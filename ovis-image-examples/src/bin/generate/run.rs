@@ -50,10 +50,9 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         threads::limit(threads.into())?;
     }
 
-    // Everything is checked before weights are read, which can take minutes.
+    // Everything is checked before a model is downloaded or read, which can take minutes.
     let Prepared {
         arguments,
-        model,
         requested,
         hashes_before,
         lines,
@@ -61,8 +60,9 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         notes,
     } = prepare(arguments)?;
     let arguments = &arguments;
-    let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
     let device = arguments.device.spec.open()?;
+    let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
+    let model = arguments.model.resolve()?;
     if matches!(model, Model::Tiny) {
         say(&format!("note: {}", tiny::NOTICE));
     }
@@ -108,7 +108,6 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
 /// The arguments, completed from the files that they name, and what follows from them.
 struct Prepared {
     arguments: Arguments,
-    model: Model,
     requested: RequestedImages,
     /// Hashes of the files that an image to make again was made from.
     hashes_before: Option<Hashes>,
@@ -139,8 +138,7 @@ fn prepare(arguments: Arguments) -> Result<Prepared> {
             Origin::Parameters(said) => (arguments.filled_from_parameters(&said)?, None),
         },
     };
-    let model = arguments.model.resolve()?;
-    let requested = arguments.request(&model, record.as_ref())?;
+    let requested = arguments.request(record.as_ref())?;
     let (drawn, requests) = if arguments.grid.is_empty() {
         let requests = prompt_file::requests(&requested.request, lines.as_deref());
         let drawn = arguments.draw(requests, &requested)?;
@@ -166,7 +164,6 @@ fn prepare(arguments: Arguments) -> Result<Prepared> {
     let notes = arguments.wildcards.notes(&drawn);
     Ok(Prepared {
         arguments,
-        model,
         requested,
         hashes_before: record.map(|record| record.hashes),
         lines,
