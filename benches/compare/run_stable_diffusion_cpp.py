@@ -66,8 +66,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         command = [
             args.binary, "--verbose",
-            "--diffusion-model", only(f"{args.model}/diffusion_models/*"),
-            "--vae", only(f"{args.model}/vae/*"),
+            "--diffusion-model", only(f"{args.model}/diffusion_models/*.safetensors"),
+            "--vae", only(f"{args.model}/vae/*.safetensors"),
             "--llm", only(f"{args.model}/text_encoders/*.safetensors"),
             "--prompt", args.prompt, "--negative-prompt", args.negative_prompt,
             "--width", str(args.size), "--height", str(args.size),
