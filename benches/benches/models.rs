@@ -1,19 +1,22 @@
 //! Benchmarks of the expensive parts, on flex: `cargo bench -p ovis-image-benches`. Weights are
 //! random, because time does not depend on their values. Criterion's `Gelem/s` are GFLOP/s; compare
 //! them with the linear layer of the same size, which shows what the machine's matrix products
-//! reach.
+//! reach. `-- --instruction-set avx2` forces an instruction set.
 
 #![allow(missing_docs, reason = "criterion's macros")]
 
+use std::process::ExitCode;
+
+use anyhow::Result;
 use burn::tensor::{DType, Distribution, Tensor};
 use burn_flex::{Flex, FlexDevice};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use ovis_image::config::TransformerConfig;
 use ovis_image::kernels;
 use ovis_image::ops::AttentionMask;
 use ovis_image::text_encoder::TextEncoder;
 use ovis_image::transformer::{JointHiddenStates, OvisImageTransformer, TransformerInput};
-use ovis_image_benches as sizes;
+use ovis_image_benches::{self as sizes, forced};
 
 const TEXT_TOKENS: usize = 256;
 /// Token grid of an image of 256x256 pixels.
@@ -132,4 +135,12 @@ fn vae(criterion: &mut Criterion) {
 }
 
 criterion_group!(models, transformer, text_encoder, vae);
-criterion_main!(models);
+
+fn main() -> Result<ExitCode> {
+    if let Some(code) = forced::run_without_our_argument()? {
+        return Ok(code);
+    }
+    models();
+    Criterion::default().configure_from_args().final_summary();
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,4 +1,4 @@
-"""Time the expensive parts with torch and print one JSON object, as `../src/bin/cpu.rs` does.
+"""Time the expensive parts with torch and print one JSON object, as `../src/bin/cpu` does.
 
 usage: torch_parts.py [--repeats N] [--no-vae]
 
@@ -77,6 +77,9 @@ def main():
             q, k, v = (torch.randn(1, heads, tokens, HEAD_DIM).to(dtype) for _ in range(3))
             seconds = median(args.repeats, lambda: F.scaled_dot_product_attention(q, k, v))
             rates[f"{size} {name}/joint attention"] = 4 * tokens * tokens * heads * HEAD_DIM / seconds / 1e9
+        image, weight = torch.randn(1, 256, 256, 256).to(dtype), torch.randn(256, 256, 3, 3).to(dtype)
+        flops = 2 * 256 * 256 * 9 * 256 * 256
+        rates[f"256x256 {name}/3x3 convolution"] = flops / median(args.repeats, lambda: F.conv2d(image, weight, padding=1)) / 1e9
         if not args.no_vae:
             model, latents = decoder(dtype), torch.randn(1, 16, 64, 64).to(dtype)
             seconds = median(min(args.repeats, 3), lambda: model(latents))

@@ -1,6 +1,7 @@
 //! Sizes that the benchmarks share, and the numbers of floating-point operations of their parts: a
 //! multiplication and an addition count as two.
 
+pub mod forced;
 pub mod peak;
 pub mod random;
 

@@ -1,5 +1,6 @@
-//! The rate of fused multiplications that the registers of this CPU reach, on all its cores: the
-//! limit of every product.
+//! The limits of this machine, on all its cores: the rate of fused multiplications in registers,
+//! which no product exceeds, and the rate of copies in memory, which limits passes over all
+//! elements of a tensor.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -22,6 +23,57 @@ pub fn flops_per_second(set: InstructionSet, threads: usize) -> Option<f64> {
     });
     let operations = 2 * threads * STEPS * SUMS * lanes;
     Some(operations as f64 / start.elapsed().as_secs_f64())
+}
+
+/// Bytes per second of a copy, read and written bytes both counted.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyRate {
+    /// Rate of a copy to memory that was written before.
+    pub reused: f64,
+    /// Rate of a copy to memory that the system has yet to provide, as for a new tensor.
+    pub new: f64,
+}
+
+/// Number of floats that each thread copies: 128 MiB, more than the caches hold.
+const COPIED: usize = 32 << 20;
+const COPIES: usize = 5;
+
+/// Measures the rate of copies on `threads` threads.
+pub fn copy_bytes_per_second(threads: usize) -> CopyRate {
+    let from = vec![vec![1.0f32; COPIED]; threads];
+    let mut to = vec![vec![0.0f32; COPIED]; threads];
+    // Touches every page, so that the first copy finds them.
+    to.iter_mut().for_each(|to| to.fill(2.0));
+    let bytes = (2 * threads * COPIED * size_of::<f32>()) as f64;
+    let reused = best(|| {
+        std::thread::scope(|scope| {
+            for (from, to) in from.iter().zip(&mut to) {
+                scope.spawn(|| black_box(to).copy_from_slice(black_box(from)));
+            }
+        });
+    });
+    drop(to);
+    let new = best(|| {
+        std::thread::scope(|scope| {
+            for from in &from {
+                scope.spawn(move || black_box(black_box(from).clone()));
+            }
+        });
+    });
+    CopyRate {
+        reused: bytes / reused,
+        new: bytes / new,
+    }
+}
+
+/// Returns the seconds of the fastest of some runs: a limit is not a median.
+fn best(mut run: impl FnMut()) -> f64 {
+    let runs = (0..COPIES).map(|_| {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64()
+    });
+    runs.fold(f64::INFINITY, f64::min)
 }
 
 fn lanes(set: InstructionSet) -> Option<usize> {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use burn_flex::{Flex, FlexDevice};
 use clap::Parser;
+use ovis_image::kernels::InstructionSet;
 use ovis_image::{
     GenerationOutput, GenerationRequest, LoadOptions, OvisImagePipeline, WeightDtype,
 };
@@ -38,12 +39,15 @@ struct Args {
     /// Number of images of the prompt
     #[arg(long, default_value_t = 1)]
     batch: usize,
-    /// Number of timed generations
+    /// Number of timed generations after the first; with 0 the process ends after the first
     #[arg(long, default_value_t = 1)]
     repeats: usize,
     /// Warm up with one step at 64x64 instead of a whole generation
     #[arg(long)]
     short_warm_up: bool,
+    /// Instruction set: avx512-bf16, avx512, avx2, neon or portable [default: the CPU's best]
+    #[arg(long)]
+    instruction_set: Option<InstructionSet>,
     /// Output file of the image: f32, channels x height x width
     #[arg(long)]
     image: Option<PathBuf>,
@@ -51,6 +55,9 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if let Some(set) = args.instruction_set {
+        set.use_everywhere()?;
+    }
 
     let start = Instant::now();
     let options = LoadOptions::new().with_dtype(args.dtype);
@@ -91,6 +98,7 @@ fn main() -> Result<()> {
         "size": args.size,
         "steps": args.steps,
         "batch": args.batch,
+        "instruction_set": InstructionSet::in_use().to_string(),
         "threads": std::thread::available_parallelism()?.get(),
         "load": load.as_secs_f64(),
         "first": first.as_secs_f64(),
