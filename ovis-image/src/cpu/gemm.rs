@@ -10,6 +10,7 @@ use super::panel::{Matrix, Unit, pack};
 use super::shared::Shared;
 use super::tasks::for_each_task;
 use super::tile::{self, Sums, WIDTH};
+use super::zeros::zeros;
 
 /// Number of units of k that panels hold at a time; longer products are summed in blocks.
 const K_BLOCK: usize = 4096;
@@ -34,7 +35,7 @@ impl LeftPanels {
     ) -> Self {
         let per_row = unit.count(matrix.k);
         let mut left = Self {
-            units: vec![0; matrix.rows * per_row],
+            units: zeros(matrix.rows * per_row),
             rows: matrix.rows,
             panels: matrix.rows.div_ceil(set.tile_rows()),
             per_row,

@@ -5,18 +5,29 @@ use rayon::prelude::*;
 /// Number of bytes per task.
 const TASK_BYTES: usize = 128 << 10;
 
-/// Rows of bytes at a distance.
+/// Rows of bytes at a distance, each of which has pieces at a distance.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ByteRows<'a> {
     pub(crate) bytes: &'a [u8],
     /// Distance of the starts of rows in `bytes`.
     pub(crate) stride: usize,
-    pub(crate) width: usize,
+    pub(crate) pieces: usize,
+    /// Distance of the starts of pieces.
+    pub(crate) piece_stride: usize,
+    /// Number of bytes of a piece.
+    pub(crate) piece: usize,
 }
 
-impl<'a> ByteRows<'a> {
-    fn row(&self, index: usize) -> &'a [u8] {
-        &self.bytes[index * self.stride..][..self.width]
+impl ByteRows<'_> {
+    fn width(&self) -> usize {
+        self.pieces * self.piece
+    }
+
+    fn copy_row(&self, index: usize, to: &mut [u8]) {
+        for (piece, to) in to.chunks_exact_mut(self.piece.max(1)).enumerate() {
+            let start = index * self.stride + piece * self.piece_stride;
+            to.copy_from_slice(&self.bytes[start..start + self.piece]);
+        }
     }
 }
 
@@ -25,7 +36,7 @@ impl<'a> ByteRows<'a> {
 /// # Panics
 /// Panics if the output is not a whole number of rows of all parts.
 pub(crate) fn join(parts: &[ByteRows<'_>], output: &mut [u8]) {
-    let width: usize = parts.iter().map(|part| part.width).sum();
+    let width: usize = parts.iter().map(ByteRows::width).sum();
     if output.is_empty() {
         return;
     }
@@ -37,8 +48,8 @@ pub(crate) fn join(parts: &[ByteRows<'_>], output: &mut [u8]) {
         .for_each(|(task, output)| {
             for (index, mut output) in output.chunks_exact_mut(width).enumerate() {
                 for part in parts {
-                    let (here, rest) = output.split_at_mut(part.width);
-                    here.copy_from_slice(part.row(task * rows + index));
+                    let (here, rest) = output.split_at_mut(part.width());
+                    part.copy_row(task * rows + index, here);
                     output = rest;
                 }
             }
@@ -57,17 +68,21 @@ mod tests {
             ByteRows {
                 bytes: &first,
                 stride: 4,
-                width: 2,
+                pieces: 2,
+                piece_stride: 3,
+                piece: 1,
             },
             ByteRows {
                 bytes: &second,
                 stride: 3,
-                width: 3,
+                pieces: 1,
+                piece_stride: 0,
+                piece: 3,
             },
         ];
         let mut output = vec![0; 50];
         join(&parts, &mut output);
-        assert_eq!(output[..10], [0, 1, 100, 101, 102, 4, 5, 103, 104, 105]);
-        assert_eq!(output[45..], [36, 37, 127, 128, 129]);
+        assert_eq!(output[..10], [0, 3, 100, 101, 102, 4, 7, 103, 104, 105]);
+        assert_eq!(output[45..], [36, 39, 127, 128, 129]);
     }
 }

@@ -20,6 +20,7 @@ mod tests;
 mod tile;
 mod vector;
 mod winograd;
+mod zeros;
 
 pub(crate) use attention::{AttentionShape, Heads, attention};
 pub(crate) use conv::{conv1x1, conv3x3};
@@ -33,3 +34,4 @@ pub(crate) use panel::Matrix;
 pub(crate) use rows::{
     Rows, add_gated, group_norm, modulated_norm, norm_and_rotate, rms_norm, swiglu,
 };
+pub(crate) use zeros::zeros;

@@ -29,8 +29,8 @@ pub(in crate::kernels) fn join_all<const D: usize>(
     let heads_within_tokens = D == 4
         && axis == 2
         && tensors.iter().all(|tensor| {
-            let tensor = to_flex(tensor.clone().swap_dims(1, 2));
-            tensor.is_contiguous()
+            let head_dim = tensor.dims()[D - 1];
+            stride(&to_flex(tensor.clone()), 1) == head_dim
         });
     if heads_within_tokens {
         let tensors = tensors.into_iter().map(|tensor| tensor.swap_dims(1, 2));
@@ -60,16 +60,9 @@ pub(in crate::kernels) fn flatten<const D: usize>(input: Tensor<Flex, D>) -> Ten
         let layout = Layout::new([rows, width].into(), vec![stride as isize, 1], start);
         return from_flex(dense.with_layout(layout));
     }
-    // A part of the second-last axis, as the models have: its rows stand together.
-    let size = dense.dtype().size();
-    let parts = one_stride(&dense, D - 2)
-        .filter(|_| stride(&dense, D - 2) == width)
-        .map(|outer| ByteRows {
-            bytes: &dense.bytes()[start * size..],
-            stride: outer * size,
-            width: dims[D - 2] * width * size,
-        });
-    let copied = parts.and_then(|part| joined(&[part], [rows, width], dense.dtype()));
+    // A part of the second-last axis, as the models have.
+    let copied =
+        rows_from(&dense, D - 2).and_then(|part| joined(&[part], [rows, width], dense.dtype()));
     copied.unwrap_or_else(|| from_flex::<D>(dense).reshape([rows, width]))
 }
 
@@ -86,22 +79,29 @@ pub(in crate::kernels) fn join_heads(heads: Tensor<Flex, 4>) -> Tensor<Flex, 3> 
     from_flex(dense.with_layout(layout))
 }
 
-/// Views a tensor as rows that all axes before `axis` number and that are contiguous inside.
+/// Views a tensor as rows that all axes before `axis` number, in pieces along the axis itself.
 fn rows_from(tensor: &FlexTensor, axis: usize) -> Option<ByteRows<'_>> {
     let shape = tensor.layout().shape();
-    let width: usize = shape[axis..].iter().product();
     let mut expected = 1;
-    for later in (axis..shape.num_dims()).rev() {
+    for later in (axis + 1..shape.num_dims()).rev() {
         if shape[later] > 1 && stride(tensor, later) != expected {
             return None;
         }
         expected *= shape[later];
     }
     let size = tensor.dtype().size();
+    let whole = shape[axis] == 1 || stride(tensor, axis) == expected;
+    let (pieces, piece) = if whole {
+        (1, shape[axis] * expected)
+    } else {
+        (shape[axis], expected)
+    };
     Some(ByteRows {
         bytes: &tensor.bytes()[tensor.layout().start_offset() * size..],
         stride: one_stride(tensor, axis)? * size,
-        width: width * size,
+        pieces,
+        piece_stride: stride(tensor, axis) * size,
+        piece: piece * size,
     })
 }
 

@@ -14,9 +14,7 @@ pub(in crate::kernels) fn from_flex<const D: usize>(tensor: FlexTensor) -> Tenso
     Tensor::from_primitive(TensorPrimitive::Float(tensor))
 }
 
-pub(in crate::kernels) fn zeros<T: Element>(length: usize) -> Vec<T> {
-    bytemuck::zeroed_vec(length)
-}
+pub(in crate::kernels) use crate::cpu::zeros;
 
 /// Creates a tensor in row-major order.
 pub(in crate::kernels) fn tensor<T: Element + burn::tensor::Element, const D: usize>(
