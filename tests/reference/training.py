@@ -12,7 +12,8 @@ import json
 import os
 
 import torch
-from diffusers import OvisImageTransformer2DModel
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, OvisImageTransformer2DModel
 from safetensors.torch import save_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -64,6 +65,35 @@ def loss_of(model, tensors):
     return ((prediction - target) ** 2).mean()
 
 
+def edges(error):
+    total = 0
+    for size in range(3):
+        if size:
+            error = F.avg_pool2d(error, 2)
+        total = total + (error[:, :, 1:] - error[:, :, :-1]).abs().mean() + (error[..., 1:] - error[..., :-1]).abs().mean()
+    return total
+
+
+def autoencoder(model, output):
+    """Write the losses and gradients of one step of the VAE."""
+    vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32)
+    generator = torch.Generator().manual_seed(6)
+    pixels = torch.rand(2, 3, 24, 16, generator=generator) * 2 - 1
+    latents = vae.encode(pixels).latent_dist
+    noise = torch.randn(latents.mean.shape, generator=generator)
+    error = vae.decode(latents.mean + latents.std * noise).sample - pixels
+    terms = {
+        "pixels": error.abs().mean(),
+        "edges": edges(error),
+        "divergence": 0.5 * (latents.mean**2 + latents.var - 1 - latents.logvar).mean(),
+    }
+    loss = terms["pixels"] + 0.7 * terms["edges"] + 0.01 * terms["divergence"]
+    loss.backward()
+    save_file({"pixels": pixels, "noise": noise}, f"{output}/autoencoder_batch.safetensors")
+    save_file({n: p.grad.contiguous() for n, p in vae.named_parameters()}, f"{output}/autoencoder_gradients.safetensors")
+    return {name: value.item() for name, value in {"loss": loss, **terms}.items()}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=f"{GOLDEN}/base/model")
@@ -98,10 +128,11 @@ def main():
     save_file(replay, f"{args.output}/replay.safetensors")
     save_file(first, f"{args.output}/first_gradients.safetensors")
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, f"{args.output}/last_weights.safetensors")
-    for name in ("replay", "first_gradients", "last_weights"):
-        os.chmod(f"{args.output}/{name}.safetensors", 0o644)
+    losses = autoencoder(args.model, args.output)
+    for name in os.listdir(args.output):
+        os.chmod(f"{args.output}/{name}", 0o644)
     with open(f"{args.output}/expected.json", "w") as f:
-        json.dump({"weight_decay": args.weight_decay, "steps": log}, f, indent=1)
+        json.dump({"weight_decay": args.weight_decay, "steps": log, "autoencoder": losses}, f, indent=1)
         f.write("\n")
 
 

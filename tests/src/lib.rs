@@ -8,3 +8,4 @@ pub mod layouts;
 pub mod stages;
 pub mod tokenizer;
 pub mod tolerance;
+pub mod training;

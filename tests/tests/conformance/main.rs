@@ -19,6 +19,7 @@ use ovis_image_tests::layouts::write_layouts;
 use ovis_image_tests::stages::run_case_on;
 use ovis_image_tests::tokenizer::check_real_tokenizer;
 use ovis_image_tests::tolerance::tolerance;
+use ovis_image_tests::training::first_gradients;
 
 /// Backends that must conform, with the dtypes that are tested on each.
 const BACKENDS: [(&str, DeviceSpec, &[WeightDtype]); 4] = [
@@ -69,6 +70,7 @@ fn main() {
                         .with_ignored_flag(true)
                         .with_kind(format!("{device} does not compute in {dtype}"))
                 }));
+                trials.push(training_trial(backend, &device));
                 if GPU_BACKENDS.contains(&backend) {
                     let f16 = supported(WeightDtype::F16);
                     trials.extend(long_sequences::trials(backend, &device, f16));
@@ -129,6 +131,20 @@ fn backend_trials(
             Trial::test(name, move || conforms(device, &case, backend, dtype))
         })
         .collect()
+}
+
+/// Tests the gradients of every parameter in f32. Where the kernels are ours they are as exact as
+/// torch's; elsewhere they are sums of products in an order and with exponentials that are not known.
+fn training_trial(backend: &'static str, device: &OpenDevice) -> Trial {
+    let device = device.clone();
+    let limit = if backend == "flex" { 1e-5 } else { 1e-3 };
+    Trial::test(
+        format!("{backend}::f32::gradients"),
+        move || match first_gradients(device) {
+            (_, error) if error < limit => Ok(()),
+            (path, error) => Err(format!("{path}: {error:e}, allowed {limit:e}").into()),
+        },
+    )
 }
 
 /// Whether a device computes in a dtype.

@@ -1,24 +1,21 @@
 //! Tests of training against torch and diffusers: gradients, steps, and the state of a run
 //! (`tests/reference/training.py`).
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
-use ovis_image::checkpoint::PartPaths;
 use ovis_image::training::{
-    AdamWConfig, FlowMatching, FlowMatchingConfig, ImageBatch, ImageModels, LearningRate,
-    Objective, ParameterMap, PromptBatch, Recomputation, Trainer, TrainerConfig, TrainingState,
+    AdamWConfig, Autoencoding, AutoencodingConfig, FlowMatching, FlowMatchingConfig, ImageModels,
+    LearningRate, Objective, ParameterMap, PixelBatch, Recomputation, Trainer, TrainerConfig,
+    TrainingState,
 };
-use ovis_image::transformer::OvisImageTransformer;
-use ovis_image::{Checkpoint, CheckpointPaths, LoadOptions, OvisImagePipeline};
-use ovis_image_tests::compare::relative_error;
-use ovis_image_tests::golden::golden_folder;
+use ovis_image_tests::training::{batch, file, floats, loaded, worst};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
-use crate::support::{base_model, pipeline, values};
+use crate::support::{pipeline, values};
 
 type B = Autodiff<Flex>;
 
@@ -26,6 +23,7 @@ type B = Autodiff<Flex>;
 struct Expected {
     weight_decay: f64,
     steps: Vec<ExpectedStep>,
+    autoencoder: BTreeMap<String, f64>,
 }
 
 #[derive(Deserialize)]
@@ -35,30 +33,8 @@ struct ExpectedStep {
     grad_norm: f64,
 }
 
-fn file(name: &str) -> std::path::PathBuf {
-    golden_folder().join("training").join(name)
-}
-
 fn expected() -> Expected {
     serde_json::from_slice(&std::fs::read(file("expected.json")).unwrap()).unwrap()
-}
-
-/// Loads tensors with the names of diffusers' transformer as a transformer of ours.
-fn transformer(path: &Path) -> OvisImageTransformer<Flex> {
-    let folder = tempfile::tempdir().unwrap();
-    let original = base_model().join("transformer/config.json");
-    std::fs::copy(original, folder.path().join("config.json")).unwrap();
-    let weights = folder.path().join("diffusion_pytorch_model.safetensors");
-    std::fs::copy(path, weights).unwrap();
-    let parts = PartPaths {
-        transformer: Some(folder.path().to_owned()),
-        ..PartPaths::default()
-    };
-    let paths = CheckpointPaths::discover_with(&base_model(), &parts).unwrap();
-    let checkpoint = Checkpoint::open_paths(&paths).unwrap();
-    let pipeline =
-        OvisImagePipeline::<Flex>::from_checkpoint(&checkpoint, LoadOptions::new(), &FlexDevice);
-    pipeline.unwrap().transformer().clone()
 }
 
 fn models() -> ImageModels<Flex> {
@@ -66,35 +42,6 @@ fn models() -> ImageModels<Flex> {
         transformer: pipeline().transformer().clone(),
         text_encoder: None,
         auxiliary: None,
-    }
-}
-
-/// Batch of a step of the recorded run.
-fn batch(replay: &SafeTensors<'_>, step: usize) -> ImageBatch<Flex> {
-    let floats = |name: &str| -> (Vec<f32>, Vec<usize>) {
-        let view = replay.tensor(&format!("step_{step:03}.{name}")).unwrap();
-        let bytes = view.data().chunks_exact(4);
-        let values = bytes.map(|b| f32::from_le_bytes(b.try_into().unwrap()));
-        (values.collect(), view.shape().to_vec())
-    };
-    let tensor = |name: &str| {
-        let (values, shape) = floats(name);
-        Tensor::<Flex, 3>::from_data(TensorData::new(values, shape), (&FlexDevice, DType::F32))
-    };
-    let grid = replay.tensor(&format!("step_{step:03}.grid")).unwrap();
-    let grid: Vec<i64> = grid
-        .data()
-        .chunks_exact(8)
-        .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
-        .collect();
-    ImageBatch {
-        latents: tensor("latents"),
-        noise: tensor("noise"),
-        timesteps: floats("timesteps").0,
-        grid: [grid[0] as usize, grid[1] as usize],
-        prompts: PromptBatch::Encoded(tensor("prompt_embeds")),
-        token_weights: None,
-        characters: None,
     }
 }
 
@@ -124,46 +71,40 @@ fn trainer(recomputation: Recomputation, config: TrainerConfig) -> Trainer<B, Fl
     Trainer::new(objective(recomputation), models(), config).unwrap()
 }
 
-/// Largest error of a parameter, relative to its own norm or, for a small one, to a hundredth of
-/// the largest norm.
-fn worst(actual: &ParameterMap<Flex>, expected: &ParameterMap<Flex>) -> (String, f64) {
-    let norm = |values: &[f32]| {
-        values
-            .iter()
-            .map(|v| f64::from(*v).powi(2))
-            .sum::<f64>()
-            .sqrt()
-    };
-    let largest = expected
-        .iter()
-        .map(|(_, tensor)| norm(&values(tensor.clone())));
-    let floor = largest.fold(0.0, f64::max) / 100.0;
-    let errors = expected.iter().map(|(path, expected)| {
-        let found = actual.get(path).unwrap_or_else(|| panic!("no `{path}`"));
-        let (found, expected) = (values(found.clone()), values(expected.clone()));
-        let size = norm(&expected);
-        let error = relative_error(&found, &expected) * size / size.max(floor);
-        (path.to_owned(), error)
-    });
-    errors.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap()
-}
-
 #[test]
-fn gradients_of_every_parameter_equal_torch() {
-    let bytes = std::fs::read(file("replay.safetensors")).unwrap();
-    let replay = SafeTensors::deserialize(&bytes).unwrap();
-    let expected = ParameterMap::of_module(&transformer(&file("first_gradients.safetensors")));
-    let with_prefix: ParameterMap<Flex> = expected
-        .into_iter()
-        .map(|(path, tensor)| (format!("transformer.{path}"), tensor))
-        .collect();
-    for recomputation in [Recomputation::None, Recomputation::Blocks] {
-        let objective = objective(recomputation);
-        let outcome = Objective::<B>::gradients(&objective, &models(), batch(&replay, 0)).unwrap();
-        assert_eq!(outcome.gradients.len(), with_prefix.len());
-        let (path, error) = worst(&outcome.gradients, &with_prefix);
-        assert!(error < 1e-5, "{recomputation:?}: {path}: {error:e}");
+fn gradients_of_the_autoencoder_equal_torch() {
+    let bytes = std::fs::read(file("autoencoder_batch.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = |name: &str| {
+        let view = tensors.tensor(name).unwrap();
+        let values: Vec<f32> = floats(view.data());
+        let data = TensorData::new(values, view.shape().to_vec());
+        Tensor::<Flex, 4>::from_data(data, (&FlexDevice, DType::F32))
+    };
+    let batch = PixelBatch {
+        pixels: tensor("pixels"),
+        noise: tensor("noise"),
+    };
+    let objective = Autoencoding::new(AutoencodingConfig {
+        edge_weight: 0.7,
+        kl_weight: 0.01,
+    });
+    let model = pipeline().vae().clone();
+    let outcome = Objective::<B>::gradients(&objective, &model, batch.clone()).unwrap();
+    for (name, expected) in expected().autoencoder {
+        let error = (outcome.terms.0[name.as_str()] - expected).abs() / expected;
+        assert!(error < 1e-5, "{name}: {error:e}");
     }
+    let gradients = loaded::<Flex>(
+        "vae",
+        &file("autoencoder_gradients.safetensors"),
+        &FlexDevice,
+    );
+    let expected = ParameterMap::of_module(gradients.vae());
+    let (path, error) = worst(&outcome.gradients, &expected);
+    assert!(error < 1e-5, "{path}: {error:e}");
+    let alone = Objective::<B>::loss(&objective, &model, batch).unwrap();
+    assert!((alone.loss() - outcome.terms.loss()).abs() < 1e-6);
 }
 
 #[test]
@@ -173,7 +114,10 @@ fn twenty_steps_equal_torch() {
     for recomputation in [Recomputation::None, Recomputation::Blocks] {
         let mut trainer = trainer(recomputation, config());
         for (index, expected) in expected().steps.iter().enumerate() {
-            let report = trainer.micro_step(batch(&replay, index)).unwrap().unwrap();
+            let report = trainer
+                .micro_step(batch::<Flex>(&replay, index, &FlexDevice))
+                .unwrap()
+                .unwrap();
             assert_eq!(report.step, expected.step);
             for (name, found, expected) in [
                 ("loss", report.terms.loss(), expected.loss),
@@ -185,7 +129,12 @@ fn twenty_steps_equal_torch() {
         }
         assert!(trainer.is_finished());
         let found = ParameterMap::of_module(&trainer.models().transformer);
-        let expected = ParameterMap::of_module(&transformer(&file("last_weights.safetensors")));
+        let last = loaded::<Flex>(
+            "transformer",
+            &file("last_weights.safetensors"),
+            &FlexDevice,
+        );
+        let expected = ParameterMap::of_module(last.transformer());
         let (path, error) = worst(&found, &expected);
         assert!(error < 1e-4, "{recomputation:?}: {path}: {error:e}");
     }
@@ -209,7 +158,9 @@ fn a_run_that_is_resumed_equals_one_that_was_not() {
             let note = serde_json::json!({"data": 7});
             whole.state().save(&path, &note).unwrap();
         }
-        whole.micro_step(batch(&replay, index)).unwrap();
+        whole
+            .micro_step(batch::<Flex>(&replay, index, &FlexDevice))
+            .unwrap();
     }
     let (state, note) = TrainingState::load(&path, &FlexDevice).unwrap();
     assert_eq!((state.steps(), note["data"].as_u64()), (2, Some(7)));
@@ -217,7 +168,9 @@ fn a_run_that_is_resumed_equals_one_that_was_not() {
     resumed.restore(state).unwrap();
     assert_eq!(resumed.batches(), 7);
     for index in 7..18 {
-        resumed.micro_step(batch(&replay, index)).unwrap();
+        resumed
+            .micro_step(batch::<Flex>(&replay, index, &FlexDevice))
+            .unwrap();
     }
     let bits = |map: &ParameterMap<Flex>| -> Vec<u32> {
         let tensors = map.iter().flat_map(|(_, tensor)| values(tensor.clone()));
@@ -275,7 +228,7 @@ fn steps_that_are_not_finite_are_skipped_until_there_are_too_many() {
         },
     );
     let broken = || {
-        let mut batch = batch(&replay, 0);
+        let mut batch = batch::<Flex>(&replay, 0, &FlexDevice);
         batch.latents = batch.latents * f32::INFINITY;
         batch
     };
@@ -285,7 +238,7 @@ fn steps_that_are_not_finite_are_skipped_until_there_are_too_many() {
     assert_eq!(worst(&after, &before).1, 0.0);
     assert!(
         !trainer
-            .micro_step(batch(&replay, 1))
+            .micro_step(batch::<Flex>(&replay, 1, &FlexDevice))
             .unwrap()
             .unwrap()
             .skipped
