@@ -3,6 +3,7 @@
 use super::element::Element;
 use super::gemm::{Bias, product};
 use super::instruction_set::InstructionSet;
+use super::output::unwritten;
 use super::panel::Matrix;
 use super::winograd::{Shape, convolve};
 
@@ -57,7 +58,7 @@ pub(crate) fn conv1x1<T: Element>(
         let size = channels * area;
         let pixels = &input[image * size..(image + 1) * size];
         let pixels = Matrix::new(pixels, [area, channels], [1, area]);
-        product(set, &weight, &pixels, Bias::Rows(bias), output);
+        product(set, &weight, &pixels, Bias::Rows(bias), unwritten(output));
     }
 }
 

@@ -2,6 +2,7 @@
 //! panels around a tile held in registers). Burn's flex lacks the bf16 form: it converts whole
 //! operands to f32 at each product.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -9,11 +10,11 @@ use rayon::prelude::*;
 use super::element::Element;
 use super::even_parts::even_part;
 use super::instruction_set::InstructionSet;
+use super::output::{Unwritten, filled, unwritten};
 use super::panel::{Matrix, Unit, pack};
 use super::shared::Shared;
 use super::tasks::for_each_task;
-use super::tile::{self, Sums, WIDTH};
-use super::zeros::zeros;
+use super::tile::{self, MAX_ROWS, Sums, WIDTH};
 
 /// Number of units of k that panels hold at a time; longer products are summed in blocks.
 const K_BLOCK: usize = 4096;
@@ -37,22 +38,26 @@ impl LeftPanels {
         set: InstructionSet,
     ) -> Self {
         let per_row = unit.count(matrix.k);
-        let mut left = Self {
-            units: zeros(matrix.rows * per_row),
-            rows: matrix.rows,
-            panels: matrix.rows.div_ceil(set.tile_rows()),
-            per_row,
+        let panels = matrix.rows.div_ceil(set.tile_rows());
+        let pack_all = |units: &mut Unwritten<u32>| {
+            let units = Shared::new(units);
+            (0..panels).into_par_iter().for_each(|panel| {
+                let part = even_part(matrix.rows, [panel, panels]);
+                let (first, rows) = (part.start, part.len());
+                // SAFETY: panels are disjoint ranges of rows.
+                #[allow(unsafe_code)]
+                let units = unsafe { units.part(first * per_row, rows * per_row) };
+                pack(matrix, [first, rows], rows, unit, set, units);
+            });
         };
-        let panels: Vec<Range<usize>> = (0..left.panels).map(|panel| left.rows_of(panel)).collect();
-        let units = Shared::new(&mut left.units);
-        panels.into_par_iter().for_each(|rows| {
-            let (first, rows) = (rows.start, rows.len());
-            // SAFETY: panels are disjoint ranges of rows.
+        Self {
+            // SAFETY: the panels are all rows, and `pack` writes all units of a panel.
             #[allow(unsafe_code)]
-            let panel = unsafe { units.part(first * per_row, rows * per_row) };
-            pack(matrix, [first, rows], rows, unit, set, panel);
-        });
-        left
+            units: unsafe { filled(matrix.rows * per_row, pack_all) },
+            rows: matrix.rows,
+            panels,
+            per_row,
+        }
     }
 
     /// Returns the rows of a panel.
@@ -78,7 +83,7 @@ pub(crate) fn linear<T: Element>(
     input: &Matrix<'_, T>,
     weight: &Matrix<'_, T>,
     bias: Option<&[T]>,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) {
     let bias = bias.map_or(Bias::None, Bias::Columns);
     product(set, input, weight, bias, output);
@@ -94,7 +99,8 @@ pub(super) enum Bias<'a, T> {
     Rows(&'a [T]),
 }
 
-/// Computes `output[m][n] = sum over k of input[m][k] weight[n][k]` and adds a bias.
+/// Computes `output[m][n] = sum over k of input[m][k] weight[n][k]` and adds a bias. Every element
+/// of the output is written.
 ///
 /// # Panics
 /// Panics if lengths disagree.
@@ -103,7 +109,7 @@ pub(super) fn product<T: Element>(
     input: &Matrix<'_, T>,
     weight: &Matrix<'_, T>,
     bias: Bias<'_, T>,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) {
     let (m, n, k) = (input.rows, weight.rows, input.k);
     assert!(
@@ -117,6 +123,9 @@ pub(super) fn product<T: Element>(
     );
     if m == 0 || n == 0 {
         return;
+    }
+    if k == 0 {
+        return write_bias(bias, n, output);
     }
     let unit = Unit::of::<T>(set);
     let elements_per_block = K_BLOCK * if unit == Unit::F32 { 1 } else { 2 };
@@ -152,11 +161,16 @@ pub(super) fn product<T: Element>(
         |scratch, task| {
             let first = task * per_task;
             let panels = first..panels.min(first + per_task);
+            if call.left.len() == 1 {
+                return call.multiply_at_once(scratch, panels);
+            }
             scratch.sums.resize(panels.len() * m * WIDTH, 0.0);
             for block in 0..call.k_blocks.len() {
                 call.add_block(scratch, panels.clone(), block);
             }
-            call.write(&scratch.sums, panels.start);
+            for (panel, sums) in panels.zip(scratch.sums.chunks_exact(m * WIDTH)) {
+                call.write(0..m, panel, sums);
+            }
         },
     );
 }
@@ -182,27 +196,44 @@ struct Product<'a, T> {
     k_blocks: Vec<[usize; 2]>,
     /// Packed left-hand matrix of each block of k.
     left: Vec<LeftPanels>,
-    output: Shared<'a, T>,
+    output: Shared<'a, MaybeUninit<T>>,
 }
 
 impl<T: Element> Product<'_, T> {
+    /// Packs some right-hand panels, and multiplies and writes one tile after the other, which does
+    /// not leave the cache.
+    fn multiply_at_once(&self, scratch: &mut Scratch, panels: Range<usize>) {
+        let size = self.pack_right(&mut scratch.right, panels.clone(), 0);
+        let left = &self.left[0];
+        let mut sums = [0.0; MAX_ROWS * WIDTH];
+        for index in 0..left.panels {
+            let (rows, units) = left.panel(index);
+            for (panel, right) in panels.clone().zip(scratch.right.chunks_exact(size)) {
+                let count = rows.len();
+                tile::multiply(
+                    self.set,
+                    self.unit,
+                    Sums::New,
+                    count,
+                    units,
+                    right,
+                    &mut sums,
+                );
+                self.write(rows.clone(), panel, &sums[..count * WIDTH]);
+            }
+        }
+    }
+
     /// Packs some right-hand panels of a block of k, and adds their products to the sums.
     fn add_block(&self, scratch: &mut Scratch, panels: Range<usize>, index: usize) {
-        let (set, unit, [m, n]) = (self.set, self.unit, self.size);
-        let Scratch { right, sums } = scratch;
+        let (set, unit, [m, _]) = (self.set, self.unit, self.size);
         let start = if index == 0 {
             Sums::New
         } else {
             Sums::Continued
         };
-        let weight = self.weight.columns(self.k_blocks[index]);
-        let size = unit.count(weight.k) * WIDTH;
-        right.resize(panels.len() * size, 0);
-        for (panel, units) in panels.zip(right.chunks_exact_mut(size)) {
-            let first = panel * WIDTH;
-            let rows = [first, WIDTH.min(n - first)];
-            pack(&weight, rows, WIDTH, unit, set, units);
-        }
+        let size = self.pack_right(&mut scratch.right, panels, index);
+        let Scratch { right, sums } = scratch;
         let left = &self.left[index];
         for panel in 0..left.panels {
             let (rows, units) = left.panel(panel);
@@ -214,36 +245,59 @@ impl<T: Element> Product<'_, T> {
         }
     }
 
-    /// Adds the bias to the sums of the panels from `first_panel` on, and writes the output.
-    fn write(&self, sums: &[f32], first_panel: usize) {
-        let [m, n] = self.size;
-        for (panel, sums) in sums.chunks_exact(m * WIDTH).enumerate() {
-            let first = (first_panel + panel) * WIDTH;
-            let columns = WIDTH.min(n - first);
-            for (row, sums) in sums.chunks_exact(WIDTH).enumerate() {
-                // SAFETY: tasks write disjoint columns.
-                #[allow(unsafe_code)]
-                let output = unsafe { self.output.part(row * n + first, columns) };
-                match self.bias {
-                    Bias::Columns(bias) => {
-                        let bias = &bias[first..first + columns];
-                        for ((out, sum), bias) in output.iter_mut().zip(sums).zip(bias) {
-                            *out = T::from_f32(sum + bias.to_f32());
-                        }
+    /// Packs some right-hand panels of a block of k, and returns the number of units of each.
+    fn pack_right(&self, right: &mut Vec<u32>, panels: Range<usize>, index: usize) -> usize {
+        let [_, n] = self.size;
+        let weight = self.weight.columns(self.k_blocks[index]);
+        let size = self.unit.count(weight.k) * WIDTH;
+        right.resize(panels.len() * size, 0);
+        for (panel, units) in panels.zip(right.chunks_exact_mut(size)) {
+            let first = panel * WIDTH;
+            let rows = [first, WIDTH.min(n - first)];
+            pack(&weight, rows, WIDTH, self.unit, self.set, unwritten(units));
+        }
+        size
+    }
+
+    /// Adds the bias to the sums of some rows and one panel, and writes the output.
+    fn write(&self, rows: Range<usize>, panel: usize, sums: &[f32]) {
+        let [_, n] = self.size;
+        let first = panel * WIDTH;
+        let columns = WIDTH.min(n - first);
+        for (row, sums) in rows.zip(sums.chunks_exact(WIDTH)) {
+            // SAFETY: tasks write disjoint columns.
+            #[allow(unsafe_code)]
+            let output = unsafe { self.output.part(row * n + first, columns) };
+            match self.bias {
+                Bias::Columns(bias) => {
+                    let bias = &bias[first..first + columns];
+                    for ((out, sum), bias) in output.iter_mut().zip(sums).zip(bias) {
+                        out.write(T::from_f32(sum + bias.to_f32()));
                     }
-                    Bias::Rows(bias) => {
-                        let bias = bias[row].to_f32();
-                        for (out, sum) in output.iter_mut().zip(sums) {
-                            *out = T::from_f32(sum + bias);
-                        }
+                }
+                Bias::Rows(bias) => {
+                    let bias = bias[row].to_f32();
+                    for (out, sum) in output.iter_mut().zip(sums) {
+                        out.write(T::from_f32(sum + bias));
                     }
-                    Bias::None => {
-                        for (out, sum) in output.iter_mut().zip(sums) {
-                            *out = T::from_f32(*sum);
-                        }
+                }
+                Bias::None => {
+                    for (out, sum) in output.iter_mut().zip(sums) {
+                        out.write(T::from_f32(*sum));
                     }
                 }
             }
         }
+    }
+}
+
+/// Writes the product of matrices that have no columns: the bias.
+fn write_bias<T: Element>(bias: Bias<'_, T>, n: usize, output: &mut Unwritten<T>) {
+    for (index, out) in output.iter_mut().enumerate() {
+        out.write(match bias {
+            Bias::None => T::from_f32(0.0),
+            Bias::Columns(bias) => bias[index % n],
+            Bias::Rows(bias) => bias[index / n],
+        });
     }
 }

@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::output::Unwritten;
+
 /// Number of bytes per task.
 const TASK_BYTES: usize = 128 << 10;
 
@@ -23,19 +25,19 @@ impl ByteRows<'_> {
         self.pieces * self.piece
     }
 
-    fn copy_row(&self, index: usize, to: &mut [u8]) {
+    fn copy_row(&self, index: usize, to: &mut Unwritten<u8>) {
         for (piece, to) in to.chunks_exact_mut(self.piece.max(1)).enumerate() {
             let start = index * self.stride + piece * self.piece_stride;
-            to.copy_from_slice(&self.bytes[start..start + self.piece]);
+            to.write_copy_of_slice(&self.bytes[start..start + self.piece]);
         }
     }
 }
 
-/// Writes the rows of all parts side by side.
+/// Writes the rows of all parts side by side, and so every byte of the output.
 ///
 /// # Panics
 /// Panics if the output is not a whole number of rows of all parts.
-pub(crate) fn join(parts: &[ByteRows<'_>], output: &mut [u8]) {
+pub(crate) fn join(parts: &[ByteRows<'_>], output: &mut Unwritten<u8>) {
     let width: usize = parts.iter().map(ByteRows::width).sum();
     if output.is_empty() {
         return;
@@ -59,6 +61,7 @@ pub(crate) fn join(parts: &[ByteRows<'_>], output: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::output::unwritten;
 
     #[test]
     fn rows_of_all_parts_stand_side_by_side() {
@@ -81,7 +84,7 @@ mod tests {
             },
         ];
         let mut output = vec![0; 50];
-        join(&parts, &mut output);
+        join(&parts, unwritten(&mut output));
         assert_eq!(output[..10], [0, 3, 100, 101, 102, 4, 7, 103, 104, 105]);
         assert_eq!(output[45..], [36, 39, 127, 128, 129]);
     }

@@ -12,6 +12,7 @@ mod instruction_set;
 mod join;
 #[cfg(feature = "autodiff")]
 mod optimizer;
+mod output;
 mod panel;
 mod rows;
 mod shared;
@@ -23,7 +24,6 @@ mod tests;
 mod tile;
 mod vector;
 mod winograd;
-mod zeros;
 
 pub(crate) use attention::{AttentionShape, Heads, attention};
 pub(crate) use conv::{conv1x1, conv3x3};
@@ -33,8 +33,8 @@ pub use instruction_set::{InstructionSet, InstructionSetError};
 pub(crate) use join::{ByteRows, join};
 #[cfg(feature = "autodiff")]
 pub(crate) use optimizer::{adamw, blend, sum_of_squares};
+pub(crate) use output::{Unwritten, bytes_of, filled, zeros};
 pub(crate) use panel::Matrix;
 pub(crate) use rows::{
     Rows, add_gated, group_norm, modulated_norm, norm_and_rotate, rms_norm, swiglu,
 };
-pub(crate) use zeros::zeros;

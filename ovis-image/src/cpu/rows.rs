@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::element::Element;
 use super::instruction_set::InstructionSet;
+use super::output::Unwritten;
 #[cfg(feature = "autodiff")]
 use super::panel::Matrix;
 use super::vector::{silu, sum, vectorized};
@@ -71,10 +72,14 @@ impl<'a, T: Element> Rows<'a, T> {
 #[inline(always)]
 fn for_each_row<T: Element>(
     set: InstructionSet,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
     width: usize,
-    row: impl Fn(usize, &mut [T]) + Sync,
+    row: impl Fn(usize, &mut Unwritten<T>) + Sync,
 ) {
+    assert!(
+        width > 0 && output.len().is_multiple_of(width),
+        "rows of an output"
+    );
     let rows = (TASK_ELEMENTS / width.max(1)).max(1);
     output
         .par_chunks_mut((rows * width).max(1))
@@ -100,9 +105,13 @@ pub(crate) fn modulated_norm<T: Element>(
     shift: Rows<'_, T>,
     scale: Rows<'_, T>,
     eps: f32,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) {
     let width = input.width;
+    assert!(
+        shift.width == width && scale.width == width,
+        "widths of a norm"
+    );
     for_each_row(
         set,
         output,
@@ -117,7 +126,9 @@ pub(crate) fn modulated_norm<T: Element>(
             let factor = 1.0 / (variance + eps).sqrt();
             for (((out, x), shift), scale) in output.iter_mut().zip(row).zip(shift).zip(scale) {
                 let normalized = (x.to_f32() - mean) * factor;
-                *out = T::from_f32(normalized * (scale.to_f32() + 1.0) + shift.to_f32());
+                out.write(T::from_f32(
+                    normalized * (scale.to_f32() + 1.0) + shift.to_f32(),
+                ));
             }
         },
     );
@@ -129,8 +140,9 @@ pub(crate) fn rms_norm<T: Element>(
     input: Rows<'_, T>,
     weight: &[T],
     eps: f32,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) {
+    assert_eq!(weight.len(), input.width, "widths of a norm");
     for_each_row(
         set,
         output,
@@ -140,7 +152,7 @@ pub(crate) fn rms_norm<T: Element>(
             let row = input.row(index);
             let factor = rms_factor(row, eps);
             for ((out, x), weight) in output.iter_mut().zip(row).zip(weight) {
-                *out = T::from_f32(x.to_f32() * factor * weight.to_f32());
+                out.write(T::from_f32(x.to_f32() * factor * weight.to_f32()));
             }
         },
     );
@@ -163,10 +175,14 @@ pub(crate) fn norm_and_rotate<T: Element>(
     eps: f32,
     [cos, sin]: [&[f32]; 2],
     pairs: Pairs,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) {
     let head_dim = weight.len();
     let half = head_dim / 2;
+    assert!(
+        head_dim == 2 * half && input.width.is_multiple_of(head_dim),
+        "heads of a rotation"
+    );
     for_each_row(
         set,
         output,
@@ -186,8 +202,8 @@ pub(crate) fn norm_and_rotate<T: Element>(
                         Pairs::Halves => (i, half + i),
                     };
                     let (a, b) = (normalized(first), normalized(second));
-                    output[first] = T::from_f32(a * cos[i] - b * sin[i]);
-                    output[second] = T::from_f32(b * cos[i] + a * sin[i]);
+                    output[first].write(T::from_f32(a * cos[i] - b * sin[i]));
+                    output[second].write(T::from_f32(b * cos[i] + a * sin[i]));
                 }
             }
         },
@@ -199,8 +215,9 @@ pub(crate) fn swiglu<T: Element>(
     set: InstructionSet,
     gate: Rows<'_, T>,
     up: Rows<'_, T>,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) {
+    assert_eq!(gate.width, up.width, "widths of a SwiGLU");
     for_each_row(
         set,
         output,
@@ -208,7 +225,7 @@ pub(crate) fn swiglu<T: Element>(
         #[inline(always)]
         |index, output| {
             for ((out, gate), up) in output.iter_mut().zip(gate.row(index)).zip(up.row(index)) {
-                *out = T::from_f32(silu(gate.to_f32()) * up.to_f32());
+                out.write(T::from_f32(silu(gate.to_f32()) * up.to_f32()));
             }
         },
     );
@@ -221,18 +238,25 @@ pub(crate) fn add_gated<T: Element>(
     residual: Rows<'_, T>,
     gate: Rows<'_, T>,
     update: Rows<'_, T>,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) {
+    let width = residual.width;
+    assert!(
+        gate.width == width && update.width == width,
+        "widths of a gated sum"
+    );
     for_each_row(
         set,
         output,
-        residual.width,
+        width,
         #[inline(always)]
         |index, output| {
             let gate = gate.row(index / residual.inner);
             let rows = residual.row(index).iter().zip(update.row(index));
             for ((out, (residual, update)), gate) in output.iter_mut().zip(rows).zip(gate) {
-                *out = T::from_f32(residual.to_f32() + gate.to_f32() * update.to_f32());
+                out.write(T::from_f32(
+                    residual.to_f32() + gate.to_f32() * update.to_f32(),
+                ));
             }
         },
     );

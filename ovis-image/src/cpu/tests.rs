@@ -6,6 +6,7 @@ use super::attention::{AttentionShape, Heads, attention};
 use super::element::Element;
 use super::gemm::{Bias, product};
 use super::instruction_set::InstructionSet;
+use super::output::unwritten;
 use super::panel::Matrix;
 use super::rows::{Rows, add_gated, group_norm, modulated_norm, norm_and_rotate, rms_norm, swiglu};
 use super::testing::{random, relative_error};
@@ -28,7 +29,13 @@ fn check_product<T: Element>([m, n, k]: [usize; 3], limit: f64) {
             Matrix::contiguous(&left, [m, k]),
             Matrix::contiguous(&right, [n, k]),
         );
-        product(set, &left, &right, Bias::Columns(&bias), &mut output);
+        product(
+            set,
+            &left,
+            &right,
+            Bias::Columns(&bias),
+            unwritten(&mut output),
+        );
         let error = relative_error(&output, &expected);
         assert!(error < limit, "{m}x{n}x{k} on {set:?}: {error:e}");
     }
@@ -70,7 +77,7 @@ fn check_layouts<T: Element>([m, n, k]: [usize; 3], limit: f64) {
         let right = Matrix::new(&right, [n, k], right_strides);
         for set in InstructionSet::available() {
             let mut output = vec![T::from_f32(f32::NAN); m * n];
-            product(set, &left, &right, Bias::None, &mut output);
+            product(set, &left, &right, Bias::None, unwritten(&mut output));
             let error = relative_error(&output, &expected);
             assert!(
                 error < limit,
@@ -117,18 +124,24 @@ fn check_all_rows<T: Element>(limit: f64) {
                 one_row,
                 one_row,
                 1e-6,
-                output,
+                unwritten(output),
             );
         });
         check_rows::<T>(width, limit, |set, input, output| {
-            rms_norm(set, Rows::contiguous(input, width), weight, 1e-6, output);
+            rms_norm(
+                set,
+                Rows::contiguous(input, width),
+                weight,
+                1e-6,
+                unwritten(output),
+            );
         });
         check_rows::<T>(width, limit, |set, input, output| {
             swiglu(
                 set,
                 Rows::contiguous(input, width),
                 Rows::contiguous(&other, width),
-                output,
+                unwritten(output),
             );
         });
         check_rows::<T>(width, limit, |set, input, output| {
@@ -137,7 +150,7 @@ fn check_all_rows<T: Element>(limit: f64) {
                 Rows::contiguous(input, width),
                 one_row,
                 Rows::contiguous(&other, width),
-                output,
+                unwritten(output),
             );
         });
         check_rows::<T>(width, limit, |set, input, output| {
@@ -162,7 +175,7 @@ fn check_all_rows<T: Element>(limit: f64) {
                     1e-6,
                     [&angles, &angles],
                     pairs,
-                    output,
+                    unwritten(output),
                 );
             });
         }

@@ -3,6 +3,7 @@
 use super::heads::{HeadSizes, Tokens};
 use super::values::pack_values;
 use crate::cpu::element::Element;
+use crate::cpu::output::unwritten;
 use crate::cpu::panel::pack;
 
 /// Largest number of keys of a block: even, so that no pair of bf16 spans two blocks.
@@ -87,6 +88,6 @@ fn pack_keys<T: Element>(keys: &Tokens<'_, T>, sizes: &HeadSizes, packed: &mut [
         keys.prefetch(rows.end..rows.end + rows.len());
         let panel = &mut packed[rows.start * units..rows.end * units];
         let (first, count) = (rows.start, rows.len());
-        pack(&matrix, [first, count], count, unit, set, panel);
+        pack(&matrix, [first, count], count, unit, set, unwritten(panel));
     }
 }

@@ -4,6 +4,7 @@ use super::heads::{HeadSizes, Tokens};
 use super::packed::Block;
 use super::softmax::{Lanes, Softmax};
 use crate::cpu::element::Element;
+use crate::cpu::output::unwritten;
 use crate::cpu::panel::{Matrix, Unit, pack};
 use crate::cpu::tile::{self, Sums, WIDTH};
 use crate::cpu::vector::vectorized;
@@ -40,7 +41,7 @@ impl QueryPanel {
             WIDTH,
             unit,
             set,
-            &mut self.queries,
+            unwritten(&mut self.queries),
         );
         self.softmax = Softmax::default();
         self.sums.resize(sizes.head_dim * WIDTH, 0.0);
@@ -141,7 +142,14 @@ impl QueryPanel {
         rows.resize(WIDTH * head_dim, 0);
         // Packing transposes: the panel has a line of `head_dim` values for each query.
         let matrix = Matrix::contiguous(&self.sums, [head_dim, WIDTH]);
-        pack(&matrix, [0, head_dim], head_dim, Unit::F32, sizes.set, rows);
+        pack(
+            &matrix,
+            [0, head_dim],
+            head_dim,
+            Unit::F32,
+            sizes.set,
+            unwritten(rows),
+        );
         let totals = self.softmax.totals();
         vectorized(
             sizes.set,

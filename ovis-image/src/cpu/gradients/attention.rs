@@ -12,6 +12,7 @@ use crate::cpu::attention::{AttentionShape, Heads, Tokens};
 use crate::cpu::element::Element;
 use crate::cpu::even_parts::even_parts_of;
 use crate::cpu::instruction_set::InstructionSet;
+use crate::cpu::output::unwritten;
 use crate::cpu::panel::{Matrix, Unit, pack};
 use crate::cpu::shared::Shared;
 use crate::cpu::tasks::for_each_task;
@@ -322,7 +323,14 @@ impl<T: Element> Call<'_, T> {
         for part in self.heights(matrix.rows) {
             let panel = &mut left[part.start * matrix.k..part.end * matrix.k];
             let (first, count) = (part.start, part.len());
-            pack(matrix, [first, count], count, Unit::F32, self.set, panel);
+            pack(
+                matrix,
+                [first, count],
+                count,
+                Unit::F32,
+                self.set,
+                unwritten(panel),
+            );
         }
     }
 
@@ -332,7 +340,7 @@ impl<T: Element> Call<'_, T> {
         for (panel, units) in right.chunks_exact_mut(size).enumerate() {
             let lanes = self.lanes(panel, matrix.rows);
             let rows = [lanes.start, lanes.len()];
-            pack(matrix, rows, WIDTH, Unit::F32, self.set, units);
+            pack(matrix, rows, WIDTH, Unit::F32, self.set, unwritten(units));
         }
     }
 

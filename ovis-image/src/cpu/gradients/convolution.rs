@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::cpu::gemm::{Bias, product};
 use crate::cpu::instruction_set::InstructionSet;
+use crate::cpu::output::unwritten;
 use crate::cpu::panel::Matrix;
 
 /// Bytes of shifted copies that exist at a time.
@@ -48,7 +49,7 @@ pub(crate) fn convolution_weight(
                 });
             let left = Matrix::new(&gradient[first * width..], [outputs, taken], [pixels, 1]);
             let right = Matrix::contiguous(copies, [lines, taken]);
-            product(set, &left, &right, Bias::None, &mut part);
+            product(set, &left, &right, Bias::None, unwritten(&mut part));
             for (total, part) in total.iter_mut().zip(&part) {
                 *total += part;
             }

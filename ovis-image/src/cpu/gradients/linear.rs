@@ -4,6 +4,7 @@ use super::sums::sum_rows;
 use crate::cpu::element::Element;
 use crate::cpu::gemm::{Bias, product};
 use crate::cpu::instruction_set::InstructionSet;
+use crate::cpu::output::Unwritten;
 use crate::cpu::panel::Matrix;
 use crate::cpu::rows::Rows;
 
@@ -13,7 +14,7 @@ pub(crate) fn linear_input<T: Element>(
     set: InstructionSet,
     gradient: &Matrix<'_, T>,
     weight: &Matrix<'_, T>,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) {
     product(set, gradient, &weight.transposed(), Bias::None, output);
 }
@@ -23,7 +24,7 @@ pub(crate) fn linear_weight<T: Element>(
     set: InstructionSet,
     gradient: &Matrix<'_, T>,
     input: &Matrix<'_, T>,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) {
     let (gradient, input) = (gradient.transposed(), input.transposed());
     product(set, &gradient, &input, Bias::None, output);

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::sums::Passes;
 use crate::cpu::element::Element;
 use crate::cpu::instruction_set::InstructionSet;
+use crate::cpu::output::Unwritten;
 use crate::cpu::rows::{Rows, rms_factor};
 use crate::cpu::vector::{exp, sum, vectorized};
 use crate::ops::Pairs;
@@ -23,9 +24,13 @@ pub(crate) fn modulated_norm<T: Element>(
     input: Rows<'_, T>,
     scale: Rows<'_, T>,
     eps: f32,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) -> Vec<f32> {
     let width = input.width;
+    assert!(
+        gradient.width == width && scale.width == width,
+        "widths of a norm"
+    );
     let count = width as f32;
     let passes = Passes {
         outer: input.outer,
@@ -62,7 +67,7 @@ pub(crate) fn modulated_norm<T: Element>(
             for (((out, x), dy), scale) in output.iter_mut().zip(x).zip(dy).zip(scale) {
                 let normalized = (x.to_f32() - mean) * factor;
                 let g = dy.to_f32() * (scale.to_f32() + 1.0);
-                *out = T::from_f32(factor * (g - mean_g - normalized * mean_gn));
+                out.write(T::from_f32(factor * (g - mean_g - normalized * mean_gn)));
             }
         },
     )
@@ -75,13 +80,18 @@ pub(crate) fn rms_norm<T: Element>(
     input: Rows<'_, T>,
     weight: &[T],
     eps: f32,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) -> Vec<f32> {
+    let width = input.width;
+    assert!(
+        gradient.width == width && weight.len() == width,
+        "widths of a norm"
+    );
     let passes = Passes {
         outer: 1,
         inner: input.rows(),
-        width: input.width,
-        sums: input.width,
+        width,
+        sums: width,
     };
     passes.run(
         set,
@@ -108,7 +118,7 @@ fn rms_row<T: Element>(
     x: &[T],
     weight: &[T],
     eps: f32,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
     weights: &mut [f32],
 ) {
     let width = x.len();
@@ -132,7 +142,7 @@ fn rms_row<T: Element>(
     for i in 0..width {
         let normalized = x[i].to_f32() * factor;
         let g = gradient(i) * weight[i].to_f32();
-        output[i] = T::from_f32(factor * (g - normalized * mean));
+        output[i].write(T::from_f32(factor * (g - normalized * mean)));
     }
 }
 
@@ -154,11 +164,17 @@ pub(crate) fn norm_and_rotate<T: Element>(
     eps: f32,
     [cos, sin]: [&[f32]; 2],
     pairs: Pairs,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) -> Vec<f32> {
     let head_dim = weight.len();
     assert!(head_dim <= WIDEST_HEAD, "heads wider than {WIDEST_HEAD}");
     let half = head_dim / 2;
+    assert!(
+        head_dim == 2 * half
+            && input.width.is_multiple_of(head_dim)
+            && gradient.width == input.width,
+        "heads of a rotation"
+    );
     let passes = Passes {
         outer: 1,
         inner: input.rows(),
@@ -199,9 +215,17 @@ pub(crate) fn swiglu<T: Element>(
     gradient: Rows<'_, T>,
     gate: Rows<'_, T>,
     up: Rows<'_, T>,
-    [gates, ups]: [&mut [T]; 2],
+    [gates, ups]: [&mut Unwritten<T>; 2],
 ) {
     let width = gate.width;
+    assert!(
+        width > 0
+            && up.width == width
+            && gradient.width == width
+            && gates.len().is_multiple_of(width)
+            && ups.len() == gates.len(),
+        "sizes of a SwiGLU"
+    );
     let rows = (TASK_ELEMENTS / width.max(1)).max(1);
     let chunk = (rows * width).max(1);
     gates
@@ -223,9 +247,9 @@ pub(crate) fn swiglu<T: Element>(
                             let (dy, x) = (dy[i].to_f32(), gate[i].to_f32());
                             let sigmoid = 1.0 / (1.0 + exp(-x));
                             let silu = x * sigmoid;
-                            ups[i] = T::from_f32(dy * silu);
+                            ups[i].write(T::from_f32(dy * silu));
                             let slope = sigmoid + silu * (1.0 - sigmoid);
-                            gates[i] = T::from_f32(dy * up[i].to_f32() * slope);
+                            gates[i].write(T::from_f32(dy * up[i].to_f32() * slope));
                         }
                     }
                 },
@@ -240,8 +264,12 @@ pub(crate) fn add_gated<T: Element>(
     gradient: Rows<'_, T>,
     gate: Rows<'_, T>,
     update: Rows<'_, T>,
-    output: &mut [T],
+    output: &mut Unwritten<T>,
 ) -> Vec<f32> {
+    assert!(
+        gate.width == update.width && gradient.width == update.width,
+        "widths of a gated sum"
+    );
     let passes = Passes {
         outer: update.outer,
         inner: update.inner,
@@ -258,7 +286,7 @@ pub(crate) fn add_gated<T: Element>(
             let outputs = output.iter_mut().zip(sums);
             for (((out, sum), (dy, update)), gate) in outputs.zip(rows).zip(gate) {
                 *sum += dy.to_f32() * update.to_f32();
-                *out = T::from_f32(dy.to_f32() * gate.to_f32());
+                out.write(T::from_f32(dy.to_f32() * gate.to_f32()));
             }
         },
     )

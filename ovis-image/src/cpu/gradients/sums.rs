@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use crate::cpu::element::Element;
 use crate::cpu::instruction_set::InstructionSet;
+use crate::cpu::output::Unwritten;
 use crate::cpu::rows::Rows;
 use crate::cpu::vector::vectorized;
 
@@ -28,8 +29,8 @@ impl Passes {
     pub(super) fn run<T: Element>(
         &self,
         set: InstructionSet,
-        output: &mut [T],
-        row: impl Fn(usize, &mut [T], &mut [f32]) + Sync,
+        output: &mut Unwritten<T>,
+        row: impl Fn(usize, &mut Unwritten<T>, &mut [f32]) + Sync,
     ) -> Vec<f32> {
         let Self {
             outer,
@@ -37,13 +38,14 @@ impl Passes {
             width,
             sums,
         } = *self;
+        assert_eq!(output.len(), outer * inner * width, "rows of an output");
         let per_task = (TASK_ELEMENTS / width.max(1)).clamp(1, inner.max(1));
         let tasks = inner.div_ceil(per_task);
         let mut partial = vec![0.0; outer * tasks * sums];
         if output.is_empty() || sums == 0 {
             return vec![0.0; outer * sums];
         }
-        let outputs: Vec<&mut [T]> = output
+        let outputs: Vec<&mut Unwritten<T>> = output
             .chunks_exact_mut(inner * width)
             .flat_map(|rows| rows.chunks_mut(per_task * width))
             .collect();

@@ -1,8 +1,11 @@
 //! Tests of what the gradients share; each gradient is tested against the portable implementation
 //! in `kernels/autodiff/tests.rs`.
 
+use std::mem::MaybeUninit;
+
 use super::sums::{Passes, sum_rows};
 use crate::cpu::instruction_set::InstructionSet;
+use crate::cpu::output::unwritten;
 use crate::cpu::rows::Rows;
 
 #[test]
@@ -27,9 +30,9 @@ fn sums_beside_a_pass_belong_to_their_outer_row() {
     let mut output = vec![0.0f32; 3 * 1000 * 40];
     let sums = passes.run(
         InstructionSet::detect(),
-        &mut output,
+        unwritten(&mut output),
         |row, output, sums| {
-            output.fill(row as f32);
+            output.fill(MaybeUninit::new(row as f32));
             sums[0] += 1.0;
             sums[1] += (row / 1000) as f32;
         },

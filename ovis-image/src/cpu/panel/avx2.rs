@@ -3,8 +3,9 @@
 #![allow(unsafe_code, reason = "vector instructions")]
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
-use super::{Element, Kind, Matrix};
+use super::{Element, Kind, Matrix, Unwritten};
 
 /// Side of a block.
 const SIDE: usize = 8;
@@ -20,7 +21,7 @@ pub(super) unsafe fn pack_by_rows<T: Element>(
     matrix: &Matrix<'_, T>,
     [first, rows]: [usize; 2],
     width: usize,
-    panel: &mut [u32],
+    panel: &mut Unwritten<u32>,
 ) -> usize {
     let blocks = matrix.k / SIDE;
     // Whole vectors are stored, so the last lanes of a group that is not whole overwrite the first
@@ -47,6 +48,7 @@ pub(super) unsafe fn pack_by_rows<T: Element>(
                     let mut values = [0u32; SIDE];
                     // SAFETY: the array has the size of a vector.
                     unsafe { _mm256_storeu_ps(values.as_mut_ptr().cast(), column) };
+                    let values = values.map(MaybeUninit::new);
                     panel[start..start + lanes].copy_from_slice(&values[..lanes]);
                 }
             }

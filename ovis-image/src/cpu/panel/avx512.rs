@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Element, Kind, Matrix, Unit};
+use super::{Element, Kind, Matrix, Unit, Unwritten};
 
 /// Packs as many whole blocks of 16 units as the rows have and returns their number of units.
 #[target_feature(enable = "avx512f")]
@@ -13,7 +13,7 @@ pub(super) unsafe fn pack_by_rows<T: Element>(
     [first, rows]: [usize; 2],
     width: usize,
     unit: Unit,
-    panel: &mut [u32],
+    panel: &mut Unwritten<u32>,
 ) -> usize {
     let per_unit = match unit {
         Unit::F32 => 1,

@@ -6,8 +6,11 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
+use std::mem::MaybeUninit;
+
 use super::element::{Element, Kind};
 use super::instruction_set::InstructionSet;
+use super::output::Unwritten;
 use super::vector::vectorized;
 
 /// Strided matrix of `rows` vectors of `k` elements each; a product sums over `k`.
@@ -114,7 +117,7 @@ pub(crate) fn pack<T: Element>(
     width: usize,
     unit: Unit,
     set: InstructionSet,
-    panel: &mut [u32],
+    panel: &mut Unwritten<u32>,
 ) {
     let units = unit.count(matrix.k);
     assert!(rows <= width && first + rows <= matrix.rows && panel.len() == units * width);
@@ -144,7 +147,7 @@ pub(crate) fn pack<T: Element>(
     for u in whole..units {
         let lanes = &mut panel[u * width..(u + 1) * width];
         for (lane, out) in lanes.iter_mut().enumerate() {
-            *out = match (lane < rows, unit) {
+            out.write(match (lane < rows, unit) {
                 (false, _) => 0,
                 (true, Unit::F32) => matrix.at(first + lane, u).to_f32().to_bits(),
                 (true, Unit::Bf16Pair) => {
@@ -157,7 +160,7 @@ pub(crate) fn pack<T: Element>(
                     };
                     u32::from(low) | u32::from(high) << 16
                 }
-            };
+            });
         }
     }
 }
@@ -175,7 +178,7 @@ fn pack_by_lanes<T: Element>(
     [first, rows]: [usize; 2],
     width: usize,
     unit: Unit,
-    panel: &mut [u32],
+    panel: &mut Unwritten<u32>,
 ) {
     let line = |k: usize| {
         let start = k * matrix.k_stride + first;
@@ -186,21 +189,21 @@ fn pack_by_lanes<T: Element>(
         match unit {
             Unit::F32 => {
                 for (out, value) in filled.iter_mut().zip(line(u)) {
-                    *out = value.to_f32().to_bits();
+                    out.write(value.to_f32().to_bits());
                 }
             }
             Unit::Bf16Pair if 2 * u + 1 < matrix.k => {
                 let (even, odd) = (line(2 * u), line(2 * u + 1));
                 for ((out, low), high) in filled.iter_mut().zip(even).zip(odd) {
-                    *out = u32::from(bf16_bits(*low)) | u32::from(bf16_bits(*high)) << 16;
+                    out.write(u32::from(bf16_bits(*low)) | u32::from(bf16_bits(*high)) << 16);
                 }
             }
             Unit::Bf16Pair => {
                 for (out, low) in filled.iter_mut().zip(line(2 * u)) {
-                    *out = u32::from(bf16_bits(*low));
+                    out.write(u32::from(bf16_bits(*low)));
                 }
             }
         }
-        empty.fill(0);
+        empty.fill(MaybeUninit::new(0));
     }
 }

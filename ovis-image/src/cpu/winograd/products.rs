@@ -13,6 +13,7 @@ use super::{POINTS, SKEW, SPAN, Shape, Transformed};
 use crate::cpu::element::Element;
 use crate::cpu::even_parts::{even_part, even_parts_of};
 use crate::cpu::instruction_set::InstructionSet;
+use crate::cpu::output::unwritten;
 use crate::cpu::panel::{Matrix, Unit, pack};
 use crate::cpu::shared::Shared;
 use crate::cpu::tasks::for_each_task_in;
@@ -89,7 +90,14 @@ impl Scratch {
                 let columns = weight.columns([channel * 9, count * 9]);
                 let rows_of = [outputs.start + tile.start, tile.len()];
                 let packed = &mut self.packed;
-                pack(&columns, rows_of, WEIGHT_LANES, Unit::F32, set, packed);
+                pack(
+                    &columns,
+                    rows_of,
+                    WEIGHT_LANES,
+                    Unit::F32,
+                    set,
+                    unwritten(packed),
+                );
                 set.arch().dispatch(TransformWeights {
                     packed: bytemuck::cast_slice(&self.packed),
                     rows: tile.len(),

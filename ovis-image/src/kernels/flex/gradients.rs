@@ -5,7 +5,8 @@ use burn::tensor::{DType, Tensor};
 use burn_flex::{Flex, FlexTensor};
 
 use super::views::{
-    contiguous, dense_rows, elements, matrix, per_batch, rows, split, tensor, to_flex, zeros,
+    contiguous, dense_rows, elements, matrix, output_of, per_batch, rows, split, tensor, to_flex,
+    zeros,
 };
 use crate::cpu::gradients::{self, AttentionGradients};
 use crate::cpu::{AttentionShape, Element, InstructionSet, Rows};
@@ -36,14 +37,16 @@ pub(in crate::kernels) fn linear_layer(
         let dy = matrix::<T>(&gradient);
         let input_gradient = input_wanted.then(|| {
             let weight = dense_rows(weight);
-            let mut output = zeros::<T>(count * in_features);
-            gradients::linear_input(set, &dy, &matrix(&weight), &mut output);
+            let output = output_of::<T>(count * in_features, |output| {
+                gradients::linear_input(set, &dy, &matrix(&weight), output);
+            });
             to_flex(tensor(output, [count, in_features]))
         });
         let weight_gradient = weight_wanted.then(|| {
             let input = dense_rows(input);
-            let mut output = zeros::<T>(out_features * in_features);
-            gradients::linear_weight(set, &dy, &matrix(&input), &mut output);
+            let output = output_of::<T>(out_features * in_features, |output| {
+                gradients::linear_weight(set, &dy, &matrix(&input), output);
+            });
             to_flex(tensor(output, [out_features, in_features]))
         });
         let bias_gradient = bias_wanted.then(|| {
@@ -114,17 +117,17 @@ pub(in crate::kernels) fn norm_and_rotate(
         let projected = dense_rows(projected);
         let weight = contiguous(weight.cast(dtype));
         let (cos, sin) = (contiguous(rope.cos), contiguous(rope.sin));
-        let mut output = zeros::<T>(batch * tokens * width);
-        let weights = gradients::norm_and_rotate::<T>(
+        let mut weights = Vec::new();
+        let output = output_of::<T>(batch * tokens * width, |output| {
+            weights = gradients::norm_and_rotate::<T>(
             InstructionSet::in_use(),
             rows(&gradient),
             rows(&projected),
             elements(&weight),
             eps as f32,
             [elements(&cos), elements(&sin)],
-            pairs,
-            &mut output,
-        );
+            pairs, output);
+        });
         [
             Some(to_flex(tensor(output, [batch, tokens, width]))),
             Some(sums(weights, [head_dim], weight_dtype)),
@@ -144,15 +147,15 @@ pub(in crate::kernels) fn modulated_norm(
     let [items, ..] = scale.dims();
     by_supported_dtype!(dtype, T => {
         let [gradient, hidden_states, scale] = [gradient, hidden_states, scale].map(dense_rows);
-        let mut output = zeros::<T>(dims.iter().product());
-        let both = gradients::modulated_norm::<T>(
+        let mut both = Vec::new();
+        let output = output_of::<T>(dims.iter().product(), |output| {
+            both = gradients::modulated_norm::<T>(
             InstructionSet::in_use(),
             rows(&gradient),
             rows(&hidden_states),
             per_batch(&scale),
-            eps as f32,
-            &mut output,
-        );
+            eps as f32, output);
+        });
         let both = tensor::<f32, 3>(both, [batch, 2, width]);
         let part = |index| Some(to_flex(of_items(both.clone().narrow(1, index, 1), items).cast(dtype)));
         [Some(to_flex(tensor(output, dims))), part(0), part(1)]
@@ -172,15 +175,15 @@ pub(in crate::kernels) fn rms_norm<const D: usize>(
     by_supported_dtype!(dtype, T => {
         let (gradient, input) = (contiguous(gradient), contiguous(input));
         let weight = contiguous(weight.cast(dtype));
-        let mut output = zeros::<T>(dims.iter().product());
-        let weights = gradients::rms_norm::<T>(
+        let mut weights = Vec::new();
+        let output = output_of::<T>(dims.iter().product(), |output| {
+            weights = gradients::rms_norm::<T>(
             InstructionSet::in_use(),
             Rows::contiguous(elements(&gradient), dims[D - 1]),
             Rows::contiguous(elements(&input), dims[D - 1]),
             elements(&weight),
-            eps as f32,
-            &mut output,
-        );
+            eps as f32, output);
+        });
         [
             Some(to_flex(tensor(output, dims))),
             Some(sums(weights, [dims[D - 1]], weight_dtype)),
@@ -198,14 +201,16 @@ pub(in crate::kernels) fn swiglu(
     by_supported_dtype!(gate.dtype(), T => {
         let [gradient, gate, up] = [gradient, gate, up].map(dense_rows);
         let length = dims.iter().product();
-        let (mut gates, mut ups) = (zeros::<T>(length), zeros::<T>(length));
-        gradients::swiglu::<T>(
+        let mut ups = Vec::new();
+        let gates = output_of::<T>(length, |gates| {
+            ups = output_of::<T>(length, |ups| {
+                gradients::swiglu::<T>(
             InstructionSet::in_use(),
             rows(&gradient),
             rows(&gate),
-            rows(&up),
-            [&mut gates, &mut ups],
-        );
+            rows(&up), [gates, ups]);
+            });
+        });
         [gates, ups].map(|values| Some(to_flex(tensor(values, dims))))
     })
 }
@@ -221,14 +226,14 @@ pub(in crate::kernels) fn add_gated(
     let [items, ..] = gate.dims();
     by_supported_dtype!(dtype, T => {
         let [gradient, gate, update] = [gradient, gate, update].map(dense_rows);
-        let mut output = zeros::<T>(dims.iter().product());
-        let gates = gradients::add_gated::<T>(
+        let mut gates = Vec::new();
+        let output = output_of::<T>(dims.iter().product(), |output| {
+            gates = gradients::add_gated::<T>(
             InstructionSet::in_use(),
             rows(&gradient),
             per_batch(&gate),
-            rows(&update),
-            &mut output,
-        );
+            rows(&update), output);
+        });
         let gates = of_items(tensor::<f32, 3>(gates, [batch, 1, width]), items).cast(dtype);
         [Some(to_flex(gates)), Some(to_flex(tensor(output, dims)))]
     })

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Tensor};
 use burn_flex::{Flex, FlexTensor, Layout};
 
-use super::views::{dense_rows, from_flex, stride, tensor, to_flex, zeros};
+use super::views::{dense_rows, from_flex, output_of, stride, tensor, to_flex};
 use crate::cpu::{self, ByteRows};
 
 /// Joins two tensors along an axis.
@@ -131,8 +131,9 @@ fn joined<const D: usize>(
     dtype: DType,
 ) -> Option<Tensor<Flex, D>> {
     by_dtype!(dtype, T => {
-        let mut output = zeros::<T>(dims.iter().product());
-        cpu::join(parts, bytemuck::cast_slice_mut(&mut output));
+        let output = output_of::<T>(dims.iter().product(), |output| {
+            cpu::join(parts, cpu::bytes_of(output));
+        });
         Some(tensor(output, dims))
     }, None)
 }

@@ -42,8 +42,8 @@ pub(super) use self::layout::{flatten, join, join_heads};
 #[cfg(feature = "autodiff")]
 pub(super) use self::optimizer::{adamw, blend, sum_of_squares};
 use self::views::{
-    contiguous, dense_rows, elements, from_flex, matrix, per_batch, rows, split, stride, tensor,
-    zeros,
+    contiguous, dense_rows, elements, from_flex, matrix, output_of, per_batch, rows, split, stride,
+    tensor, zeros,
 };
 use crate::cpu::{self, AttentionShape, InstructionSet, Rows};
 use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
@@ -66,14 +66,13 @@ pub(super) fn linear_layer(
     by_dtype!(dtype, T => {
         let (input, weight) = (dense_rows(input), dense_rows(weight));
         let bias = bias.map(contiguous);
-        let mut output = zeros::<T>(rows * out_features);
-        cpu::linear(
+        let output = output_of::<T>(rows * out_features, |output| {
+            cpu::linear(
             InstructionSet::in_use(),
             &matrix::<T>(&input),
             &matrix::<T>(&weight),
-            bias.as_ref().map(elements::<T>),
-            &mut output,
-        );
+            bias.as_ref().map(elements::<T>), output);
+        });
         tensor(output, [rows, out_features])
     }, ops::linear(input, weight, bias))
 }
@@ -145,16 +144,15 @@ pub(super) fn norm_and_rotate(
         let projected = dense_rows(projected);
         let weight = contiguous(weight.cast(dtype));
         let (cos, sin) = (contiguous(rope.cos.clone()), contiguous(rope.sin.clone()));
-        let mut output = zeros::<T>(batch * tokens * width);
-        cpu::norm_and_rotate::<T>(
+        let output = output_of::<T>(batch * tokens * width, |output| {
+            cpu::norm_and_rotate::<T>(
             InstructionSet::in_use(),
             rows(&projected),
             elements(&weight),
             eps as f32,
             [elements(&cos), elements(&sin)],
-            pairs,
-            &mut output,
-        );
+            pairs, output);
+        });
         tensor(output, [batch, tokens, width / head_dim, head_dim]).swap_dims(1, 2)
     }, ops::norm_and_rotate(projected, weight, eps, &rope, pairs))
 }
@@ -173,15 +171,14 @@ pub(super) fn modulated_norm(
     by_dtype!(dtype, T => {
         let input = dense_rows(hidden_states);
         let (shift, scale) = (dense_rows(shift), dense_rows(scale));
-        let mut output = zeros::<T>(dims.iter().product());
-        cpu::modulated_norm::<T>(
+        let output = output_of::<T>(dims.iter().product(), |output| {
+            cpu::modulated_norm::<T>(
             InstructionSet::in_use(),
             rows(&input),
             per_batch(&shift),
             per_batch(&scale),
-            eps as f32,
-            &mut output,
-        );
+            eps as f32, output);
+        });
         tensor(output, dims)
     }, ops::modulated_norm(hidden_states, shift, scale, eps))
 }
@@ -195,9 +192,10 @@ pub(super) fn rms_norm<const D: usize>(
     let dims = input.dims();
     by_dtype!(dtype, T => {
         let (input, weight) = (contiguous(input), contiguous(weight.cast(dtype)));
-        let mut output = zeros::<T>(dims.iter().product());
         let input = Rows::contiguous(elements::<T>(&input), dims[D - 1]);
-        cpu::rms_norm::<T>(InstructionSet::in_use(), input, elements(&weight), eps as f32, &mut output);
+        let output = output_of::<T>(dims.iter().product(), |output| {
+            cpu::rms_norm::<T>(InstructionSet::in_use(), input, elements(&weight), eps as f32, output);
+        });
         tensor(output, dims)
     }, ops::rms_norm(input, weight, eps))
 }
@@ -209,8 +207,9 @@ pub(super) fn swiglu(gate: Tensor<Flex, 3>, up: Tensor<Flex, 3>) -> Tensor<Flex,
     let dims = gate.dims();
     by_dtype!(gate.dtype(), T => {
         let (gate, up) = (dense_rows(gate), dense_rows(up));
-        let mut output = zeros::<T>(dims.iter().product());
-        cpu::swiglu::<T>(InstructionSet::in_use(), rows(&gate), rows(&up), &mut output);
+        let output = output_of::<T>(dims.iter().product(), |output| {
+            cpu::swiglu::<T>(InstructionSet::in_use(), rows(&gate), rows(&up), output);
+        });
         tensor(output, dims)
     }, ops::swiglu(gate, up))
 }
@@ -227,8 +226,9 @@ pub(super) fn add_gated(
     }
     by_dtype!(dtype, T => {
         let (residual, gate, update) = (dense_rows(residual), dense_rows(gate), dense_rows(update));
-        let mut output = zeros::<T>(dims.iter().product());
-        cpu::add_gated::<T>(InstructionSet::in_use(), rows(&residual), per_batch(&gate), rows(&update), &mut output);
+        let output = output_of::<T>(dims.iter().product(), |output| {
+            cpu::add_gated::<T>(InstructionSet::in_use(), rows(&residual), per_batch(&gate), rows(&update), output);
+        });
         tensor(output, dims)
     }, ops::add_gated(residual, gate, update))
 }

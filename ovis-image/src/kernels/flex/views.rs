@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor};
 use bytemuck::Pod;
 
-use crate::cpu::{Element, Heads, Matrix, Rows};
+use crate::cpu::{Element, Heads, Matrix, Rows, Unwritten};
 
 pub(in crate::kernels) fn to_flex<const D: usize>(tensor: Tensor<Flex, D>) -> FlexTensor {
     tensor.into_primitive().tensor()
@@ -15,6 +15,19 @@ pub(in crate::kernels) fn from_flex<const D: usize>(tensor: FlexTensor) -> Tenso
 }
 
 pub(in crate::kernels) use crate::cpu::zeros;
+
+/// Creates the output of a kernel that writes all of its elements, as those that take
+/// [`Unwritten`] do.
+pub(in crate::kernels) fn output_of<T: Element>(
+    length: usize,
+    kernel: impl FnOnce(&mut Unwritten<T>),
+) -> Vec<T> {
+    // SAFETY: kernels that take `Unwritten` write every element.
+    #[allow(unsafe_code)]
+    unsafe {
+        crate::cpu::filled(length, kernel)
+    }
+}
 
 /// Creates a tensor in row-major order.
 pub(in crate::kernels) fn tensor<T: Element + burn::tensor::Element, const D: usize>(
