@@ -21,6 +21,9 @@ const K_BLOCK: usize = 4096;
 /// Bytes of right-hand panels that a task keeps in its second-level cache.
 const RIGHT_BYTES: usize = 512 << 10;
 
+/// Number of lines that are packed for all panels at a time.
+const LINES: usize = 64;
+
 /// Left-hand matrix in panels of nearly equal height, shared by all tasks of a product.
 #[derive(Debug)]
 pub(crate) struct LeftPanels {
@@ -39,15 +42,26 @@ impl LeftPanels {
     ) -> Self {
         let per_row = unit.count(matrix.k);
         let panels = matrix.rows.div_ceil(set.tile_rows());
+        // Rows that are neighbors are read a line of all panels at a time: with one panel after the
+        // other, each would read a few elements of every line, and miss a page each time.
+        let chunk = if matrix.rows_are_neighbors() {
+            LINES
+        } else {
+            per_row.max(1)
+        };
         let pack_all = |units: &mut Unwritten<u32>| {
             let units = Shared::new(units);
-            (0..panels).into_par_iter().for_each(|panel| {
+            let chunks = per_row.div_ceil(chunk);
+            (0..chunks * panels).into_par_iter().for_each(|task| {
+                let [start, panel] = [task / panels * chunk, task % panels];
+                let taken = chunk.min(per_row - start);
                 let part = even_part(matrix.rows, [panel, panels]);
                 let (first, rows) = (part.start, part.len());
-                // SAFETY: panels are disjoint ranges of rows.
+                // SAFETY: panels are disjoint ranges of rows, and chunks of their units.
                 #[allow(unsafe_code)]
-                let units = unsafe { units.part(first * per_row, rows * per_row) };
-                pack(matrix, [first, rows], rows, unit, set, units);
+                let units = unsafe { units.part(first * per_row + start * rows, taken * rows) };
+                let part = matrix.columns(unit.elements(start, taken, matrix.k));
+                pack(&part, [first, rows], rows, unit, set, units);
             });
         };
         Self {

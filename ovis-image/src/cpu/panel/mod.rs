@@ -76,6 +76,11 @@ impl<'a, T: Element> Matrix<'a, T> {
         }
     }
 
+    /// Returns whether rows, and not the elements of a row, are neighbors in memory.
+    pub(super) fn rows_are_neighbors(&self) -> bool {
+        self.row_stride == 1 && self.k_stride != 1
+    }
+
     #[inline(always)]
     fn at(&self, row: usize, k: usize) -> T {
         self.data[row * self.row_stride + k * self.k_stride]
@@ -100,6 +105,14 @@ impl Unit {
         }
     }
 
+    /// Returns the start and length of the elements along k of some units, of `k` in all.
+    pub(super) fn elements(self, start: usize, units: usize, k: usize) -> [usize; 2] {
+        match self {
+            Self::F32 => [start, units],
+            Self::Bf16Pair => [2 * start, (2 * units).min(k - 2 * start)],
+        }
+    }
+
     /// Number of units for `k` elements.
     pub(crate) fn count(self, k: usize) -> usize {
         match self {
@@ -121,8 +134,7 @@ pub(crate) fn pack<T: Element>(
 ) {
     let units = unit.count(matrix.k);
     assert!(rows <= width && first + rows <= matrix.rows && panel.len() == units * width);
-    let rows_are_neighbors = matrix.row_stride == 1 && matrix.k_stride != 1;
-    if rows_are_neighbors {
+    if matrix.rows_are_neighbors() {
         return vectorized(
             set,
             #[inline(always)]
