@@ -2,9 +2,12 @@
 //! panels around a tile held in registers). Burn's flex lacks the bf16 form: it converts whole
 //! operands to f32 at each product.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::element::Element;
+use super::even_parts::even_part;
 use super::instruction_set::InstructionSet;
 use super::panel::{Matrix, Unit, pack};
 use super::shared::Shared;
@@ -39,9 +42,10 @@ impl LeftPanels {
             panels: matrix.rows.div_ceil(set.tile_rows()),
             per_row,
         };
-        let starts: Vec<[usize; 2]> = (0..left.panels).map(|panel| left.rows_of(panel)).collect();
+        let panels: Vec<Range<usize>> = (0..left.panels).map(|panel| left.rows_of(panel)).collect();
         let units = Shared::new(&mut left.units);
-        starts.into_par_iter().for_each(|[first, rows]| {
+        panels.into_par_iter().for_each(|rows| {
+            let (first, rows) = (rows.start, rows.len());
             // SAFETY: panels are disjoint ranges of rows.
             #[allow(unsafe_code)]
             let panel = unsafe { units.part(first * per_row, rows * per_row) };
@@ -50,17 +54,16 @@ impl LeftPanels {
         left
     }
 
-    /// Computes the first row and the number of rows of a panel; heights differ by one at most.
-    fn rows_of(&self, panel: usize) -> [usize; 2] {
-        let first = panel * self.rows / self.panels;
-        let end = (panel + 1) * self.rows / self.panels;
-        [first, end - first]
+    /// Returns the rows of a panel.
+    fn rows_of(&self, panel: usize) -> Range<usize> {
+        even_part(self.rows, [panel, self.panels])
     }
 
-    fn panel(&self, panel: usize) -> (usize, usize, &[u32]) {
-        let [first, rows] = self.rows_of(panel);
-        let start = first * self.per_row;
-        (first, rows, &self.units[start..start + rows * self.per_row])
+    /// Returns the rows of a panel and its units.
+    fn panel(&self, panel: usize) -> (Range<usize>, &[u32]) {
+        let rows = self.rows_of(panel);
+        let units = &self.units[rows.start * self.per_row..rows.end * self.per_row];
+        (rows, units)
     }
 }
 
@@ -125,6 +128,16 @@ pub(super) fn product<T: Element>(
         .map(|block| LeftPanels::pack(&input.columns(*block), unit, set))
         .collect();
 
+    let call = Product {
+        set,
+        unit,
+        weight,
+        bias,
+        size: [m, n],
+        k_blocks,
+        left,
+        output: Shared::new(output),
+    };
     let panels = n.div_ceil(WIDTH);
     let longest = unit.count(k.min(elements_per_block));
     let fitting = (RIGHT_BYTES / (longest.max(1) * WIDTH * 4)).max(1);
@@ -132,80 +145,104 @@ pub(super) fn product<T: Element>(
     let per_task = fitting
         .min(panels.div_ceil(4 * rayon::current_num_threads()))
         .max(1);
-    let shared = Shared::new(output);
     for_each_task(
         panels.div_ceil(per_task),
-        || (Vec::new(), Vec::new()),
-        |(right, sums): &mut (Vec<u32>, Vec<f32>), task| {
-            let first_panel = task * per_task;
-            let task_panels = per_task.min(panels - first_panel);
-            sums.resize(task_panels * m * WIDTH, 0.0);
-            for (index, (block, left)) in k_blocks.iter().zip(&left).enumerate() {
-                let start = if index == 0 {
-                    Sums::New
-                } else {
-                    Sums::Continued
-                };
-                let weight = weight.columns(*block);
-                let size = unit.count(weight.k) * WIDTH;
-                right.resize(task_panels * size, 0);
-                for (panel, units) in right.chunks_exact_mut(size).enumerate() {
-                    let first = (first_panel + panel) * WIDTH;
-                    pack(
-                        &weight,
-                        [first, WIDTH.min(n - first)],
-                        WIDTH,
-                        unit,
-                        set,
-                        units,
-                    );
-                }
-                for panel in 0..left.panels {
-                    let (first, rows, units) = left.panel(panel);
-                    for (right, sums) in right
-                        .chunks_exact(size)
-                        .zip(sums.chunks_exact_mut(m * WIDTH))
-                    {
-                        tile::multiply(
-                            set,
-                            unit,
-                            start,
-                            rows,
-                            units,
-                            right,
-                            &mut sums[first * WIDTH..],
-                        );
-                    }
-                }
+        Scratch::default,
+        |scratch, task| {
+            let first = task * per_task;
+            let panels = first..panels.min(first + per_task);
+            scratch.sums.resize(panels.len() * m * WIDTH, 0.0);
+            for block in 0..call.k_blocks.len() {
+                call.add_block(scratch, panels.clone(), block);
             }
-            for (panel, sums) in sums.chunks_exact(m * WIDTH).enumerate() {
-                let first = (first_panel + panel) * WIDTH;
-                let columns = WIDTH.min(n - first);
-                for (row, sums) in sums.chunks_exact(WIDTH).enumerate() {
-                    // SAFETY: tasks write disjoint columns.
-                    #[allow(unsafe_code)]
-                    let output = unsafe { shared.part(row * n + first, columns) };
-                    match bias {
-                        Bias::Columns(bias) => {
-                            let bias = &bias[first..first + columns];
-                            for ((out, sum), bias) in output.iter_mut().zip(sums).zip(bias) {
-                                *out = T::from_f32(sum + bias.to_f32());
-                            }
-                        }
-                        Bias::Rows(bias) => {
-                            let bias = bias[row].to_f32();
-                            for (out, sum) in output.iter_mut().zip(sums) {
-                                *out = T::from_f32(sum + bias);
-                            }
-                        }
-                        Bias::None => {
-                            for (out, sum) in output.iter_mut().zip(sums) {
-                                *out = T::from_f32(*sum);
-                            }
-                        }
-                    }
-                }
-            }
+            call.write(&scratch.sums, panels.start);
         },
     );
+}
+
+/// Buffers of a thread, reused from task to task.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// Packed right-hand panels of a block of k.
+    right: Vec<u32>,
+    /// Sums, `[panel][m][WIDTH]`.
+    sums: Vec<f32>,
+}
+
+/// Operands and output of one product.
+struct Product<'a, T> {
+    set: InstructionSet,
+    unit: Unit,
+    weight: &'a Matrix<'a, T>,
+    bias: Bias<'a, T>,
+    /// Numbers of rows and columns of the output.
+    size: [usize; 2],
+    /// Start and length of each block of k.
+    k_blocks: Vec<[usize; 2]>,
+    /// Packed left-hand matrix of each block of k.
+    left: Vec<LeftPanels>,
+    output: Shared<'a, T>,
+}
+
+impl<T: Element> Product<'_, T> {
+    /// Packs some right-hand panels of a block of k, and adds their products to the sums.
+    fn add_block(&self, scratch: &mut Scratch, panels: Range<usize>, index: usize) {
+        let (set, unit, [m, n]) = (self.set, self.unit, self.size);
+        let Scratch { right, sums } = scratch;
+        let start = if index == 0 {
+            Sums::New
+        } else {
+            Sums::Continued
+        };
+        let weight = self.weight.columns(self.k_blocks[index]);
+        let size = unit.count(weight.k) * WIDTH;
+        right.resize(panels.len() * size, 0);
+        for (panel, units) in panels.zip(right.chunks_exact_mut(size)) {
+            let first = panel * WIDTH;
+            let rows = [first, WIDTH.min(n - first)];
+            pack(&weight, rows, WIDTH, unit, set, units);
+        }
+        let left = &self.left[index];
+        for panel in 0..left.panels {
+            let (rows, units) = left.panel(panel);
+            let right = right.chunks_exact(size);
+            for (right, sums) in right.zip(sums.chunks_exact_mut(m * WIDTH)) {
+                let sums = &mut sums[rows.start * WIDTH..];
+                tile::multiply(set, unit, start, rows.len(), units, right, sums);
+            }
+        }
+    }
+
+    /// Adds the bias to the sums of the panels from `first_panel` on, and writes the output.
+    fn write(&self, sums: &[f32], first_panel: usize) {
+        let [m, n] = self.size;
+        for (panel, sums) in sums.chunks_exact(m * WIDTH).enumerate() {
+            let first = (first_panel + panel) * WIDTH;
+            let columns = WIDTH.min(n - first);
+            for (row, sums) in sums.chunks_exact(WIDTH).enumerate() {
+                // SAFETY: tasks write disjoint columns.
+                #[allow(unsafe_code)]
+                let output = unsafe { self.output.part(row * n + first, columns) };
+                match self.bias {
+                    Bias::Columns(bias) => {
+                        let bias = &bias[first..first + columns];
+                        for ((out, sum), bias) in output.iter_mut().zip(sums).zip(bias) {
+                            *out = T::from_f32(sum + bias.to_f32());
+                        }
+                    }
+                    Bias::Rows(bias) => {
+                        let bias = bias[row].to_f32();
+                        for (out, sum) in output.iter_mut().zip(sums) {
+                            *out = T::from_f32(sum + bias);
+                        }
+                    }
+                    Bias::None => {
+                        for (out, sum) in output.iter_mut().zip(sums) {
+                            *out = T::from_f32(*sum);
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod attention;
 mod conv;
 mod element;
+mod even_parts;
 mod gemm;
 #[cfg(feature = "autodiff")]
 pub(crate) mod gradients;
@@ -15,6 +16,8 @@ mod panel;
 mod rows;
 mod shared;
 mod tasks;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod tile;

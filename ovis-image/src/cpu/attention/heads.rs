@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::cpu::element::Element;
+use crate::cpu::even_parts::even_parts_of;
 use crate::cpu::instruction_set::InstructionSet;
 use crate::cpu::panel::{Matrix, Unit};
 
@@ -97,7 +98,6 @@ impl HeadSizes {
 
     /// Splits rows into panels of nearly equal heights.
     pub(super) fn panels(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let panels = rows.div_ceil(self.set.tile_rows());
-        (0..panels).map(move |panel| panel * rows / panels..(panel + 1) * rows / panels)
+        even_parts_of(rows, self.set.tile_rows())
     }
 }

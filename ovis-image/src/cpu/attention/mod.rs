@@ -10,6 +10,8 @@ mod queries;
 mod softmax;
 mod values;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use self::heads::HeadSizes;
@@ -19,6 +21,7 @@ pub(super) use self::heads::Tokens;
 use self::packed::{BlockMut, PackedHead};
 use self::queries::QueryPanel;
 use super::element::Element;
+use super::even_parts::even_part;
 use super::instruction_set::InstructionSet;
 use super::panel::Unit;
 use super::shared::Shared;
@@ -87,41 +90,12 @@ pub(crate) fn attention<T: Element>(
     };
     let threads = rayon::current_num_threads();
     let mut scratches: Vec<Scratch> = (0..threads).map(|_| Scratch::default()).collect();
-
     // As long as there is a head for each thread, a thread packs a head and attends it alone,
     // without waiting for others. All threads share the last heads, at most one per thread.
     let key_heads = batch * kv_heads;
     let alone = (key_heads - 1) / threads * threads;
-    let parts = call.parts(MOST_PANELS);
-    for_each_task_in(&mut scratches, alone, |scratch, head| {
-        let mut packed = std::mem::take(&mut scratch.packed);
-        let blocks = packed.blocks_mut(&call.sizes);
-        blocks.for_each(|block| call.pack(head, block));
-        for part in 0..parts {
-            call.attend(scratch, &packed, head, [part, parts]);
-        }
-        scratch.packed = packed;
-    });
-
-    let mut last: Vec<PackedHead> = scratches
-        .iter_mut()
-        .take(key_heads - alone)
-        .map(|scratch| std::mem::take(&mut scratch.packed))
-        .collect();
-    let blocks: Vec<_> = last
-        .iter_mut()
-        .enumerate()
-        .flat_map(|(head, packed)| packed.blocks_mut(&call.sizes).map(move |b| (head, b)))
-        .collect();
-    blocks
-        .into_par_iter()
-        .for_each(|(head, block)| call.pack(alone + head, block));
-    let panels = last.len() * (heads / kv_heads) * queries.div_ceil(WIDTH);
-    let parts = call.parts((panels / (TASKS_PER_THREAD * threads)).clamp(1, MOST_PANELS));
-    for_each_task_in(&mut scratches, last.len() * parts, |scratch, task| {
-        let (head, part) = (task / parts, task % parts);
-        call.attend(scratch, &last[head], alone + head, [part, parts]);
-    });
+    call.attend_alone(&mut scratches, alone);
+    call.attend_together(&mut scratches, alone..key_heads);
 }
 
 /// Buffers of a thread, reused from one task to the next.
@@ -150,6 +124,47 @@ impl<T: Element> Call<'_, T> {
     fn parts(&self, panels: usize) -> usize {
         let query_heads = self.shape.heads / self.shape.kv_heads;
         query_heads * self.shape.queries.div_ceil(WIDTH).div_ceil(panels)
+    }
+
+    /// Computes the first key heads, one per task.
+    fn attend_alone(&self, scratches: &mut [Scratch], key_heads: usize) {
+        let parts = self.parts(MOST_PANELS);
+        for_each_task_in(scratches, key_heads, |scratch, head| {
+            let mut packed = std::mem::take(&mut scratch.packed);
+            let blocks = packed.blocks_mut(&self.sizes);
+            blocks.for_each(|block| self.pack(head, block));
+            for part in 0..parts {
+                self.attend(scratch, &packed, head, [part, parts]);
+            }
+            scratch.packed = packed;
+        });
+    }
+
+    /// Computes some key heads, at most one per thread, with all threads at each.
+    fn attend_together(&self, scratches: &mut [Scratch], key_heads: Range<usize>) {
+        let first = key_heads.start;
+        let mut packed: Vec<PackedHead> = scratches
+            .iter_mut()
+            .take(key_heads.len())
+            .map(|scratch| std::mem::take(&mut scratch.packed))
+            .collect();
+        let blocks: Vec<_> = packed
+            .iter_mut()
+            .enumerate()
+            .flat_map(|(head, packed)| packed.blocks_mut(&self.sizes).map(move |b| (head, b)))
+            .collect();
+        blocks
+            .into_par_iter()
+            .for_each(|(head, block)| self.pack(first + head, block));
+
+        let query_heads = self.shape.heads / self.shape.kv_heads;
+        let panels = packed.len() * query_heads * self.shape.queries.div_ceil(WIDTH);
+        let tasks = TASKS_PER_THREAD * scratches.len();
+        let parts = self.parts((panels / tasks).clamp(1, MOST_PANELS));
+        for_each_task_in(scratches, packed.len() * parts, |scratch, task| {
+            let (head, part) = (task / parts, task % parts);
+            self.attend(scratch, &packed[head], first + head, [part, parts]);
+        });
     }
 
     /// Packs a block of the keys and values of a head.
@@ -181,9 +196,7 @@ impl<T: Element> Call<'_, T> {
         let parts = parts / query_heads;
         let (batch, key_head) = (key_head / kv_heads, key_head % kv_heads);
         let (head, part) = (key_head * query_heads + part / parts, part % parts);
-        // The parts have nearly equal numbers of panels.
-        let all = queries.div_ceil(WIDTH);
-        let panels = part * all / parts..(part + 1) * all / parts;
+        let panels = even_part(queries.div_ceil(WIDTH), [part, parts]);
 
         scratch
             .panels

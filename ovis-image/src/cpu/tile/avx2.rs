@@ -4,13 +4,8 @@
 
 use std::arch::x86_64::*;
 
+use super::blocks::multiply_in_blocks;
 use super::{Sums, WIDTH};
-
-/// Number of rows of a block: 6 x 2 sums of 8, two columns and a row's broadcast take 15 of the 16
-/// registers.
-const ROWS: usize = 6;
-/// Number of columns of a block.
-const COLUMNS: usize = 16;
 
 /// Multiplies a tile of any number of rows, in blocks.
 ///
@@ -25,32 +20,11 @@ pub(super) unsafe fn multiply(
     start: Sums,
     sums: &mut [f32],
 ) {
-    let units = right.len() / WIDTH;
-    let blocks = rows.div_ceil(ROWS);
-    for column in (0..WIDTH).step_by(COLUMNS) {
-        for block in 0..blocks {
-            // The blocks have nearly equal heights.
-            let row = block * rows / blocks;
-            let height = (block + 1) * rows / blocks - row;
-            // SAFETY: the caller guarantees the lengths, and the block lies inside the tile.
-            unsafe {
-                let left = left.as_ptr().add(row).cast();
-                let right = right.as_ptr().add(column).cast();
-                let sums = sums.as_mut_ptr().add(row * WIDTH + column);
-                match height {
-                    1 => multiply_block::<1>(left, rows, right, units, start, sums),
-                    2 => multiply_block::<2>(left, rows, right, units, start, sums),
-                    3 => multiply_block::<3>(left, rows, right, units, start, sums),
-                    4 => multiply_block::<4>(left, rows, right, units, start, sums),
-                    5 => multiply_block::<5>(left, rows, right, units, start, sums),
-                    _ => multiply_block::<ROWS>(left, rows, right, units, start, sums),
-                }
-            }
-        }
-    }
+    multiply_in_blocks!(multiply_block, rows, left, right, start, sums);
 }
 
-/// Multiplies HEIGHT rows, `stride` values apart for each unit, by 16 columns.
+/// Multiplies HEIGHT rows, `stride` values apart for each unit, by 16 columns. The 6 x 2 sums of 8 of
+/// the highest block, two columns and a row's broadcast take 15 of the 16 registers.
 ///
 /// # Safety
 /// The CPU must have AVX2 and FMA, and all units and sums must be readable and writable.

@@ -4,13 +4,9 @@
 
 use std::arch::aarch64::*;
 
+use super::blocks::{COLUMNS, multiply_in_blocks};
 use super::{Sums, WIDTH};
 
-/// Number of rows of a block: 6 x 4 sums of 4, four columns and a row's broadcast take 29 of the 32
-/// registers.
-const ROWS: usize = 6;
-/// Number of columns of a block.
-const COLUMNS: usize = 16;
 /// Number of vectors of a block's row.
 const VECTORS: usize = COLUMNS / 4;
 
@@ -27,32 +23,11 @@ pub(super) unsafe fn multiply(
     start: Sums,
     sums: &mut [f32],
 ) {
-    let units = right.len() / WIDTH;
-    let blocks = rows.div_ceil(ROWS);
-    for column in (0..WIDTH).step_by(COLUMNS) {
-        for block in 0..blocks {
-            // The blocks have nearly equal heights.
-            let row = block * rows / blocks;
-            let height = (block + 1) * rows / blocks - row;
-            // SAFETY: the caller guarantees the lengths, and the block lies inside the tile.
-            unsafe {
-                let left = left.as_ptr().add(row).cast();
-                let right = right.as_ptr().add(column).cast();
-                let sums = sums.as_mut_ptr().add(row * WIDTH + column);
-                match height {
-                    1 => multiply_block::<1>(left, rows, right, units, start, sums),
-                    2 => multiply_block::<2>(left, rows, right, units, start, sums),
-                    3 => multiply_block::<3>(left, rows, right, units, start, sums),
-                    4 => multiply_block::<4>(left, rows, right, units, start, sums),
-                    5 => multiply_block::<5>(left, rows, right, units, start, sums),
-                    _ => multiply_block::<ROWS>(left, rows, right, units, start, sums),
-                }
-            }
-        }
-    }
+    multiply_in_blocks!(multiply_block, rows, left, right, start, sums);
 }
 
-/// Multiplies HEIGHT rows, `stride` values apart for each unit, by 16 columns.
+/// Multiplies HEIGHT rows, `stride` values apart for each unit, by 16 columns. The 6 x 4 sums of 4 of
+/// the highest block, four columns and a row's broadcast take 29 of the 32 registers.
 ///
 /// # Safety
 /// The CPU must have NEON, and all units and sums must be readable and writable.
