@@ -9,6 +9,7 @@ pub mod dump;
 pub mod grid;
 pub mod grid_values;
 pub mod hires;
+mod links;
 pub mod memory;
 pub mod output_names;
 pub mod preview;
