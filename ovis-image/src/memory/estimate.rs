@@ -69,6 +69,14 @@ impl MemoryEstimate {
         Ok(Parameters::of(checkpoint)?.estimate(checkpoint, options, request, memory))
     }
 
+    fn largest_phase(&self) -> u64 {
+        self.loading
+            .max(self.text_encoding)
+            .max(self.image_encoding)
+            .max(self.denoising)
+            .max(self.vae_decoding)
+    }
+
     /// Takes the larger peak of each phase of two passes.
     fn larger(self, other: Self) -> Self {
         Self {
@@ -181,33 +189,23 @@ impl Parameters {
             encodes_images,
             host,
         };
-        let phases = [
-            pass.loading(),
-            pass.text_encoding(),
-            pass.image_encoding(),
-            pass.denoising(),
-            pass.vae_decoding(),
-        ];
-        let [
-            loading,
-            text_encoding,
-            image_encoding,
-            denoising,
-            vae_decoding,
-        ] = phases;
-        MemoryEstimate {
+        let estimate = MemoryEstimate {
             text_encoder: text_encoder.device,
             transformer: transformer.device,
             vae: vae.device,
             quantized,
             streamed_blocks: transformer.streamed,
             host,
-            loading,
-            text_encoding,
-            image_encoding,
-            denoising,
-            vae_decoding,
-            peak: phases.into_iter().max().unwrap_or(0),
+            loading: pass.loading(),
+            text_encoding: pass.text_encoding(),
+            image_encoding: pass.image_encoding(),
+            denoising: pass.denoising(),
+            vae_decoding: pass.vae_decoding(),
+            peak: 0,
+        };
+        MemoryEstimate {
+            peak: estimate.largest_phase(),
+            ..estimate
         }
     }
 }

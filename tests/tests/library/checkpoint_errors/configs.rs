@@ -6,86 +6,61 @@ use std::path::Path;
 use ovis_image::OvisImageError;
 use ovis_image::error::CheckpointError;
 use ovis_image_tests::error_chain::chain;
+use serde_json::{Value, json};
 
 use super::{error_after, is_invalid_file, set};
 use crate::support::{damaged, load};
 
-#[test]
-fn inconsistent_configs_state_the_broken_relation() {
-    for (file, key, value, relation) in [
+/// Lists changes that contradict the rest of a configuration: file, key, value and the relation that
+/// the error states.
+fn contradictions() -> Vec<(&'static str, &'static str, Value, &'static str)> {
+    let transformer = "transformer/config.json";
+    let vae = "vae/config.json";
+    let scheduler = "scheduler/scheduler_config.json";
+    let rope = "sum(axes_dims_rope) = 18 != attention_head_dim = 16";
+    let context = "joint_attention_dim = 33 != hidden_size = 32";
+    let heads = "not a multiple of num_key_value_heads = 3";
+    let groups = "not a multiple of norm_num_groups = 3";
+    vec![
+        (transformer, "axes_dims_rope", json!([4, 6, 8]), rope),
         (
-            "transformer/config.json",
-            "axes_dims_rope",
-            serde_json::json!([4, 6, 8]),
-            "sum(axes_dims_rope) = 18 != attention_head_dim = 16",
-        ),
-        (
-            "transformer/config.json",
+            transformer,
             "num_attention_heads",
-            0.into(),
+            json!(0),
             "num_attention_heads = 0",
         ),
-        (
-            "transformer/config.json",
-            "num_layers",
-            serde_json::json!(usize::MAX),
-            "num_layers",
-        ),
-        (
-            "transformer/config.json",
-            "joint_attention_dim",
-            33.into(),
-            "joint_attention_dim = 33 != hidden_size = 32",
-        ),
-        (
-            "transformer/config.json",
-            "in_channels",
-            32.into(),
-            "in_channels",
-        ),
+        (transformer, "num_layers", json!(usize::MAX), "num_layers"),
+        (transformer, "joint_attention_dim", json!(33), context),
+        (transformer, "in_channels", json!(32), "in_channels"),
+        (transformer, "patch_size", json!(2), "patch_size = 2"),
         (
             "text_encoder/config.json",
             "num_key_value_heads",
-            3.into(),
-            "not a multiple of num_key_value_heads = 3",
+            json!(3),
+            heads,
         ),
+        (vae, "norm_num_groups", json!(3), groups),
+        (vae, "use_quant_conv", json!(true), "use_quant_conv"),
+        (vae, "block_out_channels", json!([]), "block_out_channels"),
+        (vae, "scaling_factor", json!(0), "scaling_factor = 0"),
         (
-            "vae/config.json",
-            "norm_num_groups",
-            3.into(),
-            "not a multiple of norm_num_groups = 3",
-        ),
-        (
-            "vae/config.json",
-            "use_quant_conv",
-            true.into(),
-            "use_quant_conv",
-        ),
-        (
-            "vae/config.json",
-            "block_out_channels",
-            serde_json::json!([]),
-            "block_out_channels",
-        ),
-        (
-            "vae/config.json",
-            "scaling_factor",
-            0.into(),
-            "scaling_factor = 0",
-        ),
-        (
-            "scheduler/scheduler_config.json",
+            scheduler,
             "use_karras_sigmas",
-            true.into(),
+            json!(true),
             "use_karras_sigmas",
         ),
         (
-            "scheduler/scheduler_config.json",
+            scheduler,
             "time_shift_type",
-            "linear".into(),
+            json!("linear"),
             "time_shift_type",
         ),
-    ] {
+    ]
+}
+
+#[test]
+fn inconsistent_configs_state_the_broken_relation() {
+    for (file, key, value, relation) in contradictions() {
         let error = error_after(|folder| set(&folder.join(file), key, value.clone()));
         assert!(
             matches!(
@@ -96,6 +71,10 @@ fn inconsistent_configs_state_the_broken_relation() {
         );
         assert!(chain(&error).contains(relation), "{key}: {error}");
     }
+}
+
+#[test]
+fn absurd_numbers_of_layers_are_refused() {
     for (file, key) in [
         ("transformer/config.json", "num_layers"),
         ("transformer/config.json", "num_single_layers"),
@@ -106,12 +85,13 @@ fn inconsistent_configs_state_the_broken_relation() {
         let error = error_after(|folder| set(&folder.join(file), key, 16_000_000.into()));
         assert!(chain(&error).contains("is more than"), "{key}: {error}");
     }
+}
+
+#[test]
+fn settings_that_other_models_have_are_refused_by_name() {
     for (key, value) in [
-        ("rope_scaling", serde_json::json!({"type": "yarn"})),
-        (
-            "rope_parameters",
-            serde_json::json!({"rope_type": "linear"}),
-        ),
+        ("rope_scaling", json!({"type": "yarn"})),
+        ("rope_parameters", json!({"rope_type": "linear"})),
         ("use_sliding_window", true.into()),
         ("hidden_act", "gelu".into()),
         ("attention_bias", true.into()),
@@ -120,14 +100,10 @@ fn inconsistent_configs_state_the_broken_relation() {
             error_after(|folder| set(&folder.join("text_encoder/config.json"), key, value.clone()));
         is_invalid_file(&error, "text_encoder/config.json", key);
     }
-    let error = error_after(|folder| {
-        set(
-            &folder.join("transformer/config.json"),
-            "patch_size",
-            2.into(),
-        )
-    });
-    assert!(chain(&error).contains("patch_size = 2"), "{error}");
+}
+
+#[test]
+fn a_configuration_that_ends_too_soon_is_refused() {
     let error = error_after(|folder| fs::write(folder.join("vae/config.json"), "{").unwrap());
     is_invalid_file(&error, "vae/config.json", "EOF");
 }
@@ -192,6 +168,6 @@ fn a_scheduler_of_another_class_is_refused() {
         "{error}"
     );
     // Burn's layout has no class.
-    let folder = damaged(|folder| set(&folder.join(file), "_class_name", serde_json::Value::Null));
+    let folder = damaged(|folder| set(&folder.join(file), "_class_name", Value::Null));
     assert!(load(folder.path().to_owned()).is_ok());
 }

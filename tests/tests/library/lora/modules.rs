@@ -9,15 +9,11 @@ use ovis_image::{LoraFile, WeightDtype};
 
 use crate::support::{pipeline, write_tensors};
 
-#[test]
-fn all_252_modules_of_the_release_are_found() {
-    let config: TransformerConfig = serde_json::from_value(serde_json::json!({
-        "patch_size": 1, "in_channels": 64, "num_layers": 6, "num_single_layers": 27,
-        "attention_head_dim": 128, "num_attention_heads": 24, "joint_attention_dim": 2048,
-        "axes_dims_rope": [16, 56, 56],
-    }))
-    .unwrap();
-    const H: usize = 3072;
+/// Width of the release.
+const H: usize = 3072;
+
+/// Returns the names and shapes of an adapter of rank 1 for each module of the release.
+fn release_adapter() -> Vec<(String, Vec<usize>)> {
     let mut tensors = Vec::new();
     let mut add = |module: String, out: usize, input: usize| {
         let module = format!("transformer.{module}");
@@ -65,6 +61,18 @@ fn all_252_modules_of_the_release_are_found() {
         add(format!("{block}.proj_mlp"), 8 * H, H);
         add(format!("{block}.proj_out"), H, 5 * H);
     }
+    tensors
+}
+
+#[test]
+fn all_252_modules_of_the_release_are_found() {
+    let config: TransformerConfig = serde_json::from_value(serde_json::json!({
+        "patch_size": 1, "in_channels": 64, "num_layers": 6, "num_single_layers": 27,
+        "attention_head_dim": 128, "num_attention_heads": 24, "joint_attention_dim": 2048,
+        "axes_dims_rope": [16, 56, 56],
+    }))
+    .unwrap();
+    let tensors = release_adapter();
     // 14 modules of each double block, 6 of each single block, and 6 outside of them, which is the
     // number that PEFT finds with `target_modules="all-linear"`.
     assert_eq!(tensors.len(), 2 * (6 * 14 + 27 * 6 + 6));
