@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use crate::cpu::attention::{AttentionShape, Heads, Tokens};
 use crate::cpu::element::Element;
+use crate::cpu::even_parts::even_parts_of;
 use crate::cpu::instruction_set::InstructionSet;
 use crate::cpu::panel::{Matrix, Unit, pack};
 use crate::cpu::shared::Shared;
@@ -337,8 +338,7 @@ impl<T: Element> Call<'_, T> {
 
     /// Splits rows into tiles of nearly equal heights.
     fn heights(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<T> {
-        let parts = rows.div_ceil(self.set.tile_rows());
-        (0..parts).map(move |part| part * rows / parts..(part + 1) * rows / parts)
+        even_parts_of(rows, self.set.tile_rows())
     }
 
     /// Returns the rows that stand in the lanes of a panel.
