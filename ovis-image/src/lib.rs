@@ -54,6 +54,7 @@ pub mod hub;
 pub mod images;
 pub mod kernels;
 pub mod layers;
+mod loaded_models;
 pub mod lora;
 pub mod memory;
 pub mod ops;

@@ -11,10 +11,12 @@ pub fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
         difference += (f64::from(*a) - f64::from(*b)).powi(2);
         norm += f64::from(*b).powi(2);
     }
-    match difference.is_finite() {
-        true if difference == 0.0 => 0.0,
-        true => (difference / norm).sqrt(),
-        false => f64::INFINITY,
+    if !difference.is_finite() {
+        f64::INFINITY
+    } else if difference == 0.0 {
+        0.0
+    } else {
+        (difference / norm).sqrt()
     }
 }
 

@@ -16,7 +16,7 @@ use ovis_image::config::{SchedulerConfig, TextEncoderConfig, TransformerConfig};
 use ovis_image::device::{BackendVisitor, DeviceSpec};
 use ovis_image::ops::unpack_latents;
 use ovis_image::sampling::{FlowMatchEulerScheduler, classifier_free_guidance};
-use ovis_image::transformer::TransformerInput;
+use ovis_image::transformer::{OvisImageTransformer, TransformerInput};
 use ovis_image::{Schedule, WeightDtype};
 use ovis_image_benches::random::{Parameters, randomize};
 use ovis_image_benches::{forward_flops, full_vae, middle_transformer};
@@ -155,35 +155,81 @@ impl Run {
     fn time<B: Backend>(&self, device: &B::Device) -> Result<()> {
         let arguments = &self.arguments;
         let dtype = arguments.dtype.to_burn();
-        let sync = || B::sync(device).map_err(|error| anyhow!("{error}"));
-        let timed = |work: &mut dyn FnMut()| -> Result<Duration> {
-            let start = Instant::now();
-            work();
-            sync()?;
-            Ok(start.elapsed())
-        };
         let (config, text_config) = arguments.scale.configs();
-        let side = arguments.size / 16;
-        let (grid, image_tokens) = ([side, side], side * side);
-
         let making = Instant::now();
         let text_encoder = randomize(text_config.init::<B>(device), dtype, device);
         let transformer = randomize(config.init::<B>(device), dtype, device);
         let vae = randomize(full_vae().init::<B>(device), dtype, device);
-        sync()?;
+        sync::<B>(device)?;
         let making = making.elapsed();
         let resident = nvidia_smi("memory.used");
 
         let first_image = Instant::now();
         let embeds = random_on::<B, 3>([1, PROMPT_TOKENS, text_config.hidden_size], dtype, device);
         let mut encode = || drop(text_encoder.forward_embeds(embeds.clone(), None));
-        let first_encode = timed(&mut encode)?;
-        let encode = timed(&mut encode)?;
+        let first_encode = timed::<B>(device, &mut encode)?;
+        let encode = timed::<B>(device, &mut encode)?;
         if arguments.release_encoder {
             drop(text_encoder);
             B::memory_cleanup(device);
         }
+        let Denoised {
+            latents,
+            modulating,
+            steps,
+        } = self.denoise(&transformer, device)?;
+        let mut decode = || drop(vae.decode(latents.clone()));
+        let first_decode = timed::<B>(device, &mut decode)?;
+        let decode = timed::<B>(device, &mut decode)?;
+        let first_image = first_image.elapsed() - decode - encode;
+        let peak = nvidia_smi("memory.used");
+        ensure!(
+            values(latents)?.iter().all(|value| value.is_finite()),
+            "the latents are not finite"
+        );
 
+        let step = median_of_warm(&steps);
+        let side = arguments.size / 16;
+        let flops = 2 * forward_flops(&config, TEXT_TOKENS + side * side);
+        let summary = json!({
+            "scale": format!("{:?}", arguments.scale),
+            "dtype": arguments.dtype,
+            "size": arguments.size,
+            "steps": arguments.steps,
+            "steps_timed": steps.len(),
+            "seconds": {
+                "making_weights": making.as_secs_f64(),
+                "first_image": first_image.as_secs_f64(),
+                "first_encode": first_encode.as_secs_f64(),
+                "first_step": steps[0].as_secs_f64(),
+                "first_decode": first_decode.as_secs_f64(),
+                "encode": encode.as_secs_f64(),
+                "modulation_of_all_steps": modulating.as_secs_f64(),
+                "step": step,
+                "decode": decode.as_secs_f64(),
+                "image": 2.0 * encode.as_secs_f64()
+                    + modulating.as_secs_f64()
+                    + step * arguments.steps as f64
+                    + decode.as_secs_f64(),
+            },
+            "step_tflops": flops as f64 / step / 1e12,
+            "device_memory": { "weights": resident, "after_the_image": peak },
+        });
+        println!("{}", serde_json::to_string_pretty(&summary)?);
+        Ok(())
+    }
+
+    /// Denoises random latents, with guidance, until the time limit.
+    fn denoise<B: Backend>(
+        &self,
+        transformer: &OvisImageTransformer<B>,
+        device: &B::Device,
+    ) -> Result<Denoised<B>> {
+        let arguments = &self.arguments;
+        let dtype = arguments.dtype.to_burn();
+        let (config, _) = arguments.scale.configs();
+        let side = arguments.size / 16;
+        let (grid, image_tokens) = ([side, side], side * side);
         let scheduler = FlowMatchEulerScheduler::new(SchedulerConfig::ovis_image_7b())?;
         let sigmas = scheduler.sigmas(Schedule::default(), arguments.steps, image_tokens)?;
         let rope = transformer.rope(TEXT_TOKENS, grid, device);
@@ -196,7 +242,7 @@ impl Run {
             .collect();
         let start = Instant::now();
         let modulation = transformer.modulation(transformer.conditioning(&timesteps));
-        sync()?;
+        sync::<B>(device)?;
         let modulating = start.elapsed();
 
         let mut latents =
@@ -220,56 +266,46 @@ impl Run {
         for index in 0..arguments.steps {
             let start = Instant::now();
             latents = step(index, latents);
-            sync()?;
+            sync::<B>(device)?;
             steps.push(start.elapsed());
             if self.start.elapsed().as_secs_f64() > arguments.limit {
                 break;
             }
         }
-        let latents = unpack_latents(latents, grid).cast(dtype);
-        let mut decode = || drop(vae.decode(latents.clone()));
-        let first_decode = timed(&mut decode)?;
-        let decode = timed(&mut decode)?;
-        let first_image = first_image.elapsed() - decode - encode;
-        let peak = nvidia_smi("memory.used");
-        ensure!(
-            values(latents)?.iter().all(|value| value.is_finite()),
-            "the latents are not finite"
-        );
-
-        // The first step compiles kernels and selects among them.
-        let mut warm: Vec<f64> = steps.iter().skip(1).map(Duration::as_secs_f64).collect();
-        warm.sort_by(f64::total_cmp);
-        let median = warm.get(warm.len() / 2).copied();
-        let median = median.unwrap_or_else(|| steps[0].as_secs_f64());
-        let flops = 2 * forward_flops(&config, TEXT_TOKENS + image_tokens);
-        let summary = json!({
-            "scale": format!("{:?}", arguments.scale),
-            "dtype": arguments.dtype,
-            "size": arguments.size,
-            "steps": arguments.steps,
-            "steps_timed": steps.len(),
-            "seconds": {
-                "making_weights": making.as_secs_f64(),
-                "first_image": first_image.as_secs_f64(),
-                "first_encode": first_encode.as_secs_f64(),
-                "first_step": steps[0].as_secs_f64(),
-                "first_decode": first_decode.as_secs_f64(),
-                "encode": encode.as_secs_f64(),
-                "modulation_of_all_steps": modulating.as_secs_f64(),
-                "step": median,
-                "decode": decode.as_secs_f64(),
-                "image": 2.0 * encode.as_secs_f64()
-                    + modulating.as_secs_f64()
-                    + median * arguments.steps as f64
-                    + decode.as_secs_f64(),
-            },
-            "step_tflops": flops as f64 / median / 1e12,
-            "device_memory": { "weights": resident, "after_the_image": peak },
-        });
-        println!("{}", serde_json::to_string_pretty(&summary)?);
-        Ok(())
+        Ok(Denoised {
+            latents: unpack_latents(latents, grid).cast(dtype),
+            modulating,
+            steps,
+        })
     }
+}
+
+/// Denoised latents, `[1, channels, height, width]`, and the time that they took.
+struct Denoised<B: Backend> {
+    latents: Tensor<B, 4>,
+    /// Time of the modulation of all steps.
+    modulating: Duration,
+    steps: Vec<Duration>,
+}
+
+/// Returns the median in seconds of the steps after the first, which compiles kernels and selects
+/// among them.
+fn median_of_warm(steps: &[Duration]) -> f64 {
+    let mut warm: Vec<f64> = steps.iter().skip(1).map(Duration::as_secs_f64).collect();
+    warm.sort_by(f64::total_cmp);
+    let median = warm.get(warm.len() / 2).copied();
+    median.unwrap_or_else(|| steps[0].as_secs_f64())
+}
+
+fn sync<B: Backend>(device: &B::Device) -> Result<()> {
+    B::sync(device).map_err(|error| anyhow!("{error}"))
+}
+
+fn timed<B: Backend>(device: &B::Device, work: &mut dyn FnMut()) -> Result<Duration> {
+    let start = Instant::now();
+    work();
+    sync::<B>(device)?;
+    Ok(start.elapsed())
 }
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<Flex, D> {

@@ -1,29 +1,22 @@
-//! The arguments of `generate`.
+//! The arguments of `generate`. [`from_image`](super::from_image) fills them in from an image, and
+//! [`requested`](super::requested) makes a request from them.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
-use bytesize::ByteSize;
 use clap::{ArgAction, Parser};
-use ovis_image::vae::VaeTiling;
-use ovis_image::{GenerationRequest, LoadOptions, Quantization, Residency, WeightDtype};
 
-use super::dump;
 use super::grid::{GridAxis, GridSetting};
 use super::hires::HiresArguments;
-use super::prompts::{DrawnRequest, WildcardArguments};
+use super::memory::MemoryArguments;
+use super::prompts::WildcardArguments;
 use super::source_image::SourceArguments;
 use crate::shared::device::DeviceArguments;
+use crate::shared::headings;
 use crate::shared::lora::LoraArgument;
 use crate::shared::model::ModelArguments;
-use crate::shared::record::hashes::{Hashes, sha256};
-use crate::shared::record::parameters::Parameters;
-use crate::shared::record::{Inputs, PromptTemplate, Record, names, second_pass};
+use crate::shared::record::Inputs;
 use crate::shared::sampling::SamplingArguments;
 use crate::shared::seed::Seed;
-use crate::shared::usage::UsageError;
-use crate::shared::{headings, threads};
 
 /// Generates images from a prompt with Ovis-Image.
 ///
@@ -140,53 +133,9 @@ pub struct Arguments {
     /// Merge the LoRAs into the weights: steps are as fast as without LoRAs
     #[arg(long, requires = "lora", help_heading = headings::LORA, hide_short_help = true)]
     pub merge_loras: bool,
-    /// Memory limit on the device, for example 8GB
-    ///
-    /// The limit covers weights and activations. Applies only as much offloading, tiling and
-    /// streaming as the limit requires. A number without a unit is in bytes.
-    #[arg(long, value_name = "SIZE", help_heading = headings::MEMORY)]
-    pub max_memory: Option<ByteSize>,
-    /// Read some of the weights only when they are used
-    ///
-    /// The text encoder and the modulation weights stay in the checkpoint until they are used, and
-    /// their memory is freed afterwards: a third less memory for the release, a little slower.
-    #[arg(long, help_heading = headings::MEMORY)]
-    pub low_memory: bool,
-    /// Quantize to q8_0 (8 bits) or q4_0 (4 bits)
-    ///
-    /// The weights of the transformer's blocks are quantized when loading.
-    #[arg(long, value_name = "FORMAT", help_heading = headings::MEMORY)]
-    pub quantize: Option<Quantization>,
-    /// Keep the precision of the double blocks, a quarter of the transformer, under --quantize
-    #[arg(long, requires = "quantize", help_heading = headings::MEMORY, hide_short_help = true)]
-    pub protect_double_blocks: bool,
-    /// Dequantize the weights of a GGUF file once, when loading: more memory, faster steps
-    #[arg(long, help_heading = headings::MEMORY, hide_short_help = true)]
-    pub expand_quantized: bool,
-    /// Number of transformer blocks to stream, or all
-    ///
-    /// Their weights stay in the checkpoint and are read at each step, while others compute.
-    #[arg(
-        long,
-        value_name = "COUNT",
-        value_parser = streamed_blocks,
-        help_heading = headings::MEMORY,
-        hide_short_help = true
-    )]
-    pub stream_blocks: Option<usize>,
-    /// Decode in tiles of this side, which takes less memory for large images
-    ///
-    /// Tiles are blended where they overlap, so the image comes out slightly different.
-    #[arg(long, value_name = "PIXELS", help_heading = headings::MEMORY, hide_short_help = true)]
-    pub vae_tile: Option<usize>,
-    /// Number of CPU threads [default: all cores]
-    #[arg(
-        long,
-        value_name = "COUNT",
-        value_parser = clap::value_parser!(u16).range(1..=threads::MOST_THREADS),
-        help_heading = headings::MEMORY
-    )]
-    pub threads: Option<u16>,
+    /// Memory arguments.
+    #[command(flatten)]
+    pub memory: MemoryArguments,
     /// Make an image again from its record
     ///
     /// Other arguments override what the image says. From another program's image, the settings in
@@ -253,15 +202,6 @@ pub struct Arguments {
     pub model: ModelArguments,
 }
 
-/// Reads the value of `--stream-blocks`. The library streams at most as many as there are.
-fn streamed_blocks(text: &str) -> Result<usize, String> {
-    if text.eq_ignore_ascii_case("all") {
-        return Ok(usize::MAX);
-    }
-    text.parse()
-        .map_err(|_| format!("`{text}` is neither a number nor `all`"))
-}
-
 impl Arguments {
     /// Joins the places where prompts are given: the prompt without a flag comes first, and `lines`
     /// or a grid of prompts begins with the first of them.
@@ -282,134 +222,6 @@ impl Arguments {
         self
     }
 
-    /// Returns the options to load the model with.
-    pub fn load_options(&self, dtype: WeightDtype) -> LoadOptions {
-        let residency = if self.low_memory {
-            Residency::File
-        } else {
-            Residency::Device
-        };
-        let mut options = LoadOptions::new()
-            .with_dtype(dtype)
-            .with_text_encoder_residency(residency)
-            .with_modulation_residency(residency)
-            .with_protected_double_blocks(self.protect_double_blocks)
-            .with_dequantize_on_load(self.expand_quantized)
-            .with_streamed_blocks(self.stream_blocks.unwrap_or(0));
-        if let Some(quantization) = self.quantize {
-            options = options.with_quantization(quantization);
-        }
-        options
-    }
-
-    /// Fills in the arguments that were not given from the record of an image to make again.
-    ///
-    /// # Errors
-    /// Returns an error if the record names something that this program does not know.
-    pub fn filled_from(mut self, record: &Record) -> Result<Self> {
-        let Inputs {
-            model,
-            transformer,
-            vae,
-            text_encoder,
-            tokenizer,
-            loras,
-            merge_loras,
-            quantize,
-            protect_double_blocks,
-            init_image,
-            mask,
-            latents,
-        } = record.inputs.clone();
-        let own = &mut self.model;
-        if !own.is_given() {
-            own.model = model;
-            own.transformer = transformer;
-            own.vae = vae;
-            own.text_encoder = text_encoder;
-            own.tokenizer = tokenizer;
-        }
-        if self.lora.is_empty() {
-            let read = |text: &String| text.parse();
-            let Ok(loras) = loras.iter().map(read).collect();
-            self.lora = loras;
-            self.merge_loras |= merge_loras;
-        }
-        if let (None, Some(name)) = (self.quantize, quantize) {
-            self.quantize = Some(name.parse()?);
-            self.protect_double_blocks |= protect_double_blocks;
-        }
-        if self.source.init_image.is_none() {
-            self.source.init_image = init_image;
-            self.source.mask = self.source.mask.take().or(mask);
-        }
-        let other_noise = self.seed.is_some() || !self.seeds.is_empty();
-        if self.latents.is_none() && !other_noise {
-            self.latents = latents;
-        }
-        self.wildcards.is_prompt_drawn = self.prompt.is_empty();
-        self.wildcards.is_negative_prompt_drawn = self.negative_prompt.is_none();
-        self.device.dtype = self.device.dtype.or(Some(record.settings.dtype));
-        Ok(self)
-    }
-
-    /// Fills in the arguments that were not given from the text of another program's image. The
-    /// result is similar at best, because programs differ in noise and schedules.
-    ///
-    /// # Errors
-    /// Returns an error if the image was made with a sampler or schedule that this program does not
-    /// have, unless another was given.
-    pub fn filled_from_parameters(mut self, said: &Parameters) -> Result<Self> {
-        if self.prompt.is_empty() {
-            self.prompt = vec![said.prompt.clone()];
-            self.wildcards.is_prompt_drawn = true;
-        }
-        self.wildcards.is_negative_prompt_drawn = self.negative_prompt.is_none();
-        self.negative_prompt = self
-            .negative_prompt
-            .or_else(|| said.negative_prompt.clone());
-        self.steps = self.steps.or(said.steps);
-        self.width = self.width.or(said.width);
-        self.height = self.height.or(said.height);
-        if self.seeds.is_empty() && self.latents.is_none() {
-            self.seed = self.seed.or(said.seed.map(Seed::from));
-        }
-        if let Some(second_pass) = second_pass::read(said) {
-            self.hires = self.hires.filled_from(second_pass);
-        }
-        let sampling = &mut self.sampling;
-        sampling.guidance_scale = sampling.guidance_scale.or(said.guidance_scale);
-        let mut schedules = Vec::new();
-        if let Some(name) = &said.sampler {
-            let known = names::sampler(name);
-            if sampling.sampler.is_none() {
-                let known = known.with_context(|| {
-                    UsageError(format!(
-                        "the image was made with the sampler `{name}`, which is not supported here: choose \
-                         another with --sampler"
-                    ))
-                })?;
-                sampling.sampler = Some(known.kind.into());
-            }
-            schedules.extend(known.and_then(|known| known.schedule));
-        }
-        if let Some(name) = &said.schedule_type {
-            match names::schedule(name) {
-                Some(known) => schedules.insert(0, known),
-                None if sampling.sigmas.is_some() => {}
-                None => bail!(UsageError(format!(
-                    "the image was made with the schedule `{name}`, which is not supported here: choose \
-                     another with --sigmas"
-                ))),
-            }
-        }
-        for known in schedules {
-            sampling.sigmas = sampling.sigmas.or(known.spacing);
-            sampling.schedule = sampling.schedule.or(known.schedule);
-        }
-        Ok(self)
-    }
-
     /// Lists the files and options that affect the images and are not part of the settings.
     pub fn inputs(&self) -> Inputs {
         Inputs {
@@ -420,150 +232,14 @@ impl Arguments {
             tokenizer: self.model.tokenizer.clone(),
             loras: self.lora.iter().map(ToString::to_string).collect(),
             merge_loras: self.merge_loras,
-            quantize: self.quantize.map(|quantization| quantization.to_string()),
-            protect_double_blocks: self.protect_double_blocks,
+            quantize: self
+                .memory
+                .quantize
+                .map(|quantization| quantization.to_string()),
+            protect_double_blocks: self.memory.protect_double_blocks,
             init_image: self.source.init_image.clone(),
             mask: self.source.mask.clone(),
             latents: self.latents.clone(),
-        }
-    }
-
-    /// Makes the request from the arguments, then from the record of an image to make again, then
-    /// from the defaults of the model. Reads the files of the initial noise and of the image to
-    /// start from.
-    ///
-    /// # Errors
-    /// Returns the errors of [`dump::read_latents`], [`SourceArguments::read`] and
-    /// [`Record::request`], and an error if the number of seeds is not a multiple of the number of
-    /// prompts.
-    pub fn request(&self, record: Option<&Record>) -> Result<RequestedImages> {
-        let (side, steps) = self.model.default_size_and_steps();
-        let before = record.and_then(|record| record.settings.source);
-        let mut hashes = Hashes::default();
-        let source = self.source.read(before)?.map(|read| {
-            hashes.init_image = Some(read.image_sha256);
-            hashes.mask = read.mask_sha256;
-            read.source
-        });
-        let (mut request, mut only) = match record {
-            Some(record) => {
-                let (request, index) = record.request()?;
-                (request, Some(index))
-            }
-            None => {
-                let size = source
-                    .as_ref()
-                    .map(|source| source.size_in_multiples_of(16));
-                let (width, height) = size.unwrap_or((side, side));
-                let request = GenerationRequest::from_prompts(self.prompt.iter().cloned());
-                (
-                    request
-                        .with_size(width, height)
-                        .with_num_inference_steps(steps),
-                    None,
-                )
-            }
-        };
-        if record.is_some() && !self.prompt.is_empty() {
-            request = request.with_prompts(self.prompt.iter().cloned());
-            only = None;
-        }
-        let (width, height) = request.size();
-        request = request.with_size(self.width.unwrap_or(width), self.height.unwrap_or(height));
-        if let Some(steps) = self.steps {
-            request = request.with_num_inference_steps(steps);
-        }
-        if let Some(prompt) = &self.negative_prompt {
-            request = request.with_negative_prompt(prompt);
-        }
-        if let Some(seed) = self.seed {
-            request = request.with_seed(seed.value);
-        }
-        if !self.seeds.is_empty() {
-            request = request.with_seed_per_image(self.seeds.iter().map(|seed| seed.value));
-            let prompts = request.num_prompts().max(1);
-            ensure!(
-                self.seeds.len().is_multiple_of(prompts),
-                UsageError(format!(
-                    "{} seeds cannot be divided among {prompts} prompts",
-                    self.seeds.len()
-                ))
-            );
-            request = request.with_images_per_prompt(self.seeds.len() / prompts);
-            only = None;
-        }
-        if let Some(images) = self.num_images {
-            request = request.with_images_per_prompt(images);
-            only = None;
-        }
-        if let Some(tokens) = self.max_sequence_length {
-            request = request.with_max_sequence_length(tokens);
-        }
-        if let Some(tile) = self.vae_tile {
-            request = request.with_vae_tiling(VaeTiling::new(tile));
-        }
-        if let Some(path) = &self.latents {
-            let latents = dump::read_latents(path, most_latents(&request))?;
-            hashes.latents = Some(sha256(latents.as_bytes()));
-            request = request.with_latents(latents);
-        }
-        if let Some(source) = source {
-            request = request.with_source_image(source);
-        }
-        request = self.sampling.apply(request).with_profile(self.profile);
-        request = self.hires.apply(request)?;
-        let template = record.map(|record| record.template.clone());
-        Ok(RequestedImages {
-            request,
-            only,
-            template: template.unwrap_or_default(),
-            hashes,
-        })
-    }
-
-    /// Draws the wildcards in the prompts of requests.
-    ///
-    /// # Errors
-    /// Returns the errors of [`WildcardArguments::draw_all`].
-    pub fn draw(
-        &self,
-        requests: Vec<GenerationRequest>,
-        requested: &RequestedImages,
-    ) -> Result<Vec<DrawnRequest>> {
-        self.wildcards.draw_all(requests, &requested.template)
-    }
-}
-
-/// Returns the number of elements that the latents of a request cannot exceed: those of its images,
-/// and a gigabyte.
-fn most_latents(request: &GenerationRequest) -> usize {
-    const MOST: usize = (1 << 30) / size_of::<f32>();
-    let (width, height) = request.size();
-    [width, height, request.num_images()]
-        .into_iter()
-        .fold(3, usize::saturating_mul)
-        .min(MOST)
-}
-
-/// A request, and which of its images to write.
-#[derive(Debug, Clone)]
-pub struct RequestedImages {
-    /// The request.
-    pub request: GenerationRequest,
-    /// The one image to write; `None` for all.
-    pub only: Option<usize>,
-    /// Prompts of an image that is made again, as they were written.
-    pub template: PromptTemplate,
-    /// Hashes of the source image, the mask and the initial noise.
-    pub hashes: Hashes,
-}
-
-impl RequestedImages {
-    /// Returns the places in the batch of the images to write.
-    pub fn places(&self) -> Range<usize> {
-        match self.only {
-            Some(only) => only..only + 1,
-            None => 0..self.request.num_images(),
         }
     }
 }

@@ -1,20 +1,23 @@
 //! `generate`: prompt to PNG.
 //!
-//! [`arguments`] makes a request; the binary (`src/bin/generate/`) generates and saves it. The
+//! [`arguments`] are read, [`requested`] makes a request of them; the binary (`src/bin/generate/`) generates and saves it. The
 //! other modules are one feature each.
 
 pub mod arguments;
 pub mod captions;
 pub mod dump;
+pub mod from_image;
 pub mod grid;
 pub mod grid_values;
 pub mod hires;
+mod links;
 pub mod memory;
 pub mod output_names;
 pub mod preview;
 pub mod profile;
 pub mod prompt_file;
 pub mod prompts;
+pub mod requested;
 pub mod source_image;
 pub mod summary;
 pub mod time_estimate;

@@ -8,24 +8,26 @@ use anyhow::{Result, ensure};
 use ovis_image::error::Printable;
 
 use super::arguments::Arguments;
+use super::links::link_leaving;
 use crate::shared::hub;
-use crate::shared::record::Inputs;
+use crate::shared::record::{InputRole, Inputs};
 use crate::shared::terminal::shown;
 use crate::shared::usage::UsageError;
 
 /// A file, folder or repository that a run reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Input {
-    /// Meaning for the run.
-    role: &'static str,
+    role: InputRole,
     path: PathBuf,
 }
 
 /// Place of an input as seen from the image that names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     /// In the folder of the image.
     Beside,
+    /// In the folder of the image, except for a link that leads out of it.
+    Linked(PathBuf),
     /// Elsewhere on this machine, or on another one that it has mounted.
     Outside,
     /// In a repository on the Hub.
@@ -34,11 +36,11 @@ enum Place {
 
 impl Input {
     fn place(&self, folder: &Path) -> Place {
-        let is_model = self.role == MODEL;
+        let is_model = self.role == InputRole::Model;
         if hub::is_marked(&self.path) || is_model && hub::repository_in(&self.path).is_some() {
             Place::Hub
         } else if is_within(&self.path, folder) {
-            Place::Beside
+            link_leaving(&self.path, folder).map_or(Place::Beside, Place::Linked)
         } else {
             Place::Outside
         }
@@ -50,8 +52,6 @@ impl fmt::Display for Input {
         write!(f, "{} `{}`", self.role, shown(&self.path))
     }
 }
-
-const MODEL: &str = "model";
 
 /// What a record makes a run read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -96,6 +96,10 @@ impl RecordedInputs {
             .iter()
             .filter_map(|input| match input.place(folder) {
                 Place::Beside => None,
+                Place::Linked(link) => Some(format!(
+                    "{input} (its link `{}` leads out of the image's folder)",
+                    shown(&link)
+                )),
                 Place::Outside => Some(format!("{input} (outside the image's folder)")),
                 Place::Hub => Some(format!("{input} (from the Hub)")),
             })
@@ -115,26 +119,16 @@ impl RecordedInputs {
 
 /// Lists everything that the arguments make a run read.
 fn inputs(arguments: &Arguments) -> Vec<Input> {
-    let model = &arguments.model;
-    let source = &arguments.source;
-    let single = [
-        (MODEL, &model.model),
-        ("transformer", &model.transformer),
-        ("VAE", &model.vae),
-        ("text encoder", &model.text_encoder),
-        ("tokenizer", &model.tokenizer),
-        ("source image", &source.init_image),
-        ("mask", &source.mask),
-        ("initial noise", &arguments.latents),
-    ];
-    let single = single
-        .into_iter()
-        .filter_map(|(role, path)| path.clone().map(|path| Input { role, path }));
+    let mut recorded = arguments.inputs();
+    let paths = recorded.paths_mut().map(|(role, path)| Input {
+        role,
+        path: path.clone(),
+    });
     let loras = arguments.lora.iter().map(|lora| Input {
-        role: "LoRA",
+        role: InputRole::Lora,
         path: lora.path.clone(),
     });
-    single.chain(loras).collect()
+    paths.chain(loras).collect()
 }
 
 /// Looks for the files of a record beside the image: paths that are not absolute may have been
@@ -146,18 +140,9 @@ pub fn look_beside(image: &Path, inputs: &mut Inputs) {
         let is_moved = path.is_relative() && !hub::is_marked(path) && moved.exists();
         is_moved.then_some(moved)
     };
-    for path in [
-        &mut inputs.model,
-        &mut inputs.transformer,
-        &mut inputs.vae,
-        &mut inputs.text_encoder,
-        &mut inputs.tokenizer,
-        &mut inputs.init_image,
-        &mut inputs.mask,
-        &mut inputs.latents,
-    ] {
-        if let Some(moved) = path.as_deref().and_then(beside) {
-            *path = Some(moved);
+    for (_, path) in inputs.paths_mut() {
+        if let Some(moved) = beside(path) {
+            *path = moved;
         }
     }
     for text in &mut inputs.loras {
@@ -213,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    fn place(role: &'static str, path: impl Into<PathBuf>, folder: &Path) -> Place {
+    fn place(role: InputRole, path: impl Into<PathBuf>, folder: &Path) -> Place {
         let path = path.into();
         Input { role, path }.place(folder)
     }
@@ -228,13 +213,13 @@ mod tests {
         for path in [&inside, &outside] {
             std::fs::write(path, "").unwrap();
         }
-        let image = "source image";
+        let image = InputRole::SourceImage;
         assert_eq!(place(image, &inside, &folder), Place::Beside);
         assert_eq!(
             place(image, folder.join("gone.png"), &folder),
             Place::Beside
         );
-        assert_eq!(place(MODEL, &folder, &folder), Place::Beside);
+        assert_eq!(place(InputRole::Model, &folder, &folder), Place::Beside);
         assert_eq!(place(image, &outside, &folder), Place::Outside);
         assert_eq!(
             place(image, folder.join("../secret.png"), &folder),
@@ -244,13 +229,21 @@ mod tests {
             place(image, folder.join("../gone.png"), &folder),
             Place::Outside
         );
-        assert_eq!(place(MODEL, "owner/name", &folder), Place::Hub);
-        assert_eq!(place("LoRA", "hf:owner/name/file", &folder), Place::Hub);
+        assert_eq!(place(InputRole::Model, "owner/name", &folder), Place::Hub);
+        assert_eq!(
+            place(InputRole::Lora, "hf:owner/name/file", &folder),
+            Place::Hub
+        );
         #[cfg(unix)]
         {
             let link = folder.join("link.png");
             std::os::unix::fs::symlink(&outside, &link).unwrap();
             assert_eq!(place(image, link, &folder), Place::Outside);
+            let model = folder.join("model");
+            std::fs::create_dir(&model).unwrap();
+            let link = model.join("config.json");
+            std::os::unix::fs::symlink(&outside, &link).unwrap();
+            assert_eq!(place(InputRole::Model, model, &folder), Place::Linked(link));
         }
     }
 

@@ -29,7 +29,7 @@ pub fn warnings(
         .map(|flag| format!("{flag} has no effect: --grid sets it for each image"))
         .collect();
     warnings.extend(unguided(arguments, request));
-    if arguments.expand_quantized && !is_quantized(checkpoint) {
+    if arguments.memory.expand_quantized && !is_quantized(checkpoint) {
         warnings.push(
             "--expand-quantized has no effect: the transformer is not a quantized GGUF file"
                 .to_owned(),
@@ -37,7 +37,7 @@ pub fn warnings(
     }
     let config = checkpoint.transformer_config();
     let blocks = config.num_layers + config.num_single_layers;
-    if let Some(streamed) = arguments.stream_blocks
+    if let Some(streamed) = arguments.memory.stream_blocks
         && (blocks + 1..usize::MAX).contains(&streamed)
     {
         warnings.push(format!(
@@ -45,7 +45,7 @@ pub fn warnings(
         ));
     }
     let (width, height) = request.size();
-    if let Some(tile) = arguments.vae_tile
+    if let Some(tile) = arguments.memory.vae_tile
         && width <= tile
         && height <= tile
     {

@@ -139,6 +139,33 @@ fn an_image_can_be_made_again_from_itself() {
 }
 
 #[test]
+fn an_image_of_given_noise_is_made_again_with_a_sampler_that_adds_noise() {
+    let folder = TempDir::new().unwrap();
+    let noise = folder.path().join("noise.safetensors");
+    super::write_latents(&noise, "latents", &[2, 16, 8, 8], 0.5);
+    let given = ["--latents", "noise.safetensors", "--num-images", "2"];
+    for (sampler, adds_noise) in [("euler", false), ("lcm", true), ("euler-ancestral", true)] {
+        succeeds(&small(
+            &folder,
+            &[&given[..], &["--sampler", sampler]].concat(),
+        ));
+        for name in ["image-0.png", "image-1.png"] {
+            let (_, texts) = read_png(&folder.path().join(name));
+            assert!(!texts["parameters"].contains("Seed: "), "{texts:?}");
+            let again = ["--from-image", name, "--output", "again.png", "--json"];
+            let again = [&again[..], &["--device", super::DEVICE]].concat();
+            let again: Value = serde_json::from_str(&succeeds(&generate(&folder, &again))).unwrap();
+            let seeds = &again["settings"]["seeds"];
+            assert_eq!(seeds.as_array().unwrap().is_empty(), !adds_noise, "{seeds}");
+            assert!(
+                pixels(&folder, name) == pixels(&folder, "again.png"),
+                "{name}, {sampler}"
+            );
+        }
+    }
+}
+
+#[test]
 fn arguments_change_what_an_image_says_and_files_without_a_record_are_refused() {
     let folder = TempDir::new().unwrap();
     succeeds(&small(&folder, &["--seed", "5", "--sampler", "heun"]));

@@ -129,6 +129,35 @@ fn an_image_cannot_make_the_program_ask_the_hub() {
     refuses(&["--trust-image"], &["--from-image"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_model_beside_an_image_may_not_lead_out_of_its_folder() {
+    let (folder, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let model = folder.path().join("model");
+    super::checkpoints::copy_folder(&super::checkpoints::tiny(), &model);
+    image_with(&folder, &["--model", "model"], |_| ());
+    let image = folder.path().join("image.png");
+    let weights = model.join("vae/diffusion_pytorch_model.safetensors");
+    let blob = folder.path().join("blob");
+    fs::rename(&weights, &blob).unwrap();
+    std::os::unix::fs::symlink("../../blob", &weights).unwrap();
+    let run = TempDir::new().unwrap();
+    succeeds(&again(&run, &image, &[]));
+
+    let run = TempDir::new().unwrap();
+    let foreign = elsewhere.path().join("blob");
+    fs::rename(&blob, &foreign).unwrap();
+    fs::remove_file(&weights).unwrap();
+    std::os::unix::fs::symlink(&foreign, &weights).unwrap();
+    let refused = [
+        "model `",
+        "vae/diffusion_pytorch_model.safetensors` leads out of the image's folder",
+        "--trust-image",
+    ];
+    fails(&run, &again(&run, &image, &[]), 2, &refused);
+    succeeds(&again(&run, &image, &["--trust-image"]));
+}
+
 #[test]
 fn files_that_changed_since_the_image_was_made_are_named() {
     let folder = TempDir::new().unwrap();

@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::DeviceMemory;
 use super::footprint::Footprint;
+use super::phases::Pass;
 use super::placed::Placed;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::request::{GenerationRequest, LoadOptions, UpscaleMethod};
-use crate::text_encoder::PREFIX_TOKENS;
 use crate::weights::StoredParameter;
 
 /// Upper bound of the memory that a checkpoint takes while a request runs, in bytes.
@@ -69,6 +69,14 @@ impl MemoryEstimate {
         Ok(Parameters::of(checkpoint)?.estimate(checkpoint, options, request, memory))
     }
 
+    fn largest_phase(&self) -> u64 {
+        self.loading
+            .max(self.text_encoding)
+            .max(self.image_encoding)
+            .max(self.denoising)
+            .max(self.vae_decoding)
+    }
+
     /// Takes the larger peak of each phase of two passes.
     fn larger(self, other: Self) -> Self {
         Self {
@@ -95,19 +103,6 @@ const THREAD_BYTES: u64 = 3 << 20;
 /// in each, and each merge in another: 66 MB for Qwen3's 151,643 tokens and 151,387 merges, whose
 /// file has 11.4 MB.
 const TOKENIZER_FACTOR: u64 = 6;
-
-/// Freed memory that glibc's allocator keeps at the end of a heap at most: its trim threshold, twice
-/// the largest allocation that it makes there.
-const KEPT_BYTES: u64 = 64 << 20;
-
-/// Allocations of so many bytes come from the system on their own and go back there.
-const FROM_SYSTEM_BYTES: u64 = 32 << 20;
-
-/// Pages that are mapped together around one that is read from a file.
-const PAGES_AROUND: u64 = 64 << 10;
-
-/// Steps whose modulation is computed at once (`pipeline/guided_model.rs`).
-const MODULATED_STEPS: usize = 64;
 
 /// The parameters of the three models, from the headers alone.
 pub(super) struct Parameters {
@@ -166,125 +161,51 @@ impl Parameters {
         let vae = Placed::new(&self.vae, vae_dtype, |parameter| {
             options.vae_placement(parameter)
         });
-
-        let parameters = request.parameters();
-        let images = request.num_images().max(1);
-        let guidance = &parameters.guidance;
-        let guided = guidance.uses_negative_prompt();
-        let branches = 1 + u64::from(guided) + u64::from(guidance.skip_layers.is_some());
-        let footprint = Footprint {
-            transformer: config,
-            vae: &checkpoint.vae.config,
-            width: parameters.width,
-            height: parameters.height,
-            images,
-            text_tokens: parameters.max_sequence_length,
-            dtype,
-            vae_dtype,
-            vae_tile: parameters.vae_tiling.map(|tiling| tiling.tile),
-            memory,
-        };
-        // Both sides of guidance go through streamed blocks at once, unless each has its cache.
-        let at_once = transformer.streamed > 0 && guided && parameters.step_cache.is_none();
-        let forward = Footprint {
-            images: if at_once {
-                images.saturating_mul(2)
-            } else {
-                images
-            },
-            ..footprint
-        };
-
         let quantized = text_encoder.quantized + transformer.quantized + vae.quantized;
         let program = PROGRAM_BYTES
             + THREAD_BYTES * threads()
             + TOKENIZER_FACTOR * checkpoint.tokenizer.bytes();
         let host = program + quantized;
-        // What only a device that shares the host's memory counts.
-        let shared = |bytes: u64| match memory {
-            DeviceMemory::Host => bytes,
-            DeviceMemory::Separate => 0,
+
+        let parameters = request.parameters();
+        let pass = Pass {
+            text_encoder: &text_encoder,
+            transformer: &transformer,
+            vae: &vae,
+            text_config: &checkpoint.text_encoder.config,
+            parameters,
+            footprint: Footprint {
+                transformer: config,
+                vae: &checkpoint.vae.config,
+                width: parameters.width,
+                height: parameters.height,
+                images: request.num_images().max(1),
+                text_tokens: parameters.max_sequence_length,
+                dtype,
+                vae_dtype,
+                vae_tile: parameters.vae_tiling.map(|tiling| tiling.tile),
+                memory,
+            },
+            encodes_images,
+            host,
         };
-        let weights = text_encoder.device + transformer.device + vae.device;
-        let resident = weights + shared(host);
-
-        let parts = [&text_encoder, &transformer, &vae];
-        let largest_load = parts.map(|part| part.loading).into_iter().max();
-        let loading = resident + shared(largest_load.unwrap_or(0));
-
-        // At most two copies of streamed blocks are alive, of one kind.
-        let text_blocks = 2 * text_encoder.largest_single + shared(text_encoder.largest_read);
-        let tokens = (PREFIX_TOKENS + parameters.max_sequence_length) as u64;
-        let rows = (tokens * PAGES_AROUND).min(text_encoder.token_embedding);
-        let text_encoding = resident
-            + footprint.text_encoder_bytes(&checkpoint.text_encoder.config)
-            + text_blocks
-            + shared(rows);
-
-        // Once read, the VAE's encoder stays.
-        let encoder_activations =
-            encodes_images.then(|| footprint.vae_encoder_bytes() + footprint.images_bytes());
-        let (resident, image_encoding) = match encoder_activations {
-            Some(activations) => {
-                let resident = resident + vae.image_encoder;
-                (resident, resident + shared(vae.largest_read) + activations)
-            }
-            None => (resident, 0),
-        };
-
-        let steps = match &parameters.custom_sigmas {
-            Some(sigmas) => sigmas.len(),
-            None => parameters.num_inference_steps,
-        };
-        let kept_in_loop = footprint.loop_bytes(branches, steps.min(MODULATED_STEPS));
-        let cached = parameters
-            .step_cache
-            .map_or(0, |cache| footprint.step_cache_bytes(cache, branches));
-        let packed_heads = forward.packed_heads_bytes();
-        let double_block = forward.double_block_bytes() + 2 * transformer.largest_double;
-        let single_block = forward.single_block_bytes()
-            + forward.kept_from_double_blocks(KEPT_BYTES, FROM_SYSTEM_BYTES)
-            + 2 * transformer.largest_single;
-        let step = double_block.max(single_block) + packed_heads;
-        let denoising = resident
-            + kept_in_loop
-            + cached
-            + shared(transformer.largest_read)
-            + step.max(transformer.largest_modulation);
-
-        // Activations of the phases before, in the heap of the main thread and in those of the
-        // threads that pack.
-        let freed = forward
-            .transformer_bytes()
-            .max(encoder_activations.unwrap_or(0));
-        let kept_by_allocator = shared(freed.min(KEPT_BYTES) + packed_heads.min(KEPT_BYTES));
-        let decoding = footprint.vae_bytes() + footprint.image_planes_bytes();
-        let vae_decoding = resident
-            + kept_in_loop
-            + cached
-            + kept_by_allocator
-            + decoding.max(footprint.images_bytes());
-
-        let phases = [
-            loading,
-            text_encoding,
-            image_encoding,
-            denoising,
-            vae_decoding,
-        ];
-        MemoryEstimate {
+        let estimate = MemoryEstimate {
             text_encoder: text_encoder.device,
             transformer: transformer.device,
             vae: vae.device,
             quantized,
             streamed_blocks: transformer.streamed,
             host,
-            loading,
-            text_encoding,
-            image_encoding,
-            denoising,
-            vae_decoding,
-            peak: phases.into_iter().max().unwrap_or(0),
+            loading: pass.loading(),
+            text_encoding: pass.text_encoding(),
+            image_encoding: pass.image_encoding(),
+            denoising: pass.denoising(),
+            vae_decoding: pass.vae_decoding(),
+            peak: 0,
+        };
+        MemoryEstimate {
+            peak: estimate.largest_phase(),
+            ..estimate
         }
     }
 }

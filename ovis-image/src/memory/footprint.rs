@@ -19,7 +19,7 @@ const F32_BYTES: u64 = 4;
 /// multiply bf16.
 const PANEL_BYTES: u64 = 4;
 
-/// Most bytes of transformed inputs that a 3x3 convolution keeps (`cpu/winograd.rs`).
+/// Most bytes of transformed inputs that a 3x3 convolution keeps (`cpu/winograd/`).
 const WINOGRAD_BYTES: u64 = 16 * MIB;
 
 /// What one request asks of memory.

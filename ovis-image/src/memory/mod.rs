@@ -4,6 +4,7 @@
 mod device_memory;
 mod estimate;
 mod footprint;
+mod phases;
 mod placed;
 mod placement;
 mod plan;

@@ -6,8 +6,8 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use super::check::CheckedRequest;
 use super::pretrained::OvisImagePipeline;
-use super::prompt_encoder::EncodedPrompts;
 use crate::error::Result;
+use crate::loaded_models::EncodedPrompts;
 use crate::request::{GenerationRequest, checked_data};
 
 /// Embeddings of a request's prompts and, with guidance, of its negative prompts.

@@ -271,12 +271,15 @@ impl<B: Backend> OvisImagePipeline<B> {
         embeddings: &RequestEmbeddings<B>,
     ) -> GenerationSettings {
         let parameters = request.parameters();
-        let seeds: Vec<u64> = match request.latents() {
-            Some(_) => Vec::new(),
-            None => (0..checked.images)
-                .filter_map(|image| parameters.seed_of_image(image))
-                .collect(),
+        let generators = request.generator_seeds();
+        let is_noise_drawn = request.latents().is_none() || parameters.sampler.adds_noise();
+        let seeds: Vec<u64> = if is_noise_drawn {
+            let seed_of = |image| generators.get(image).or(generators.first()).copied();
+            (0..checked.images).filter_map(seed_of).collect()
+        } else {
+            Vec::new()
         };
+        let is_shared = parameters.is_seed_shared || generators.len() < checked.images;
         let negative_prompts = if checked.guided && request.negative_prompt_embeds().is_none() {
             parameters.negative_prompts.clone()
         } else {
@@ -286,7 +289,7 @@ impl<B: Backend> OvisImagePipeline<B> {
             parameters: GenerationParameters {
                 negative_prompts,
                 num_inference_steps: checked.steps,
-                is_seed_shared: parameters.is_seed_shared && !seeds.is_empty(),
+                is_seed_shared: is_shared && !seeds.is_empty(),
                 seeds,
                 schedule: parameters.schedule.resolve(self.scheduler().config()),
                 ..parameters.clone()

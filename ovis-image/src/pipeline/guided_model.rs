@@ -5,9 +5,9 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use serde::Serialize;
 
-use super::adapted_transformer::AdaptedTransformer;
 use super::profile::{DenoisingProfile, Part, Profiler};
 use crate::config::WeightDtype;
+use crate::loaded_models::AdaptedTransformer;
 use crate::ops::RotaryTable;
 use crate::sampling::guidance::{Guidance, GuidanceSettings, Passes, Predictions};
 use crate::sampling::{FlowMatchEulerScheduler, StepPosition};

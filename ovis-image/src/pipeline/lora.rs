@@ -2,9 +2,9 @@
 
 use burn::tensor::backend::Backend;
 
-use super::adapted_transformer::MergeReport;
 use super::pretrained::OvisImagePipeline;
 use crate::error::Result;
+use crate::loaded_models::MergeReport;
 use crate::lora::{ActiveLora, LoraFile, LoraReport};
 
 impl<B: Backend> OvisImagePipeline<B> {

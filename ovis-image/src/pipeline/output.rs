@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use super::guided_model::StepCacheReport;
 use super::profile::DenoisingProfile;
-use super::prompt_encoder::EncodedPrompts;
+use crate::loaded_models::EncodedPrompts;
 use crate::request::GenerationSettings;
 
 /// Output of a request: images, latents, embeddings, settings and timings.

@@ -3,16 +3,14 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::backend::Backend;
 
-use super::adapted_transformer::AdaptedTransformer;
 use super::check::Requirements;
-use super::image_coder::ImageCoder;
-use super::prompt_encoder::PromptEncoder;
 use crate::checkpoint::{
     Checkpoint, CheckpointPaths, EmbeddedCheckpoint, check_dtype, check_given_model,
 };
 use crate::config::WeightDtype;
 use crate::error::{OvisImageError, Phase, Result};
 use crate::kernels::BackendInfo;
+use crate::loaded_models::{AdaptedTransformer, ImageCoder, PromptEncoder};
 use crate::memory::DeviceMemory;
 use crate::request::LoadOptions;
 use crate::sampling::FlowMatchEulerScheduler;

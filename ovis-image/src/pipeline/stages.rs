@@ -5,9 +5,9 @@ use burn::tensor::backend::Backend;
 use image::RgbImage;
 
 use super::pretrained::OvisImagePipeline;
-use super::prompt_encoder::EncodedPrompts;
 use crate::error::{Phase, RequestError, Result};
 use crate::images::{PreviewDecoder, PreviewFit, download};
+use crate::loaded_models::EncodedPrompts;
 use crate::request::validate_sequence_length;
 use crate::text_encoder::MAX_PROMPT_TOKENS;
 use crate::vae::VaeTiling;

@@ -8,7 +8,7 @@ use super::pretrained::OvisImagePipeline;
 use crate::error::Result;
 use crate::images::mask_of_latents;
 use crate::ops::{pack_latents, round_to_dtype};
-use crate::request::{GenerationParameters, GenerationRequest, checked_data};
+use crate::request::{GenerationRequest, checked_data};
 use crate::sampling::{FlowMatchEulerScheduler, NoiseGenerator};
 
 /// Latents and noise that a run begins with.
@@ -86,13 +86,12 @@ impl<B: Backend> OvisImagePipeline<B> {
         request: &GenerationRequest,
         checked: &CheckedRequest,
     ) -> Result<(Tensor<B, 4>, FreshNoise)> {
-        let mut fresh_noise = FreshNoise::of(request.parameters());
+        let mut fresh_noise = FreshNoise::of(request);
         let (dtype, shape) = (self.dtype().to_burn(), checked.latents_shape);
         let options = (self.device(), DType::F32);
         if let Some(latents) = request.latents() {
             let data = checked_data("latents", LATENT_AXES, latents, &shape)?;
             let latents = Tensor::<B, 4>::from_data(data, options);
-            fresh_noise.need_not_fit(checked.images);
             return Ok((latents.cast(dtype).cast(DType::F32), fresh_noise));
         }
         let mut noise = fresh_noise.values(shape.iter().product());
@@ -106,24 +105,10 @@ impl<B: Backend> OvisImagePipeline<B> {
 
 impl FreshNoise {
     /// Creates the generators of a request's seeds.
-    fn of(parameters: &GenerationParameters) -> Self {
-        let seeds = &parameters.seeds[..];
-        let seeds = match seeds {
-            [] => &[0],
-            [shared, ..] if parameters.is_seed_shared => std::slice::from_ref(shared),
-            each => each,
-        };
-        let generators = seeds.iter().copied().map(NoiseGenerator::from_seed);
+    fn of(request: &GenerationRequest) -> Self {
+        let seeds = request.generator_seeds().iter().copied();
         Self {
-            generators: generators.collect(),
-        }
-    }
-
-    /// Keeps only the first generator unless there is one for each image. Custom noise may come
-    /// without a seed for each image.
-    fn need_not_fit(&mut self, images: usize) {
-        if self.generators.len() != images {
-            self.generators.truncate(1);
+            generators: seeds.map(NoiseGenerator::from_seed).collect(),
         }
     }
 

@@ -287,6 +287,20 @@ impl GenerationRequest {
         self.latents.as_ref()
     }
 
+    /// Seeds of the generators that draw noise: a single one for all images, or one for each.
+    pub(crate) fn generator_seeds(&self) -> &[u64] {
+        let seeds = &self.parameters.seeds[..];
+        // Custom noise may come without a seed for each image.
+        let need_not_fit = self.latents.is_some() && seeds.len() != self.num_images();
+        match seeds {
+            [] => &[0],
+            [shared, ..] if self.parameters.is_seed_shared || need_not_fit => {
+                std::slice::from_ref(shared)
+            }
+            each => each,
+        }
+    }
+
     /// Embeddings that replace the prompts.
     pub fn prompt_embeds(&self) -> Option<&TensorData> {
         self.prompt_embeds.as_ref()

@@ -49,7 +49,7 @@ pub struct GenerationParameters {
     /// Number of images per prompt.
     pub images_per_prompt: usize,
     /// Seeds of the noise: one per image, or a shared one, which settings repeat for each image. In
-    /// settings, empty if the initial noise was given.
+    /// settings, empty if the initial noise was given and the sampler adds none.
     pub seeds: Vec<u64>,
     /// Whether a single generator with the first seed draws the noise of all images one after
     /// another.

@@ -25,17 +25,7 @@ pub(crate) fn find_recipes(
         part,
         ..WeightsReport::default()
     };
-    let mut originals: BTreeMap<String, &str> = BTreeMap::new();
-    for name in source.names() {
-        if let Some(normal) = table.normalize(name)
-            && let Some(other) = originals.insert(normal, name)
-        {
-            report
-                .unexpected
-                .push(format!("{name} (the same tensor as {other})"));
-        }
-    }
-
+    let originals = originals(source, table, &mut report);
     let (mut used, mut lacking) = (BTreeSet::new(), BTreeSet::new());
     let mut recipes = Recipes::new();
     for parameter in parameters {
@@ -46,7 +36,8 @@ pub(crate) fn find_recipes(
                 .push(format!("{path} (no name for it in this layout)"));
             continue;
         };
-        let mut found = Vec::with_capacity(pieces.len());
+        let needed = pieces.len();
+        let mut found = Vec::with_capacity(needed);
         for piece in pieces {
             let normal = piece.name();
             match originals.get(normal) {
@@ -62,8 +53,7 @@ pub(crate) fn find_recipes(
                 }
             }
         }
-        let complete = table.pieces(path).map_or(0, |pieces| pieces.len()) == found.len();
-        if complete {
+        if found.len() == needed {
             if let Some(wrong) = shape_mismatch(source, &found, shape) {
                 report.wrong_shape.push(wrong);
             }
@@ -91,6 +81,25 @@ pub(crate) fn find_recipes(
     Ok(recipes)
 }
 
+/// Returns the tensors of a source, each by its normal name. Reports tensors that have two.
+fn originals<'a>(
+    source: &'a TensorSource,
+    table: &NameTable,
+    report: &mut WeightsReport,
+) -> BTreeMap<String, &'a str> {
+    let mut originals: BTreeMap<String, &str> = BTreeMap::new();
+    for name in source.names() {
+        if let Some(normal) = table.normalize(name)
+            && let Some(other) = originals.insert(normal, name)
+        {
+            report
+                .unexpected
+                .push(format!("{name} (the same tensor as {other})"));
+        }
+    }
+    originals
+}
+
 /// Compares the stacked pieces with the parameter; trailing axes of 1 are ignored, so that a 1x1
 /// convolution can fill a linear layer.
 fn shape_mismatch(
@@ -98,15 +107,6 @@ fn shape_mismatch(
     pieces: &[Piece<String>],
     expected: &[usize],
 ) -> Option<WrongShape> {
-    fn trimmed(mut shape: &[usize]) -> &[usize] {
-        while let [head @ .., 1] = shape {
-            if head.is_empty() {
-                break;
-            }
-            shape = head;
-        }
-        shape
-    }
     let names: Vec<&str> = pieces.iter().map(|piece| piece.name().as_str()).collect();
     let wrong = |expected: Vec<usize>, tensor: String, actual: &[usize]| {
         Some(WrongShape {
@@ -171,6 +171,17 @@ fn shape_mismatch(
         );
     }
     None
+}
+
+/// Leaves out the trailing axes of 1.
+fn trimmed(mut shape: &[usize]) -> &[usize] {
+    while let [head @ .., 1] = shape {
+        if head.is_empty() {
+            break;
+        }
+        shape = head;
+    }
+    shape
 }
 
 /// Rejects tensors that cannot be read as weights, and scales that are not finite: each such scale

@@ -148,43 +148,16 @@ fn answer(
         return Ok(());
     }
     if let Some(status) = faulty.status {
-        return write!(
-            stream,
-            "HTTP/1.1 {status} Refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        );
+        return send_empty(&mut stream, &format!("{status} Refused"));
     }
     if path.starts_with(&format!("/api/models/{ID}/revision/")) {
-        let siblings: Vec<_> = files
-            .keys()
-            .map(|name| serde_json::json!({ "rfilename": name }))
-            .collect();
-        let listing = serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string();
-        let listing = faulty.listing.unwrap_or(&listing);
-        return write!(
-            stream,
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{listing}",
-            listing.len()
-        );
+        return send_listing(&mut stream, files, faulty.listing);
     }
     // As on the Hub, large files are elsewhere and small ones behind a redirect of the host's own.
     if let Some(file) = path.strip_prefix(&format!("/{ID}/resolve/{COMMIT}/"))
         && let Some(bytes) = files.get(file)
     {
-        let tag = tag_of(file, bytes);
-        let tag = faulty.tag.unwrap_or(&tag);
-        let to = if is_large(file) {
-            let size = bytes.len();
-            // Another name counts as another host, which must not see the token.
-            let elsewhere = url.replace("127.0.0.1", "localhost");
-            format!("{elsewhere}{LARGE}{file}\r\nX-Linked-Etag: \"{tag}\"\r\nX-Linked-Size: {size}")
-        } else {
-            let file = file.replace(' ', "%20");
-            format!("{SMALL}{file}\r\nETag: W/\"{tag}\"")
-        };
-        return write!(
-            stream,
-            "HTTP/1.1 302 Found\r\nLocation: {to}\r\nX-Repo-Commit: {COMMIT}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        );
+        return send_redirect(&mut stream, url, file, bytes, faulty.tag);
     }
     if let Some(file) = contents_of(path)
         && let Some(bytes) = files.get(file)
@@ -223,9 +196,55 @@ fn answer(
         }
         return stream.write_all(body);
     }
+    send_empty(&mut stream, "404 Not Found")
+}
+
+fn send_empty(stream: &mut TcpStream, status: &str) -> std::io::Result<()> {
     write!(
         stream,
-        "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+}
+
+fn send_listing(
+    stream: &mut TcpStream,
+    files: &Files,
+    faulty: Option<&str>,
+) -> std::io::Result<()> {
+    let siblings: Vec<_> = files
+        .keys()
+        .map(|name| serde_json::json!({ "rfilename": name }))
+        .collect();
+    let listing = serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string();
+    let listing = faulty.unwrap_or(&listing);
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{listing}",
+        listing.len()
+    )
+}
+
+fn send_redirect(
+    stream: &mut TcpStream,
+    url: &str,
+    file: &str,
+    bytes: &[u8],
+    faulty: Option<&str>,
+) -> std::io::Result<()> {
+    let tag = tag_of(file, bytes);
+    let tag = faulty.unwrap_or(&tag);
+    let to = if is_large(file) {
+        let size = bytes.len();
+        // Another name counts as another host, which must not see the token.
+        let elsewhere = url.replace("127.0.0.1", "localhost");
+        format!("{elsewhere}{LARGE}{file}\r\nX-Linked-Etag: \"{tag}\"\r\nX-Linked-Size: {size}")
+    } else {
+        let file = file.replace(' ', "%20");
+        format!("{SMALL}{file}\r\nETag: W/\"{tag}\"")
+    };
+    write!(
+        stream,
+        "HTTP/1.1 302 Found\r\nLocation: {to}\r\nX-Repo-Commit: {COMMIT}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     )
 }
 

@@ -7,18 +7,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use burn::tensor::backend::Backend;
+use image::RgbImage;
 use ovis_image::GenerationSettings;
 use ovis_image::device::BackendVisitor;
 use ovis_image::error::Printable;
 use ovis_image::memory::{DeviceMemory, MemoryEstimate, MemoryPlan};
 use ovis_image::pipeline::{DenoisingProfile, StepCacheReport, Timings};
 use ovis_image::{
-    Checkpoint, GenerationOutput, GenerationRequest, LoraFile, OvisImagePipeline, Progress,
+    Checkpoint, GenerationOutput, GenerationRequest, LoadOptions, LoraFile, OvisImagePipeline,
+    Progress,
 };
 
-use ovis_image_examples::generate::arguments::{Arguments, RequestedImages};
+use ovis_image_examples::generate::arguments::Arguments;
 use ovis_image_examples::generate::grid::{self, GridRequests};
 use ovis_image_examples::generate::preview::PreviewFile;
+use ovis_image_examples::generate::requested::RequestedImages;
 use ovis_image_examples::generate::summary::{self, Seconds, Summary};
 use ovis_image_examples::generate::time_estimate::TimeEstimate;
 use ovis_image_examples::generate::trust::{self, RecordedInputs};
@@ -46,7 +49,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     start_log(arguments.verbose);
     interrupt::exit_between_files()?;
 
-    if let Some(threads) = arguments.threads {
+    if let Some(threads) = arguments.memory.threads {
         threads::limit(threads.into())?;
     }
 
@@ -223,14 +226,84 @@ impl BackendVisitor for Generate<'_> {
     fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
         let start = Instant::now();
         let bar = StepBar::loading();
+        let Planned {
+            checkpoint,
+            hashes,
+            options,
+            grid,
+            requests,
+            templates,
+            memory,
+        } = self.plan::<B>(&device)?;
+        let mut pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &device)?;
+        drop(checkpoint);
+        let loras = self.attach_loras(&mut pipeline)?;
+        let mut run = Run {
+            settings: None,
+            loras,
+            memory,
+            load: start.elapsed(),
+            timings: Timings::default(),
+            profile: None,
+            step_cache: None,
+            files: Vec::new(),
+        };
+
+        let preview = match &self.arguments.preview {
+            Some(path) => Some(PreviewFile::new(path, pipeline.preview_decoder()?)),
+            None => None,
+        };
+        let mut cells = Vec::new();
+        let mut estimate = TimeEstimate::new(&requests, DeviceMemory::of::<B>());
+        for (request, templates) in requests.iter().zip(&templates) {
+            let preview = preview.as_ref();
+            let output = self.generate(&pipeline, request, &bar, preview, &mut estimate)?;
+            summary::add(&mut run.timings, &output.timings);
+            (run.profile, run.step_cache) = (output.profile, output.step_cache);
+            if grid.is_some() {
+                cells.extend(output.images.into_iter().map(|image| image.image));
+            } else {
+                let files = self.save(&output, templates, &hashes, run.files.len())?;
+                run.files.extend(files);
+            }
+            run.settings = Some(output.settings);
+        }
+        drop(bar);
+        if let Some(grid) = &grid {
+            run.files = self.save_grid(grid, &cells)?;
+        }
+        if self.arguments.profile {
+            let (profile, cache) = (run.profile.as_ref(), run.step_cache.as_ref());
+            say(&profile::report(&run.timings, profile, cache));
+        }
+        Ok(run)
+    }
+}
+
+/// What to load and generate, checked against the checkpoint.
+struct Planned {
+    checkpoint: Checkpoint,
+    hashes: Hashes,
+    options: LoadOptions,
+    grid: Option<GridRequests>,
+    requests: Vec<GenerationRequest>,
+    /// Prompts of each request, as they were written.
+    templates: Vec<Vec<PromptTemplate>>,
+    memory: MemoryEstimate,
+}
+
+impl Generate<'_> {
+    /// Opens the checkpoint, fits options and request into the memory limit, and checks everything
+    /// before weights are read.
+    fn plan<B: Backend>(&self, device: &B::Device) -> Result<Planned> {
         let dtype = self.arguments.device.dtype;
-        let dtype = dtype.unwrap_or_else(|| self.model.default_dtype::<B>(&device));
-        let mut options = self.arguments.load_options(dtype);
+        let dtype = dtype.unwrap_or_else(|| self.model.default_dtype::<B>(device));
+        let mut options = self.arguments.memory.load_options(dtype);
         let mut request = self.requested.request.clone();
         let checkpoint = self.model.open()?;
         let hashes = self.hashes(&checkpoint)?;
         let device_memory = DeviceMemory::of::<B>();
-        if let Some(limit) = self.arguments.max_memory {
+        if let Some(limit) = self.arguments.memory.max_memory {
             let loras: u64 = self.loras.iter().map(LoraFile::bytes).sum();
             let limit = limit.as_u64().saturating_sub(loras);
             let plan = MemoryPlan::fit(&checkpoint, options, request, limit, device_memory)?;
@@ -252,65 +325,32 @@ impl BackendVisitor for Generate<'_> {
             request.check(&checkpoint, &options)?;
         }
         warnings::say_all(self.arguments, &request, &checkpoint);
-        let memory = MemoryEstimate::new(&checkpoint, &options, &request, device_memory)?;
-        let mut pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &device)?;
-        drop(checkpoint);
-        let loras = lora::load(&mut pipeline, &self.arguments.lora, self.loras)?;
+        Ok(Planned {
+            memory: MemoryEstimate::new(&checkpoint, &options, &request, device_memory)?,
+            checkpoint,
+            hashes,
+            options,
+            grid,
+            requests,
+            templates,
+        })
+    }
+
+    /// Loads the LoRAs, says what of them applies, and merges them if requested.
+    fn attach_loras<B: Backend>(
+        &self,
+        pipeline: &mut OvisImagePipeline<B>,
+    ) -> Result<Vec<AppliedLora>> {
+        let loras = lora::load(pipeline, &self.arguments.lora, self.loras)?;
         for lora in &loras {
             say(&format!("note: {}: {}", Printable(&lora.file), lora.report));
         }
         if self.arguments.merge_loras {
             pipeline.merge_loras()?;
         }
-        let load = start.elapsed();
-
-        let preview = match &self.arguments.preview {
-            Some(path) => Some(PreviewFile::new(path, pipeline.preview_decoder()?)),
-            None => None,
-        };
-        let mut run = Run {
-            settings: None,
-            loras,
-            memory,
-            load,
-            timings: Timings::default(),
-            profile: None,
-            step_cache: None,
-            files: Vec::new(),
-        };
-        let mut cells = Vec::new();
-        let mut estimate = TimeEstimate::new(&requests, device_memory);
-        for (request, templates) in requests.iter().zip(&templates) {
-            let preview = preview.as_ref();
-            let output = self.generate(&pipeline, request, &bar, preview, &mut estimate)?;
-            summary::add(&mut run.timings, &output.timings);
-            (run.profile, run.step_cache) = (output.profile, output.step_cache);
-            match &grid {
-                Some(_) => cells.extend(output.images.into_iter().map(|image| image.image)),
-                None => {
-                    run.files
-                        .extend(self.save(&output, templates, &hashes, run.files.len())?)
-                }
-            }
-            run.settings = Some(output.settings);
-        }
-        drop(bar);
-        if let Some(grid) = &grid {
-            let sheet = grid::render(&grid.rows, &grid.columns, &cells)?;
-            for path in self.names {
-                output_names::write(path, &ImageFormat::of(path).encode(&sheet, &[])?)?;
-                run.files.push(shown(path));
-            }
-        }
-        if self.arguments.profile {
-            let (profile, cache) = (run.profile.as_ref(), run.step_cache.as_ref());
-            say(&profile::report(&run.timings, profile, cache));
-        }
-        Ok(run)
+        Ok(loras)
     }
-}
 
-impl Generate<'_> {
     fn generate<B: Backend>(
         &self,
         pipeline: &OvisImagePipeline<B>,
@@ -357,6 +397,15 @@ impl Generate<'_> {
             }
         }
         Ok(hashes)
+    }
+
+    /// Saves the images of a grid as one.
+    fn save_grid(&self, grid: &GridRequests, cells: &[RgbImage]) -> Result<Vec<String>> {
+        let sheet = grid::render(&grid.rows, &grid.columns, cells)?;
+        for path in self.names {
+            output_names::write(path, &ImageFormat::of(path).encode(&sheet, &[])?)?;
+        }
+        Ok(self.names.iter().map(|path| shown(path)).collect())
     }
 
     /// Saves the images of a request, with what was written for each of its prompts. Earlier

@@ -2,12 +2,14 @@
 //!
 //! [`png_text`] writes and reads the texts of a PNG, [`exif_text`] the one of a JPEG or WebP file.
 //! [`parameters`] is the text that other programs understand, [`names`] translates what they call
-//! samplers and schedules, [`second_pass`] what they say of a second pass. [`portable`] keeps
+//! samplers and schedules, [`second_pass`] what they say of a second pass. [`inputs`] lists the files
+//! that were read. [`portable`] keeps
 //! folders of this machine out of the files. This file holds the record of this program's own
 //! images, from which they are made again.
 
 pub mod exif_text;
 pub mod hashes;
+pub mod inputs;
 pub mod names;
 pub mod parameters;
 pub mod png_text;
@@ -15,7 +17,7 @@ pub mod portable;
 pub mod second_pass;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::image_file::ImageFormat;
 use hashes::Hashes;
+pub use inputs::{InputRole, Inputs};
 use parameters::Parameters;
 pub use png_text::{PARAMETERS_KEYWORD, SETTINGS_KEYWORD};
 
@@ -69,36 +72,6 @@ impl PromptTemplate {
     pub fn is_empty(&self) -> bool {
         self.prompt.is_none() && self.negative_prompt.is_none()
     }
-}
-
-/// The arguments that affect the image and are not part of the settings.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Inputs {
-    /// `--model`.
-    pub model: Option<PathBuf>,
-    /// `--transformer`.
-    pub transformer: Option<PathBuf>,
-    /// `--vae`.
-    pub vae: Option<PathBuf>,
-    /// `--text-encoder`.
-    pub text_encoder: Option<PathBuf>,
-    /// `--tokenizer`.
-    pub tokenizer: Option<PathBuf>,
-    /// Each `--lora`.
-    pub loras: Vec<String>,
-    /// `--merge-loras`.
-    pub merge_loras: bool,
-    /// `--quantize`.
-    pub quantize: Option<String>,
-    /// `--protect-double-blocks`.
-    pub protect_double_blocks: bool,
-    /// `--init-image`.
-    pub init_image: Option<PathBuf>,
-    /// `--mask`.
-    pub mask: Option<PathBuf>,
-    /// `--latents`.
-    pub latents: Option<PathBuf>,
 }
 
 /// Information in an image about how it was made.
@@ -163,8 +136,9 @@ impl Record {
         let mut settings = self.settings.clone();
         let parameters = &mut settings.parameters;
         // The noise of a shared seed was drawn for all images in turn, and custom noise is a
-        // file's.
-        if (parameters.is_seed_shared || parameters.seeds.is_empty()) && self.count > 1 {
+        // file's, with the noise of all images.
+        let is_noise_given = parameters.seeds.is_empty() || self.inputs.latents.is_some();
+        if (parameters.is_seed_shared || is_noise_given) && self.count > 1 {
             let request = GenerationRequest::from_settings(&settings);
             ensure!(
                 self.index < request.num_images(),
@@ -240,7 +214,11 @@ impl From<&Record> for Parameters {
                 settings.sigma_spacing,
             )),
             guidance_scale: Some(settings.guidance.scale),
-            seed: settings.seeds.get(record.index).copied(),
+            // With noise from a file, a seed is only that of a sampler that adds noise.
+            seed: match record.inputs.latents {
+                Some(_) => None,
+                None => settings.seeds.get(record.index).copied(),
+            },
             width: Some(settings.width),
             height: Some(settings.height),
             model: Some(record.model.clone()).filter(|model| !model.is_empty()),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Inputs, Record};
+use super::Record;
 
 impl Record {
     /// Replaces absolute paths, which name folders and often a person: by paths relative to the
@@ -10,7 +10,7 @@ impl Record {
     pub fn without_folders(mut self, image: &Path) -> Self {
         let image = std::path::absolute(image).unwrap_or_else(|_| image.to_owned());
         let folder = image.parent().unwrap_or(Path::new(""));
-        for path in paths(&mut self.inputs) {
+        for (_, path) in self.inputs.paths_mut() {
             *path = portable(path, folder);
         }
         let text = |text: &str| portable(Path::new(text), folder).display().to_string();
@@ -23,22 +23,6 @@ impl Record {
         self.model = text(&self.model);
         self
     }
-}
-
-/// Returns all paths that were given.
-fn paths(inputs: &mut Inputs) -> impl Iterator<Item = &mut PathBuf> {
-    [
-        &mut inputs.model,
-        &mut inputs.transformer,
-        &mut inputs.vae,
-        &mut inputs.text_encoder,
-        &mut inputs.tokenizer,
-        &mut inputs.init_image,
-        &mut inputs.mask,
-        &mut inputs.latents,
-    ]
-    .into_iter()
-    .flatten()
 }
 
 fn portable(path: &Path, folder: &Path) -> PathBuf {

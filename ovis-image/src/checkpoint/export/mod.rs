@@ -163,31 +163,7 @@ impl Checkpoint {
         options.check()?;
         let folder = folder.as_ref();
         let files = ExportFiles::new(options, self.vae.config.block_out_channels.len());
-        let transformer = outgoing(&self.transformer, &files.transformer_table)?;
-        let vae = outgoing(&self.vae, &files.vae_table)?;
-        let text_encoder = outgoing(&self.text_encoder, &files.text_encoder_table)?;
-        let parts = [
-            OutgoingFile {
-                name: files.transformer_path(options),
-                tensors: transformer
-                    .map(|tensor| files.transformer(tensor, options))
-                    .collect(),
-                config: configs::carried(&self.transformer.config)?,
-            },
-            OutgoingFile {
-                name: files.vae_path(),
-                tensors: vae.map(|tensor| files.vae(tensor, options)).collect(),
-                config: configs::carried(&self.vae.config)?,
-            },
-            OutgoingFile {
-                name: files.text_encoder_path(),
-                tensors: text_encoder
-                    .map(|tensor| files.text_encoder(tensor, options))
-                    .collect(),
-                config: configs::carried(&self.text_encoder.config)?,
-            },
-        ];
-
+        let parts = self.outgoing_files(&files, options)?;
         let tensors = parts.iter().flat_map(|part| &part.tensors);
         let total = tensors.map(|tensor| tensor.bytes() as u64).sum();
         let mut written = 0;
@@ -218,23 +194,61 @@ impl Checkpoint {
             report.files.push((folder.join(&part.name), length?.len()));
         }
         configs::write(self, options.layout, &part_folder)?;
-        let tokenizer = part_folder.tokenizer(&self.tokenizer, files.tokenizer_folder())?;
-        if !tokenizer && options.layout == Layout::Diffusers {
-            report.notes.push(
+        let has_tokenizer = part_folder.tokenizer(&self.tokenizer, files.tokenizer_folder())?;
+        report.notes = self.export_notes(options.layout, has_tokenizer);
+        part_folder.complete()?;
+        Ok(report)
+    }
+
+    /// Lists the tensors of all parts and their configurations, by the file that they go to.
+    fn outgoing_files<'a>(
+        &'a self,
+        files: &ExportFiles,
+        options: &ExportOptions,
+    ) -> Result<[OutgoingFile<'a>; 3]> {
+        let transformer = outgoing(&self.transformer, &files.transformer_table)?;
+        let vae = outgoing(&self.vae, &files.vae_table)?;
+        let text_encoder = outgoing(&self.text_encoder, &files.text_encoder_table)?;
+        Ok([
+            OutgoingFile {
+                name: files.transformer_path(options),
+                tensors: transformer
+                    .map(|tensor| files.transformer(tensor, options))
+                    .collect(),
+                config: configs::carried(&self.transformer.config)?,
+            },
+            OutgoingFile {
+                name: files.vae_path(),
+                tensors: vae.map(|tensor| files.vae(tensor, options)).collect(),
+                config: configs::carried(&self.vae.config)?,
+            },
+            OutgoingFile {
+                name: files.text_encoder_path(),
+                tensors: text_encoder
+                    .map(|tensor| files.text_encoder(tensor, options))
+                    .collect(),
+                config: configs::carried(&self.text_encoder.config)?,
+            },
+        ])
+    }
+
+    /// Lists what a layout needs or had and the exported folder does not contain.
+    fn export_notes(&self, layout: Layout, has_tokenizer: bool) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !has_tokenizer && layout == Layout::Diffusers {
+            notes.push(
                 "diffusers needs Qwen3's tokenizer_config.json with its chat template in tokenizer/: \
                  the source has none"
                     .to_owned(),
             );
         }
-        let has_scheduler = matches!(options.layout, Layout::Diffusers | Layout::Burnpack);
+        let has_scheduler = matches!(layout, Layout::Diffusers | Layout::Burnpack);
         if !has_scheduler && !is_the_releases(&self.scheduler) {
-            report.notes.push(format!(
-                "{} do not include a scheduler, and the source's is not the release's: set its shift in each request",
-                options.layout
+            notes.push(format!(
+                "{layout} do not include a scheduler, and the source's is not the release's: set its shift in each request"
             ));
         }
-        part_folder.complete()?;
-        Ok(report)
+        notes
     }
 }
 

@@ -47,6 +47,14 @@ impl SamplerKind {
         }
     }
 
+    /// Returns whether the sampler adds fresh noise at its steps.
+    pub(crate) fn adds_noise(self) -> bool {
+        match self {
+            Self::Euler | Self::Heun | Self::DpmSolver2M | Self::UniPc => false,
+            Self::Lcm | Self::EulerAncestral { .. } => true,
+        }
+    }
+
     /// Checks the settings of the sampler.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ impl<B: Backend> EncodedPrompts<B> {
 
 /// Text encoder with its tokenizer.
 #[derive(Debug, Clone)]
-pub(super) struct PromptEncoder<B: Backend> {
+pub(crate) struct PromptEncoder<B: Backend> {
     tokenizer: PendingTokenizer,
     text_encoder: TextEncoder<B>,
     /// Rows of the embedding table in its file; `None` if the encoder did not come from the
@@ -56,7 +56,7 @@ pub(super) struct PromptEncoder<B: Backend> {
 
 impl<B: Backend> PromptEncoder<B> {
     /// Reads a checkpoint's text encoder while another thread parses the tokenizer.
-    pub(super) fn load(
+    pub(crate) fn load(
         checkpoint: &Checkpoint,
         options: &LoadOptions,
         in_place: bool,
@@ -86,7 +86,7 @@ impl<B: Backend> PromptEncoder<B> {
     }
 
     /// Replaces the checkpoint's text encoder.
-    pub(super) fn with_text_encoder(self, text_encoder: TextEncoder<B>) -> Self {
+    pub(crate) fn with_text_encoder(self, text_encoder: TextEncoder<B>) -> Self {
         Self {
             text_encoder,
             embedding_rows: None,
@@ -97,15 +97,15 @@ impl<B: Backend> PromptEncoder<B> {
     }
 
     /// Checks that no file in use was shortened or overwritten.
-    pub(super) fn check_files(&self) -> Result<()> {
+    pub(crate) fn check_files(&self) -> Result<()> {
         self.files_in_use.check()
     }
 
-    pub(super) fn text_encoder(&self) -> &TextEncoder<B> {
+    pub(crate) fn text_encoder(&self) -> &TextEncoder<B> {
         &self.text_encoder
     }
 
-    pub(super) fn tokenizer(&self) -> Result<&PromptTokenizer> {
+    pub(crate) fn tokenizer(&self) -> Result<&PromptTokenizer> {
         self.tokenizer.get()
     }
 
@@ -113,7 +113,7 @@ impl<B: Backend> PromptEncoder<B> {
     ///
     /// Attention is causal and padding is on the right, so the result equals that of the padded
     /// batch with its padding rows set to zero.
-    pub(super) fn encode<S: AsRef<str>>(
+    pub(crate) fn encode<S: AsRef<str>>(
         &self,
         prompts: &[S],
         max_sequence_length: usize,

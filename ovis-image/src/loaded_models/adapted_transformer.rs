@@ -29,7 +29,7 @@ pub struct MergeReport {
 
 /// Transformer with the LoRAs attached to it.
 #[derive(Debug, Clone)]
-pub(super) struct AdaptedTransformer<B: Backend> {
+pub(crate) struct AdaptedTransformer<B: Backend> {
     model: OvisImageTransformer<B>,
     dtype: WeightDtype,
     device: B::Device,
@@ -55,7 +55,7 @@ enum Originals<B: Backend> {
 
 impl<B: Backend> AdaptedTransformer<B> {
     /// Reads a checkpoint's transformer.
-    pub(super) fn load(
+    pub(crate) fn load(
         checkpoint: &Checkpoint,
         options: &LoadOptions,
         in_place: bool,
@@ -79,7 +79,7 @@ impl<B: Backend> AdaptedTransformer<B> {
     }
 
     /// Wraps a transformer that did not come from a checkpoint and whose weights have this dtype.
-    pub(super) fn new(
+    pub(crate) fn new(
         model: OvisImageTransformer<B>,
         dtype: WeightDtype,
         device: &B::Device,
@@ -98,28 +98,28 @@ impl<B: Backend> AdaptedTransformer<B> {
     }
 
     /// Checks that no file in use was shortened or overwritten.
-    pub(super) fn check_files(&self) -> Result<()> {
+    pub(crate) fn check_files(&self) -> Result<()> {
         self.files_in_use.check()
     }
 
-    pub(super) fn model(&self) -> &OvisImageTransformer<B> {
+    pub(crate) fn model(&self) -> &OvisImageTransformer<B> {
         &self.model
     }
 
-    pub(super) fn dtype(&self) -> WeightDtype {
+    pub(crate) fn dtype(&self) -> WeightDtype {
         self.dtype
     }
 
     /// Whether the modulation's weights are read on each use and then freed.
-    pub(super) fn modulation_is_absent(&self) -> bool {
+    pub(crate) fn modulation_is_absent(&self) -> bool {
         self.modulation_is_absent
     }
 
-    pub(super) fn loras(&self) -> &[ActiveLora] {
+    pub(crate) fn loras(&self) -> &[ActiveLora] {
         &self.loras
     }
 
-    pub(super) fn load_lora(
+    pub(crate) fn load_lora(
         &mut self,
         name: String,
         file: &LoraFile,
@@ -146,7 +146,7 @@ impl<B: Backend> AdaptedTransformer<B> {
         })
     }
 
-    pub(super) fn set_lora_scale(&mut self, name: &str, scale: f32) -> Result<()> {
+    pub(crate) fn set_lora_scale(&mut self, name: &str, scale: f32) -> Result<()> {
         check_scale(scale)?;
         let index = self.lora_index(name)?;
         self.change_adapters(|transformer| {
@@ -156,7 +156,7 @@ impl<B: Backend> AdaptedTransformer<B> {
         })
     }
 
-    pub(super) fn unload_lora(&mut self, name: &str) -> Result<()> {
+    pub(crate) fn unload_lora(&mut self, name: &str) -> Result<()> {
         let index = self.lora_index(name)?;
         self.change_adapters(|transformer| {
             lora::detach_lora(&mut transformer.model, name);
@@ -165,7 +165,7 @@ impl<B: Backend> AdaptedTransformer<B> {
         })
     }
 
-    pub(super) fn merge_loras(&mut self) -> Result<MergeReport> {
+    pub(crate) fn merge_loras(&mut self) -> Result<MergeReport> {
         self.unmerge_loras()?;
         let mut report = MergeReport {
             merged: 0,
@@ -204,7 +204,7 @@ impl<B: Backend> AdaptedTransformer<B> {
         Ok(report)
     }
 
-    pub(super) fn unmerge_loras(&mut self) -> Result<()> {
+    pub(crate) fn unmerge_loras(&mut self) -> Result<()> {
         let mut originals = match self.originals.take() {
             None => return Ok(()),
             Some(Originals::Kept(originals)) => originals,

@@ -15,7 +15,7 @@ use crate::weights::load_weights;
 
 /// VAE with its dtype. Its latents are f32 and scaled for the transformer, in both directions.
 #[derive(Debug, Clone)]
-pub(super) struct ImageCoder<B: Backend> {
+pub(crate) struct ImageCoder<B: Backend> {
     vae: AutoencoderKl<B>,
     dtype: WeightDtype,
     files_in_use: FilesInUse,
@@ -24,7 +24,7 @@ pub(super) struct ImageCoder<B: Backend> {
 
 impl<B: Backend> ImageCoder<B> {
     /// Reads a checkpoint's VAE.
-    pub(super) fn load(
+    pub(crate) fn load(
         checkpoint: &Checkpoint,
         options: &LoadOptions,
         in_place: bool,
@@ -44,7 +44,7 @@ impl<B: Backend> ImageCoder<B> {
     }
 
     /// Wraps a VAE whose weights have this dtype.
-    pub(super) fn new(vae: AutoencoderKl<B>, dtype: WeightDtype, device: &B::Device) -> Self {
+    pub(crate) fn new(vae: AutoencoderKl<B>, dtype: WeightDtype, device: &B::Device) -> Self {
         Self {
             vae,
             dtype,
@@ -54,15 +54,15 @@ impl<B: Backend> ImageCoder<B> {
     }
 
     /// Checks that no file in use was shortened or overwritten.
-    pub(super) fn check_files(&self) -> Result<()> {
+    pub(crate) fn check_files(&self) -> Result<()> {
         self.files_in_use.check()
     }
 
-    pub(super) fn vae(&self) -> &AutoencoderKl<B> {
+    pub(crate) fn vae(&self) -> &AutoencoderKl<B> {
         &self.vae
     }
 
-    pub(super) fn dtype(&self) -> WeightDtype {
+    pub(crate) fn dtype(&self) -> WeightDtype {
         self.dtype
     }
 
@@ -70,7 +70,7 @@ impl<B: Backend> ImageCoder<B> {
     ///
     /// Images are decoded one after another, because the decoder's activations are the largest of
     /// all.
-    pub(super) fn decode(
+    pub(crate) fn decode(
         &self,
         latents: &Tensor<B, 4>,
         tiling: Option<VaeTiling>,
@@ -93,7 +93,7 @@ impl<B: Backend> ImageCoder<B> {
     }
 
     /// Encodes an image to latents: the mean of the VAE's distribution, scaled.
-    pub(super) fn encode(&self, image: &RgbImage) -> Result<Tensor<B, 4>> {
+    pub(crate) fn encode(&self, image: &RgbImage) -> Result<Tensor<B, 4>> {
         self.check_files()?;
         let pixels = from_rgb::<B>(image, &self.device).cast(self.dtype.to_burn());
         let distribution = self.vae.encode(pixels);
