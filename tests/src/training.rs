@@ -50,7 +50,7 @@ pub fn loaded<B: Backend>(part: &str, tensors: &Path, device: &B::Device) -> Ovi
         "vae" => parts.vae = Some(folder.path().to_owned()),
         _ => parts.transformer = Some(folder.path().to_owned()),
     }
-    let paths = CheckpointPaths::discover_with(&base_model(), &parts).unwrap();
+    let paths = CheckpointPaths::discover_with(base_model(), &parts).unwrap();
     let checkpoint = Checkpoint::open_paths(&paths).unwrap();
     let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, LoadOptions::new(), device);
     pipeline.unwrap()

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::output::Unwritten;
+use super::output::{Unwritten, as_unwritten};
 
 /// Number of bytes per task.
 const TASK_BYTES: usize = 128 << 10;
@@ -28,7 +28,8 @@ impl ByteRows<'_> {
     fn copy_row(&self, index: usize, to: &mut Unwritten<u8>) {
         for (piece, to) in to.chunks_exact_mut(self.piece.max(1)).enumerate() {
             let start = index * self.stride + piece * self.piece_stride;
-            to.write_copy_of_slice(&self.bytes[start..start + self.piece]);
+            // `write_copy_of_slice` is newer than the oldest supported compiler.
+            to.copy_from_slice(as_unwritten(&self.bytes[start..start + self.piece]));
         }
     }
 }

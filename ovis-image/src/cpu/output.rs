@@ -19,6 +19,15 @@ pub(crate) fn unwritten<T: Pod>(values: &mut [T]) -> &mut Unwritten<T> {
     }
 }
 
+/// Views elements as ones that may be copied where elements are to be written.
+pub(crate) fn as_unwritten<T: Pod>(values: &[T]) -> &Unwritten<T> {
+    // SAFETY: the layouts are equal, and nothing is written through a shared slice.
+    #[allow(unsafe_code)]
+    unsafe {
+        &*(std::ptr::from_ref(values) as *const Unwritten<T>)
+    }
+}
+
 /// Views elements to be written as bytes to be written.
 pub(crate) fn bytes_of<T: Pod>(values: &mut Unwritten<T>) -> &mut Unwritten<u8> {
     let bytes = size_of_val(values);

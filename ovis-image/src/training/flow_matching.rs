@@ -65,20 +65,22 @@ impl<A: AutodiffBackend> Objective<A> for FlowMatching {
         models: &Self::Models,
         batch: Self::Batch,
     ) -> Result<Outcome<A::InnerBackend>> {
-        let (input, mut loss, prompts) = self.prepare(models, batch)?;
+        let Prepared {
+            input,
+            mut loss,
+            prompts,
+        } = self.prepare::<A>(models, batch)?;
         let pass = PassModels {
             transformer: &models.transformer,
             auxiliary: models.auxiliary.as_ref(),
         };
         let pass_gradients = match prompts {
-            Prompts::Fixed => {
-                differentiate::<A>(&pass, input, self.config.recomputation, &mut loss)
-            }
-            Prompts::Trained {
+            None => differentiate::<A>(&pass, input, self.config.recomputation, &mut loss),
+            Some(TrainedPrompts {
                 encoder,
                 input_ids,
                 real,
-            } => {
+            }) => {
                 let encoder = lift::<A, TextEncoder<A>>(encoder);
                 let ids = Tensor::<A, 2, Int>::from_inner(input_ids);
                 let embeds = text::encode(&encoder, ids, Tensor::from_inner(real));
@@ -105,14 +107,18 @@ impl<A: AutodiffBackend> Objective<A> for FlowMatching {
     }
 
     fn loss(&self, models: &Self::Models, batch: Self::Batch) -> Result<LossTerms> {
-        let (input, mut loss, prompts) = self.prepare::<A>(models, batch)?;
+        let Prepared {
+            input,
+            mut loss,
+            prompts,
+        } = self.prepare::<A>(models, batch)?;
         let embeds = match prompts {
-            Prompts::Fixed => input.prompt_embeds,
-            Prompts::Trained {
+            None => input.prompt_embeds,
+            Some(TrainedPrompts {
                 encoder,
                 input_ids,
                 real,
-            } => text::encode(&encoder, input_ids, real).cast(input.latents.dtype()),
+            }) => text::encode(&encoder, input_ids, real).cast(input.latents.dtype()),
         };
         let device = embeds.device();
         let rope = models
@@ -132,15 +138,18 @@ impl<A: AutodiffBackend> Objective<A> for FlowMatching {
     }
 }
 
-/// Prompts of a prepared batch.
-enum Prompts<B: Backend> {
-    /// Their embeddings are part of the input.
-    Fixed,
-    Trained {
-        encoder: TextEncoder<B>,
-        input_ids: Tensor<B, 2, Int>,
-        real: Tensor<B, 3>,
-    },
+/// A batch that was checked and noised.
+struct Prepared<A: AutodiffBackend> {
+    input: PassInput<A::InnerBackend>,
+    loss: Losses<A>,
+    /// Prompts whose encoder is trained; otherwise their embeddings are part of the input.
+    prompts: Option<TrainedPrompts<A::InnerBackend>>,
+}
+
+struct TrainedPrompts<B: Backend> {
+    encoder: TextEncoder<B>,
+    input_ids: Tensor<B, 2, Int>,
+    real: Tensor<B, 3>,
 }
 
 impl FlowMatching {
@@ -148,11 +157,7 @@ impl FlowMatching {
         &self,
         models: &ImageModels<A::InnerBackend>,
         batch: ImageBatch<A::InnerBackend>,
-    ) -> Result<(
-        PassInput<A::InnerBackend>,
-        Losses<A>,
-        Prompts<A::InnerBackend>,
-    )> {
+    ) -> Result<Prepared<A>> {
         let weight = models.transformer.image_embedder.weight.val();
         let dtype = weight.dtype();
         batch.check(weight.dims()[1])?;
@@ -173,7 +178,7 @@ impl FlowMatching {
         let target = batch.noise.clone() - batch.latents.clone();
         let latents = batch.latents + target.clone() * timesteps;
         let (embeds, prompts) = match batch.prompts {
-            PromptBatch::Encoded(embeds) => (embeds.cast(dtype), Prompts::Fixed),
+            PromptBatch::Encoded(embeds) => (embeds.cast(dtype), None),
             PromptBatch::Tokens { input_ids, real } => {
                 let Some(encoder) = models.text_encoder.clone() else {
                     return Err(OvisImageError::argument(
@@ -192,12 +197,12 @@ impl FlowMatching {
                     ));
                 }
                 let nothing = Tensor::zeros([count, tokens, 1], (&device, dtype));
-                let prompts = Prompts::Trained {
+                let prompts = TrainedPrompts {
                     encoder,
                     input_ids,
                     real,
                 };
-                (nothing, prompts)
+                (nothing, Some(prompts))
             }
         };
         let input = PassInput {
@@ -216,7 +221,11 @@ impl FlowMatching {
             velocity: None,
             auxiliary: None,
         };
-        Ok((input, loss, prompts))
+        Ok(Prepared {
+            input,
+            loss,
+            prompts,
+        })
     }
 }
 

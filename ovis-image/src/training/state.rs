@@ -185,18 +185,19 @@ impl<B: Backend> TrainingState<B> {
             let values = values_of(&view).ok_or_else(|| invalid(format!("`{name}` is not f32")))?;
             let count = values.len();
             let tensor = Tensor::from_data(TensorData::new(values, [count]), (device, DType::F32));
-            let known = match name.split_once('/') {
-                Some(("parameters", path)) => state.parameters.insert(path, tensor),
-                Some(("first_moments", path)) => state.first_moments.insert(path, tensor),
-                Some(("second_moments", path)) => state.second_moments.insert(path, tensor),
-                Some(("accumulated", path)) => state.accumulated.insert(path, tensor),
-                Some(("average", path)) => match &mut state.average {
-                    Some(average) => average.insert(path, tensor),
-                    None => return Err(invalid(format!("`{name}` has no number of updates"))),
-                },
-                _ => return Err(invalid(format!("`{name}` is not a part of a state"))),
+            let Some((group, path)) = name.split_once('/') else {
+                return Err(invalid(format!("`{name}` is not a part of a state")));
             };
-            let () = known;
+            let map = match group {
+                "parameters" => Some(&mut state.parameters),
+                "first_moments" => Some(&mut state.first_moments),
+                "second_moments" => Some(&mut state.second_moments),
+                "accumulated" => Some(&mut state.accumulated),
+                "average" => state.average.as_mut(),
+                _ => None,
+            };
+            let map = map.ok_or_else(|| invalid(format!("`{name}` is not a part of a state")))?;
+            map.insert(path, tensor);
         }
         Ok((state, header.run))
     }

@@ -130,12 +130,12 @@ fn rms_row<T: Element>(
     let factor = rms_factor(x, eps);
     let mut product = [0.0f32; 16];
     for start in (0..width).step_by(16) {
-        for lane in 0..16.min(width - start) {
+        for (lane, product) in product.iter_mut().enumerate().take(width - start) {
             let i = start + lane;
             let normalized = x[i].to_f32() * factor;
             let dy = gradient(i);
             weights[i] += dy * normalized;
-            product[lane] += dy * weight[i].to_f32() * normalized;
+            *product += dy * weight[i].to_f32() * normalized;
         }
     }
     let mean = product.iter().sum::<f32>() / width as f32;
@@ -158,8 +158,7 @@ const WIDEST_HEAD: usize = 512;
 /// Panics if heads are wider than 512.
 pub(crate) fn norm_and_rotate<T: Element>(
     set: InstructionSet,
-    gradient: Rows<'_, T>,
-    input: Rows<'_, T>,
+    [gradient, input]: [Rows<'_, T>; 2],
     weight: &[T],
     eps: f32,
     [cos, sin]: [&[f32]; 2],

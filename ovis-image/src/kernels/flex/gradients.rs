@@ -121,8 +121,7 @@ pub(in crate::kernels) fn norm_and_rotate(
         let output = output_of::<T>(batch * tokens * width, |output| {
             weights = gradients::norm_and_rotate::<T>(
             InstructionSet::in_use(),
-            rows(&gradient),
-            rows(&projected),
+            [rows(&gradient), rows(&projected)],
             elements(&weight),
             eps as f32,
             [elements(&cos), elements(&sin)],
