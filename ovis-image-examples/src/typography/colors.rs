@@ -2,13 +2,13 @@
 
 /// A color that captions can name.
 #[derive(Debug, PartialEq)]
-pub struct Color {
+pub(super) struct Color {
     /// English name.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// Chinese name.
-    pub chinese: &'static str,
+    pub(super) chinese: &'static str,
     /// Red, green and blue.
-    pub rgb: [u8; 3],
+    pub(super) rgb: [u8; 3],
 }
 
 const fn color(name: &'static str, chinese: &'static str, rgb: [u8; 3]) -> Color {
@@ -16,7 +16,7 @@ const fn color(name: &'static str, chinese: &'static str, rgb: [u8; 3]) -> Color
 }
 
 /// All colors. Presets choose by name.
-pub static COLORS: [Color; 18] = [
+pub(super) static COLORS: [Color; 18] = [
     color("red", "红色", [214, 32, 32]),
     color("white", "白色", [255, 255, 255]),
     color("blue", "蓝色", [24, 60, 204]),
@@ -38,13 +38,13 @@ pub static COLORS: [Color; 18] = [
 ];
 
 /// Returns the color of this English name.
-pub fn by_name(name: &str) -> Option<&'static Color> {
+pub(super) fn by_name(name: &str) -> Option<&'static Color> {
     COLORS.iter().find(|color| color.name == name)
 }
 
 /// Returns the contrast ratio of two colors as WCAG defines it: 1 for equal ones, 21 for black and
 /// white.
-pub fn contrast(first: [u8; 3], second: [u8; 3]) -> f32 {
+pub(super) fn contrast(first: [u8; 3], second: [u8; 3]) -> f32 {
     let (first, second) = (luminance(first), luminance(second));
     (first.max(second) + 0.05) / (first.min(second) + 0.05)
 }

@@ -36,10 +36,9 @@ impl Split {
     /// Returns whether a word of a list belongs to this half. A word that contains a held-out one
     /// belongs to neither.
     pub fn has_word(self, word: &str) -> bool {
-        let capitals = word.to_ascii_uppercase();
         match self {
-            Self::Train => !contains_held_out(&capitals),
-            Self::HeldOut => WORDS.contains(&capitals.as_str()),
+            Self::Train => self.has_string(word),
+            Self::HeldOut => WORDS.contains(&word.to_ascii_uppercase().as_str()),
         }
     }
 
