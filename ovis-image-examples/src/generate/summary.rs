@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use ovis_image::GenerationSettings;
 use ovis_image::memory::MemoryEstimate;
 use ovis_image::pipeline::{DenoisingProfile, StepCacheReport, Timings};
+use ovis_image::{GenerationSettings, WeightDtype};
 use serde::Serialize;
 
 use crate::shared::lora::AppliedLora;
@@ -34,6 +34,35 @@ pub struct Summary {
     pub files: Vec<String>,
     /// File of tensors, if one was requested.
     pub dump: Option<String>,
+}
+
+impl Summary {
+    /// Names the device and the precision of weights and, where it is another, of products.
+    pub fn place(&self) -> String {
+        let Some(settings) = &self.settings else {
+            return self.device.clone();
+        };
+        let products = match settings.dtype {
+            WeightDtype::F32 => "",
+            _ if self.device.starts_with("flex") => products_of_flex(settings.dtype),
+            _ => "",
+        };
+        format!("{} in {}{products}", self.device, settings.dtype)
+    }
+}
+
+#[cfg(feature = "flex")]
+fn products_of_flex(dtype: WeightDtype) -> &'static str {
+    if ovis_image::kernels::InstructionSet::in_use().multiplies(dtype) {
+        ""
+    } else {
+        " with products in f32"
+    }
+}
+
+#[cfg(not(feature = "flex"))]
+fn products_of_flex(_dtype: WeightDtype) -> &'static str {
+    ""
 }
 
 /// Seconds per phase.

@@ -16,7 +16,8 @@ pub struct DeviceArguments {
     /// Precision: f32, f16 or bf16
     ///
     /// The default is bf16 on flex, cuda and rocm, f16 on wgpu, vulkan and metal, and f32 on
-    /// ndarray, on GPUs that support neither, and for the embedded model on a CPU.
+    /// ndarray, on GPUs that support neither, and for the embedded model on a CPU. CPUs without
+    /// products in bf16 convert it to f32 on the way, which costs little and halves the memory.
     #[arg(long)]
     pub dtype: Option<WeightDtype>,
 }

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use pulp::Arch;
 
+use crate::config::WeightDtype;
+
 /// Instruction set that the kernels of the flex backend use.
 ///
 /// Programs need not care: the best one of the CPU is taken. Benchmarks and tests choose another to
@@ -83,6 +85,16 @@ impl InstructionSet {
             Ok(())
         } else {
             Err(InstructionSetError::AlreadyInUse(chosen))
+        }
+    }
+
+    /// Returns whether products of this dtype are computed in it; others are computed in f32 from
+    /// operands that are converted while they are packed.
+    pub fn multiplies(self, dtype: WeightDtype) -> bool {
+        match dtype {
+            WeightDtype::F32 => true,
+            WeightDtype::BF16 => self == Self::Avx512Bf16,
+            WeightDtype::F16 => false,
         }
     }
 

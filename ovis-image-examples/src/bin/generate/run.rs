@@ -102,10 +102,10 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let files = summary.files.join(", ");
     let (files, seconds) = (Printable(&files), summary.seconds.total);
     if output_names::is_stdout(&arguments.output) {
-        say(&format!("image in {seconds:.1} s on {}", summary.device));
+        say(&format!("image in {seconds:.1} s on {}", summary.place()));
         return Ok(());
     }
-    print(format!("{files} in {seconds:.1} s on {}\n", summary.device).as_bytes())
+    print(format!("{files} in {seconds:.1} s on {}\n", summary.place()).as_bytes())
 }
 
 /// The arguments, completed from the files that they name, and what follows from them.
