@@ -12,6 +12,7 @@
 //! | [`generate`](mod@generate) | prompt to PNG | – |
 //! | `inspect` | contents, problems and memory requirements of a checkpoint | `flex` |
 //! | [`convert`] | a checkpoint in another layout | – |
+//! | `train` | trains a model, exactly resumable | `train` |
 //!
 //! Four short examples use little more than the public interface of `ovis-image`, and are a file in
 //! `src/bin/` each: `load_and_generate`, `several_backends`, `plot_schedule` (feature `plot`) and
@@ -52,3 +53,5 @@ pub mod inspect;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod shared;
+#[cfg(feature = "train")]
+pub mod train;
