@@ -13,14 +13,18 @@
 //! | `inspect` | contents, problems and memory requirements of a checkpoint | `flex` |
 //! | [`convert`] | a checkpoint in another layout | – |
 //! | `train` | trains a model, exactly resumable | `train` |
+//! | `dataset` | images and captions for training | `dataset` |
 //!
 //! Four short examples use little more than the public interface of `ovis-image`, and are a file in
 //! `src/bin/` each: `load_and_generate`, `several_backends`, `plot_schedule` (feature `plot`) and
 //! `burn_store` (feature `burn-store`).
 //!
+//! Below the programs lies the engine that draws text, `typography` (feature `typography`): `dataset`
+//! writes what it draws, and training draws from it without files.
+//!
 //! # Adding a program
 //!
-//! `dataset`, `train`, `evaluate` and `serve` will be a folder `src/NAME/`, a file
+//! `train`, `evaluate` and `serve` will be a folder `src/NAME/`, a file
 //! `src/bin/NAME.rs`, and a cargo feature `NAME` that is off by default and lists the dependencies
 //! that only this program has:
 //!
@@ -55,3 +59,5 @@ pub mod plot;
 pub mod shared;
 #[cfg(feature = "train")]
 pub mod train;
+#[cfg(feature = "typography")]
+pub mod typography;

@@ -1,3 +1,33 @@
 //! `dataset`: images and captions for training. Drawn, filtered, bucketed and cached.
 
 pub mod manifest;
+pub mod synthesize;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Prepares images and captions for training.
+///
+/// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong.
+#[derive(Debug, Parser)]
+#[command(version, name = "dataset")]
+pub struct Arguments {
+    #[command(subcommand)]
+    step: Step,
+}
+
+/// A step: reads files, writes files, and keeps nothing else.
+#[derive(Debug, Subcommand)]
+enum Step {
+    Synthesize(synthesize::Arguments),
+}
+
+/// Does the step that the arguments name.
+///
+/// # Errors
+/// Returns the errors of the step.
+pub fn run(arguments: Arguments) -> Result<()> {
+    match arguments.step {
+        Step::Synthesize(arguments) => synthesize::run(arguments),
+    }
+}

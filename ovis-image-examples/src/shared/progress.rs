@@ -86,3 +86,24 @@ impl BytesBar {
         self.0.set_position(done);
     }
 }
+
+/// Shows how many of many small things are done. Dropping it clears the line.
+#[derive(Debug)]
+pub struct CountBar(ProgressBar);
+
+impl CountBar {
+    /// Creates a bar for so many things of this name.
+    pub fn new(things: &str, total: u64) -> Self {
+        let bar = ProgressBar::new(total);
+        let template = format!("{{wide_bar}} {{pos}}/{{len}} {things}, {{per_sec}}, {{eta}} left");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    /// Counts one more. Threads may call it at the same time.
+    pub fn advance(&self) {
+        self.0.inc(1);
+    }
+}
