@@ -67,7 +67,12 @@ fn pixel_batch<B: Backend>(
     let pixels = pixels::<B>(samples.iter().map(|sample| &sample.image), device);
     let [count, _, height, width] = pixels.dims();
     let factor = config.scale_factor();
-    let shape = [count, config.latent_channels, height / factor, width / factor];
+    let shape = [
+        count,
+        config.latent_channels,
+        height / factor,
+        width / factor,
+    ];
     let noise = NoiseGenerator::from_seed(seed).randn(shape.iter().product());
     let noise = Tensor::from_data(TensorData::new(noise, shape), (device, DType::F32));
     PixelBatch { pixels, noise }
@@ -113,7 +118,10 @@ impl<B: Backend> AutoencoderStage<B> {
     /// Configuration with which scaled latents of drawn images have mean 0 and deviation 1.
     fn measured_config(&self, model: &AutoencoderKl<B>) -> Result<VaeConfig> {
         let drawing = Drawing::of_last_phase(&self.resolved)?;
-        let batches = self.resolved.latent_images.div_ceil(self.resolved.batch_size);
+        let batches = self
+            .resolved
+            .latent_images
+            .div_ceil(self.resolved.batch_size);
         let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
         for number in 0..batches as u64 {
             let samples = drawing.batch(number)?;
@@ -200,7 +208,11 @@ impl<B: Backend> Stage<B> for AutoencoderStage<B> {
             vae: Some((model, &config)),
             ..TrainedParts::default()
         };
-        parts.export(&self.base.paths, folder, &ExportOptions::new(Layout::Diffusers))?;
+        parts.export(
+            &self.base.paths,
+            folder,
+            &ExportOptions::new(Layout::Diffusers),
+        )?;
         Ok(())
     }
 }
@@ -214,7 +226,11 @@ fn images<B: Backend>(pixels: Tensor<B, 4>) -> Vec<RgbImage> {
     let image = |planes: &[f32]| {
         RgbImage::from_fn(width as u32, height as u32, |x, y| {
             let at = y as usize * width + x as usize;
-            Rgb([level(planes[at]), level(planes[area + at]), level(planes[2 * area + at])])
+            Rgb([
+                level(planes[at]),
+                level(planes[area + at]),
+                level(planes[2 * area + at]),
+            ])
         })
     };
     values.chunks_exact(3 * area).map(image).collect()

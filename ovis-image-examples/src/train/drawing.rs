@@ -79,7 +79,9 @@ impl Drawing {
             curriculum
         };
         let phase = |entry: &CurriculumEntry| -> Result<Phase> {
-            let sources = buckets.iter().map(|size| source(resolved, entry, *size, split));
+            let sources = buckets
+                .iter()
+                .map(|size| source(resolved, entry, *size, split));
             Ok(Phase {
                 until_images: entry.until_images.unwrap_or(u64::MAX),
                 sources: sources.collect::<Result<_>>()?,
@@ -109,7 +111,9 @@ impl Drawing {
     /// # Errors
     /// Returns an error if one cannot be drawn.
     pub fn images(&self, count: usize) -> Result<Vec<TypographySample>> {
-        (0..count as u64).map(|index| self.sample(index, 0, index)).collect()
+        (0..count as u64)
+            .map(|index| self.sample(index, 0, index))
+            .collect()
     }
 
     fn sample(&self, images: u64, bucket: u64, index: u64) -> Result<TypographySample> {
@@ -181,7 +185,10 @@ pub(super) fn grid(images: &[RgbImage], columns: usize) -> Option<RgbImage> {
     let mut sheet = RgbImage::from_pixel(side(columns, width), side(rows, height), white);
     for (index, image) in images.iter().enumerate() {
         let place = |index: usize, side: u32| i64::from(index as u32 * (side + GAP));
-        let (x, y) = (place(index % columns, width), place(index / columns, height));
+        let (x, y) = (
+            place(index % columns, width),
+            place(index / columns, height),
+        );
         replace(&mut sheet, image, x, y);
     }
     Some(sheet)
@@ -227,7 +234,12 @@ mod tests {
             let batches = numbers.flat_map(|number| drawing.batch(number).unwrap());
             batches.map(|sample| sample.text().len()).max().unwrap()
         };
-        assert!(longest(0..2) <= 2 && longest(2..8) >= 3, "{} {}", longest(0..2), longest(2..8));
+        assert!(
+            longest(0..2) <= 2 && longest(2..8) >= 3,
+            "{} {}",
+            longest(0..2),
+            longest(2..8)
+        );
     }
 
     #[test]
@@ -238,7 +250,10 @@ mod tests {
         let pixels = pixels::<burn_flex::Flex>(images, &burn_flex::FlexDevice);
         assert_eq!(pixels.dims(), [3, 3, 64, 64]);
         let data = pixels.into_data();
-        assert!(data.iter::<f32>().all(|value| (-1.0..=1.0).contains(&value)));
+        assert!(
+            data.iter::<f32>()
+                .all(|value| (-1.0..=1.0).contains(&value))
+        );
         let images: Vec<RgbImage> = held_out.into_iter().map(|sample| sample.image).collect();
         assert_eq!(grid(&images, 2).unwrap().dimensions(), (132, 132));
     }

@@ -127,7 +127,9 @@ mod tests {
     #[test]
     fn cells_stand_token_by_token() {
         let (preset, _) = Preset::open("signs").unwrap();
-        let signs = SyntheticTypography::new(preset, Fonts::embedded()).with_size(128, 96).unwrap();
+        let signs = SyntheticTypography::new(preset, Fonts::embedded())
+            .with_size(128, 96)
+            .unwrap();
         let sample = signs.sample(3, 1).unwrap();
         let plain = sample.character_grid(12, 16);
         let ordered = characters(&sample, [6, 8]);
@@ -136,7 +138,10 @@ mod tests {
             for column in 0..16 {
                 let token = (row / 2) * 8 + column / 2;
                 let cell = (row % 2) * 2 + column % 2;
-                assert_eq!(ordered[token * 4 + cell], i64::from(plain[row * 16 + column]));
+                assert_eq!(
+                    ordered[token * 4 + cell],
+                    i64::from(plain[row * 16 + column])
+                );
             }
         }
     }

@@ -46,10 +46,14 @@ pub enum TrainError {
         free: u64,
     },
     /// No images would be in a batch.
-    #[error("a bucket is empty: name at least one size (--sizes), and at least one image a batch (--batch-size)")]
+    #[error(
+        "a bucket is empty: name at least one size (--sizes), and at least one image a batch (--batch-size)"
+    )]
     EmptyBucket,
     /// Images of this size cannot be encoded.
-    #[error("a bucket has images of {width}x{height}, but both sides must be multiples of {multiple} (--sizes)")]
+    #[error(
+        "a bucket has images of {width}x{height}, but both sides must be multiples of {multiple} (--sizes)"
+    )]
     Size {
         /// Width in pixels.
         width: u32,

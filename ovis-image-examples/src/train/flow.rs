@@ -62,11 +62,17 @@ impl<B: Backend> BatchSource for FlowSource<B> {
             .iter()
             .map(|sample| {
                 let dropped = dropout.uniform() < self.prompt_dropout;
-                if dropped { "" } else { &sample.captions.english }
+                if dropped {
+                    ""
+                } else {
+                    &sample.captions.english
+                }
             })
             .collect();
         let noise = seed_for(self.seed, "noise", number);
-        let mut batch = self.encoding.batch(&samples, &captions, Vec::new(), noise)?;
+        let mut batch = self
+            .encoding
+            .batch(&samples, &captions, Vec::new(), noise)?;
         let tokens = batch.grid[0] * batch.grid[1];
         let mut generator = generator("timesteps");
         batch.timesteps = self.timesteps.draw(samples.len(), tokens, &mut generator);
@@ -123,7 +129,9 @@ impl<B: Backend> FlowStage<B> {
         let mut validation = Vec::new();
         let parts = held_out[..resolved.validation_images].chunks(resolved.batch_size);
         for (number, samples) in parts.enumerate() {
-            let captions = samples.iter().map(|sample| sample.captions.english.as_str());
+            let captions = samples
+                .iter()
+                .map(|sample| sample.captions.english.as_str());
             let captions: Vec<&str> = captions.collect();
             let noise = seed_for(resolved.seed, "validation", number as u64);
             validation.push(encoding.batch(samples, &captions, Vec::new(), noise)?);

@@ -67,7 +67,9 @@ impl RunFolder {
 
     /// Path of the sample images of a step.
     pub fn samples(&self, step: u64) -> PathBuf {
-        self.path.join("samples").join(format!("step-{step:08}.png"))
+        self.path
+            .join("samples")
+            .join(format!("step-{step:08}.png"))
     }
 
     /// Folder of a model that the run writes.
@@ -131,7 +133,9 @@ impl RunFolder {
             match TrainingState::load(&path, device) {
                 Ok((state, _)) => return Ok(Some((state, path))),
                 Err(error) => {
-                    say(&format!("warning: {error}: the checkpoint before it is tried"));
+                    say(&format!(
+                        "warning: {error}: the checkpoint before it is tried"
+                    ));
                     failed.get_or_insert(error);
                 }
             }
@@ -207,7 +211,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = RunFolder::open(folder.path()).unwrap();
         let error = RunFolder::open(folder.path()).unwrap_err();
-        assert!(matches!(error.downcast_ref(), Some(TrainError::Locked { .. })));
+        assert!(matches!(
+            error.downcast_ref(),
+            Some(TrainError::Locked { .. })
+        ));
         drop(first);
         RunFolder::open(folder.path()).unwrap();
     }
@@ -216,10 +223,20 @@ mod tests {
     fn checkpoints_are_listed_from_the_last_and_other_files_are_not() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::open(folder.path()).unwrap();
-        for name in ["step-00000002.safetensors", "step-00000010.safetensors", "step-3.part", "x"] {
+        for name in [
+            "step-00000002.safetensors",
+            "step-00000010.safetensors",
+            "step-3.part",
+            "x",
+        ] {
             fs::write(folder.path().join("checkpoints").join(name), "").unwrap();
         }
-        let steps: Vec<u64> = run.checkpoints().unwrap().into_iter().map(|(step, _)| step).collect();
+        let steps: Vec<u64> = run
+            .checkpoints()
+            .unwrap()
+            .into_iter()
+            .map(|(step, _)| step)
+            .collect();
         assert_eq!(steps, [10, 2]);
         assert!(free_bytes(folder.path()).is_none_or(|bytes| bytes > 0));
     }

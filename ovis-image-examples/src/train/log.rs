@@ -93,9 +93,12 @@ const POINTS: usize = 400;
 /// # Errors
 /// Returns the error of reading or drawing.
 pub fn plot(log: &Path) -> Result<Option<String>> {
-    let text = std::fs::read_to_string(log)
-        .with_context(|| format!("cannot read {}", shown(log)))?;
-    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let text =
+        std::fs::read_to_string(log).with_context(|| format!("cannot read {}", shown(log)))?;
+    let lines: Vec<Value> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
     let series = |name: &str, key: &str| {
         let point = |line: &Value| {
             let value = line.get(key)?.as_f64().filter(|value| value.is_finite())?;
@@ -117,7 +120,9 @@ pub fn plot(log: &Path) -> Result<Option<String>> {
     .into_iter()
     .flatten()
     .collect();
-    let rates: Vec<Series> = series("learning rate", "learning_rate").into_iter().collect();
+    let rates: Vec<Series> = series("learning rate", "learning_rate")
+        .into_iter()
+        .collect();
     let norms: Vec<Series> = series("norm", "grad_norm").into_iter().collect();
     if losses.is_empty() || rates.is_empty() || norms.is_empty() {
         return Ok(None);
@@ -147,7 +152,11 @@ mod tests {
             log.write(&line(step)).unwrap();
         }
         log.write(&json!({"step": 2, "validation": 0.5})).unwrap();
-        std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + "{\"step\": 1, \"lo").unwrap();
+        std::fs::write(
+            &path,
+            std::fs::read_to_string(&path).unwrap() + "{\"step\": 1, \"lo",
+        )
+        .unwrap();
         drop(Log::open(&path, 2).unwrap());
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 3, "{text}");

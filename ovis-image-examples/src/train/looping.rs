@@ -82,15 +82,22 @@ where
     let mut saved_step = None;
     if let Some((state, path)) = context.folder.last_state::<B>(device)? {
         trainer.restore(state).map_err(|source| match source {
-            StateError::AnotherModel { .. } => {
-                anyhow::Error::new(TrainError::AnotherRun { path: path.clone(), source })
-            }
+            StateError::AnotherModel { .. } => anyhow::Error::new(TrainError::AnotherRun {
+                path: path.clone(),
+                source,
+            }),
             other => other.into(),
         })?;
         saved_step = Some(trainer.steps());
-        say(&format!("resumed after step {} of {}", trainer.steps(), resolved.steps));
+        say(&format!(
+            "resumed after step {} of {}",
+            trainer.steps(),
+            resolved.steps
+        ));
     }
-    let end = resolved.steps.saturating_mul(u64::from(resolved.accumulation));
+    let end = resolved
+        .steps
+        .saturating_mul(u64::from(resolved.accumulation));
     let mut queue = Queue::start(source, resolved.data_threads, trainer.batches(), end)?;
     let log = Log::open(&context.folder.log(), trainer.steps())?;
     let bar = TrainBar::new(trainer.steps(), resolved.steps);
@@ -121,7 +128,8 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
     fn learn(&mut self, batch: TrainedBatch<B, S>) -> Result<()> {
         self.bar.count(self.stage.images_of(&batch));
         let images = self.trainer.batches() * self.context.resolved.batch_size as u64;
-        self.stage.before_batch(self.trainer.objective_mut(), images);
+        self.stage
+            .before_batch(self.trainer.objective_mut(), images);
         let learned = self.trainer.micro_step(batch);
         let Some(report) = learned.with_context(|| self.after_failure())? else {
             return Ok(());
@@ -130,7 +138,9 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
         self.log.step(&report, speed)?;
         if report.skipped {
             let step = report.step;
-            self.bar.say(&format!("step {step} was skipped: its loss or gradient is out of range"));
+            self.bar.say(&format!(
+                "step {step} was skipped: its loss or gradient is out of range"
+            ));
         }
         self.after_step(&report)
     }
@@ -213,7 +223,8 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
         if let Err(error) = self.save() {
             let error = anyhow::Error::new(error);
             let reason = crate::shared::error_chain::one_line(&error);
-            self.bar.say(&format!("warning: no checkpoint was written: {reason}"));
+            self.bar
+                .say(&format!("warning: no checkpoint was written: {reason}"));
             self.saved = Instant::now();
         }
     }
@@ -231,7 +242,9 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
         self.save()?;
         let step = self.trainer.steps();
         drop(self.bar);
-        say(&format!("stopped after step {step}; run the same command with --resume to go on"));
+        say(&format!(
+            "stopped after step {step}; run the same command with --resume to go on"
+        ));
         Ok(Ending::Stopped)
     }
 
@@ -246,7 +259,11 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
         }
         drop(self.bar);
         let model = self.context.folder.model(MODEL);
-        say(&format!("finished after step {}: {}", self.trainer.steps(), shown(&model)));
+        say(&format!(
+            "finished after step {}: {}",
+            self.trainer.steps(),
+            shown(&model)
+        ));
         Ok(Ending::Finished)
     }
 }

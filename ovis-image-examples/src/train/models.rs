@@ -133,7 +133,9 @@ fn make<B: Backend>(
     let parts = TrainedParts {
         transformer: Some((&transformer, &transformer_config)),
         vae: vae_path.is_none().then_some((&vae, &vae_config)),
-        text_encoder: encoder_path.is_none().then_some((&encoder, &encoder_config)),
+        text_encoder: encoder_path
+            .is_none()
+            .then_some((&encoder, &encoder_config)),
     };
     let base = CheckpointPaths {
         transformer: configs.join("transformer"),

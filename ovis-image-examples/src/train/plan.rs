@@ -70,7 +70,11 @@ impl fmt::Display for Plan<'_> {
             StageKind::Flow => "flow",
         };
         let batch = resolved.batch_size as u64 * u64::from(resolved.accumulation);
-        writeln!(f, "stage       {stage}, {} trained parameters", self.trained)?;
+        writeln!(
+            f,
+            "stage       {stage}, {} trained parameters",
+            self.trained
+        )?;
         writeln!(f, "steps       {} of {batch} images", resolved.steps)?;
         let share = resolved.steps * batch / resolved.sizes.len().max(1) as u64;
         for size in &resolved.sizes {
@@ -78,14 +82,25 @@ impl fmt::Display for Plan<'_> {
         }
         let mut from = 0;
         for entry in &resolved.curriculum {
-            let until = entry.until_images.map_or("the end".to_owned(), |n| n.to_string());
+            let until = entry
+                .until_images
+                .map_or("the end".to_owned(), |n| n.to_string());
             let (characters, lines) = (entry.characters, entry.lines);
-            writeln!(f, "curriculum  images {from} to {until}: characters {characters:?}, lines {lines:?}")?;
+            writeln!(
+                f,
+                "curriculum  images {from} to {until}: characters {characters:?}, lines {lines:?}"
+            )?;
             from = entry.until_images.unwrap_or(from);
         }
         let state = ByteSize(self.state_bytes());
-        writeln!(f, "memory      {state} for parameters and optimizer, and the activations of a batch")?;
-        let (disk, one) = (ByteSize(self.disk_bytes()), ByteSize(self.checkpoint_bytes()));
+        writeln!(
+            f,
+            "memory      {state} for parameters and optimizer, and the activations of a batch"
+        )?;
+        let (disk, one) = (
+            ByteSize(self.disk_bytes()),
+            ByteSize(self.checkpoint_bytes()),
+        );
         write!(f, "disk        {disk}, {one} a checkpoint")
     }
 }

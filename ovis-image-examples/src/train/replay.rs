@@ -106,7 +106,10 @@ impl ReplayFile {
         let tensors = self.tensors()?;
         let tensor = |name: &str| -> Result<Tensor<B, 3>> {
             let (values, shape) = self.floats(&tensors, number, name)?;
-            Ok(Tensor::from_data(TensorData::new(values, shape), (device, DType::F32)))
+            Ok(Tensor::from_data(
+                TensorData::new(values, shape),
+                (device, DType::F32),
+            ))
         };
         let (grid, shape) = self.values(&tensors, number, "grid", Dtype::I64)?;
         let sides = grid.chunks_exact(8).map(|b| {
@@ -158,9 +161,13 @@ mod tests {
         let path = folder.path().join("replay.safetensors");
         std::fs::write(&path, "no tensors").unwrap();
         let error = ReplayFile::open(&path, 1).unwrap_err().to_string();
-        assert!(error.contains("replay.safetensors cannot be replayed"), "{error}");
+        assert!(
+            error.contains("replay.safetensors cannot be replayed"),
+            "{error}"
+        );
         let values = [0u8; 8];
-        let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1, 1, 2], &values).unwrap();
+        let view =
+            safetensors::tensor::TensorView::new(Dtype::F32, vec![1, 1, 2], &values).unwrap();
         let bytes = safetensors::serialize([("step_000.latents", view)], None).unwrap();
         std::fs::write(&path, bytes).unwrap();
         ReplayFile::open(&path, 0).unwrap();

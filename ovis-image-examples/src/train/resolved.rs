@@ -163,7 +163,9 @@ impl Resolved {
     /// Checks everything that needs no files.
     pub(super) fn check(&self) -> Result<()> {
         if self.output.as_os_str().is_empty() {
-            bail!(UsageError::new("no folder for the run: name one with --output"));
+            bail!(UsageError::new(
+                "no folder for the run: name one with --output"
+            ));
         }
         match (&self.model, &self.from_configs) {
             (None, None) => bail!(UsageError::new(
@@ -175,7 +177,9 @@ impl Resolved {
             _ => {}
         }
         if self.adam_betas.len() != 2 {
-            bail!(UsageError::new("--adam-betas takes two numbers, such as 0.9,0.95"));
+            bail!(UsageError::new(
+                "--adam-betas takes two numbers, such as 0.9,0.95"
+            ));
         }
         for (name, range) in [
             ("--validation-characters", &self.validation_characters),
@@ -187,7 +191,9 @@ impl Resolved {
         }
         let fade = &self.auxiliary_fade;
         if !(fade.is_empty() || fade.len() == 2 && fade[0] < fade[1]) {
-            bail!(UsageError::new("--auxiliary-fade takes two rising numbers of images"));
+            bail!(UsageError::new(
+                "--auxiliary-fade takes two rising numbers of images"
+            ));
         }
         let shares = [
             ("--prompt-dropout", f64::from(self.prompt_dropout)),
@@ -198,7 +204,9 @@ impl Resolved {
         ];
         for (name, value) in shares {
             if !(value.is_finite() && value >= 0.0) {
-                bail!(UsageError(format!("{name}: {value} is negative or not a number")));
+                bail!(UsageError(format!(
+                    "{name}: {value} is negative or not a number"
+                )));
             }
         }
         if self.prompt_dropout > 1.0 {
@@ -208,7 +216,9 @@ impl Resolved {
             bail!(TrainError::EmptyBucket);
         }
         if self.data_threads == 0 || self.threads == Some(0) {
-            bail!(UsageError::new("--threads and --data-threads must be at least 1"));
+            bail!(UsageError::new(
+                "--threads and --data-threads must be at least 1"
+            ));
         }
         self.buckets()?;
         self.check_curriculum()?;
@@ -266,7 +276,9 @@ impl Resolved {
     pub fn weight_dtype(&self) -> Result<WeightDtype> {
         let dtype = self.dtype.parse()?;
         if dtype == WeightDtype::F16 {
-            bail!(UsageError::new("gradients overflow in f16: train in f32 or bf16 (--dtype)"));
+            bail!(UsageError::new(
+                "gradients overflow in f16: train in f32 or bf16 (--dtype)"
+            ));
         }
         Ok(dtype)
     }
@@ -358,7 +370,11 @@ impl Resolved {
 /// Finds a part that is given as its own folder or as a checkpoint that contains it.
 pub(super) fn part_of(folder: &Path, part: &str) -> PathBuf {
     let inner = folder.join(part);
-    if inner.exists() { inner } else { folder.to_owned() }
+    if inner.exists() {
+        inner
+    } else {
+        folder.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -416,7 +432,10 @@ mod tests {
             ..resolved()
         };
         let at = |images| resolved.auxiliary_weight_at(images);
-        assert_eq!([at(0), at(100), at(150), at(200), at(900)], [0.5, 0.5, 0.25, 0.0, 0.0]);
+        assert_eq!(
+            [at(0), at(100), at(150), at(200), at(900)],
+            [0.5, 0.5, 0.25, 0.0, 0.0]
+        );
     }
 
     #[test]

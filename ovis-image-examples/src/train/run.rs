@@ -49,7 +49,9 @@ impl Train {
             ));
         }
         let dry = arguments.dry_run.then(tempfile::tempdir).transpose()?;
-        let path = dry.as_ref().map_or(resolved.output.as_path(), TempDir::path);
+        let path = dry
+            .as_ref()
+            .map_or(resolved.output.as_path(), TempDir::path);
         let folder = RunFolder::open(path)?;
         if let Some(before) = folder.settings()? {
             if !arguments.resume {
@@ -86,7 +88,8 @@ impl Train {
             return Ok(false);
         }
         plan.check_disk(self.folder.path())?;
-        self.folder.write_settings(&serde_json::to_value(&self.resolved)?)?;
+        self.folder
+            .write_settings(&serde_json::to_value(&self.resolved)?)?;
         Ok(true)
     }
 
@@ -113,7 +116,12 @@ impl BackendVisitor for Train {
 }
 
 impl Train {
-    fn replay<B: Backend>(&self, base: Models<B>, path: &Path, device: &B::Device) -> Result<Ending> {
+    fn replay<B: Backend>(
+        &self,
+        base: Models<B>,
+        path: &Path,
+        device: &B::Device,
+    ) -> Result<Ending> {
         let batches = self.resolved.steps * u64::from(self.resolved.accumulation);
         let file = ReplayFile::open(path, batches)?;
         let models = ImageModels {

@@ -268,7 +268,12 @@ impl Settings {
         let text = String::from_utf8(bytes)
             .with_context(|| format!("{} is not a text in UTF-8", path.display()))?;
         toml::from_str(&text).map_err(|error| {
-            UsageError(format!("{}: {}", path.display(), error.to_string().trim_end())).into()
+            UsageError(format!(
+                "{}: {}",
+                path.display(),
+                error.to_string().trim_end()
+            ))
+            .into()
         })
     }
 
@@ -319,7 +324,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_defaults_fill_the_rest() {
-        let file = parse("output = 'run'\nfrom-configs = 'c'\nlearning-rate = 1e-3\nbatch-size = 4");
+        let file =
+            parse("output = 'run'\nfrom-configs = 'c'\nlearning-rate = 1e-3\nbatch-size = 4");
         let flags = Settings {
             learning_rate: Some(2e-3),
             ..Settings::default()
@@ -333,14 +339,18 @@ mod tests {
     fn unknown_keys_are_named_with_their_line() {
         let error = toml::from_str::<Settings>("output = 'r'\nlerning-rate = 1").unwrap_err();
         let error = error.to_string();
-        assert!(error.contains("lerning-rate") && error.contains("line 2"), "{error}");
+        assert!(
+            error.contains("lerning-rate") && error.contains("line 2"),
+            "{error}"
+        );
         let error = toml::from_str::<Settings>("[[curriculum]]\nletters = 3").unwrap_err();
         assert!(error.to_string().contains("letters"), "{error}");
     }
 
     #[test]
     fn a_curriculum_is_read() {
-        let settings = parse("[[curriculum]]\nuntil-images = 5\ncharacters = [1, 2]\n[[curriculum]]");
+        let settings =
+            parse("[[curriculum]]\nuntil-images = 5\ncharacters = [1, 2]\n[[curriculum]]");
         assert_eq!(settings.curriculum.len(), 2);
         assert_eq!(settings.curriculum[0].characters, Some([1, 2]));
     }

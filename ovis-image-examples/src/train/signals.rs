@@ -68,7 +68,9 @@ impl Pauses {
         while self.is_paused() && !self.signals.stops() {
             if !said {
                 let file = self.file.display();
-                say(&format!("paused: remove {file}, or send SIGUSR1 if that paused it"));
+                say(&format!(
+                    "paused: remove {file}, or send SIGUSR1 if that paused it"
+                ));
                 said = true;
             }
             std::thread::sleep(LOOK);
