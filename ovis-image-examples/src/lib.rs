@@ -12,6 +12,7 @@
 //! | [`generate`](mod@generate) | prompt to PNG | – |
 //! | `inspect` | contents, problems and memory requirements of a checkpoint | `flex` |
 //! | [`convert`] | a checkpoint in another layout | – |
+//! | `train` | trains a model, exactly resumable | `train` |
 //! | `dataset` | images and captions for training | `dataset` |
 //!
 //! Four short examples use little more than the public interface of `ovis-image`, and are a file in
@@ -56,5 +57,7 @@ pub mod inspect;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod shared;
+#[cfg(feature = "train")]
+pub mod train;
 #[cfg(feature = "typography")]
 pub mod typography;

@@ -25,9 +25,12 @@ impl UsageError {
 }
 
 /// Arguments of the library and the flags that set them.
-const FLAGS: [(&str, &str); 32] = [
+const FLAGS: [(&str, &str); 41] = [
+    ("adam_betas", "--adam-betas"),
+    ("adam_eps", "--adam-eps"),
     ("cache", "--hub-cache"),
     ("dtype", "--dtype"),
+    ("ema_decay", "--ema-decay"),
     ("folder", "--output"),
     ("guidance_interval", "--guidance-interval"),
     ("guidance_method", "--guidance"),
@@ -36,8 +39,10 @@ const FLAGS: [(&str, &str); 32] = [
     ("images_per_prompt", "--num-images"),
     ("latents", "--latents"),
     ("layout", "--to"),
+    ("learning_rate", "--learning-rate"),
     ("mask", "--mask"),
     ("mask_blur", "--mask-blur"),
+    ("max_grad_norm", "--max-grad-norm"),
     ("max_sequence_length", "--max-sequence-length"),
     ("name", "--lora"),
     ("negative_prompts", "--negative-prompt"),
@@ -55,9 +60,13 @@ const FLAGS: [(&str, &str); 32] = [
     ("seed_per_image", "--seeds"),
     ("sigma_spacing", "--sigmas"),
     ("skip_layers", "--skip-layers"),
+    ("spike_factor", "--spike-factor"),
     ("step_cache", "--step-cache"),
+    ("steps", "--steps"),
     ("strength", "--strength"),
+    ("timesteps", "--timesteps"),
     ("vae_tiling", "--vae-tile"),
+    ("weight_decay", "--weight-decay"),
 ];
 
 /// Returns the exit code of a failed program: [`USAGE`] if an argument is to blame, or else

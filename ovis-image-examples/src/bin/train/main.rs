@@ -1,0 +1,27 @@
+//! Trains a model; `--help` lists everything.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use ovis_image_examples::shared::terminal::start_log;
+use ovis_image_examples::shared::{interrupt, program, threads};
+use ovis_image_examples::train::{Arguments, Ending, Train};
+
+fn main() -> ExitCode {
+    program::run(run)
+}
+
+/// Runs what the arguments ask for. The loop over batches is compiled here for every backend.
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    start_log(arguments.verbose);
+    let resolved = arguments.resolve()?;
+    if let Some(threads) = resolved.threads {
+        threads::limit(threads.into())?;
+    }
+    let device = resolved.device_spec()?.open()?;
+    let work = Train::prepare(&arguments, resolved)?;
+    Ok(match device.visit(work)? {
+        Ending::Finished => ExitCode::SUCCESS,
+        Ending::Stopped => ExitCode::from(interrupt::EXIT_CODE),
+    })
+}

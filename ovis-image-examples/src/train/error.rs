@@ -1,0 +1,90 @@
+//! Errors of a run that are known before it starts, or that end it.
+
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use ovis_image::error::Printable;
+
+/// Error of a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// Another process trains in the folder.
+    #[error("another process trains in {}: wait for it, end it, or choose another --output", shown(.folder))]
+    Locked {
+        /// Folder of the run.
+        folder: PathBuf,
+    },
+    /// The folder contains a run that was not to be resumed.
+    #[error("{} contains a run: add --resume to go on with it, or choose another --output", shown(.folder))]
+    ExistingRun {
+        /// Folder of the run.
+        folder: PathBuf,
+    },
+    /// The run was started with other settings.
+    #[error("the run was started with other settings:\n{}\nGo on with them, or add --accept-changes", Printable(.differences))]
+    Changed {
+        /// Settings that differ, one a line.
+        differences: String,
+    },
+    /// A checkpoint is of another model.
+    #[error("the checkpoint {} does not fit the model: name the model that the run was started with", shown(.path))]
+    AnotherRun {
+        /// Checkpoint.
+        path: PathBuf,
+        /// What differs.
+        source: ovis_image::training::StateError,
+    },
+    /// The disk cannot hold what the run writes.
+    #[error("the run writes about {}, and the disk of {} has {} left: free some, keep fewer checkpoints (--keep-every), or choose another --output", ByteSize(*.needed), shown(.folder), ByteSize(*.free))]
+    DiskTooSmall {
+        /// Folder of the run.
+        folder: PathBuf,
+        /// Bytes that the run writes.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// No images would be in a batch.
+    #[error(
+        "a bucket is empty: name at least one size (--sizes), and at least one image a batch (--batch-size)"
+    )]
+    EmptyBucket,
+    /// Images of this size cannot be encoded.
+    #[error(
+        "a bucket has images of {width}x{height}, but both sides must be multiples of {multiple} (--sizes)"
+    )]
+    Size {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// What the sides must be multiples of.
+        multiple: usize,
+    },
+    /// A caption has more tokens than the model reads.
+    #[error("a caption does not fit {rows} text rows, {over} tokens are too many: raise --max-sequence-length. The caption: {}", Printable(.caption))]
+    LongCaption {
+        /// Text rows after the prefix.
+        rows: usize,
+        /// Tokens that do not fit.
+        over: usize,
+        /// Caption.
+        caption: String,
+    },
+    /// The file of batches cannot be used.
+    #[error("{} cannot be replayed: {}", shown(.path), Printable(.problem))]
+    Replay {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The thread that draws images ended.
+    #[error("the thread that prepares batches ended early")]
+    DataEnded,
+}
+
+fn shown(path: &std::path::Path) -> String {
+    crate::shared::terminal::shown(path)
+}

@@ -1,0 +1,254 @@
+//! Flow matching as a stage: the transformer, and the text encoder if asked for.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use burn::backend::Autodiff;
+use burn::tensor::backend::Backend;
+use image::RgbImage;
+use ovis_image::checkpoint::ExportOptions;
+use ovis_image::sampling::NoiseGenerator;
+use ovis_image::training::{
+    CharacterHead, CharacterHeadConfig, FlowMatching, ImageBatch, ImageModels, Objective,
+    TimestepDistribution, TrainedParts, initialize,
+};
+use ovis_image::{Checkpoint, GenerationRequest, Layout, LoadOptions, OvisImagePipeline};
+use serde_json::{Map, Value, json};
+
+use super::drawing::{Drawing, grid};
+use super::encoding::{CELLS, Encoding};
+use super::models::Models;
+use super::queue::BatchSource;
+use super::random::seed_for;
+use super::resolved::Resolved;
+use super::stage::Stage;
+use crate::typography::CELL_CLASSES;
+
+/// Batches of drawn images for flow matching.
+#[derive(Clone)]
+pub struct FlowSource<B: Backend> {
+    drawing: Arc<Drawing>,
+    encoding: Encoding<B>,
+    timesteps: TimestepDistribution,
+    prompt_dropout: f32,
+    seed: u64,
+}
+
+impl<B: Backend> FlowSource<B> {
+    /// Creates the source of a run.
+    ///
+    /// # Errors
+    /// Returns an error if nothing can be drawn with the settings.
+    pub fn new(resolved: &Resolved, encoding: Encoding<B>) -> Result<Self> {
+        Ok(Self {
+            drawing: Arc::new(Drawing::of_training(resolved)?),
+            encoding,
+            timesteps: resolved.timestep_distribution()?,
+            prompt_dropout: resolved.prompt_dropout,
+            seed: resolved.seed,
+        })
+    }
+}
+
+impl<B: Backend> BatchSource for FlowSource<B> {
+    type Batch = ImageBatch<B>;
+
+    fn batch(&mut self, number: u64) -> Result<ImageBatch<B>> {
+        let samples = self.drawing.batch(number)?;
+        let generator = |purpose| NoiseGenerator::from_seed(seed_for(self.seed, purpose, number));
+        let mut dropout = generator("dropout");
+        let captions: Vec<&str> = samples
+            .iter()
+            .map(|sample| {
+                let dropped = dropout.uniform() < self.prompt_dropout;
+                if dropped {
+                    ""
+                } else {
+                    &sample.captions.english
+                }
+            })
+            .collect();
+        let noise = seed_for(self.seed, "noise", number);
+        let mut batch = self
+            .encoding
+            .batch(&samples, &captions, Vec::new(), noise)?;
+        let tokens = batch.grid[0] * batch.grid[1];
+        let mut generator = generator("timesteps");
+        batch.timesteps = self.timesteps.draw(samples.len(), tokens, &mut generator);
+        Ok(batch)
+    }
+}
+
+/// Number of bands of timesteps in a validation.
+const BANDS: usize = 4;
+
+/// Flow matching of images.
+#[derive(Debug)]
+pub struct FlowStage<B: Backend> {
+    resolved: Resolved,
+    base: Models<B>,
+    validation: Vec<ImageBatch<B>>,
+    prompts: Vec<String>,
+    device: B::Device,
+}
+
+impl<B: Backend> FlowStage<B> {
+    /// Creates the stage of a run over recorded batches.
+    pub fn replayed(resolved: &Resolved, base: Models<B>, device: &B::Device) -> Self {
+        Self {
+            resolved: Resolved {
+                auxiliary_weight: 0.0,
+                ..resolved.clone()
+            },
+            base,
+            validation: Vec::new(),
+            prompts: Vec::new(),
+            device: device.clone(),
+        }
+    }
+
+    /// Creates the stage, and draws the held-out images.
+    ///
+    /// # Errors
+    /// Returns an error if they cannot be drawn, or if a caption is too long.
+    pub fn new(
+        resolved: &Resolved,
+        base: Models<B>,
+        encoding: &Encoding<B>,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let count = resolved.validation_images.max(resolved.samples);
+        let held_out = Drawing::held_out(resolved)?.images(count)?;
+        let caption = |index: usize| held_out[index].captions.english.clone();
+        let prompts = if resolved.sample_prompts.is_empty() {
+            (0..resolved.samples).map(caption).collect()
+        } else {
+            resolved.sample_prompts.clone()
+        };
+        let mut validation = Vec::new();
+        let parts = held_out[..resolved.validation_images].chunks(resolved.batch_size);
+        for (number, samples) in parts.enumerate() {
+            let captions = samples
+                .iter()
+                .map(|sample| sample.captions.english.as_str());
+            let captions: Vec<&str> = captions.collect();
+            let noise = seed_for(resolved.seed, "validation", number as u64);
+            validation.push(encoding.batch(samples, &captions, Vec::new(), noise)?);
+        }
+        Ok(Self {
+            resolved: resolved.clone(),
+            base,
+            validation,
+            prompts,
+            device: device.clone(),
+        })
+    }
+
+    /// Mean loss of a band of timesteps over all held-out images.
+    fn band(&self, objective: &FlowMatching, models: &ImageModels<B>, band: usize) -> Result<f64> {
+        let (mut sum, mut images) = (0.0, 0);
+        for batch in &self.validation {
+            let count = batch.latents.dims()[0];
+            let timestep = |index| {
+                let within = (index as f32 + 0.5) / count as f32;
+                (band as f32 + within) / BANDS as f32
+            };
+            let batch = ImageBatch {
+                timesteps: (0..count).map(timestep).collect(),
+                ..batch.clone()
+            };
+            let terms = Objective::<Autodiff<B>>::loss(objective, models, batch)?;
+            sum += terms.loss() * count as f64;
+            images += count;
+        }
+        Ok(sum / images as f64)
+    }
+}
+
+/// Creates the head of the auxiliary term.
+pub(super) fn character_head<B: Backend>(
+    resolved: &Resolved,
+    hidden: usize,
+    device: &B::Device,
+) -> CharacterHead<B> {
+    let config = CharacterHeadConfig {
+        cells: CELLS * CELLS,
+        classes: CELL_CLASSES,
+        weight: resolved.auxiliary_weight,
+    };
+    initialize(CharacterHead::new(&config, hidden, device), resolved.seed)
+}
+
+impl<B: Backend> Stage<B> for FlowStage<B> {
+    type Objective = FlowMatching;
+
+    fn images_of(&self, batch: &ImageBatch<B>) -> usize {
+        batch.timesteps.len()
+    }
+
+    fn before_batch(&self, objective: &mut FlowMatching, images: u64) {
+        objective.set_auxiliary_weight(self.resolved.auxiliary_weight_at(images));
+    }
+
+    fn validate(
+        &self,
+        objective: &FlowMatching,
+        models: &ImageModels<B>,
+    ) -> Result<Map<String, Value>> {
+        let mut line = Map::new();
+        if self.validation.is_empty() {
+            return Ok(line);
+        }
+        let bands = (0..BANDS).map(|band| self.band(objective, models, band));
+        let bands = bands.collect::<Result<Vec<f64>>>()?;
+        let mean = bands.iter().sum::<f64>() / BANDS as f64;
+        line.insert("validation".to_owned(), json!(mean));
+        line.insert("bands".to_owned(), json!(bands));
+        Ok(line)
+    }
+
+    fn sample(&self, models: &ImageModels<B>) -> Result<Option<RgbImage>> {
+        if self.prompts.is_empty() {
+            return Ok(None);
+        }
+        let resolved = &self.resolved;
+        let checkpoint = Checkpoint::open_paths(&self.base.paths)?;
+        let options = LoadOptions::new().with_dtype(resolved.weight_dtype()?);
+        let options = options.with_vae_dtype(ovis_image::WeightDtype::F32);
+        let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &self.device)?;
+        let mut pipeline = pipeline.with_transformer(models.transformer.clone())?;
+        if let Some(encoder) = &models.text_encoder {
+            pipeline = pipeline.with_text_encoder(encoder.clone())?;
+        }
+        let size = resolved.buckets()?.first().copied().unwrap_or_default();
+        let mut images = Vec::new();
+        // Small batches, so that sampling takes no more memory than training.
+        for (part, prompts) in self.prompts.chunks(resolved.batch_size).enumerate() {
+            let first = (part * resolved.batch_size) as u64;
+            let request = GenerationRequest::from_prompts(prompts)
+                .with_size(size[0] as usize, size[1] as usize)
+                .with_seed_per_image(first..first + prompts.len() as u64)
+                .with_num_inference_steps(resolved.sample_steps)
+                .with_guidance_scale(resolved.sample_guidance)
+                .with_max_sequence_length(resolved.max_sequence_length);
+            let output = pipeline.generate(&request)?;
+            images.extend(output.images.into_iter().map(|image| image.image));
+        }
+        Ok(grid(&images, 8))
+    }
+
+    fn export(&self, models: &ImageModels<B>, folder: &Path) -> Result<()> {
+        let base = &self.base;
+        let parts = TrainedParts {
+            transformer: Some((&models.transformer, &base.transformer_config)),
+            text_encoder: models
+                .text_encoder
+                .as_ref()
+                .map(|encoder| (encoder, &base.text_encoder_config)),
+            vae: None,
+        };
+        parts.export(&base.paths, folder, &ExportOptions::new(Layout::Diffusers))?;
+        Ok(())
+    }
+}

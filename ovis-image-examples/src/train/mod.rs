@@ -1,0 +1,80 @@
+//! `train`: trains the transformer, the text encoder or the VAE, and writes a checkpoint.
+//!
+//! `settings` are what was given, `resolved` what is in force. `run` checks them and locks the
+//! `folder`; `models` are read or made; `looping` takes batches from the `queue`, which a source
+//! fills in other threads; a `stage` knows how its models are validated, sampled and exported.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+
+pub mod autoencoder;
+pub mod bar;
+pub mod drawing;
+pub mod encoding;
+pub mod error;
+pub mod flow;
+pub mod folder;
+pub mod log;
+pub mod looping;
+pub mod models;
+pub mod plan;
+pub mod queue;
+pub mod random;
+pub mod replay;
+pub mod resolved;
+pub mod run;
+pub mod settings;
+pub mod signals;
+pub mod stage;
+
+pub use error::TrainError;
+pub use looping::Ending;
+pub use resolved::Resolved;
+pub use run::Train;
+pub use settings::Settings;
+
+/// Trains a model.
+///
+/// Settings come from a file, from flags, or both; flags win, and every key of the file is a flag of
+/// the same name. Ctrl-C finishes the step and saves; --resume goes on exactly. A file PAUSE in the
+/// run's folder, or SIGUSR1, pauses.
+///
+/// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong, 130 if it was
+/// interrupted.
+#[derive(Debug, Parser)]
+#[command(version, name = "train")]
+pub struct Arguments {
+    /// File of settings
+    #[arg(short, long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go on with the run in the folder, if there is one
+    #[arg(long)]
+    resume: bool,
+    /// Go on although the settings differ from those that the run was started with
+    #[arg(long, requires = "resume")]
+    accept_changes: bool,
+    /// Show more messages
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Arguments {
+    /// Reads the file of settings and completes it.
+    ///
+    /// # Errors
+    /// Returns an error that names what is wrong.
+    pub fn resolve(&self) -> Result<Resolved> {
+        let file = match &self.config {
+            Some(path) => Settings::read(path)?,
+            None => Settings::default(),
+        };
+        self.settings.resolve(&file)
+    }
+}

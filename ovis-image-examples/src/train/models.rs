@@ -1,0 +1,163 @@
+//! Models of a run: read from a checkpoint, or made from configurations.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use burn::tensor::backend::Backend;
+use ovis_image::checkpoint::{ExportOptions, PartPaths};
+use ovis_image::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
+use ovis_image::text_encoder::{PromptTokenizer, TextEncoder};
+use ovis_image::training::{TrainedParts, initialize};
+use ovis_image::transformer::OvisImageTransformer;
+use ovis_image::vae::AutoencoderKl;
+use ovis_image::{
+    Checkpoint, CheckpointPaths, Layout, LoadOptions, OvisImagePipeline, WeightDtype,
+};
+use serde::de::DeserializeOwned;
+
+use super::folder::RunFolder;
+use super::resolved::{Resolved, part_of};
+use crate::shared::input_file;
+use crate::shared::terminal::shown;
+
+/// Models with their configurations.
+#[derive(Debug, Clone)]
+pub struct Models<B: Backend> {
+    /// Checkpoint that they are from, which has what is not trained.
+    pub paths: CheckpointPaths,
+    /// Transformer.
+    pub transformer: OvisImageTransformer<B>,
+    /// Its configuration.
+    pub transformer_config: TransformerConfig,
+    /// Text encoder.
+    pub text_encoder: TextEncoder<B>,
+    /// Its configuration.
+    pub text_encoder_config: TextEncoderConfig,
+    /// VAE.
+    pub vae: AutoencoderKl<B>,
+    /// Its configuration.
+    pub vae_config: VaeConfig,
+    /// Tokenizer.
+    pub tokenizer: PromptTokenizer,
+}
+
+/// Name of the folder with the first parameters of a run from configurations.
+const INITIAL: &str = "initial";
+
+impl<B: Backend> Models<B> {
+    /// Reads the models that a run starts from. Makes them first if the run starts from
+    /// configurations and has not made them before.
+    ///
+    /// # Errors
+    /// Returns the errors of reading a checkpoint or configurations.
+    pub fn open(resolved: &Resolved, folder: &RunFolder, device: &B::Device) -> Result<Self> {
+        let paths = match (&resolved.model, &resolved.from_configs) {
+            (Some(model), _) => CheckpointPaths::discover_with(
+                model,
+                &PartPaths {
+                    vae: resolved.vae.as_deref().map(|path| part_of(path, "vae")),
+                    text_encoder: given_text_encoder(resolved),
+                    ..PartPaths::default()
+                },
+            )?,
+            (None, configs) => {
+                let initial = folder.model(INITIAL);
+                if !initial.exists() {
+                    let configs = configs.clone().unwrap_or_default();
+                    make::<B>(resolved, &configs, &initial, device)?;
+                }
+                CheckpointPaths::discover(&initial)?
+            }
+        };
+        Self::read(paths, resolved.weight_dtype()?, device)
+    }
+
+    fn read(paths: CheckpointPaths, dtype: WeightDtype, device: &B::Device) -> Result<Self> {
+        let checkpoint = Checkpoint::open_paths(&paths)?;
+        // The parameters are changed, and their files may be replaced.
+        let options = LoadOptions::new()
+            .with_in_place(false)
+            .with_dtype(dtype)
+            .with_vae_dtype(WeightDtype::F32);
+        let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, device)?;
+        Ok(Self {
+            paths,
+            transformer: pipeline.transformer().clone(),
+            transformer_config: checkpoint.transformer_config().clone(),
+            text_encoder: pipeline.text_encoder().clone(),
+            text_encoder_config: checkpoint.text_encoder_config().clone(),
+            vae: pipeline.vae().clone(),
+            vae_config: checkpoint.vae_config().clone(),
+            tokenizer: pipeline.tokenizer()?.clone(),
+        })
+    }
+
+    /// Number of pixels that sides of images must be multiples of: a patch of 2x2 latents.
+    pub fn size_multiple(&self) -> usize {
+        2 * self.vae_config.scale_factor()
+    }
+}
+
+fn given_text_encoder(resolved: &Resolved) -> Option<std::path::PathBuf> {
+    let given = resolved.text_encoder.as_deref();
+    given.map(|path| part_of(path, "text_encoder"))
+}
+
+/// Writes a checkpoint with first parameters. Parts that are given are copied.
+fn make<B: Backend>(
+    resolved: &Resolved,
+    configs: &Path,
+    folder: &Path,
+    device: &B::Device,
+) -> Result<()> {
+    let scheduler = configs.join("scheduler").join("scheduler_config.json");
+    let vae_path = resolved.vae.as_deref().map(|path| part_of(path, "vae"));
+    let encoder_path = given_text_encoder(resolved);
+    let transformer_config: TransformerConfig = config(configs, "transformer")?;
+    let vae_config: VaeConfig = match &vae_path {
+        Some(path) => config_of(&path.join("config.json"))?,
+        None => config(configs, "vae")?,
+    };
+    let encoder_config: TextEncoderConfig = match &encoder_path {
+        Some(path) => config_of(&path.join("config.json"))?,
+        None => config(configs, "text_encoder")?,
+    };
+    transformer_config.validate()?;
+    vae_config.validate()?;
+    encoder_config.validate()?;
+    transformer_config.validate_with(&vae_config, &encoder_config)?;
+    let seed = resolved.seed;
+    let transformer = initialize(transformer_config.init::<B>(device), seed);
+    let vae = initialize(vae_config.init::<B>(device), seed);
+    let encoder = initialize(encoder_config.init::<B>(device), seed);
+    let parts = TrainedParts {
+        transformer: Some((&transformer, &transformer_config)),
+        vae: vae_path.is_none().then_some((&vae, &vae_config)),
+        text_encoder: encoder_path
+            .is_none()
+            .then_some((&encoder, &encoder_config)),
+    };
+    let base = CheckpointPaths {
+        transformer: configs.join("transformer"),
+        vae: vae_path.unwrap_or_else(|| configs.join("vae")),
+        text_encoder: encoder_path.unwrap_or_else(|| configs.join("text_encoder")),
+        tokenizer: configs.join("tokenizer"),
+        scheduler: scheduler.exists().then_some(scheduler),
+    };
+    parts.export(&base, folder, &ExportOptions::new(Layout::Diffusers))?;
+    Ok(())
+}
+
+fn config<C: DeserializeOwned>(folder: &Path, part: &str) -> Result<C> {
+    config_of(&folder.join(part).join("config.json"))
+}
+
+/// Largest configuration that is read, in bytes.
+const MOST_BYTES: u64 = 1 << 20;
+
+fn config_of<C: DeserializeOwned>(path: &Path) -> Result<C> {
+    let text = input_file::read(path, MOST_BYTES)
+        .with_context(|| format!("cannot read the configuration {}", shown(path)))?;
+    serde_json::from_slice(&text)
+        .with_context(|| format!("{} is not the configuration of a model", shown(path)))
+}

@@ -1,0 +1,135 @@
+//! What a run will do and take, known before it starts.
+
+use std::fmt;
+use std::path::Path;
+
+use bytesize::ByteSize;
+
+use super::error::TrainError;
+use super::folder::free_bytes;
+use super::resolved::Resolved;
+use super::settings::StageKind;
+
+/// Number of checkpoints that exist at a time: the last two, and one that is being written.
+const CHECKPOINTS: u64 = 3;
+
+/// Plan of a run.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// Settings in force.
+    pub resolved: &'a Resolved,
+    /// Number of trained parameters.
+    pub trained: u64,
+    /// Bytes of a checkpoint folder with all models.
+    pub model_bytes: u64,
+}
+
+impl Plan<'_> {
+    /// Bytes of a checkpoint: parameters, two moments, and the average.
+    fn checkpoint_bytes(&self) -> u64 {
+        let copies = 3 + u64::from(self.resolved.ema_decay > 0.0);
+        4 * copies * self.trained
+    }
+
+    /// Bytes that the run writes to the disk, old checkpoints that are removed not counted.
+    pub fn disk_bytes(&self) -> u64 {
+        let resolved = self.resolved;
+        let kept = resolved.steps.checked_div(resolved.keep_every).unwrap_or(0);
+        // The trained model, its average, and one that is being written.
+        let models = 2 + u64::from(resolved.ema_decay > 0.0);
+        (CHECKPOINTS + kept) * self.checkpoint_bytes() + models * self.model_bytes
+    }
+
+    /// Bytes of parameters, gradients, moments and averages in memory.
+    fn state_bytes(&self) -> u64 {
+        4 * self.trained + self.checkpoint_bytes() + self.model_bytes
+    }
+
+    /// Checks that the disk has room.
+    ///
+    /// # Errors
+    /// Returns [`TrainError::DiskTooSmall`].
+    pub fn check_disk(&self, folder: &Path) -> Result<(), TrainError> {
+        let needed = self.disk_bytes();
+        match free_bytes(folder) {
+            Some(free) if free < needed => Err(TrainError::DiskTooSmall {
+                folder: folder.to_owned(),
+                needed,
+                free,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Plan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let resolved = self.resolved;
+        let stage = match resolved.stage {
+            StageKind::Autoencoder => "autoencoder",
+            StageKind::Flow => "flow",
+        };
+        let batch = resolved.batch_size as u64 * u64::from(resolved.accumulation);
+        writeln!(
+            f,
+            "stage       {stage}, {} trained parameters",
+            self.trained
+        )?;
+        writeln!(f, "steps       {} of {batch} images", resolved.steps)?;
+        let share = resolved.steps * batch / resolved.sizes.len().max(1) as u64;
+        for size in &resolved.sizes {
+            writeln!(f, "bucket      {size}, about {share} images")?;
+        }
+        let mut from = 0;
+        for entry in &resolved.curriculum {
+            let until = entry
+                .until_images
+                .map_or("the end".to_owned(), |n| n.to_string());
+            let (characters, lines) = (entry.characters, entry.lines);
+            writeln!(
+                f,
+                "curriculum  images {from} to {until}: characters {characters:?}, lines {lines:?}"
+            )?;
+            from = entry.until_images.unwrap_or(from);
+        }
+        let state = ByteSize(self.state_bytes());
+        writeln!(
+            f,
+            "memory      {state} for parameters and optimizer, and the activations of a batch"
+        )?;
+        let (disk, one) = (
+            ByteSize(self.disk_bytes()),
+            ByteSize(self.checkpoint_bytes()),
+        );
+        write!(f, "disk        {disk}, {one} a checkpoint")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_counts_checkpoints_and_says_if_the_disk_is_too_small() {
+        let resolved = Resolved {
+            steps: 100,
+            keep_every: 50,
+            ema_decay: 0.9,
+            ..Resolved::default()
+        };
+        let mut plan = Plan {
+            resolved: &resolved,
+            trained: 1000,
+            model_bytes: 5000,
+        };
+        assert_eq!(plan.disk_bytes(), 5 * 16_000 + 3 * 5000);
+        let folder = tempfile::tempdir().unwrap();
+        plan.check_disk(folder.path()).unwrap();
+        plan.trained = 1 << 50;
+        if cfg!(unix) {
+            let error = plan.check_disk(folder.path()).unwrap_err();
+            assert!(matches!(error, TrainError::DiskTooSmall { .. }));
+        }
+        assert!(plan.to_string().contains("100 of 16 images"));
+    }
+}

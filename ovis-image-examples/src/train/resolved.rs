@@ -1,0 +1,452 @@
+//! All settings of a run, defaults included, checked.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use ovis_image::WeightDtype;
+use ovis_image::device::DeviceSpec;
+use ovis_image::training::{
+    AdamWConfig, AutoencodingConfig, FlowMatchingConfig, LearningRate, LearningRateSchedule,
+    LossWeighting, Recomputation, TimestepDistribution, TrainerConfig,
+};
+use serde::{Deserialize, Serialize};
+
+use super::error::TrainError;
+use super::settings::{CurriculumEntry, RecomputeKind, ScheduleKind, StageKind, WeightingKind};
+use crate::shared::usage::UsageError;
+
+/// Settings that are in force. [`Settings`](super::settings::Settings) documents them.
+#[allow(missing_docs, reason = "documented as flags")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Resolved {
+    pub stage: StageKind,
+    pub model: Option<PathBuf>,
+    pub from_configs: Option<PathBuf>,
+    pub vae: Option<PathBuf>,
+    pub text_encoder: Option<PathBuf>,
+    pub output: PathBuf,
+    pub replay: Option<PathBuf>,
+    pub seed: u64,
+    pub device: String,
+    pub dtype: String,
+    pub threads: Option<u16>,
+    pub data_threads: u16,
+    pub steps: u64,
+    pub batch_size: usize,
+    pub accumulation: u32,
+    pub learning_rate: f64,
+    pub lr_schedule: ScheduleKind,
+    pub warmup_steps: u64,
+    pub weight_decay: f64,
+    pub adam_betas: Vec<f64>,
+    pub adam_eps: f64,
+    pub max_grad_norm: f64,
+    pub ema_decay: f64,
+    pub spike_factor: f64,
+    pub most_skipped: u32,
+    pub timesteps: String,
+    pub loss_weighting: WeightingKind,
+    pub recompute: RecomputeKind,
+    pub train_text_encoder: bool,
+    pub prompt_dropout: f32,
+    pub max_sequence_length: usize,
+    pub auxiliary_weight: f64,
+    pub auxiliary_fade: Vec<u64>,
+    pub edge_weight: f64,
+    pub kl_weight: f64,
+    pub latent_images: usize,
+    pub preset: String,
+    pub sizes: Vec<String>,
+    pub fonts: Vec<String>,
+    pub curriculum: Vec<CurriculumEntry>,
+    pub validate_every: u64,
+    pub validation_images: usize,
+    pub validation_characters: Vec<usize>,
+    pub validation_lines: Vec<usize>,
+    pub sample_every: u64,
+    pub samples: usize,
+    pub sample_prompts: Vec<String>,
+    pub sample_steps: usize,
+    pub sample_guidance: f32,
+    pub checkpoint_every: u64,
+    pub checkpoint_minutes: f64,
+    pub keep_every: u64,
+    pub export_every: u64,
+}
+
+impl Default for Resolved {
+    fn default() -> Self {
+        Self {
+            stage: StageKind::Flow,
+            model: None,
+            from_configs: None,
+            vae: None,
+            text_encoder: None,
+            output: PathBuf::new(),
+            replay: None,
+            seed: 0,
+            device: "auto".to_owned(),
+            dtype: "f32".to_owned(),
+            threads: None,
+            data_threads: 1,
+            steps: 1000,
+            batch_size: 16,
+            accumulation: 1,
+            learning_rate: 1e-4,
+            lr_schedule: ScheduleKind::Constant,
+            warmup_steps: 0,
+            weight_decay: 0.01,
+            adam_betas: vec![0.9, 0.95],
+            adam_eps: 1e-8,
+            max_grad_norm: 1.0,
+            ema_decay: 0.0,
+            spike_factor: 0.0,
+            most_skipped: 10,
+            timesteps: "logit-normal".to_owned(),
+            loss_weighting: WeightingKind::None,
+            recompute: RecomputeKind::None,
+            train_text_encoder: false,
+            prompt_dropout: 0.1,
+            max_sequence_length: 256,
+            auxiliary_weight: 0.0,
+            auxiliary_fade: Vec::new(),
+            edge_weight: 1.0,
+            kl_weight: 1e-4,
+            latent_images: 2000,
+            preset: "signs".to_owned(),
+            sizes: vec!["128x128".to_owned()],
+            fonts: Vec::new(),
+            curriculum: Vec::new(),
+            validate_every: 500,
+            validation_images: 64,
+            validation_characters: vec![3, 7],
+            validation_lines: vec![1, 2],
+            sample_every: 1000,
+            samples: 16,
+            sample_prompts: Vec::new(),
+            sample_steps: 20,
+            sample_guidance: 1.5,
+            checkpoint_every: 1000,
+            checkpoint_minutes: 10.0,
+            keep_every: 0,
+            export_every: 0,
+        }
+    }
+}
+
+/// Keys that do not change what a run computes.
+const FREE: [&str; 20] = [
+    "checkpoint-every",
+    "checkpoint-minutes",
+    "data-threads",
+    "device",
+    "export-every",
+    "from-configs",
+    "keep-every",
+    "latent-images",
+    "model",
+    "output",
+    "sample-every",
+    "sample-guidance",
+    "sample-prompts",
+    "sample-steps",
+    "samples",
+    "threads",
+    "validate-every",
+    "validation-characters",
+    "validation-images",
+    "validation-lines",
+];
+
+impl Resolved {
+    /// Checks everything that needs no files.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.output.as_os_str().is_empty() {
+            bail!(UsageError::new(
+                "no folder for the run: name one with --output"
+            ));
+        }
+        match (&self.model, &self.from_configs) {
+            (None, None) => bail!(UsageError::new(
+                "nothing to train: name a checkpoint with --model, or configurations with --from-configs"
+            )),
+            (Some(_), Some(_)) => bail!(UsageError::new(
+                "--model and --from-configs exclude one another"
+            )),
+            _ => {}
+        }
+        if self.adam_betas.len() != 2 {
+            bail!(UsageError::new(
+                "--adam-betas takes two numbers, such as 0.9,0.95"
+            ));
+        }
+        for (name, range) in [
+            ("--validation-characters", &self.validation_characters),
+            ("--validation-lines", &self.validation_lines),
+        ] {
+            if range.len() != 2 {
+                bail!(UsageError(format!("{name} takes two numbers, such as 1,2")));
+            }
+        }
+        let fade = &self.auxiliary_fade;
+        if !(fade.is_empty() || fade.len() == 2 && fade[0] < fade[1]) {
+            bail!(UsageError::new(
+                "--auxiliary-fade takes two rising numbers of images"
+            ));
+        }
+        let shares = [
+            ("--prompt-dropout", f64::from(self.prompt_dropout)),
+            ("--auxiliary-weight", self.auxiliary_weight),
+            ("--edge-weight", self.edge_weight),
+            ("--kl-weight", self.kl_weight),
+            ("--checkpoint-minutes", self.checkpoint_minutes),
+        ];
+        for (name, value) in shares {
+            if !(value.is_finite() && value >= 0.0) {
+                bail!(UsageError(format!(
+                    "{name}: {value} is negative or not a number"
+                )));
+            }
+        }
+        if self.prompt_dropout > 1.0 {
+            bail!(UsageError::new("--prompt-dropout is above 1"));
+        }
+        if self.batch_size == 0 || self.sizes.is_empty() {
+            bail!(TrainError::EmptyBucket);
+        }
+        if self.data_threads == 0 || self.threads == Some(0) {
+            bail!(UsageError::new(
+                "--threads and --data-threads must be at least 1"
+            ));
+        }
+        self.buckets()?;
+        self.check_curriculum()?;
+        self.timestep_distribution()?;
+        self.weight_dtype()?;
+        self.device_spec()?;
+        self.trainer_config().validate()?;
+        Ok(())
+    }
+
+    fn check_curriculum(&self) -> Result<()> {
+        let Some((_, earlier)) = self.curriculum.split_last() else {
+            return Ok(());
+        };
+        let ends: Vec<Option<u64>> = earlier.iter().map(|entry| entry.until_images).collect();
+        let rises = ends.windows(2).all(|pair| pair[0] < pair[1]);
+        if ends.iter().any(Option::is_none) || !rises {
+            bail!(UsageError::new(
+                "each entry of the curriculum but the last needs until-images, larger than the one before"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Sizes of images, width and height.
+    ///
+    /// # Errors
+    /// Returns an error that names a size that cannot be read.
+    pub fn buckets(&self) -> Result<Vec<[u32; 2]>> {
+        let read = |size: &String| {
+            let sides = size.split_once('x');
+            let sides = sides.and_then(|(w, h)| Some([w.parse().ok()?, h.parse().ok()?]));
+            match sides {
+                Some([width, height]) if width > 0 && height > 0 => Ok([width, height]),
+                _ => Err(UsageError(format!(
+                    "`{size}` is not a size such as 128x128 (--sizes)"
+                ))),
+            }
+        };
+        Ok(self.sizes.iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    /// Distribution of timesteps.
+    ///
+    /// # Errors
+    /// Returns the error of reading it.
+    pub fn timestep_distribution(&self) -> Result<TimestepDistribution> {
+        Ok(self.timesteps.parse()?)
+    }
+
+    /// Precision of the trained models.
+    ///
+    /// # Errors
+    /// Returns an error if it is neither f32 nor bf16.
+    pub fn weight_dtype(&self) -> Result<WeightDtype> {
+        let dtype = self.dtype.parse()?;
+        if dtype == WeightDtype::F16 {
+            bail!(UsageError::new(
+                "gradients overflow in f16: train in f32 or bf16 (--dtype)"
+            ));
+        }
+        Ok(dtype)
+    }
+
+    /// Device.
+    ///
+    /// # Errors
+    /// Returns the error of reading its name.
+    pub fn device_spec(&self) -> Result<DeviceSpec> {
+        Ok(self.device.parse()?)
+    }
+
+    /// Settings of the trainer.
+    pub fn trainer_config(&self) -> TrainerConfig {
+        let given = |value: f64| (value != 0.0).then_some(value);
+        let beta = |index: usize| self.adam_betas.get(index).copied().unwrap_or(f64::NAN);
+        TrainerConfig {
+            total_steps: self.steps,
+            learning_rate: LearningRate {
+                peak: self.learning_rate,
+                warmup_steps: self.warmup_steps,
+                schedule: match self.lr_schedule {
+                    ScheduleKind::Constant => LearningRateSchedule::Constant,
+                    ScheduleKind::Cosine => LearningRateSchedule::Cosine,
+                    ScheduleKind::Linear => LearningRateSchedule::Linear,
+                },
+            },
+            adamw: AdamWConfig {
+                betas: [beta(0), beta(1)],
+                eps: self.adam_eps,
+                weight_decay: self.weight_decay,
+            },
+            max_grad_norm: given(self.max_grad_norm),
+            accumulation: self.accumulation,
+            ema_decay: given(self.ema_decay),
+            spike_factor: given(self.spike_factor),
+            most_skipped: self.most_skipped,
+        }
+    }
+
+    /// Settings of flow matching.
+    pub fn flow_matching(&self) -> FlowMatchingConfig {
+        FlowMatchingConfig {
+            recomputation: match self.recompute {
+                RecomputeKind::None => Recomputation::None,
+                RecomputeKind::Blocks => Recomputation::Blocks,
+            },
+            loss_weighting: match self.loss_weighting {
+                WeightingKind::None => LossWeighting::None,
+                WeightingKind::SigmaSqrt => LossWeighting::SigmaSqrt,
+                WeightingKind::Cosmap => LossWeighting::Cosmap,
+            },
+            auxiliary_weight: self.auxiliary_weight,
+        }
+    }
+
+    /// Settings of the autoencoder's losses.
+    pub fn autoencoding(&self) -> AutoencodingConfig {
+        AutoencodingConfig {
+            edge_weight: self.edge_weight,
+            kl_weight: self.kl_weight,
+        }
+    }
+
+    /// Weight of the auxiliary term after a number of images.
+    pub fn auxiliary_weight_at(&self, images: u64) -> f64 {
+        let [from, to] = self.auxiliary_fade[..] else {
+            return self.auxiliary_weight;
+        };
+        let gone = images.saturating_sub(from) as f64 / (to - from) as f64;
+        self.auxiliary_weight * (1.0 - gone).max(0.0)
+    }
+
+    /// Describes the settings that differ and change what a run computes, one a line.
+    pub fn differences(&self, before: &serde_json::Value) -> Vec<String> {
+        let now = serde_json::to_value(self).unwrap_or_default();
+        let keys = now.as_object().into_iter().flatten();
+        let changed = keys.filter(|(key, _)| !FREE.contains(&key.as_str()));
+        let changed = changed.filter(|(key, value)| before.get(key) != Some(value));
+        changed
+            .map(|(key, value)| {
+                let before = before.get(key).unwrap_or(&serde_json::Value::Null);
+                format!("  {key}: {before} before, {value} now")
+            })
+            .collect()
+    }
+}
+
+/// Finds a part that is given as its own folder or as a checkpoint that contains it.
+pub(super) fn part_of(folder: &Path, part: &str) -> PathBuf {
+    let inner = folder.join(part);
+    if inner.exists() {
+        inner
+    } else {
+        folder.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved() -> Resolved {
+        Resolved {
+            output: "run".into(),
+            model: Some("model".into()),
+            ..Resolved::default()
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_mistakes_are_named() {
+        resolved().check().unwrap();
+        let refuse = |change: fn(&mut Resolved), word: &str| {
+            let mut changed = resolved();
+            change(&mut changed);
+            let error = changed.check().unwrap_err();
+            let error = crate::shared::error_chain::one_line(&error);
+            assert!(error.contains(word), "{word}: {error}");
+        };
+        refuse(|r| r.output = PathBuf::new(), "--output");
+        refuse(|r| r.model = None, "--from-configs");
+        refuse(|r| r.learning_rate = f64::NAN, "--learning-rate");
+        refuse(|r| r.adam_betas = vec![0.9], "--adam-betas");
+        refuse(|r| r.sizes = vec!["12".into()], "--sizes");
+        refuse(|r| r.sizes = Vec::new(), "bucket");
+        refuse(|r| r.batch_size = 0, "bucket");
+        refuse(|r| r.timesteps = "some".into(), "--timesteps");
+        refuse(|r| r.dtype = "f16".into(), "f16");
+        refuse(|r| r.device = "gpu9".into(), "gpu9");
+        refuse(|r| r.auxiliary_fade = vec![2, 1], "--auxiliary-fade");
+        refuse(
+            |r| {
+                let entry = CurriculumEntry {
+                    until_images: None,
+                    characters: None,
+                    lines: None,
+                    fonts: Vec::new(),
+                };
+                r.curriculum = vec![entry.clone(), entry];
+            },
+            "until-images",
+        );
+    }
+
+    #[test]
+    fn the_auxiliary_term_fades_between_two_numbers_of_images() {
+        let resolved = Resolved {
+            auxiliary_weight: 0.5,
+            auxiliary_fade: vec![100, 200],
+            ..resolved()
+        };
+        let at = |images| resolved.auxiliary_weight_at(images);
+        assert_eq!(
+            [at(0), at(100), at(150), at(200), at(900)],
+            [0.5, 0.5, 0.25, 0.0, 0.0]
+        );
+    }
+
+    #[test]
+    fn only_settings_that_change_numbers_are_differences() {
+        let before = serde_json::to_value(resolved()).unwrap();
+        let mut now = resolved();
+        now.threads = Some(1);
+        now.checkpoint_every = 7;
+        assert!(now.differences(&before).is_empty());
+        now.learning_rate = 0.5;
+        let lines = now.differences(&before);
+        assert_eq!(lines, ["  learning-rate: 0.0001 before, 0.5 now"]);
+    }
+}

@@ -1,0 +1,201 @@
+//! A run from its settings to its end. What is generic over the backend is compiled in the binary,
+//! which calls [`Train`] for the chosen device.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use ovis_image::device::BackendVisitor;
+use ovis_image::training::{Autoencoding, FlowMatching, ImageModels};
+use tempfile::TempDir;
+
+use super::Arguments;
+use super::autoencoder::{AutoencoderStage, PixelSource};
+use super::encoding::Encoding;
+use super::error::TrainError;
+use super::flow::{FlowSource, FlowStage, character_head};
+use super::folder::RunFolder;
+use super::looping::{Ending, RunContext, train};
+use super::models::Models;
+use super::plan::Plan;
+use super::replay::{ReplayFile, ReplaySource};
+use super::resolved::Resolved;
+use super::settings::StageKind;
+use super::signals::Signals;
+use crate::shared::program::print;
+use crate::shared::terminal::say;
+use crate::shared::usage::UsageError;
+
+/// A checked run.
+#[derive(Debug)]
+pub struct Train {
+    resolved: Resolved,
+    folder: RunFolder,
+    signals: Signals,
+    /// Folder in which a dry run makes models.
+    dry: Option<TempDir>,
+}
+
+impl Train {
+    /// Checks the settings and locks the folder.
+    ///
+    /// # Errors
+    /// Returns an error if the folder contains another run, or one that was not to be resumed.
+    pub fn prepare(arguments: &Arguments, resolved: Resolved) -> Result<Self> {
+        if resolved.replay.is_some() && resolved.stage == StageKind::Autoencoder {
+            bail!(UsageError::new(
+                "--replay has batches of the transformer: it needs --stage flow"
+            ));
+        }
+        let dry = arguments.dry_run.then(tempfile::tempdir).transpose()?;
+        let path = dry
+            .as_ref()
+            .map_or(resolved.output.as_path(), TempDir::path);
+        let folder = RunFolder::open(path)?;
+        if let Some(before) = folder.settings()? {
+            if !arguments.resume {
+                bail!(TrainError::ExistingRun {
+                    folder: resolved.output.clone()
+                });
+            }
+            let differences = resolved.differences(&before).join("\n");
+            if !differences.is_empty() {
+                if !arguments.accept_changes {
+                    bail!(TrainError::Changed { differences });
+                }
+                say(&format!("the settings change:\n{differences}"));
+            }
+        }
+        Ok(Self {
+            resolved,
+            folder,
+            signals: Signals::listen()?,
+            dry,
+        })
+    }
+
+    /// Prints the plan of a dry run, or checks that the disk has room and starts the run.
+    fn starts<B: Backend, M: Module<B>>(&self, base: &Models<B>, models: &M) -> Result<bool> {
+        let all = base.transformer.num_params() + base.text_encoder.num_params();
+        let plan = Plan {
+            resolved: &self.resolved,
+            trained: models.num_params() as u64,
+            model_bytes: 4 * (all + base.vae.num_params()) as u64,
+        };
+        if self.dry.is_some() {
+            print(format!("{plan}\n").as_bytes())?;
+            return Ok(false);
+        }
+        plan.check_disk(self.folder.path())?;
+        self.folder
+            .write_settings(&serde_json::to_value(&self.resolved)?)?;
+        Ok(true)
+    }
+
+    fn context(&self) -> RunContext<'_> {
+        RunContext {
+            resolved: &self.resolved,
+            folder: &self.folder,
+            signals: &self.signals,
+        }
+    }
+}
+
+impl BackendVisitor for Train {
+    type Output = Result<Ending>;
+
+    fn visit<B: Backend>(self, device: B::Device) -> Result<Ending> {
+        let base = Models::<B>::open(&self.resolved, &self.folder, &device)?;
+        match (&self.resolved.replay, self.resolved.stage) {
+            (Some(path), _) => self.replay::<B>(base, path, &device),
+            (None, StageKind::Flow) => self.flow::<B>(base, &device),
+            (None, StageKind::Autoencoder) => self.autoencoder::<B>(base, &device),
+        }
+    }
+}
+
+impl Train {
+    fn replay<B: Backend>(
+        &self,
+        base: Models<B>,
+        path: &Path,
+        device: &B::Device,
+    ) -> Result<Ending> {
+        let batches = self.resolved.steps * u64::from(self.resolved.accumulation);
+        let file = ReplayFile::open(path, batches)?;
+        let models = ImageModels {
+            transformer: base.transformer.clone(),
+            text_encoder: None,
+            auxiliary: None,
+        };
+        if !self.starts(&base, &models)? {
+            return Ok(Ending::Finished);
+        }
+        let stage = FlowStage::replayed(&self.resolved, base, device);
+        let objective = FlowMatching::new(self.resolved.flow_matching());
+        let source = ReplaySource {
+            file,
+            device: device.clone(),
+        };
+        train::<B, _, _>(&self.context(), stage, models, objective, &source, device)
+    }
+
+    fn flow<B: Backend>(&self, base: Models<B>, device: &B::Device) -> Result<Ending> {
+        let resolved = &self.resolved;
+        self.check_sizes(&base)?;
+        let trains_encoder = resolved.train_text_encoder;
+        let head = |weight: f64| {
+            let hidden = base.transformer_config.hidden_size();
+            (weight > 0.0).then(|| character_head::<B>(resolved, hidden, device))
+        };
+        let models = ImageModels {
+            transformer: base.transformer.clone(),
+            text_encoder: trains_encoder.then(|| base.text_encoder.clone()),
+            auxiliary: head(resolved.auxiliary_weight),
+        };
+        if !self.starts(&base, &models)? {
+            return Ok(Ending::Finished);
+        }
+        let encoding = Encoding {
+            vae: base.vae.clone(),
+            tokenizer: base.tokenizer.clone(),
+            text_encoder: (!trains_encoder).then(|| base.text_encoder.clone()),
+            text_rows: resolved.max_sequence_length,
+            characters: models.auxiliary.is_some(),
+            device: device.clone(),
+        };
+        let stage = FlowStage::new(resolved, base, &encoding, device)?;
+        let source = FlowSource::new(resolved, encoding)?;
+        let objective = FlowMatching::new(resolved.flow_matching());
+        train::<B, _, _>(&self.context(), stage, models, objective, &source, device)
+    }
+
+    fn autoencoder<B: Backend>(&self, base: Models<B>, device: &B::Device) -> Result<Ending> {
+        let resolved = &self.resolved;
+        self.check_sizes(&base)?;
+        let model = base.vae.clone();
+        if !self.starts(&base, &model)? {
+            return Ok(Ending::Finished);
+        }
+        let source = PixelSource::<B>::new(resolved, &base.vae_config, device)?;
+        let stage = AutoencoderStage::new(resolved, base, device)?;
+        let objective = Autoencoding::new(resolved.autoencoding());
+        train::<B, _, _>(&self.context(), stage, model, objective, &source, device)
+    }
+
+    fn check_sizes<B: Backend>(&self, base: &Models<B>) -> Result<()> {
+        let multiple = base.size_multiple();
+        for [width, height] in self.resolved.buckets()? {
+            let fits = |side: u32| (side as usize).is_multiple_of(multiple);
+            if !fits(width) || !fits(height) {
+                bail!(TrainError::Size {
+                    width,
+                    height,
+                    multiple
+                });
+            }
+        }
+        Ok(())
+    }
+}

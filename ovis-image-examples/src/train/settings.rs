@@ -1,0 +1,357 @@
+//! Settings of a run as a file and as flags. One struct is both; flags win.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::resolved::Resolved;
+use crate::shared::input_file;
+use crate::shared::usage::UsageError;
+
+/// What a run trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum StageKind {
+    /// The VAE, on drawn images
+    Autoencoder,
+    /// The transformer, by flow matching, and the text encoder if asked for
+    #[default]
+    Flow,
+}
+
+/// Course of the learning rate after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleKind {
+    /// It stays
+    #[default]
+    Constant,
+    /// It falls to zero at the last step along half a cosine
+    Cosine,
+    /// It falls to zero at the last step along a line
+    Linear,
+}
+
+/// What the forward keeps for the backward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecomputeKind {
+    /// Everything: fastest
+    #[default]
+    None,
+    /// Each block's input: a third more arithmetic, and memory for one block
+    Blocks,
+}
+
+/// Weight of each timestep in the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeightingKind {
+    /// All alike
+    #[default]
+    None,
+    /// The inverse square of the timestep
+    SigmaSqrt,
+    /// Cosine map of Stable Diffusion 3
+    Cosmap,
+}
+
+/// Texts to draw until a number of images was seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CurriculumEntry {
+    /// Number of images at which the next entry starts; absent in the last one.
+    #[serde(default)]
+    pub until_images: Option<u64>,
+    /// Least and largest number of characters of a word.
+    #[serde(default)]
+    pub characters: Option<[usize; 2]>,
+    /// Least and largest number of lines.
+    #[serde(default)]
+    pub lines: Option<[usize; 2]>,
+    /// Names of fonts; all if empty.
+    #[serde(default)]
+    pub fonts: Vec<String>,
+}
+
+/// Settings that were given: keys of the file, and flags.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Settings {
+    /// What to train [default: flow]
+    #[arg(long, value_enum)]
+    pub stage: Option<StageKind>,
+    /// Checkpoint folder to start from
+    #[arg(short, long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Folder with configurations and a tokenizer to start from nothing
+    #[arg(long, value_name = "DIR")]
+    pub from_configs: Option<PathBuf>,
+    /// VAE that replaces the model's: its folder, or a checkpoint folder
+    #[arg(long, value_name = "DIR")]
+    pub vae: Option<PathBuf>,
+    /// Text encoder that replaces the model's: its folder, or a checkpoint folder
+    #[arg(long, value_name = "DIR")]
+    pub text_encoder: Option<PathBuf>,
+    /// Folder of the run
+    #[arg(short, long, value_name = "RUN")]
+    pub output: Option<PathBuf>,
+    /// File with the batches of each step, instead of data and random numbers
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// Seed of parameters, data, noise and timesteps [default: 0]
+    #[arg(short, long)]
+    pub seed: Option<u64>,
+    /// Device, for example flex or ndarray [default: auto]
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Precision of the computation: f32 or bf16 [default: f32]
+    #[arg(long)]
+    pub dtype: Option<String>,
+    /// Number of threads that compute [default: all]
+    #[arg(long)]
+    pub threads: Option<u16>,
+    /// Number of threads that draw and encode images [default: 1]
+    #[arg(long)]
+    pub data_threads: Option<u16>,
+
+    /// Number of steps of the whole run [default: 1000]
+    #[arg(long, help_heading = OPTIMIZER)]
+    pub steps: Option<u64>,
+    /// Number of images of a batch [default: 16]
+    #[arg(long, help_heading = OPTIMIZER)]
+    pub batch_size: Option<usize>,
+    /// Number of batches whose gradients are averaged for a step [default: 1]
+    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    pub accumulation: Option<u32>,
+    /// Learning rate after the warm-up [default: 1e-4]
+    #[arg(long, help_heading = OPTIMIZER)]
+    pub learning_rate: Option<f64>,
+    /// Course of the learning rate [default: constant]
+    #[arg(long, value_enum, help_heading = OPTIMIZER, hide_short_help = true)]
+    pub lr_schedule: Option<ScheduleKind>,
+    /// Number of steps in which the learning rate rises [default: 0]
+    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    pub warmup_steps: Option<u64>,
+    /// Decoupled decay of matrices and kernels [default: 0.01]
+    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    pub weight_decay: Option<f64>,
+    /// Decays of AdamW's moments [default: 0.9,0.95]
+    #[arg(long, value_delimiter = ',', help_heading = OPTIMIZER, hide_short_help = true)]
+    pub adam_betas: Option<Vec<f64>>,
+    /// Term of AdamW's denominator [default: 1e-8]
+    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    pub adam_eps: Option<f64>,
+    /// Largest global norm of the gradients, or 0 for no limit [default: 1]
+    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    pub max_grad_norm: Option<f64>,
+    /// Decay of the moving average of the parameters, or 0 for none [default: 0]
+    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    pub ema_decay: Option<f64>,
+    /// Skip steps whose norm is this many times the usual one, or 0 for never [default: 0]
+    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    pub spike_factor: Option<f64>,
+    /// Number of skipped steps in a row that end the run [default: 10]
+    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    pub most_skipped: Option<u32>,
+
+    /// Distribution of timesteps: uniform, logit-normal[:MEAN:STD] or resolution-shifted [default:
+    /// logit-normal]
+    #[arg(long, help_heading = FLOW, hide_short_help = true)]
+    pub timesteps: Option<String>,
+    /// Weight of each timestep in the loss [default: none]
+    #[arg(long, value_enum, help_heading = FLOW, hide_short_help = true)]
+    pub loss_weighting: Option<WeightingKind>,
+    /// Parts of the forward to compute again in the backward [default: none]
+    #[arg(long, value_enum, help_heading = FLOW, hide_short_help = true)]
+    pub recompute: Option<RecomputeKind>,
+    /// Train the text encoder too [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = FLOW)]
+    pub train_text_encoder: Option<bool>,
+    /// Share of prompts that are replaced by the empty one [default: 0.1]
+    #[arg(long, help_heading = FLOW, hide_short_help = true)]
+    pub prompt_dropout: Option<f32>,
+    /// Number of text rows after the template's prefix [default: 256]
+    #[arg(long, help_heading = FLOW)]
+    pub max_sequence_length: Option<usize>,
+    /// Weight of the auxiliary term: which character stands where [default: 0]
+    #[arg(long, help_heading = FLOW, hide_short_help = true)]
+    pub auxiliary_weight: Option<f64>,
+    /// Numbers of images between which the auxiliary term fades out: FROM,TO
+    #[arg(long, value_delimiter = ',', help_heading = FLOW, hide_short_help = true)]
+    pub auxiliary_fade: Option<Vec<u64>>,
+
+    /// Weight of errors of edges [default: 1]
+    #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
+    pub edge_weight: Option<f64>,
+    /// Weight of the divergence of the latents from a normal distribution [default: 1e-4]
+    #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
+    pub kl_weight: Option<f64>,
+    /// Number of drawn images whose latents are measured at the end [default: 2000]
+    #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
+    pub latent_images: Option<usize>,
+
+    /// Preset of the drawn images, or a TOML file [default: signs]
+    #[arg(long, help_heading = DATA)]
+    pub preset: Option<String>,
+    /// Sizes of the images; a batch has one of them [default: 128x128]
+    #[arg(long, value_name = "WxH", value_delimiter = ',', help_heading = DATA)]
+    pub sizes: Option<Vec<String>>,
+    /// Fonts to draw with [default: all of the program's]
+    #[arg(long, value_delimiter = ',', help_heading = DATA, hide_short_help = true)]
+    pub fonts: Option<Vec<String>>,
+    /// Texts by number of images that were seen.
+    #[arg(skip)]
+    pub curriculum: Vec<CurriculumEntry>,
+
+    /// Number of steps between validations, or 0 for none [default: 500]
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    pub validate_every: Option<u64>,
+    /// Number of held-out images of a validation [default: 64]
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    pub validation_images: Option<usize>,
+    /// Least and largest number of characters of held-out words [default: 3,7]
+    #[arg(long, value_delimiter = ',', help_heading = OUTPUT, hide_short_help = true)]
+    pub validation_characters: Option<Vec<usize>>,
+    /// Least and largest number of lines of held-out images [default: 1,2]
+    #[arg(long, value_delimiter = ',', help_heading = OUTPUT, hide_short_help = true)]
+    pub validation_lines: Option<Vec<usize>>,
+    /// Number of steps between sample images, or 0 for none [default: 1000]
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    pub sample_every: Option<u64>,
+    /// Number of sample images [default: 16]
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    pub samples: Option<usize>,
+    /// Prompts of the sample images [default: held-out ones]
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    pub sample_prompts: Option<Vec<String>>,
+    /// Denoising steps of sample images [default: 20]
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    pub sample_steps: Option<usize>,
+    /// Guidance scale of sample images [default: 1.5]
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    pub sample_guidance: Option<f32>,
+    /// Number of steps between checkpoints, or 0 for none [default: 1000]
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    pub checkpoint_every: Option<u64>,
+    /// Number of minutes after which a checkpoint is written too, or 0 for never [default: 10]
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    pub checkpoint_minutes: Option<f64>,
+    /// Keep checkpoints of multiples of this step besides the last two, or 0 for none [default: 0]
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    pub keep_every: Option<u64>,
+    /// Number of steps between exports of the model, or 0 for the end only [default: 0]
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    pub export_every: Option<u64>,
+}
+
+const OPTIMIZER: &str = "Optimizer";
+const FLOW: &str = "Flow matching";
+const AUTOENCODER: &str = "Autoencoder";
+const DATA: &str = "Drawn images";
+const OUTPUT: &str = "Validation, samples and checkpoints";
+
+/// Largest file of settings that is read, in bytes.
+const MOST_BYTES: u64 = 1 << 20;
+
+impl Settings {
+    /// Reads a file of settings.
+    ///
+    /// # Errors
+    /// Returns an error that names the file, and the line and key that are wrong.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = input_file::read(path, MOST_BYTES)
+            .with_context(|| format!("cannot read the settings {}", path.display()))?;
+        let text = String::from_utf8(bytes)
+            .with_context(|| format!("{} is not a text in UTF-8", path.display()))?;
+        toml::from_str(&text).map_err(|error| {
+            UsageError(format!(
+                "{}: {}",
+                path.display(),
+                error.to_string().trim_end()
+            ))
+            .into()
+        })
+    }
+
+    /// Completes the flags from a file, and both with the defaults.
+    ///
+    /// # Errors
+    /// Returns an error if a value has the wrong form.
+    pub fn resolve(&self, file: &Self) -> Result<Resolved> {
+        let mut values = serde_json::to_value(file)?;
+        overlay(&mut values, serde_json::to_value(self)?);
+        remove_absent(&mut values);
+        let resolved: Resolved = serde_json::from_value(values)
+            .map_err(|error| UsageError(format!("the settings are wrong: {error}")))?;
+        resolved.check()?;
+        Ok(resolved)
+    }
+}
+
+/// Replaces values by those that are given.
+fn overlay(values: &mut Value, given: Value) {
+    let (Value::Object(values), Value::Object(given)) = (values, given) else {
+        return;
+    };
+    for (key, value) in given {
+        if !is_absent(&value) {
+            values.insert(key, value);
+        }
+    }
+}
+
+fn remove_absent(values: &mut Value) {
+    if let Value::Object(values) = values {
+        values.retain(|_, value| !is_absent(value));
+    }
+}
+
+fn is_absent(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Settings {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_defaults_fill_the_rest() {
+        let file =
+            parse("output = 'run'\nfrom-configs = 'c'\nlearning-rate = 1e-3\nbatch-size = 4");
+        let flags = Settings {
+            learning_rate: Some(2e-3),
+            ..Settings::default()
+        };
+        let resolved = flags.resolve(&file).unwrap();
+        assert_eq!((resolved.learning_rate, resolved.batch_size), (2e-3, 4));
+        assert_eq!(resolved.adam_betas, [0.9, 0.95]);
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_their_line() {
+        let error = toml::from_str::<Settings>("output = 'r'\nlerning-rate = 1").unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("lerning-rate") && error.contains("line 2"),
+            "{error}"
+        );
+        let error = toml::from_str::<Settings>("[[curriculum]]\nletters = 3").unwrap_err();
+        assert!(error.to_string().contains("letters"), "{error}");
+    }
+
+    #[test]
+    fn a_curriculum_is_read() {
+        let settings =
+            parse("[[curriculum]]\nuntil-images = 5\ncharacters = [1, 2]\n[[curriculum]]");
+        assert_eq!(settings.curriculum.len(), 2);
+        assert_eq!(settings.curriculum[0].characters, Some([1, 2]));
+    }
+}
