@@ -42,7 +42,7 @@ impl Arguments {
     /// start from.
     ///
     /// # Errors
-    /// Returns the errors of [`dump::read_latents`], [`SourceArguments::read`] and
+    /// Returns the errors of [`dump::read_latents`], [`SourceArguments::read`](super::source_image::SourceArguments::read) and
     /// [`Record::request`], and an error if the number of seeds is not a multiple of the number of
     /// prompts.
     pub fn request(&self, record: Option<&Record>) -> Result<RequestedImages> {
@@ -135,7 +135,7 @@ impl Arguments {
     /// Draws the wildcards in the prompts of requests.
     ///
     /// # Errors
-    /// Returns the errors of [`WildcardArguments::draw_all`].
+    /// Returns the errors of [`WildcardArguments::draw_all`](super::prompts::WildcardArguments::draw_all).
     pub fn draw(
         &self,
         requests: Vec<GenerationRequest>,

@@ -117,7 +117,7 @@ where
         if context.signals.stops() {
             return run.stop();
         }
-        let batch = queue.next()?;
+        let batch = queue.take()?;
         run.learn(batch)?;
     }
     run.finish()

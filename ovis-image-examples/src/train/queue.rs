@@ -68,7 +68,7 @@ impl<T: Send + 'static> Queue<T> {
     ///
     /// # Errors
     /// Returns the error of making it.
-    pub fn next(&mut self) -> Result<T> {
+    pub fn take(&mut self) -> Result<T> {
         let thread = (self.next % self.threads.len() as u64) as usize;
         self.next += 1;
         match self.threads[thread].recv() {
@@ -99,9 +99,9 @@ mod tests {
         for threads in 1..4 {
             let mut queue = Queue::start(&Numbers, threads, 7, 50).unwrap();
             for number in 7..40 {
-                assert_eq!(queue.next().unwrap(), number);
+                assert_eq!(queue.take().unwrap(), number);
             }
-            let error = queue.next().unwrap_err().to_string();
+            let error = queue.take().unwrap_err().to_string();
             assert_eq!(error, "no batch 40");
         }
     }
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn after_the_last_batch_there_is_none() {
         let mut queue = Queue::start(&Numbers, 2, 0, 1).unwrap();
-        assert_eq!(queue.next().unwrap(), 0);
-        assert!(queue.next().is_err());
+        assert_eq!(queue.take().unwrap(), 0);
+        assert!(queue.take().is_err());
     }
 }

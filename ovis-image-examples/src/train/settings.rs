@@ -337,10 +337,10 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_named_with_their_line() {
-        let error = toml::from_str::<Settings>("output = 'r'\nlerning-rate = 1").unwrap_err();
+        let error = toml::from_str::<Settings>("output = 'r'\nlearning-pace = 1").unwrap_err();
         let error = error.to_string();
         assert!(
-            error.contains("lerning-rate") && error.contains("line 2"),
+            error.contains("learning-pace") && error.contains("line 2"),
             "{error}"
         );
         let error = toml::from_str::<Settings>("[[curriculum]]\nletters = 3").unwrap_err();

@@ -82,8 +82,11 @@ fn trained(folder: &TempDir, run: &str) -> Vec<(String, Vec<f32>)> {
     weights(&model.join("diffusion_pytorch_model.safetensors"))
 }
 
+/// Tensors by name, as bits.
+type Bits = Vec<(String, Vec<u32>)>;
+
 /// What must not depend on when a run was interrupted: losses, norms and weights, to the bit.
-fn numbers(folder: &TempDir, run: &str) -> (Vec<[String; 2]>, Vec<(String, Vec<u32>)>) {
+fn numbers(folder: &TempDir, run: &str) -> (Vec<[String; 2]>, Bits) {
     let steps = lines(folder, run, "loss");
     let steps = steps
         .iter()
@@ -209,8 +212,8 @@ fn a_run_is_not_overwritten_or_changed_by_mistake() {
         &["steps: 2 before, 3 now"],
     );
     fails(&["--config", "none.toml"], 1, &["none.toml"]);
-    fs::write(folder.path().join("a.toml"), "lerning-rate = 1").unwrap();
-    fails(&["--config", "a.toml"], 2, &["a.toml", "lerning-rate"]);
+    fs::write(folder.path().join("a.toml"), "learning-pace = 1").unwrap();
+    fails(&["--config", "a.toml"], 2, &["a.toml", "learning-pace"]);
     let lock = fs::File::open(folder.path().join("run/lock")).unwrap();
     lock.lock().unwrap();
     fails(&["--resume"], 1, &["another process trains"]);
