@@ -1,3 +1,45 @@
 //! `dataset`: images and captions for training. Drawn, filtered, bucketed and cached.
 
+pub mod balance;
+pub mod buckets;
+pub mod ingest;
+pub mod inspect;
 pub mod manifest;
+pub mod recaption;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Prepares images and captions for training.
+///
+/// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong.
+#[derive(Debug, Parser)]
+#[command(version, name = "dataset")]
+pub struct Arguments {
+    #[command(subcommand)]
+    step: Step,
+}
+
+/// A step: reads files, writes files, and keeps nothing else.
+#[derive(Debug, Subcommand)]
+enum Step {
+    Ingest(ingest::Arguments),
+    Recaption(recaption::Arguments),
+    Buckets(buckets::Arguments),
+    Balance(balance::Arguments),
+    Inspect(inspect::Arguments),
+}
+
+/// Does the step that the arguments name.
+///
+/// # Errors
+/// Returns the errors of the step.
+pub fn run(arguments: Arguments) -> Result<()> {
+    match arguments.step {
+        Step::Ingest(arguments) => ingest::run(arguments),
+        Step::Recaption(arguments) => recaption::run(arguments),
+        Step::Buckets(arguments) => buckets::run(arguments),
+        Step::Balance(arguments) => balance::run(arguments),
+        Step::Inspect(arguments) => inspect::run(arguments),
+    }
+}
