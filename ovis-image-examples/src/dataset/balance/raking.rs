@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 const ROUNDS: usize = 200;
 
 /// A cell: a value for each dimension.
-pub type Cell = Vec<String>;
+pub(super) type Cell = Vec<String>;
 
 /// Shares that are asked for, by value, of one dimension.
-pub type Target = BTreeMap<String, f64>;
+pub(super) type Target = BTreeMap<String, f64>;
 
 /// Computes a factor for each cell. `counts` are images, with their repeats; `targets` has an entry
 /// for each dimension. The factors leave the sum of all images as it is.
-pub fn rake(counts: &BTreeMap<Cell, f64>, targets: &[Target]) -> BTreeMap<Cell, f64> {
+pub(super) fn rake(counts: &BTreeMap<Cell, f64>, targets: &[Target]) -> BTreeMap<Cell, f64> {
     let total: f64 = counts.values().sum();
     let mut factors: BTreeMap<Cell, f64> = counts.keys().map(|cell| (cell.clone(), 1.0)).collect();
     for _ in 0..ROUNDS {
@@ -38,7 +38,7 @@ pub fn rake(counts: &BTreeMap<Cell, f64>, targets: &[Target]) -> BTreeMap<Cell, 
 
 /// Returns the shares that a dimension gets: those that are given, and equal ones of the rest for
 /// the others. A `strength` below 1 goes only that far from the shares that are there.
-pub fn target(actual: &BTreeMap<String, f64>, given: &Target, strength: f64) -> Target {
+pub(super) fn target(actual: &BTreeMap<String, f64>, given: &Target, strength: f64) -> Target {
     let total: f64 = actual.values().sum();
     let given_there = |value: &String| given.get(value).copied();
     let taken: f64 = actual.keys().filter_map(given_there).sum();

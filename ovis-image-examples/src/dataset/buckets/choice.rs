@@ -11,7 +11,7 @@ const FIELDS: [&str; 4] = ["bucket", "crop", "pad", "resize"];
 
 /// The bucket of an image, and the size to which it is resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Choice {
+pub(super) struct Choice {
     /// Size that training sees.
     pub bucket: Size,
     /// Size of the whole image after resizing.
@@ -23,7 +23,7 @@ pub struct Choice {
 impl Choice {
     /// Chooses a bucket of the largest resolution for which the image is enlarged by no more than a
     /// factor, or of the smallest. Images that show text are padded.
-    pub fn new(row: &Row, image: Size, all: &[Buckets], most_enlarged: f64) -> Self {
+    pub(super) fn new(row: &Row, image: Size, all: &[Buckets], most_enlarged: f64) -> Self {
         let is_padded = shows_text(row);
         let of = |buckets: &Buckets| {
             let (bucket, cover) = buckets.select(image);
@@ -53,12 +53,12 @@ impl Choice {
     }
 
     /// Whether it matters where the image is cropped.
-    pub fn is_cropped(&self) -> bool {
+    pub(super) fn is_cropped(&self) -> bool {
         !self.is_padded && self.resize != self.bucket
     }
 
     /// Whether a row has this choice already, with a crop.
-    pub fn is_in(&self, row: &Row) -> bool {
+    pub(super) fn is_in(&self, row: &Row) -> bool {
         let field = |name: &str| row.other.get(name);
         let is_whole = field("crop").is_some_and(|crop| {
             crop.as_array().is_some_and(|crop| {
@@ -71,7 +71,7 @@ impl Choice {
     }
 
     /// Writes the choice into a row. The crop is centered on a point as well as the image allows.
-    pub fn write(&self, row: &mut Row, focus: Point) {
+    pub(super) fn write(&self, row: &mut Row, focus: Point) {
         for field in FIELDS {
             row.other.remove(field);
         }
@@ -96,7 +96,7 @@ impl Choice {
 }
 
 /// Whether a row says that its image shows text.
-pub fn shows_text(row: &Row) -> bool {
+pub(super) fn shows_text(row: &Row) -> bool {
     !row.texts.is_empty()
 }
 

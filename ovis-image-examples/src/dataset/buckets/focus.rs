@@ -15,14 +15,14 @@ use crate::dataset::manifest::Row;
 const SEARCHED_SIDE: u32 = 192;
 
 /// A point in an image, from 0 to 1.
-pub type Point = (f64, f64);
+pub(super) type Point = (f64, f64);
 
 /// The middle of an image.
-pub const CENTER: Point = (0.5, 0.5);
+pub(super) const CENTER: Point = (0.5, 0.5);
 
 /// Returns the center of the boxes of a row: its field `boxes`, a list of left, top, width and height
 /// in pixels.
-pub fn of_boxes(row: &Row, image: Size) -> Option<Point> {
+pub(super) fn of_boxes(row: &Row, image: Size) -> Option<Point> {
     let boxes = row.other.get("boxes")?.as_array()?;
     let mut union: Option<[f64; 4]> = None;
     for value in boxes {
@@ -46,7 +46,7 @@ pub fn of_boxes(row: &Row, image: Size) -> Option<Point> {
 }
 
 /// Finds the center of what matters in an image that is cropped to the shape of a bucket.
-pub fn of_pixels(image: &DynamicImage, bucket: Size) -> Point {
+pub(super) fn of_pixels(image: &DynamicImage, bucket: Size) -> Point {
     let small = image
         .resize(SEARCHED_SIDE, SEARCHED_SIDE, FilterType::Triangle)
         .to_rgb8();

@@ -15,10 +15,10 @@ const COLUMNS: usize = 8;
 const CELL: f64 = 130.0;
 
 /// Images of each bucket.
-pub type Counts = BTreeMap<Size, u64>;
+pub(super) type Counts = BTreeMap<Size, u64>;
 
 /// Draws the buckets as SVG.
-pub fn svg(counts: &Counts) -> String {
+pub(super) fn svg(counts: &Counts) -> String {
     let most = counts.values().copied().max().unwrap_or(1) as f64;
     let longest = counts
         .keys()
@@ -56,7 +56,7 @@ pub fn svg(counts: &Counts) -> String {
 }
 
 /// Lists the buckets as text.
-pub fn table(counts: &Counts) -> String {
+pub(super) fn table(counts: &Counts) -> String {
     let mut text = String::new();
     for ((width, height), count) in counts {
         let aspect = f64::from(*width) / f64::from(*height);

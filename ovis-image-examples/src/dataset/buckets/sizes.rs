@@ -2,11 +2,11 @@
 //! (`make_bucket_resolutions` and `BucketManager.select_bucket`).
 
 /// Width and height in pixels.
-pub type Size = (u32, u32);
+pub(super) type Size = (u32, u32);
 
 /// Buckets of one resolution.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Buckets {
+pub(super) struct Buckets {
     /// Side of the square bucket.
     pub side: u32,
     /// Sizes, sorted.
@@ -16,7 +16,7 @@ pub struct Buckets {
 impl Buckets {
     /// Lists the sizes of about `side * side` pixels whose sides are multiples of `step`, between half
     /// and twice `side`: aspect ratios from 0.25 to 4.
-    pub fn new(side: u32, step: u32) -> Self {
+    pub(super) fn new(side: u32, step: u32) -> Self {
         let (least, most) = (side / 2, side * 2);
         let area = side * side;
         let square = side / step * step;
@@ -36,7 +36,7 @@ impl Buckets {
 
     /// Chooses the bucket whose aspect ratio differs least from an image's, and the size to which the
     /// image is resized so that it covers the bucket.
-    pub fn select(&self, image: Size) -> (Size, Size) {
+    pub(super) fn select(&self, image: Size) -> (Size, Size) {
         let (width, height) = (f64::from(image.0), f64::from(image.1));
         let aspect = width / height;
         let difference = |size: &Size| (ratio(*size) - aspect).abs();
@@ -64,7 +64,7 @@ impl Buckets {
 }
 
 /// Size to which an image is resized so that it fits into a bucket.
-pub fn fit(image: Size, bucket: Size) -> Size {
+pub(super) fn fit(image: Size, bucket: Size) -> Size {
     let (width, height) = (f64::from(image.0), f64::from(image.1));
     let scale = (f64::from(bucket.0) / width).min(f64::from(bucket.1) / height);
     let side = |length: f64, most: u32| ((length * scale + 0.5) as u32).clamp(1, most);

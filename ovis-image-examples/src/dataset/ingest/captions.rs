@@ -43,7 +43,7 @@ const BOILERPLATE: [&str; 26] = [
 const FILE_ENDINGS: [&str; 5] = [".jpg", ".jpeg", ".png", ".webp", ".gif"];
 
 /// Gives a caption to the field of its language: Chinese if most of its letters are Han characters.
-pub fn assign(row: &mut Row, caption: String) {
+pub(super) fn assign(row: &mut Row, caption: String) {
     let letters = || caption.chars().filter(|letter| letter.is_alphabetic());
     let han = letters().filter(|letter| is_han(*letter)).count();
     if 2 * han > letters().count() {
@@ -54,7 +54,7 @@ pub fn assign(row: &mut Row, caption: String) {
 }
 
 /// Returns the captions of a row that are not blank.
-pub fn of(row: &Row) -> impl Iterator<Item = &str> {
+pub(super) fn of(row: &Row) -> impl Iterator<Item = &str> {
     let both = [row.caption_en.as_deref(), row.caption_zh.as_deref()];
     both.into_iter()
         .flatten()
@@ -62,7 +62,7 @@ pub fn of(row: &Row) -> impl Iterator<Item = &str> {
 }
 
 /// Returns the lower-case letters and digits of a text, with one space for anything between.
-pub fn normalized(text: &str) -> String {
+pub(super) fn normalized(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     for letter in text.chars().flat_map(char::to_lowercase) {
         if letter.is_alphanumeric() {
@@ -77,7 +77,7 @@ pub fn normalized(text: &str) -> String {
 
 /// Whether a caption is a file's name, an address, or one of the phrases that programs write.
 /// `phrases` are more of them, [`normalized`].
-pub fn is_boilerplate(caption: &str, phrases: &BTreeSet<String>) -> bool {
+pub(super) fn is_boilerplate(caption: &str, phrases: &BTreeSet<String>) -> bool {
     let trimmed = caption.trim();
     let lower = trimmed.to_lowercase();
     let is_one_word = !trimmed.contains(char::is_whitespace);
@@ -102,7 +102,7 @@ pub fn is_boilerplate(caption: &str, phrases: &BTreeSet<String>) -> bool {
 }
 
 /// Returns the code of a caption's language, if it is certain.
-pub fn language(caption: &str) -> Option<&'static str> {
+pub(super) fn language(caption: &str) -> Option<&'static str> {
     let info = whatlang::detect(caption)?;
     // These scripts are written in one language, or in few that are told apart well.
     let is_telling = !matches!(
@@ -129,7 +129,7 @@ pub fn language(caption: &str) -> Option<&'static str> {
 
 /// Hashes words of a text, and pairs of Han characters, sorted and each once: at most the `most`
 /// smallest, which estimate how much two texts have in common.
-pub fn features(text: &str, most: usize) -> Box<[u32]> {
+pub(super) fn features(text: &str, most: usize) -> Box<[u32]> {
     let normalized = normalized(text);
     let mut features = BTreeSet::new();
     for word in normalized.split(' ').filter(|word| !word.is_empty()) {
@@ -146,7 +146,7 @@ pub fn features(text: &str, most: usize) -> Box<[u32]> {
 }
 
 /// Returns the share of features that two sorted lists have in common: 1 for equal ones.
-pub fn similarity(a: &[u32], b: &[u32]) -> f64 {
+pub(super) fn similarity(a: &[u32], b: &[u32]) -> f64 {
     let common = a
         .iter()
         .filter(|feature| b.binary_search(feature).is_ok())

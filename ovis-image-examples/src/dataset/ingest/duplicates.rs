@@ -10,7 +10,7 @@ use super::captions::similarity;
 /// What counts as a duplicate.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Duplicates")]
-pub struct DuplicateArguments {
+pub(super) struct DuplicateArguments {
     /// Most bits in which the perceptual hashes of duplicates differ, of 64
     #[arg(long, value_name = "BITS", default_value_t = 4,
         value_parser = clap::value_parser!(u32).range(0..=15))]
@@ -25,7 +25,7 @@ pub struct DuplicateArguments {
 
 /// What is compared of a row.
 #[derive(Debug)]
-pub struct Fingerprint {
+pub(super) struct Fingerprint {
     /// Perceptual hash.
     pub phash: u64,
     /// Pixels of the image: of duplicates, the largest is kept.
@@ -40,7 +40,10 @@ pub struct Fingerprint {
 ///
 /// Hashes that differ in at most `n` bits are equal in at least one of `n + 1` bands, so only rows
 /// that share a band are compared, and only with those that were kept.
-pub fn find(rows: &[Option<Fingerprint>], arguments: &DuplicateArguments) -> Vec<Option<u32>> {
+pub(super) fn find(
+    rows: &[Option<Fingerprint>],
+    arguments: &DuplicateArguments,
+) -> Vec<Option<u32>> {
     let mut found = vec![None; rows.len()];
     if arguments.keep_duplicates {
         return found;

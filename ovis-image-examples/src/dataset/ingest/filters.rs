@@ -18,7 +18,7 @@ const MOST_PHRASE_BYTES: u64 = 16 << 20;
 /// Thresholds of the filters.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
-pub struct Filters {
+pub(super) struct Filters {
     /// Shortest side in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 256)]
     min_side: u32,
@@ -52,7 +52,7 @@ pub struct Filters {
 
 /// Filters that are ready to use.
 #[derive(Debug)]
-pub struct RowFilter<'a> {
+pub(super) struct RowFilter<'a> {
     filters: &'a Filters,
     phrases: BTreeSet<String>,
 }
@@ -62,7 +62,7 @@ impl<'a> RowFilter<'a> {
     ///
     /// # Errors
     /// Returns an error if a file cannot be read.
-    pub fn new(filters: &'a Filters) -> Result<Self> {
+    pub(super) fn new(filters: &'a Filters) -> Result<Self> {
         let mut phrases = BTreeSet::new();
         if let Some(path) = &filters.boilerplate {
             let bytes = input_file::read(path, MOST_PHRASE_BYTES)
@@ -77,7 +77,7 @@ impl<'a> RowFilter<'a> {
     ///
     /// # Errors
     /// Returns the first reason to drop the row.
-    pub fn check(&self, row: &mut Row, measures: &Measures) -> Result<(), Dropped> {
+    pub(super) fn check(&self, row: &mut Row, measures: &Measures) -> Result<(), Dropped> {
         self.check_image(measures)?;
         self.check_captions(row)
     }

@@ -25,7 +25,7 @@ const MOST_FEATURES: usize = 48;
 
 /// What decides over a row.
 #[derive(Debug)]
-pub struct Rules<'a> {
+pub(super) struct Rules<'a> {
     /// Filters of one row.
     pub filter: RowFilter<'a>,
     /// Scores and recaptions.
@@ -42,7 +42,7 @@ pub struct Rules<'a> {
 
 /// Number of rows by what became of them.
 #[derive(Debug, Default, PartialEq)]
-pub struct Counts {
+pub(super) struct Counts {
     /// Rows in the manifest.
     pub kept: u64,
     /// Rows by the reason why they are not.
@@ -80,7 +80,7 @@ enum Verdict {
 ///
 /// # Errors
 /// Returns errors of files.
-pub fn finish(parts: &[PathBuf], rules: &Rules<'_>, output: &Path) -> Result<Counts> {
+pub(super) fn finish(parts: &[PathBuf], rules: &Rules<'_>, output: &Path) -> Result<Counts> {
     let mut briefs: Vec<Option<Brief>> = Vec::new();
     for_chunks(parts, |chunk| {
         let judged: Vec<Result<Option<Brief>>> = chunk

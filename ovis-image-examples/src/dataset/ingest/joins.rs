@@ -12,7 +12,7 @@ use crate::dataset::manifest::{Joined, Row};
 /// Files to join.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Scores and recaptions")]
-pub struct JoinArguments {
+pub(super) struct JoinArguments {
     /// JSON lines with `id` and scores: numbers by their names
     #[arg(long, value_name = "FILE")]
     scores: Vec<PathBuf>,
@@ -40,7 +40,7 @@ fn threshold(text: &str) -> Result<(String, f64), String> {
 
 /// Files that are ready to be joined.
 #[derive(Debug)]
-pub struct Joins<'a> {
+pub(super) struct Joins<'a> {
     arguments: &'a JoinArguments,
     scores: Vec<Joined>,
     recaptions: Vec<Joined>,
@@ -51,7 +51,7 @@ impl<'a> Joins<'a> {
     ///
     /// # Errors
     /// Returns an error that names the file and the line.
-    pub fn open(arguments: &'a JoinArguments) -> Result<Self> {
+    pub(super) fn open(arguments: &'a JoinArguments) -> Result<Self> {
         let open = |paths: &[PathBuf]| -> Result<Vec<Joined>> {
             paths.iter().map(|path| Ok(Joined::open(path)?)).collect()
         };
@@ -66,7 +66,7 @@ impl<'a> Joins<'a> {
     ///
     /// # Errors
     /// Returns an error if a file cannot be read, or a value is not of its type.
-    pub fn join(&self, row: &mut Row) -> Result<()> {
+    pub(super) fn join(&self, row: &mut Row) -> Result<()> {
         for file in &self.scores {
             if let Some(record) = file.find(&row.id)? {
                 let nested = record.get("scores").and_then(Value::as_object);
@@ -105,7 +105,7 @@ impl<'a> Joins<'a> {
     ///
     /// # Errors
     /// Returns the first reason to drop the row.
-    pub fn check(&self, row: &Row) -> Result<(), Dropped> {
+    pub(super) fn check(&self, row: &Row) -> Result<(), Dropped> {
         let sides = [(&self.arguments.min, true), (&self.arguments.max, false)];
         for (thresholds, is_least) in sides {
             for (name, bound) in thresholds {

@@ -9,7 +9,7 @@ use super::resample::Gray;
 
 /// Measures of an upright image.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measures {
+pub(super) struct Measures {
     /// Width in pixels.
     pub width: u32,
     /// Height in pixels.
@@ -23,7 +23,7 @@ pub struct Measures {
 }
 
 /// Measures an image.
-pub fn measure(image: &DynamicImage) -> Measures {
+pub(super) fn measure(image: &DynamicImage) -> Measures {
     let (gray, contrast) = gray_and_contrast(image);
     Measures {
         width: gray.width as u32,

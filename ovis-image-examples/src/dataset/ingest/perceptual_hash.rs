@@ -13,7 +13,7 @@ const LOW: usize = 8;
 const NOISE: f64 = 1e-6;
 
 /// Computes the hash. The first bit is the highest.
-pub fn perceptual_hash(image: &Gray) -> u64 {
+pub(super) fn perceptual_hash(image: &Gray) -> u64 {
     let small = resize(image, SIDE, SIDE);
     let cosine = |frequency: usize, place: usize| {
         (PI * frequency as f64 * (2 * place + 1) as f64 / (2 * SIDE) as f64).cos()
@@ -46,11 +46,11 @@ pub fn perceptual_hash(image: &Gray) -> u64 {
 }
 
 /// Writes a hash as `imagehash` does.
-pub fn to_hex(hash: u64) -> String {
+pub(super) fn to_hex(hash: u64) -> String {
     format!("{hash:016x}")
 }
 
 /// Reads a hash that [`to_hex`] wrote.
-pub fn from_hex(text: &str) -> Option<u64> {
+pub(super) fn from_hex(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }

@@ -11,7 +11,7 @@ const REACH: f64 = 3.0;
 
 /// A gray image, row by row.
 #[derive(Clone, Debug)]
-pub struct Gray {
+pub(super) struct Gray {
     /// Pixels in a row.
     pub width: usize,
     /// Rows.
@@ -21,7 +21,7 @@ pub struct Gray {
 }
 
 /// Resizes an image: first the rows, then the columns, with 8 bits between.
-pub fn resize(image: &Gray, width: usize, height: usize) -> Gray {
+pub(super) fn resize(image: &Gray, width: usize, height: usize) -> Gray {
     let narrow = if width == image.width {
         image.clone()
     } else {
@@ -71,7 +71,7 @@ impl Weights {
             // As C's conversion to an integer does, these cut fractions off.
             let first = (center - reach + 0.5).max(0.0) as usize;
             let end = ((center + reach + 0.5) as usize).min(from);
-            let place = |x: usize| (x as f64 - center + 0.5) / stretch;
+            let place = |x: usize| (x as f64 - center + 0.5) * (1.0 / stretch);
             let weights: Vec<f64> = (first..end).map(|x| lanczos(place(x))).collect();
             let sum: f64 = weights.iter().sum();
             let fixed = weights.iter().map(|weight| to_fixed(weight / sum));

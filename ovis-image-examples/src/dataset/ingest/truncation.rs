@@ -4,7 +4,7 @@
 use image::ImageFormat;
 
 /// Checks that the end of an image is in the file.
-pub fn is_truncated(format: ImageFormat, bytes: &[u8]) -> bool {
+pub(super) fn is_truncated(format: ImageFormat, bytes: &[u8]) -> bool {
     match format {
         ImageFormat::Jpeg => !jpeg_has_end(bytes),
         ImageFormat::Png => !png_has_end(bytes),

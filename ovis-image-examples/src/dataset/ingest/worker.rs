@@ -15,11 +15,11 @@ use crate::dataset::manifest::{Row, relative, write_whole};
 use crate::shared::input_file;
 
 /// Most bytes of an image file.
-pub const MOST_FILE_BYTES: u64 = 256 << 20;
+pub(super) const MOST_FILE_BYTES: u64 = 256 << 20;
 
 /// A line of a part.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Measured {
+pub(super) struct Measured {
     /// The row as it came, with the place of its image.
     pub row: Row,
     /// Measures of the image, if it could be decoded.
@@ -32,7 +32,7 @@ pub struct Measured {
 
 /// What all threads share.
 #[derive(Debug)]
-pub struct Worker {
+pub(super) struct Worker {
     /// Bounds of decoding.
     pub decoding: Decoding,
     /// Folder of the manifest, absolute and without links.
@@ -41,7 +41,7 @@ pub struct Worker {
 
 /// Where images of an archive go: a folder below that of the manifest, and a number in it.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub(super) struct Target<'a> {
     /// Name of the input.
     pub stem: &'a str,
     /// Number of the candidate in the input.
@@ -53,7 +53,7 @@ impl Worker {
     ///
     /// # Errors
     /// Returns an error only if that file cannot be written.
-    pub fn measure(&self, candidate: Candidate, target: Target<'_>) -> Result<Measured> {
+    pub(super) fn measure(&self, candidate: Candidate, target: Target<'_>) -> Result<Measured> {
         let Candidate {
             mut row,
             image,

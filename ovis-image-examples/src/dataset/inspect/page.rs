@@ -20,7 +20,7 @@ td { padding: 2px 12px 2px 0; vertical-align: top }\n\
 </style>\n</head>\n<body>\n<h1>Data set</h1>\n";
 
 /// Writes the page.
-pub fn page(statistics: &Statistics, samples: &[Row]) -> String {
+pub(super) fn page(statistics: &Statistics, samples: &[Row]) -> String {
     let mut page = HEAD.to_owned();
     page.push_str("<table>\n");
     // Writing to a string cannot fail.

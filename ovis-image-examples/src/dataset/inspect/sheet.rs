@@ -29,7 +29,7 @@ const MOST_FILE_BYTES: u64 = 256 << 20;
 ///
 /// # Errors
 /// Returns an error of the encoder.
-pub fn sheet(
+pub(super) fn sheet(
     manifest: &Path,
     rows: &[Row],
     decoding: &Decoding,

@@ -9,7 +9,7 @@ use crate::dataset::manifest::Row;
 
 /// Counts of a manifest.
 #[derive(Debug, Default)]
-pub struct Statistics {
+pub(super) struct Statistics {
     /// Rows.
     pub rows: u64,
     captions_en: u64,
@@ -65,7 +65,7 @@ const MOST_GROUPS: usize = 1000;
 
 impl Statistics {
     /// Counts a row.
-    pub fn add(&mut self, row: &Row) {
+    pub(super) fn add(&mut self, row: &Row) {
         self.rows += 1;
         match (&row.caption_en, &row.caption_zh) {
             (Some(_), Some(_)) => self.both += 1,
@@ -116,7 +116,7 @@ impl Statistics {
     }
 
     /// Writes the counts, a line each.
-    pub fn lines(&self) -> Vec<(String, String)> {
+    pub(super) fn lines(&self) -> Vec<(String, String)> {
         let mut lines = vec![
             ("rows".to_owned(), self.rows.to_string()),
             (
@@ -155,7 +155,7 @@ impl Statistics {
     }
 
     /// Writes the counts as text.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for (name, value) in self.lines() {
             // Writing to a string cannot fail.

@@ -17,7 +17,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// How requests are made.
 #[derive(Debug)]
-pub struct Settings {
+pub(super) struct Settings {
     /// Address of the completions.
     pub address: String,
     /// Name of the model.
@@ -38,7 +38,7 @@ pub struct Settings {
 
 /// Why there is no caption.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Failure {
+pub(super) enum Failure {
     /// This image has none. Others may.
     Image(String),
     /// No request can succeed.
@@ -47,7 +47,7 @@ pub enum Failure {
 
 /// A connection to a server, for all threads.
 #[derive(Debug)]
-pub struct Client {
+pub(super) struct Client {
     settings: Settings,
     agent: Agent,
     /// When the next request may be made.
@@ -62,7 +62,7 @@ enum Attempt {
 
 impl Client {
     /// Creates a client.
-    pub fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(settings.timeout))
             .http_status_as_error(false)
@@ -81,7 +81,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns why there is none after all attempts.
-    pub fn caption(&self, instruction: &str, image: &str) -> Result<String, Failure> {
+    pub(super) fn caption(&self, instruction: &str, image: &str) -> Result<String, Failure> {
         let body = json!({
             "model": self.settings.model,
             "max_tokens": self.settings.max_tokens,

@@ -11,7 +11,7 @@ use crate::dataset::manifest::{JsonLines, ManifestError};
 
 /// A file that grows by a line for each image.
 #[derive(Debug)]
-pub struct Journal {
+pub(super) struct Journal {
     path: PathBuf,
     file: Mutex<File>,
 }
@@ -21,7 +21,7 @@ impl Journal {
     ///
     /// # Errors
     /// Returns an error if the file cannot be read or written.
-    pub fn open(path: &Path) -> Result<Self, ManifestError> {
+    pub(super) fn open(path: &Path) -> Result<Self, ManifestError> {
         let failed = |source| ManifestError::Write {
             path: path.to_owned(),
             source,
@@ -42,7 +42,7 @@ impl Journal {
     ///
     /// # Errors
     /// Returns [`ManifestError::Write`].
-    pub fn add(&self, value: &impl Serialize) -> Result<(), ManifestError> {
+    pub(super) fn add(&self, value: &impl Serialize) -> Result<(), ManifestError> {
         let write = || -> std::io::Result<()> {
             let mut line = serde_json::to_vec(value)?;
             line.push(b'\n');

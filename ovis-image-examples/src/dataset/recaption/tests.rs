@@ -266,7 +266,7 @@ fn requests_keep_to_the_rate_and_dead_servers_are_given_up() {
     assert!(error.to_string().contains("one after another"), "{error}");
     for (flag, value) in [
         ("--max-rate", "0"),
-        ("--timeout", "-1"),
+        ("--timeout", "1e9"),
         ("--api-key-env", "NO_SUCH_KEY"),
     ] {
         let error = ask(many.path(), &server, &[flag, value]).unwrap_err();

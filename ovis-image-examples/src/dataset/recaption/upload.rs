@@ -23,7 +23,7 @@ const JPEG_QUALITY: u8 = 92;
 ///
 /// # Errors
 /// Returns what is wrong with the image.
-pub fn data_url(path: &Path, side: u32, decoding: &Decoding) -> Result<String, String> {
+pub(super) fn data_url(path: &Path, side: u32, decoding: &Decoding) -> Result<String, String> {
     let bytes = input_file::read(path, MOST_FILE_BYTES).map_err(|error| error.to_string())?;
     let format = crate::dataset::ingest::decode::format(&bytes, None);
     let format = format.map_err(|dropped| dropped.detail)?;

@@ -24,7 +24,7 @@ const CAPTIONS: [&str; 2] = ["txt", "caption"];
 
 /// Walks a folder, in the order of names.
 #[derive(Debug)]
-pub struct Folder {
+pub(super) struct Folder {
     root: PathBuf,
     options: Options,
     /// What is still to be visited, the next one last.
@@ -36,7 +36,7 @@ impl Folder {
     ///
     /// # Errors
     /// Returns the system's error.
-    pub fn open(root: &Path, options: Options) -> Result<Self> {
+    pub(super) fn open(root: &Path, options: Options) -> Result<Self> {
         let mut folder = Self {
             root: root.to_owned(),
             options,

@@ -20,7 +20,7 @@ use crate::shared::usage::UsageError;
 
 /// An image with its captions, as an input has it.
 #[derive(Debug)]
-pub struct Candidate {
+pub(super) struct Candidate {
     /// What is known. The image's file is filled in later.
     pub row: Row,
     /// Where the image is.
@@ -31,7 +31,7 @@ pub struct Candidate {
 
 /// Where an image is.
 #[derive(Debug)]
-pub enum Place {
+pub(super) enum Place {
     /// Nowhere.
     Missing,
     /// A file.
@@ -48,6 +48,10 @@ pub enum Place {
         name: String,
     },
     /// Bytes that a table contains.
+    #[cfg_attr(
+        not(feature = "parquet"),
+        allow(dead_code, reason = "only Parquet tables contain images")
+    )]
     Bytes {
         /// The bytes.
         bytes: Vec<u8>,
@@ -58,19 +62,19 @@ pub enum Place {
 
 /// What an input is told.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(super) struct Options {
     /// Most bytes of a caption.
     pub most_caption_bytes: u64,
 }
 
 /// An iterator of candidates.
-pub type Candidates = Box<dyn Iterator<Item = Result<Candidate>>>;
+pub(super) type Candidates = Box<dyn Iterator<Item = Result<Candidate>>>;
 
 /// Opens an input by what it is: a folder, or a file by its ending.
 ///
 /// # Errors
 /// Returns an error if it cannot be read, or is of no known kind.
-pub fn open(path: &Path, options: &Options) -> Result<Candidates> {
+pub(super) fn open(path: &Path, options: &Options) -> Result<Candidates> {
     let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     if metadata.is_dir() {
         return Ok(Box::new(folder::Folder::open(path, options.clone())?));
@@ -117,7 +121,7 @@ impl Candidate {
     }
 
     /// Returns everything that the measures of this candidate depend on.
-    pub fn made_of(&self) -> Vec<u8> {
+    pub(super) fn made_of(&self) -> Vec<u8> {
         #[derive(Serialize)]
         struct MadeOf<'a> {
             row: &'a Row,
@@ -152,7 +156,7 @@ impl Candidate {
     }
 
     /// Returns the bytes that the candidate itself holds.
-    pub fn held_bytes(&self) -> usize {
+    pub(super) fn held_bytes(&self) -> usize {
         match &self.image {
             Place::Bytes { bytes, .. } => bytes.len(),
             _ => 0,

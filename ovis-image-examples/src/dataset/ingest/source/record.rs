@@ -16,7 +16,7 @@ const CAPTION: [&str; 3] = ["caption", "text", "prompt"];
 ///
 /// # Errors
 /// Returns the reason if a field is not of its type.
-pub fn to_row(mut record: Map<String, Value>) -> Result<Row, Dropped> {
+pub(super) fn to_row(mut record: Map<String, Value>) -> Result<Row, Dropped> {
     let image = IMAGE
         .iter()
         .find(|name| record.get(**name).is_some_and(Value::is_string));

@@ -61,7 +61,7 @@ impl Names {
 
 /// A file of JSON lines.
 #[derive(Debug)]
-pub struct JsonTable {
+pub(super) struct JsonTable {
     names: Names,
     lines: JsonLines,
 }
@@ -71,7 +71,7 @@ impl JsonTable {
     ///
     /// # Errors
     /// Returns the system's error.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self> {
         Ok(Self {
             names: Names::of(path),
             lines: JsonLines::open(path)?,
@@ -96,7 +96,7 @@ impl Iterator for JsonTable {
 }
 
 /// A file of separated values with names in the first line.
-pub struct CsvTable {
+pub(super) struct CsvTable {
     names: Names,
     columns: Vec<String>,
     records: csv::ByteRecordsIntoIter<File>,
@@ -107,7 +107,7 @@ impl CsvTable {
     ///
     /// # Errors
     /// Returns an error if there are none.
-    pub fn open(path: &Path, delimiter: u8) -> Result<Self> {
+    pub(super) fn open(path: &Path, delimiter: u8) -> Result<Self> {
         let file =
             input_file::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut reader = csv::ReaderBuilder::new()

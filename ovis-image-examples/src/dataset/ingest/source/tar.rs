@@ -21,7 +21,7 @@ const MOST_JSON_BYTES: u64 = 1 << 20;
 const AHEAD: usize = 256;
 
 /// An archive.
-pub struct Tar {
+pub(super) struct Tar {
     archive: PathBuf,
     stem: String,
     most_caption_bytes: u64,
@@ -46,7 +46,7 @@ impl Tar {
     ///
     /// # Errors
     /// Returns the system's error.
-    pub fn open(path: &Path, options: &Options) -> Result<Self> {
+    pub(super) fn open(path: &Path, options: &Options) -> Result<Self> {
         input_file::check(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self {
             archive: path.to_owned(),
