@@ -1,7 +1,12 @@
 //! `dataset`: images and captions for training. Drawn, filtered, bucketed and cached.
 
+pub mod balance;
+pub mod buckets;
+pub mod ingest;
+pub mod inspect;
 pub mod manifest;
 pub mod synthesize;
+pub mod recaption;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -20,6 +25,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Step {
     Synthesize(synthesize::Arguments),
+    Ingest(ingest::Arguments),
+    Recaption(recaption::Arguments),
+    Buckets(buckets::Arguments),
+    Balance(balance::Arguments),
+    Inspect(inspect::Arguments),
 }
 
 /// Does the step that the arguments name.
@@ -29,5 +39,10 @@ enum Step {
 pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.step {
         Step::Synthesize(arguments) => synthesize::run(arguments),
+        Step::Ingest(arguments) => ingest::run(arguments),
+        Step::Recaption(arguments) => recaption::run(arguments),
+        Step::Buckets(arguments) => buckets::run(arguments),
+        Step::Balance(arguments) => balance::run(arguments),
+        Step::Inspect(arguments) => inspect::run(arguments),
     }
 }

@@ -12,6 +12,7 @@ mod checkpoints;
 mod conventions;
 mod generating;
 mod hires;
+mod ingest;
 mod loras;
 // Peaks are of flex, and of the resident set as Linux counts it.
 #[cfg(all(feature = "flex", target_os = "linux"))]
