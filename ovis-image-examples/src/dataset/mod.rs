@@ -5,8 +5,8 @@ pub mod buckets;
 pub mod ingest;
 pub mod inspect;
 pub mod manifest;
-pub mod synthesize;
 pub mod recaption;
+pub mod synthesize;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
