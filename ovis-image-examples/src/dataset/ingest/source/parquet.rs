@@ -28,7 +28,7 @@ const IMAGE: [&str; 8] = [
 ];
 
 /// A table.
-pub struct Table {
+pub(super) struct Table {
     path: PathBuf,
     stem: String,
     rows: Option<RowIter<'static>>,
@@ -40,7 +40,7 @@ impl Table {
     ///
     /// # Errors
     /// Returns an error if it is not a Parquet file.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self> {
         let read = || -> Result<RowIter<'static>> {
             let file: File = input_file::open(path)?;
             let open = || {
