@@ -2,6 +2,7 @@
 //! implementation in [`ops`](crate::ops). They do not depend on tensors or models.
 
 mod attention;
+mod columns;
 mod conv;
 mod element;
 mod even_parts;
@@ -26,7 +27,8 @@ mod vector;
 mod winograd;
 
 pub(crate) use attention::{AttentionShape, Heads, attention};
-pub(crate) use conv::{conv1x1, conv3x3};
+pub(crate) use columns::ConvolutionShape;
+pub(crate) use conv::{conv_by_columns, conv1x1, conv3x3};
 pub(crate) use element::Element;
 pub(crate) use gemm::linear;
 pub use instruction_set::{InstructionSet, InstructionSetError};

@@ -314,11 +314,19 @@ pub(in crate::kernels) fn group_norm(
 struct Convolution {
     input: Tensor<Flex, 4>,
     weight: Tensor<Flex, 4>,
+    /// Stride and padding.
+    strides: [usize; 2],
 }
 
 impl Saved<3> for Convolution {
     fn gradients(self, output: FlexTensor, wanted: [bool; 3]) -> Gradients<3> {
-        gradients::convolution(from_flex(output), self.input, self.weight, wanted)
+        gradients::convolution(
+            from_flex(output),
+            self.input,
+            self.weight,
+            self.strides,
+            wanted,
+        )
     }
 }
 
@@ -331,9 +339,7 @@ pub(in crate::kernels) fn convolution(
 ) -> Tensor<Recorded, 4> {
     let dtype = input.dtype();
     let same = weight.dtype() == dtype && bias.dtype() == dtype;
-    let [_, _, kernel, _] = weight.dims();
-    let has_gradient = matches!((kernel, stride, padding), (3, 1, 1) | (1, 1, 0));
-    if !same || !has_gradient || !gradients::supports(dtype) {
+    if !same || !gradients::supports(dtype) {
         return ops::conv2d(input, weight, bias, stride, padding);
     }
     let (input, weight, bias) = (operand(input), operand(weight), operand(bias));
@@ -342,5 +348,6 @@ pub(in crate::kernels) fn convolution(
     record([input, weight, bias], output, || Convolution {
         input: x,
         weight: w,
+        strides: [stride, padding],
     })
 }

@@ -200,6 +200,24 @@ fn convolution() {
 }
 
 #[test]
+fn convolution_with_strides_and_padding() {
+    for (kernel, stride, padding, height, width) in [
+        (3, 2, 0, 9, 7),
+        (3, 2, 1, 8, 5),
+        (4, 3, 2, 11, 6),
+        (2, 2, 0, 40, 33),
+    ] {
+        let size = |side: usize| (side + 2 * padding - kernel) / stride + 1;
+        check!(
+            [[2, 6, height, width], [5, 6, kernel, kernel], [5]],
+            [2, 5, size(height), size(width)],
+            |input, weight, bias| kernels::convolution(input, weight, bias, stride, padding),
+            ops::conv2d(input, weight, bias, stride, padding)
+        );
+    }
+}
+
+#[test]
 fn parts_of_a_tensor() {
     check!(
         [[2, 3, 12], [2, 3, 5]],
