@@ -13,14 +13,15 @@ pub(crate) struct ConvolutionShape {
     pub(crate) outputs: usize,
     pub(crate) kernel: usize,
     pub(crate) stride: usize,
-    pub(crate) padding: usize,
+    /// Zeros before the input's first row and column, and after its last ones.
+    pub(crate) padding: [usize; 2],
 }
 
 impl ConvolutionShape {
     /// Returns height and width of the output.
     pub(crate) fn output_size(&self) -> [usize; 2] {
         [self.height, self.width].map(|size| {
-            let padded = size + 2 * self.padding;
+            let padded = size + self.padding[0] + self.padding[1];
             padded
                 .checked_sub(self.kernel)
                 .map_or(0, |free| free / self.stride + 1)
@@ -73,11 +74,11 @@ impl ConvolutionShape {
         let [start, count] = self.inside(right, self.width, width);
         copy.fill(T::from_f32(0.0));
         for (row, copy) in copy.chunks_exact_mut(width).enumerate() {
-            let from = ((first + row) * self.stride + down).checked_sub(self.padding);
+            let from = ((first + row) * self.stride + down).checked_sub(self.padding[0]);
             let Some(from) = from.filter(|from| *from < self.height) else {
                 continue;
             };
-            let column = start * self.stride + right - self.padding;
+            let column = start * self.stride + right - self.padding[0];
             let from = &plane[from * self.width + column..];
             let copy = &mut copy[start..start + count];
             if self.stride == 1 {
@@ -98,11 +99,11 @@ impl ConvolutionShape {
         let [_, width] = self.output_size();
         let [start, count] = self.inside(right, self.width, width);
         for (row, values) in values.chunks_exact(width).enumerate() {
-            let to = ((first + row) * self.stride + down).checked_sub(self.padding);
+            let to = ((first + row) * self.stride + down).checked_sub(self.padding[0]);
             let Some(to) = to.filter(|to| *to < self.height) else {
                 continue;
             };
-            let column = start * self.stride + right - self.padding;
+            let column = start * self.stride + right - self.padding[0];
             let to = &mut plane[to * self.width + column..];
             let values = &values[start..start + count];
             for (to, value) in to.iter_mut().step_by(self.stride).zip(values) {

@@ -314,19 +314,20 @@ pub(in crate::kernels) fn group_norm(
 struct Convolution {
     input: Tensor<Flex, 4>,
     weight: Tensor<Flex, 4>,
-    /// Stride and padding.
-    strides: [usize; 2],
+    stride: usize,
+    /// Zeros before and after the input.
+    padding: [usize; 2],
 }
 
 impl Saved<3> for Convolution {
     fn gradients(self, output: FlexTensor, wanted: [bool; 3]) -> Gradients<3> {
-        gradients::convolution(
-            from_flex(output),
-            self.input,
-            self.weight,
-            self.strides,
-            wanted,
-        )
+        let Self {
+            input,
+            weight,
+            stride,
+            padding,
+        } = self;
+        gradients::convolution(from_flex(output), input, weight, (stride, padding), wanted)
     }
 }
 
@@ -348,6 +349,46 @@ pub(in crate::kernels) fn convolution(
     record([input, weight, bias], output, || Convolution {
         input: x,
         weight: w,
-        strides: [stride, padding],
+        stride,
+        padding: [padding; 2],
     })
+}
+
+pub(in crate::kernels) fn halving_convolution(
+    input: Tensor<Recorded, 4>,
+    weight: Tensor<Recorded, 4>,
+    bias: Tensor<Recorded, 1>,
+) -> Tensor<Recorded, 4> {
+    let dtype = input.dtype();
+    let same = weight.dtype() == dtype && bias.dtype() == dtype;
+    if !same || !gradients::supports(dtype) {
+        return ops::halving_convolution(input, weight, bias);
+    }
+    let (input, weight, bias) = (operand(input), operand(weight), operand(bias));
+    let (x, w) = (value::<4>(&input), value::<4>(&weight));
+    let output = flex::halving_convolution(x.clone(), w.clone(), value(&bias));
+    record([input, weight, bias], output, || Convolution {
+        input: x,
+        weight: w,
+        stride: 2,
+        padding: [0, 1],
+    })
+}
+
+#[derive(Debug, Clone)]
+struct DoubleSize;
+
+impl Saved<1> for DoubleSize {
+    fn gradients(self, output: FlexTensor, _wanted: [bool; 1]) -> Gradients<1> {
+        [gradients::double_size(from_flex(output))]
+    }
+}
+
+pub(in crate::kernels) fn double_size(input: Tensor<Recorded, 4>) -> Tensor<Recorded, 4> {
+    if !gradients::supports(input.dtype()) {
+        return ops::double_size(input);
+    }
+    let input = operand(input);
+    let output = flex::double_size(value(&input));
+    record([input], output, || DoubleSize)
 }

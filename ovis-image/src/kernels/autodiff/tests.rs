@@ -218,6 +218,28 @@ fn convolution_with_strides_and_padding() {
 }
 
 #[test]
+fn a_convolution_that_halves() {
+    for (height, width) in [(8, 6), (9, 7), (40, 34)] {
+        check!(
+            [[2, 6, height, width], [5, 6, 3, 3], [5]],
+            [2, 5, (height - 2) / 2 + 1, (width - 2) / 2 + 1],
+            |input, weight, bias| kernels::halving_convolution(input, weight, bias),
+            ops::halving_convolution(input, weight, bias)
+        );
+    }
+}
+
+#[test]
+fn a_size_that_doubles() {
+    check!(
+        [[2, 3, 5, 4], [2, 3, 10, 8]],
+        [2, 3, 10, 8],
+        |input, other| kernels::double_size(input) * other,
+        ops::double_size(input) * other
+    );
+}
+
+#[test]
 fn parts_of_a_tensor() {
     check!(
         [[2, 3, 12], [2, 3, 5]],

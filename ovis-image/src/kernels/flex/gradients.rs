@@ -272,20 +272,21 @@ pub(in crate::kernels) fn group_norm(
     })
 }
 
-/// Gradients of input, weight and bias of a convolution with this stride and padding.
+/// Gradients of input, weight and bias of a convolution with this stride, and this padding before
+/// and after the input.
 pub(in crate::kernels) fn convolution(
     gradient: Tensor<Flex, 4>,
     input: Tensor<Flex, 4>,
     weight: Tensor<Flex, 4>,
-    strides: [usize; 2],
+    (stride, padding): (usize, [usize; 2]),
     [input_wanted, weight_wanted, bias_wanted]: [bool; 3],
 ) -> [Option<FlexTensor>; 3] {
     let set = InstructionSet::in_use();
     let dtype = input.dtype();
     let dims @ [batch, channels, ..] = input.dims();
     let [outputs, _, kernel, _] = weight.dims();
-    let shape = super::convolution_shape(&input, &weight, strides);
-    let keeps_size = matches!((kernel, strides), (3, [1, 1]) | (1, [1, 0]));
+    let shape = super::convolution_shape(&input, &weight, stride, padding);
+    let keeps_size = matches!((kernel, stride, padding), (3, 1, [1, 1]) | (1, 1, [0, 0]));
     let [gradient_f32, input] = [gradient.clone(), input].map(|t| contiguous(t.cast(DType::F32)));
     let (dy, x) = (elements::<f32>(&gradient_f32), elements::<f32>(&input));
     let input_gradient = input_wanted.then(|| {
@@ -309,6 +310,19 @@ pub(in crate::kernels) fn convolution(
         sums(values, [outputs], dtype)
     });
     [input_gradient, weight_gradient, bias_gradient]
+}
+
+/// Gradient of the input of [`double_size`](super::double_size).
+pub(in crate::kernels) fn double_size(gradient: Tensor<Flex, 4>) -> Option<FlexTensor> {
+    let [batch, channels, height, width] = gradient.dims();
+    let dims = [batch, channels, height / 2, width / 2];
+    by_supported_dtype!(gradient.dtype(), T => {
+        let gradient = contiguous(gradient);
+        let output = output_of::<T>(dims.iter().product(), |output| {
+            crate::cpu::add_blocks(elements(&gradient), width / 2, output);
+        });
+        Some(to_flex(tensor(output, dims)))
+    })
 }
 
 fn gradient_dtype<T: Element + burn::tensor::Element>() -> DType {

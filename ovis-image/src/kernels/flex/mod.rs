@@ -277,7 +277,7 @@ pub(super) fn convolution(
         channels, inputs,
         "convolution: the input's channels differ from the weight's"
     );
-    let shape = convolution_shape(&input, &weight, [stride, padding]);
+    let shape = convolution_shape(&input, &weight, stride, [padding; 2]);
     let [height, width] = shape.output_size();
     by_dtype!(dtype, T => {
         let (input, weight, bias) = (contiguous(input), contiguous(weight), contiguous(bias));
@@ -297,11 +297,49 @@ pub(super) fn convolution(
     }, ops::conv2d(input, weight, bias, stride, padding))
 }
 
+pub(super) fn halving_convolution(
+    input: Tensor<Flex, 4>,
+    weight: Tensor<Flex, 4>,
+    bias: Tensor<Flex, 1>,
+) -> Tensor<Flex, 4> {
+    let dtype = input.dtype();
+    if weight.dtype() != dtype || bias.dtype() != dtype {
+        return ops::halving_convolution(input, weight, bias);
+    }
+    let shape = convolution_shape(&input, &weight, 2, [0, 1]);
+    let [height, width] = shape.output_size();
+    by_dtype!(dtype, T => {
+        let (input, weight, bias) = (contiguous(input), contiguous(weight), contiguous(bias));
+        let mut output = zeros::<T>(shape.batch * shape.outputs * height * width);
+        cpu::conv_by_columns(
+            InstructionSet::in_use(),
+            elements(&input),
+            elements(&weight),
+            elements(&bias),
+            shape,
+            &mut output,
+        );
+        tensor(output, [shape.batch, shape.outputs, height, width])
+    }, ops::halving_convolution(input, weight, bias))
+}
+
+pub(super) fn double_size(input: Tensor<Flex, 4>) -> Tensor<Flex, 4> {
+    let [batch, channels, height, width] = input.dims();
+    by_dtype!(input.dtype(), T => {
+        let input = contiguous(input);
+        let output = output_of::<T>(4 * batch * channels * height * width, |output| {
+            cpu::double_size(elements(&input), [height, width], output);
+        });
+        tensor(output, [batch, channels, 2 * height, 2 * width])
+    }, ops::double_size(input))
+}
+
 /// Returns the sizes of a convolution.
 fn convolution_shape(
     input: &Tensor<Flex, 4>,
     weight: &Tensor<Flex, 4>,
-    [stride, padding]: [usize; 2],
+    stride: usize,
+    padding: [usize; 2],
 ) -> ConvolutionShape {
     let [batch, channels, height, width] = input.dims();
     let [outputs, _, kernel, _] = weight.dims();
