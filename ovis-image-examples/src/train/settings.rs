@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -282,6 +282,8 @@ impl Settings {
     /// # Errors
     /// Returns an error if a value has the wrong form.
     pub fn resolve(&self, file: &Self) -> Result<Resolved> {
+        file.check_numbers()?;
+        self.check_numbers()?;
         let mut values = serde_json::to_value(file)?;
         overlay(&mut values, serde_json::to_value(self)?);
         remove_absent(&mut values);
@@ -289,6 +291,36 @@ impl Settings {
             .map_err(|error| UsageError(format!("the settings are wrong: {error}")))?;
         resolved.check()?;
         Ok(resolved)
+    }
+
+    /// Refuses numbers that JSON cannot express: they would count as absent.
+    fn check_numbers(&self) -> Result<()> {
+        let wide = |value: Option<f32>| value.map(f64::from);
+        let beta = |index: usize| self.adam_betas.as_ref()?.get(index).copied();
+        let numbers = [
+            ("--learning-rate", self.learning_rate),
+            ("--weight-decay", self.weight_decay),
+            ("--adam-betas", beta(0)),
+            ("--adam-betas", beta(1)),
+            ("--adam-eps", self.adam_eps),
+            ("--max-grad-norm", self.max_grad_norm),
+            ("--ema-decay", self.ema_decay),
+            ("--spike-factor", self.spike_factor),
+            ("--auxiliary-weight", self.auxiliary_weight),
+            ("--edge-weight", self.edge_weight),
+            ("--kl-weight", self.kl_weight),
+            ("--checkpoint-minutes", self.checkpoint_minutes),
+            ("--prompt-dropout", wide(self.prompt_dropout)),
+            ("--sample-guidance", wide(self.sample_guidance)),
+        ];
+        for (flag, value) in numbers {
+            if let Some(value) = value.filter(|value| !value.is_finite()) {
+                bail!(UsageError(format!(
+                    "invalid {flag}: {value} is not a finite number"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
