@@ -11,6 +11,7 @@ use safetensors::{Dtype, View};
 use serde::Serialize;
 
 use super::ParameterMap;
+use crate::checkpoint::file_names::{CONFIG_FILE, TEXT_ENCODER_WEIGHTS};
 use crate::checkpoint::{ExportOptions, ExportReport, PartPaths};
 use crate::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
 use crate::error::{OvisImageError, Result};
@@ -111,9 +112,9 @@ fn write_part<B: Backend, M: Module<B>>(
     let config = serde_json::to_vec(config).map_err(|error| {
         OvisImageError::config_because("checkpoint", "it cannot be written as JSON", error)
     })?;
-    let path = folder.join("config.json");
+    let path = folder.join(CONFIG_FILE);
     std::fs::write(&path, config).map_err(|error| OvisImageError::io(&path, error))?;
-    let weights = folder.join("model.safetensors");
+    let weights = folder.join(TEXT_ENCODER_WEIGHTS);
     let shapes = shapes_of::<B, M>(model);
     let values = ParameterMap::of_module(model);
     let tensors = values.iter().map(|(path, tensor)| {

@@ -57,6 +57,8 @@ impl LossTerms {
 }
 
 /// Losses and gradients of one batch.
+///
+/// The struct is exhaustive, so that other objectives can make one.
 #[derive(Debug)]
 pub struct Outcome<B: burn::tensor::backend::Backend> {
     /// Losses.

@@ -11,6 +11,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use super::{LossTerms, ParameterMap};
+use crate::error::BoxError;
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -61,6 +62,8 @@ pub enum StateError {
         path: PathBuf,
         /// What is wrong.
         problem: String,
+        /// Error of its reader, if there is one.
+        source: Option<BoxError>,
     },
     /// The state is of another model.
     #[error("the state is of another model: {problem}")]
@@ -150,6 +153,12 @@ impl<B: Backend> TrainingState<B> {
         let invalid = |problem: String| StateError::Invalid {
             path: path.to_owned(),
             problem,
+            source: None,
+        };
+        let unreadable = |source: BoxError| StateError::Invalid {
+            path: path.to_owned(),
+            problem: "it cannot be read".to_owned(),
+            source: Some(source),
         };
         let bytes = std::fs::read(path).map_err(|source| StateError::Io {
             action: "read",
@@ -157,11 +166,11 @@ impl<B: Backend> TrainingState<B> {
             source,
         })?;
         let (_, metadata) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| invalid(error.to_string()))?;
+            SafeTensors::read_metadata(&bytes).map_err(|error| unreadable(error.into()))?;
         let header = metadata.metadata().as_ref().and_then(|all| all.get(HEADER));
         let header = header.ok_or_else(|| invalid("it has no header of a run".to_owned()))?;
         let header: Header =
-            serde_json::from_str(header).map_err(|error| invalid(error.to_string()))?;
+            serde_json::from_str(header).map_err(|error| unreadable(error.into()))?;
         if header.version != VERSION {
             return Err(invalid(format!(
                 "it has version {} of the layout, and this program reads {VERSION}",
@@ -179,8 +188,7 @@ impl<B: Backend> TrainingState<B> {
             average: header.average_updates.map(|_| ParameterMap::new()),
             accumulated: ParameterMap::new(),
         };
-        let tensors =
-            SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| unreadable(error.into()))?;
         for (name, view) in tensors.iter() {
             let values = values_of(&view).ok_or_else(|| invalid(format!("`{name}` is not f32")))?;
             let count = values.len();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use ureq::Agent;
+use ureq::http::HeaderValue;
 
 /// Most bytes of an answer.
 const MOST_ANSWER_BYTES: u64 = 1 << 20;
@@ -22,8 +23,8 @@ pub(super) struct Settings {
     pub address: String,
     /// Name of the model.
     pub model: String,
-    /// Value of the header `Authorization`.
-    pub authorization: Option<String>,
+    /// Value of the header `Authorization`, marked as sensitive: it is never printed.
+    pub authorization: Option<HeaderValue>,
     /// Longest time of a request.
     pub timeout: Duration,
     /// Times that a request is made again.

@@ -24,6 +24,7 @@ use crate::shared::terminal::printable_lines;
 use crate::shared::usage::UsageError;
 use client::{Client, Failure, Settings};
 use journal::Journal;
+use ureq::http::HeaderValue;
 
 /// Failures one after another, without a caption between them, that end a run.
 const MOST_FAILURES_IN_A_ROW: u64 = 20;
@@ -195,13 +196,18 @@ fn settings(arguments: &Arguments) -> Result<Settings> {
     let authorization = arguments
         .api_key_env
         .as_ref()
-        .map(|name| -> Result<String> {
+        .map(|name| -> Result<HeaderValue> {
             let key = std::env::var(name)
                 .ok()
                 .filter(|key| !key.trim().is_empty());
             let missing =
                 || UsageError::new(format!("--api-key-env: the variable {name} is not set"));
-            Ok(format!("Bearer {}", key.with_context(missing)?.trim()))
+            let bearer = format!("Bearer {}", key.with_context(missing)?.trim());
+            let invalid =
+                || UsageError::new(format!("--api-key-env: the variable {name} is not a key"));
+            let mut value = HeaderValue::from_str(&bearer).ok().with_context(invalid)?;
+            value.set_sensitive(true);
+            Ok(value)
         });
     Ok(Settings {
         address: if server.ends_with("/chat/completions") {

@@ -6,6 +6,7 @@ use crate::training::ParameterMap;
 
 /// Global norm of gradients, and the factor that brings it down to a limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct ClippedNorm {
     /// Norm before clipping.
     pub norm: f64,
