@@ -1,4 +1,4 @@
-//! Trained models as a checkpoint, in any layout.
+//! Export of trained models as a checkpoint, in any layout.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -42,8 +42,8 @@ impl<B: Backend> Default for TrainedParts<'_, B> {
 }
 
 impl<B: Backend> TrainedParts<'_, B> {
-    /// Writes a checkpoint to a new folder; `base` has the parts that are not replaced, with the
-    /// tokenizer and the scheduler.
+    /// Writes a checkpoint to a new folder. The parts that are not replaced, the tokenizer and the
+    /// scheduler come from `base`.
     ///
     /// # Errors
     /// Returns the errors of [`Checkpoint::export`], or
@@ -75,7 +75,7 @@ impl<B: Backend> TrainedParts<'_, B> {
         Checkpoint::open_paths(&paths)?.export(folder, options)
     }
 
-    /// Writes the models under the paths of their parameters, a folder each.
+    /// Writes the models under the paths of their parameters, one folder per model.
     fn write(&self, folder: &Path) -> Result<PartPaths> {
         let mut paths = PartPaths::default();
         if let Some((model, config)) = self.transformer {
@@ -91,7 +91,7 @@ impl<B: Backend> TrainedParts<'_, B> {
     }
 }
 
-/// Folder that is removed when it is no longer needed.
+/// Temporary folder, removed when it is no longer needed.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {

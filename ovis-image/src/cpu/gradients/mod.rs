@@ -1,4 +1,4 @@
-//! Gradients of the kernels of this room, for training. Each function takes the gradient of an
+//! Gradients of the CPU kernels, for training. Each function takes the gradient of an
 //! operation's output and returns those of its operands. Sums over rows are in f32, in an order
 //! that does not depend on the number of threads.
 

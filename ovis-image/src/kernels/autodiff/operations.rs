@@ -1,5 +1,5 @@
-//! The operations. Each falls back to the portable implementation where flex has no kernel for the
-//! operands.
+//! Recorded operations. Each falls back to the portable implementation where flex has no kernel for
+//! the operands.
 
 use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
@@ -315,7 +315,7 @@ struct Convolution {
     input: Tensor<Flex, 4>,
     weight: Tensor<Flex, 4>,
     stride: usize,
-    /// Zeros before and after the input.
+    /// Number of zeros before and after the input.
     padding: [usize; 2],
 }
 

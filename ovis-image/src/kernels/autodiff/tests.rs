@@ -12,7 +12,8 @@ fn random<const D: usize>(dims: [usize; D], dtype: DType) -> Tensor<Flex, D> {
     Tensor::<Flex, D>::random(dims, normal, (&FlexDevice, DType::F32)).cast(dtype)
 }
 
-/// Gradients of a function of several operands, flat, for a fixed random gradient of its output.
+/// Computes the gradients of a function of several operands, flattened, for a fixed random gradient
+/// of its output.
 macro_rules! gradients {
     ($operands:expr, $weights:expr, |$($name:ident),+| $body:expr) => {{
         let ($($name),+) = $operands.clone();
