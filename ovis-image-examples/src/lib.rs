@@ -24,7 +24,7 @@
 //!
 //! # Adding a program
 //!
-//! `train`, `evaluate` and `serve` will be a folder `src/NAME/`, a file
+//! `evaluate` and `serve` will be a folder `src/NAME/`, a file
 //! `src/bin/NAME.rs`, and a cargo feature `NAME` that is off by default and lists the dependencies
 //! that only this program has:
 //!

@@ -36,6 +36,7 @@
 //! 5. [`weights`]: name tables, strict loading. [`tensor_file`]: safetensors and GGUF files.
 //!    [`parameters`]: paths, shapes and roles of the models' parameters.
 //! 6. [`layers`], [`kernels`], [`ops`]: the building blocks of the models.
+//! 7. `training` (feature `train`): objectives, optimizer, exact resume. It is new, and will grow.
 //!
 //! [`device`] chooses a backend at run time. Programs with a fixed backend do not need it.
 

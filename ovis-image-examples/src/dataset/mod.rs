@@ -1,4 +1,4 @@
-//! `dataset`: images and captions for training. Drawn, filtered, bucketed and cached.
+//! `dataset`: prepares images for training. Draws, filters, captions, buckets and weights them.
 
 pub mod balance;
 pub mod buckets;
@@ -21,7 +21,7 @@ pub struct Arguments {
     step: Step,
 }
 
-/// A step: reads files, writes files, and keeps nothing else.
+/// Step of the work: reads files, writes files, and keeps no other state.
 #[derive(Debug, Subcommand)]
 enum Step {
     Synthesize(synthesize::Arguments),
@@ -32,7 +32,7 @@ enum Step {
     Inspect(inspect::Arguments),
 }
 
-/// Does the step that the arguments name.
+/// Runs the step that the arguments name.
 ///
 /// # Errors
 /// Returns the errors of the step.

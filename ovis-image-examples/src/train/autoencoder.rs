@@ -1,4 +1,4 @@
-//! Autoencoding as a stage: the VAE, on drawn images.
+//! Training stage of the autoencoder: the VAE, on drawn images.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ fn pixel_batch<B: Backend>(
     PixelBatch { pixels, noise }
 }
 
-/// Autoencoding of images.
+/// Training stage of the autoencoder.
 pub struct AutoencoderStage<B: Backend> {
     resolved: Resolved,
     base: Models<B>,
@@ -86,7 +86,7 @@ pub struct AutoencoderStage<B: Backend> {
     device: B::Device,
 }
 
-/// Number of images that are shown with what became of them.
+/// Maximum number of images in a sample, each with its reconstruction.
 const SHOWN: usize = 16;
 
 impl<B: Backend> AutoencoderStage<B> {
@@ -115,7 +115,7 @@ impl<B: Backend> AutoencoderStage<B> {
         model.decode(latents).clamp(-1.0, 1.0)
     }
 
-    /// Configuration with which scaled latents of drawn images have mean 0 and deviation 1.
+    /// Returns the configuration that gives scaled latents of drawn images mean 0 and deviation 1.
     fn measured_config(&self, model: &AutoencoderKl<B>) -> Result<VaeConfig> {
         let drawing = Drawing::of_last_phase(&self.resolved)?;
         let batches = self

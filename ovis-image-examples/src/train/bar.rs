@@ -9,7 +9,7 @@ use crate::shared::terminal::say;
 
 const TEMPLATE: &str = "{wide_bar} {pos}/{len} steps, {msg}, {eta} left";
 
-/// Bar of steps with the loss and the speed.
+/// Progress bar of steps with the loss and the speed.
 #[derive(Debug)]
 pub struct TrainBar {
     bar: ProgressBar,
@@ -19,11 +19,11 @@ pub struct TrainBar {
     speed: f64,
 }
 
-/// Weight of the newest value in what is shown.
+/// Weight of the newest value in the displayed average.
 const NEWEST: f64 = 0.05;
 
 impl TrainBar {
-    /// Creates a bar for a run that has finished some steps.
+    /// Creates a bar for a run that has already finished some steps.
     pub fn new(done: u64, total: u64) -> Self {
         let bar = ProgressBar::new(total).with_position(done);
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
@@ -44,12 +44,12 @@ impl TrainBar {
         self.images += images;
     }
 
-    /// Restarts the clock of the speed, after work that is not training.
+    /// Restarts the clock that measures the speed, after work that is not training.
     pub fn restart_clock(&mut self) {
         self.last = Instant::now();
     }
 
-    /// Shows a step. Returns the images per second of its batches.
+    /// Shows a step. Returns the speed of its batches in images per second.
     pub fn show(&mut self, report: &StepReport) -> f64 {
         let seconds = self.last.elapsed().as_secs_f64().max(1e-9);
         let speed = std::mem::take(&mut self.images) as f64 / seconds;

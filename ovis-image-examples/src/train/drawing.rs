@@ -1,5 +1,5 @@
-//! Images drawn for training, validation and samples: which one is drawn follows from the run's seed
-//! and the number of its batch.
+//! Images drawn for training, validation and samples. The run's seed and the number of a batch
+//! determine its images.
 
 use anyhow::Result;
 use burn::tensor::backend::Backend;
@@ -26,7 +26,7 @@ struct Phase {
 }
 
 impl Drawing {
-    /// Draws what a run learns from.
+    /// Creates the source of the training images.
     ///
     /// # Errors
     /// Returns an error if the preset, a font or a range is wrong.
@@ -34,7 +34,7 @@ impl Drawing {
         Self::new(resolved, &resolved.curriculum, "training", Split::Train)
     }
 
-    /// Draws what the last phase of a run learns from, but other images.
+    /// Creates the source of a run's last phase, with other images than those trained on.
     ///
     /// # Errors
     /// Returns the errors of [`of_training`](Self::of_training).
@@ -44,7 +44,7 @@ impl Drawing {
         Self::new(resolved, &last, "measured", Split::Train)
     }
 
-    /// Draws held-out texts.
+    /// Creates the source of held-out texts.
     ///
     /// # Errors
     /// Returns the errors of [`of_training`](Self::of_training).
@@ -94,10 +94,10 @@ impl Drawing {
         })
     }
 
-    /// Draws the images of a batch, which have one size.
+    /// Draws the images of a batch, all of one size.
     ///
     /// # Errors
-    /// Returns an error if one cannot be drawn.
+    /// Returns an error if an image cannot be drawn.
     pub fn batch(&self, number: u64) -> Result<Vec<TypographySample>> {
         let first = number.saturating_mul(self.batch_size);
         let bucket = seed_for(self.seed, "bucket", number);
@@ -109,7 +109,7 @@ impl Drawing {
     /// Draws images of the first size.
     ///
     /// # Errors
-    /// Returns an error if one cannot be drawn.
+    /// Returns an error if an image cannot be drawn.
     pub fn images(&self, count: usize) -> Result<Vec<TypographySample>> {
         (0..count as u64)
             .map(|index| self.sample(index, 0, index))
@@ -175,7 +175,7 @@ pub(super) fn pixels<'a, B: Backend>(
 /// Space between the images of a grid, in pixels.
 const GAP: u32 = 4;
 
-/// Puts images of one size into rows.
+/// Arranges images of one size in rows.
 pub(super) fn grid(images: &[RgbImage], columns: usize) -> Option<RgbImage> {
     let (width, height) = images.first()?.dimensions();
     let columns = columns.clamp(1, images.len());

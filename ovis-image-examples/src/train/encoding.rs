@@ -1,4 +1,4 @@
-//! From drawn images and captions to what the transformer reads.
+//! Encodes drawn images and captions into the inputs of the transformer.
 
 use anyhow::Result;
 use burn::tensor::backend::Backend;
@@ -16,7 +16,7 @@ use crate::typography::TypographySample;
 /// Number of cells of the auxiliary term along each side of an image token.
 pub(super) const CELLS: usize = 2;
 
-/// Frozen models that encode, and what they need.
+/// Frozen models that encode, with their settings.
 #[derive(Debug, Clone)]
 pub struct Encoding<B: Backend> {
     /// VAE.
@@ -27,14 +27,14 @@ pub struct Encoding<B: Backend> {
     pub text_encoder: Option<TextEncoder<B>>,
     /// Number of text rows after the prefix.
     pub text_rows: usize,
-    /// Whether the batch says which character stands where.
+    /// True if batches include the class of the character in each cell.
     pub characters: bool,
     /// Device of the tensors.
     pub device: B::Device,
 }
 
 impl<B: Backend> Encoding<B> {
-    /// Encodes images of one size with their captions; the noise is that of a seed.
+    /// Encodes images of one size with their captions, with noise from a seed.
     ///
     /// # Errors
     /// Returns an error if a caption is too long.
@@ -104,7 +104,7 @@ impl<B: Backend> Encoding<B> {
     }
 }
 
-/// Classes of the cells of an image, token by token.
+/// Returns the classes of the cells of an image, token by token.
 fn characters(sample: &TypographySample, [rows, columns]: [usize; 2]) -> Vec<i64> {
     let across = CELLS * columns;
     let classes = sample.character_grid((CELLS * rows) as u32, across as u32);

@@ -1,4 +1,4 @@
-//! Errors of a run that are known before it starts, or that end it.
+//! Errors that are found before a run starts, or that end it.
 
 use std::path::PathBuf;
 
@@ -15,27 +15,27 @@ pub enum TrainError {
         /// Folder of the run.
         folder: PathBuf,
     },
-    /// The folder contains a run that was not to be resumed.
-    #[error("{} contains a run: add --resume to go on with it, or choose another --output", shown(.folder))]
+    /// The folder contains a run, and resuming was not requested.
+    #[error("{} contains a run: add --resume to continue it, or choose another --output", shown(.folder))]
     ExistingRun {
         /// Folder of the run.
         folder: PathBuf,
     },
     /// The run was started with other settings.
-    #[error("the run was started with other settings:\n{}\nGo on with them, or add --accept-changes", Printable(.differences))]
+    #[error("the run was started with other settings:\n{}\nResume with those settings, or add --accept-changes", Printable(.differences))]
     Changed {
-        /// Settings that differ, one a line.
+        /// Settings that differ, one per line.
         differences: String,
     },
-    /// A checkpoint is of another model.
+    /// A checkpoint belongs to another model.
     #[error("the checkpoint {} does not fit the model: name the model that the run was started with", shown(.path))]
     AnotherRun {
         /// Checkpoint.
         path: PathBuf,
-        /// What differs.
+        /// Difference between the checkpoint and the model.
         source: ovis_image::training::StateError,
     },
-    /// The disk cannot hold what the run writes.
+    /// The disk has too little space for the files of the run.
     #[error("the run writes about {}, and the disk of {} has {} left: free some, keep fewer checkpoints (--keep-every), or choose another --output", ByteSize(*.needed), shown(.folder), ByteSize(*.free))]
     DiskTooSmall {
         /// Folder of the run.
@@ -45,7 +45,7 @@ pub enum TrainError {
         /// Bytes that are free.
         free: u64,
     },
-    /// No images would be in a batch.
+    /// A batch would have no images.
     #[error(
         "a bucket is empty: name at least one size (--sizes), and at least one image a batch (--batch-size)"
     )]
@@ -59,7 +59,7 @@ pub enum TrainError {
         width: u32,
         /// Height in pixels.
         height: u32,
-        /// What the sides must be multiples of.
+        /// Number that both sides must be a multiple of.
         multiple: usize,
     },
     /// A caption has more tokens than the model reads.
@@ -67,7 +67,7 @@ pub enum TrainError {
     LongCaption {
         /// Text rows after the prefix.
         rows: usize,
-        /// Tokens that do not fit.
+        /// Number of tokens that do not fit.
         over: usize,
         /// Caption.
         caption: String,
@@ -75,9 +75,9 @@ pub enum TrainError {
     /// The file of batches cannot be used.
     #[error("{} cannot be replayed: {}", shown(.path), Printable(.problem))]
     Replay {
-        /// The file.
+        /// File of batches.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem.
         problem: String,
     },
     /// The thread that draws images ended.

@@ -1,4 +1,4 @@
-//! Flow matching as a stage: the transformer, and the text encoder if asked for.
+//! Training stage of flow matching: the transformer, and the text encoder if requested.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -80,10 +80,10 @@ impl<B: Backend> BatchSource for FlowSource<B> {
     }
 }
 
-/// Number of bands of timesteps in a validation.
+/// Number of timestep bands in a validation.
 const BANDS: usize = 4;
 
-/// Flow matching of images.
+/// Training stage of flow matching.
 #[derive(Debug)]
 pub struct FlowStage<B: Backend> {
     resolved: Resolved,
@@ -94,7 +94,7 @@ pub struct FlowStage<B: Backend> {
 }
 
 impl<B: Backend> FlowStage<B> {
-    /// Creates the stage of a run over recorded batches.
+    /// Creates the stage of a run that replays recorded batches.
     pub fn replayed(resolved: &Resolved, base: Models<B>, device: &B::Device) -> Self {
         Self {
             resolved: Resolved {
@@ -145,7 +145,7 @@ impl<B: Backend> FlowStage<B> {
         })
     }
 
-    /// Mean loss of a band of timesteps over all held-out images.
+    /// Computes the mean loss of a band of timesteps over all held-out images.
     fn band(&self, objective: &FlowMatching, models: &ImageModels<B>, band: usize) -> Result<f64> {
         let (mut sum, mut images) = (0.0, 0);
         for batch in &self.validation {

@@ -15,10 +15,10 @@ use crate::shared::terminal::{say, shown};
 const SETTINGS: &str = "settings.json";
 const LOCK: &str = "lock";
 const CHECKPOINTS: &str = "checkpoints";
-/// Number of last checkpoints that are kept.
+/// Number of most recent checkpoints that are kept.
 const LAST: usize = 2;
 
-/// Folder of a run, locked while this exists. The system frees the lock of a process that ends.
+/// Folder of a run, locked while this value exists. The system frees the lock if a process ends.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -55,24 +55,24 @@ impl RunFolder {
         }
     }
 
-    /// Path of the folder.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Path of the log.
+    /// Returns the path of the log.
     pub fn log(&self) -> PathBuf {
         self.path.join("log.jsonl")
     }
 
-    /// Path of the sample images of a step.
+    /// Returns the path of the sample images of a step.
     pub fn samples(&self, step: u64) -> PathBuf {
         self.path
             .join("samples")
             .join(format!("step-{step:08}.png"))
     }
 
-    /// Folder of a model that the run writes.
+    /// Returns the path of a model that the run writes.
     pub fn model(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -80,7 +80,7 @@ impl RunFolder {
     /// Returns the settings that the run was started with.
     ///
     /// # Errors
-    /// Returns an error if they are there but cannot be read.
+    /// Returns an error if they exist but cannot be read.
     pub fn settings(&self) -> Result<Option<Value>> {
         let path = self.path.join(SETTINGS);
         if !path.exists() {
@@ -120,7 +120,7 @@ impl RunFolder {
         Ok(found)
     }
 
-    /// Reads the last checkpoint that can be read.
+    /// Reads the most recent readable checkpoint.
     ///
     /// # Errors
     /// Returns an error if there are checkpoints and none can be read.
@@ -150,7 +150,7 @@ impl RunFolder {
     /// multiple of `keep_every`, unless that is 0.
     ///
     /// # Errors
-    /// Returns the error of writing; the checkpoints that were there stay.
+    /// Returns the error of writing; earlier checkpoints remain.
     pub fn save<B: Backend>(
         &self,
         state: &TrainingState<B>,
@@ -175,14 +175,14 @@ trait SplitOffLast {
 }
 
 impl SplitOffLast for Vec<(u64, PathBuf)> {
-    /// Returns what is behind the last checkpoints.
+    /// Returns the older checkpoints, without the most recent ones.
     fn split_off_last(mut self) -> Self {
         let kept = LAST.min(self.len());
         self.split_off(kept)
     }
 }
 
-/// Returns the bytes that are free on the disk of a folder, if the system says so.
+/// Returns the number of free bytes on the disk of a folder, if the system reports it.
 pub fn free_bytes(folder: &Path) -> Option<u64> {
     #[cfg(unix)]
     {

@@ -1,4 +1,4 @@
-//! The log of a run: a JSON object a line. Lines with the key `loss` are training steps, those with
+//! Log of a run: one JSON object per line. Lines with the key `loss` are training steps, those with
 //! `validation` are validations.
 
 use std::fs::{File, OpenOptions};
@@ -21,8 +21,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log of a run that has finished `steps` steps. Lines of later ones are removed: the
-    /// process that wrote them was killed before it saved.
+    /// Opens the log of a run that has finished `steps` steps. Lines of later steps are removed:
+    /// the process that wrote them was killed before it saved.
     ///
     /// # Errors
     /// Returns the system's error.
@@ -66,7 +66,7 @@ impl Log {
         self.write(&Value::Object(line))
     }
 
-    /// Writes any line.
+    /// Writes a line.
     ///
     /// # Errors
     /// Returns the system's error.
@@ -78,17 +78,18 @@ impl Log {
     }
 }
 
-/// Step of a line. One that cannot be read was not written whole, and counts as later than all.
+/// Returns the step of a line. An unreadable line is incomplete, and counts as later than all.
 fn step_of(line: &str) -> u64 {
     let line: Option<Value> = serde_json::from_str(line).ok();
     let step = line.and_then(|line| line.get("step")?.as_u64());
     step.unwrap_or(u64::MAX)
 }
 
-/// Number of points of a line of the plot. More are averaged.
+/// Maximum number of points of a line in the plot. More are averaged.
 const POINTS: usize = 400;
 
-/// Draws losses, validations and learning rates of a log as an SVG. A run without steps has none.
+/// Draws losses, validations and learning rates of a log as an SVG. Returns `None` if the run has
+/// no steps.
 ///
 /// # Errors
 /// Returns the error of reading or drawing.

@@ -1,4 +1,4 @@
-//! The loop of training: one batch after another, with checkpoints, validations, samples and
+//! Training loop: takes one batch after another, and writes checkpoints, validations, samples and
 //! exports when they are due.
 
 use std::time::{Duration, Instant};
@@ -20,23 +20,23 @@ use super::stage::{Stage, TrainedBatch, TrainedModels, export};
 use crate::shared::output_file::write_whole;
 use crate::shared::terminal::{say, shown};
 
-/// How a run ended.
+/// Outcome of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// All steps are done.
     Finished,
-    /// The user stopped it.
+    /// The user stopped the run.
     Stopped,
 }
 
-/// What belongs to a run besides its models.
+/// Settings, folder and signals of a run, without its models.
 #[derive(Debug)]
 pub struct RunContext<'a> {
     /// Settings in force.
     pub resolved: &'a Resolved,
     /// Folder of the run.
     pub folder: &'a RunFolder,
-    /// What the user asks for meanwhile.
+    /// Requests of the user during the run.
     pub signals: &'a Signals,
 }
 
@@ -124,7 +124,7 @@ where
 }
 
 impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
-    /// Learns from a batch, and does what is due after its step.
+    /// Trains on a batch, and does what is due after its step.
     fn learn(&mut self, batch: TrainedBatch<B, S>) -> Result<()> {
         self.bar.count(self.stage.images_of(&batch));
         let images = self.trainer.batches() * self.context.resolved.batch_size as u64;
@@ -217,8 +217,8 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
         Ok(())
     }
 
-    /// Saves the state. A full disk does not end the run: the checkpoint before stays, and the next
-    /// one is tried when it is due.
+    /// Saves the state. A full disk does not end the run: the checkpoint before remains, and the
+    /// next one is tried when it is due.
     fn save_if_possible(&mut self) {
         if let Err(error) = self.save() {
             let error = anyhow::Error::new(error);
@@ -243,7 +243,7 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
         let step = self.trainer.steps();
         drop(self.bar);
         say(&format!(
-            "stopped after step {step}; run the same command with --resume to go on"
+            "stopped after step {step}; run the same command with --resume to continue"
         ));
         Ok(Ending::Stopped)
     }

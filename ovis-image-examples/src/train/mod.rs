@@ -1,8 +1,8 @@
 //! `train`: trains the transformer, the text encoder or the VAE, and writes a checkpoint.
 //!
-//! `settings` are what was given, `resolved` what is in force. `run` checks them and locks the
-//! `folder`; `models` are read or made; `looping` takes batches from the `queue`, which a source
-//! fills in other threads; a `stage` knows how its models are validated, sampled and exported.
+//! `settings` are the given values, `resolved` the effective ones. `run` checks them and locks the
+//! `folder`. `models` are read or made. `looping` takes batches from the `queue`, which a source
+//! fills in other threads. A `stage` validates, samples and exports its models.
 
 use std::path::PathBuf;
 
@@ -37,25 +37,25 @@ pub use settings::Settings;
 
 /// Trains a model.
 ///
-/// Settings come from a file, from flags, or both; flags win, and every key of the file is a flag of
-/// the same name. Ctrl-C finishes the step and saves; --resume goes on exactly. A file PAUSE in the
-/// run's folder, or SIGUSR1, pauses.
+/// Settings come from a file, from flags, or both. Flags take precedence, and every key of the file
+/// is a flag of the same name. Ctrl-C finishes the step and saves; --resume continues exactly
+/// there. A file PAUSE in the run's folder, or SIGUSR1, pauses.
 ///
 /// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong, 130 if it was
 /// interrupted.
 #[derive(Debug, Parser)]
 #[command(version, name = "train")]
 pub struct Arguments {
-    /// File of settings
+    /// Settings file
     #[arg(short, long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
-    /// Print what would be done, and do nothing
+    /// Print the plan of the run and exit
     #[arg(long)]
     pub dry_run: bool,
-    /// Go on with the run in the folder, if there is one
+    /// Resume the run in the folder, if there is one
     #[arg(long)]
     resume: bool,
-    /// Go on although the settings differ from those that the run was started with
+    /// Resume even if the settings differ from those that the run was started with
     #[arg(long, requires = "resume")]
     accept_changes: bool,
     /// Show more messages
@@ -66,10 +66,10 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Reads the file of settings and completes it.
+    /// Reads the settings file and completes it.
     ///
     /// # Errors
-    /// Returns an error that names what is wrong.
+    /// Returns an error that names the problem.
     pub fn resolve(&self) -> Result<Resolved> {
         let file = match &self.config {
             Some(path) => Settings::read(path)?,

@@ -23,25 +23,25 @@ use crate::shared::terminal::shown;
 /// Models with their configurations.
 #[derive(Debug, Clone)]
 pub struct Models<B: Backend> {
-    /// Checkpoint that they are from, which has what is not trained.
+    /// Source checkpoint, which also contains the parts that are not trained.
     pub paths: CheckpointPaths,
     /// Transformer.
     pub transformer: OvisImageTransformer<B>,
-    /// Its configuration.
+    /// Configuration of the transformer.
     pub transformer_config: TransformerConfig,
     /// Text encoder.
     pub text_encoder: TextEncoder<B>,
-    /// Its configuration.
+    /// Configuration of the text encoder.
     pub text_encoder_config: TextEncoderConfig,
     /// VAE.
     pub vae: AutoencoderKl<B>,
-    /// Its configuration.
+    /// Configuration of the VAE.
     pub vae_config: VaeConfig,
     /// Tokenizer.
     pub tokenizer: PromptTokenizer,
 }
 
-/// Name of the folder with the first parameters of a run from configurations.
+/// Name of the folder with the initial parameters of a run from configurations.
 const INITIAL: &str = "initial";
 
 impl<B: Backend> Models<B> {
@@ -92,7 +92,7 @@ impl<B: Backend> Models<B> {
         })
     }
 
-    /// Number of pixels that sides of images must be multiples of: a patch of 2x2 latents.
+    /// Returns the number that image sides must be a multiple of: a patch of 2x2 latents.
     pub fn size_multiple(&self) -> usize {
         2 * self.vae_config.scale_factor()
     }
@@ -103,7 +103,7 @@ fn given_text_encoder(resolved: &Resolved) -> Option<std::path::PathBuf> {
     given.map(|path| part_of(path, "text_encoder"))
 }
 
-/// Writes a checkpoint with first parameters. Parts that are given are copied.
+/// Writes a checkpoint with initial parameters. Parts that are given are copied.
 fn make<B: Backend>(
     resolved: &Resolved,
     configs: &Path,
@@ -152,7 +152,7 @@ fn config<C: DeserializeOwned>(folder: &Path, part: &str) -> Result<C> {
     config_of(&folder.join(part).join("config.json"))
 }
 
-/// Largest configuration that is read, in bytes.
+/// Maximum size of a configuration file, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
 fn config_of<C: DeserializeOwned>(path: &Path) -> Result<C> {

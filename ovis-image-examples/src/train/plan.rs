@@ -1,4 +1,4 @@
-//! What a run will do and take, known before it starts.
+//! Plan of a run: its steps and its memory and disk use, computed before it starts.
 
 use std::fmt;
 use std::path::Path;
@@ -10,28 +10,28 @@ use super::folder::free_bytes;
 use super::resolved::Resolved;
 use super::settings::StageKind;
 
-/// Number of checkpoints that exist at a time: the last two, and one that is being written.
+/// Number of checkpoints that exist at once: the last two, and one that is being written.
 const CHECKPOINTS: u64 = 3;
 
 /// Plan of a run.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    /// Settings in force.
+    /// Effective settings.
     pub resolved: &'a Resolved,
     /// Number of trained parameters.
     pub trained: u64,
-    /// Bytes of a checkpoint folder with all models.
+    /// Size of a checkpoint folder with all models, in bytes.
     pub model_bytes: u64,
 }
 
 impl Plan<'_> {
-    /// Bytes of a checkpoint: parameters, two moments, and the average.
+    /// Returns the bytes of a checkpoint: parameters, two moments, and the average.
     fn checkpoint_bytes(&self) -> u64 {
         let copies = 3 + u64::from(self.resolved.ema_decay > 0.0);
         4 * copies * self.trained
     }
 
-    /// Bytes that the run writes to the disk, old checkpoints that are removed not counted.
+    /// Returns the bytes that the run needs on the disk, without old checkpoints that are removed.
     pub fn disk_bytes(&self) -> u64 {
         let resolved = self.resolved;
         let kept = resolved.steps.checked_div(resolved.keep_every).unwrap_or(0);
@@ -40,12 +40,12 @@ impl Plan<'_> {
         (CHECKPOINTS + kept) * self.checkpoint_bytes() + models * self.model_bytes
     }
 
-    /// Bytes of parameters, gradients, moments and averages in memory.
+    /// Returns the bytes of parameters, gradients, moments and averages in memory.
     fn state_bytes(&self) -> u64 {
         4 * self.trained + self.checkpoint_bytes() + self.model_bytes
     }
 
-    /// Checks that the disk has room.
+    /// Checks that the disk has enough space.
     ///
     /// # Errors
     /// Returns [`TrainError::DiskTooSmall`].

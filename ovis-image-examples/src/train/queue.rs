@@ -7,9 +7,9 @@ use anyhow::Result;
 
 use super::error::TrainError;
 
-/// Makes the batch of a number. Nothing else decides what is in it.
+/// Source of batches. The number of a batch alone determines its contents.
 pub trait BatchSource: Clone + Send + 'static {
-    /// What is made.
+    /// Batch that the source makes.
     type Batch: Send + 'static;
 
     /// Makes batch `number`.
@@ -22,7 +22,7 @@ pub trait BatchSource: Clone + Send + 'static {
 /// Number of finished batches that a thread may keep.
 const AHEAD: usize = 2;
 
-/// Batches in order. Thread k of n makes batches k, k + n, k + 2n and so on.
+/// Queue of batches in order. Thread k of n makes batches k, k + n, k + 2n and so on.
 pub struct Queue<T> {
     threads: Vec<Receiver<Result<T>>>,
     next: u64,

@@ -1,6 +1,6 @@
-//! Seeds that follow from a run's seed, a purpose and a number, so that a resumed run draws the same.
+//! Seeds derived from a run's seed, a purpose and a number, so that a resumed run draws the same.
 
-/// Computes a seed whose low bits are mixed well: the generator of noise takes 32 of them.
+/// Computes a seed with well-mixed low bits: the noise generator takes 32 of them.
 pub(super) fn seed_for(seed: u64, purpose: &str, number: u64) -> u64 {
     let start = mixed(seed ^ 0x9e37_79b9_7f4a_7c15);
     let named = purpose.bytes().fold(start, |hash, byte| {
@@ -9,7 +9,7 @@ pub(super) fn seed_for(seed: u64, purpose: &str, number: u64) -> u64 {
     mixed(named.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }
 
-/// Last steps of SplitMix64.
+/// Applies the last steps of SplitMix64.
 fn mixed(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

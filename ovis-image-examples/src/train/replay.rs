@@ -14,7 +14,7 @@ use super::queue::BatchSource;
 use crate::shared::input_file;
 use crate::shared::terminal::shown;
 
-/// Largest file that is read, in bytes.
+/// Maximum size of a replay file, in bytes.
 const MOST_BYTES: u64 = 64 << 30;
 
 /// File with `step_000.latents`, `.noise`, `.prompt_embeds`, `.timesteps` and `.grid`, and so on for
@@ -61,7 +61,7 @@ impl ReplayFile {
         TrainError::Replay { path, problem }.into()
     }
 
-    /// Bytes and shape of a tensor of a batch.
+    /// Returns the bytes and the shape of a tensor of a batch.
     fn values<'a>(
         &self,
         tensors: &SafeTensors<'a>,
@@ -101,7 +101,7 @@ impl ReplayFile {
     /// Makes a batch.
     ///
     /// # Errors
-    /// Returns an error that names the tensor that is missing or wrong.
+    /// Returns an error that names the missing or wrong tensor.
     pub fn batch<B: Backend>(&self, number: u64, device: &B::Device) -> Result<ImageBatch<B>> {
         let tensors = self.tensors()?;
         let tensor = |name: &str| -> Result<Tensor<B, 3>> {

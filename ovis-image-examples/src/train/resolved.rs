@@ -1,4 +1,4 @@
-//! All settings of a run, defaults included, checked.
+//! Effective settings of a run, defaults included, checked.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use super::error::TrainError;
 use super::settings::{CurriculumEntry, RecomputeKind, ScheduleKind, StageKind, WeightingKind};
 use crate::shared::usage::UsageError;
 
-/// Settings that are in force. [`Settings`](super::settings::Settings) documents them.
+/// Effective settings. [`Settings`](super::settings::Settings) documents them.
 #[allow(missing_docs, reason = "documented as flags")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -160,7 +160,7 @@ const FREE: [&str; 20] = [
 ];
 
 impl Resolved {
-    /// Checks everything that needs no files.
+    /// Checks everything that requires no files.
     pub(super) fn check(&self) -> Result<()> {
         if self.output.as_os_str().is_empty() {
             bail!(UsageError::new(
@@ -243,7 +243,7 @@ impl Resolved {
         Ok(())
     }
 
-    /// Sizes of images, width and height.
+    /// Returns the sizes of images, width and height.
     ///
     /// # Errors
     /// Returns an error that names a size that cannot be read.
@@ -261,7 +261,7 @@ impl Resolved {
         Ok(self.sizes.iter().map(read).collect::<Result<_, _>>()?)
     }
 
-    /// Distribution of timesteps.
+    /// Returns the timestep distribution.
     ///
     /// # Errors
     /// Returns the error of reading it.
@@ -269,7 +269,7 @@ impl Resolved {
         Ok(self.timesteps.parse()?)
     }
 
-    /// Precision of the trained models.
+    /// Returns the precision of the trained models.
     ///
     /// # Errors
     /// Returns an error if it is neither f32 nor bf16.
@@ -283,7 +283,7 @@ impl Resolved {
         Ok(dtype)
     }
 
-    /// Device.
+    /// Returns the device.
     ///
     /// # Errors
     /// Returns the error of reading its name.
@@ -291,7 +291,7 @@ impl Resolved {
         Ok(self.device.parse()?)
     }
 
-    /// Settings of the trainer.
+    /// Returns the settings of the trainer.
     pub fn trainer_config(&self) -> TrainerConfig {
         let given = |value: f64| (value != 0.0).then_some(value);
         let beta = |index: usize| self.adam_betas.get(index).copied().unwrap_or(f64::NAN);
@@ -319,7 +319,7 @@ impl Resolved {
         }
     }
 
-    /// Settings of flow matching.
+    /// Returns the settings of flow matching.
     pub fn flow_matching(&self) -> FlowMatchingConfig {
         FlowMatchingConfig {
             recomputation: match self.recompute {
@@ -335,7 +335,7 @@ impl Resolved {
         }
     }
 
-    /// Settings of the autoencoder's losses.
+    /// Returns the settings of the autoencoder's losses.
     pub fn autoencoding(&self) -> AutoencodingConfig {
         AutoencodingConfig {
             edge_weight: self.edge_weight,
@@ -343,7 +343,7 @@ impl Resolved {
         }
     }
 
-    /// Weight of the auxiliary term after a number of images.
+    /// Returns the weight of the auxiliary term after a number of images.
     pub fn auxiliary_weight_at(&self, images: u64) -> f64 {
         let [from, to] = self.auxiliary_fade[..] else {
             return self.auxiliary_weight;
@@ -352,7 +352,7 @@ impl Resolved {
         self.auxiliary_weight * (1.0 - gone).max(0.0)
     }
 
-    /// Describes the settings that differ and change what a run computes, one a line.
+    /// Describes the settings that differ and change what a run computes, one per line.
     pub fn differences(&self, before: &serde_json::Value) -> Vec<String> {
         let now = serde_json::to_value(self).unwrap_or_default();
         let keys = now.as_object().into_iter().flatten();

@@ -1,5 +1,5 @@
-//! A run from its settings to its end. What is generic over the backend is compiled in the binary,
-//! which calls [`Train`] for the chosen device.
+//! Runs training from the settings to the end. Code that is generic over the backend is compiled in
+//! the binary, which calls [`Train`] for the chosen device.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ use crate::shared::program::print;
 use crate::shared::terminal::say;
 use crate::shared::usage::UsageError;
 
-/// A checked run.
+/// Checked run.
 #[derive(Debug)]
 pub struct Train {
     resolved: Resolved,
@@ -75,7 +75,8 @@ impl Train {
         })
     }
 
-    /// Prints the plan of a dry run, or checks that the disk has room and starts the run.
+    /// Prints the plan of a dry run, or checks the disk space and writes the settings. Returns true
+    /// if the run starts.
     fn starts<B: Backend, M: Module<B>>(&self, base: &Models<B>, models: &M) -> Result<bool> {
         let all = base.transformer.num_params() + base.text_encoder.num_params();
         let plan = Plan {

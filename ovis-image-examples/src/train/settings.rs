@@ -1,4 +1,4 @@
-//! Settings of a run as a file and as flags. One struct is both; flags win.
+//! Settings of a run, both as a file and as flags. Flags take precedence.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,13 @@ use super::resolved::Resolved;
 use crate::shared::input_file;
 use crate::shared::usage::UsageError;
 
-/// What a run trains.
+/// Stage of training, which selects the trained models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum StageKind {
     /// The VAE, on drawn images
     Autoencoder,
-    /// The transformer, by flow matching, and the text encoder if asked for
+    /// The transformer, by flow matching, and the text encoder if requested
     #[default]
     Flow,
 }
@@ -26,23 +26,23 @@ pub enum StageKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
-    /// It stays
+    /// Stays constant
     #[default]
     Constant,
-    /// It falls to zero at the last step along half a cosine
+    /// Falls to zero at the last step along half a cosine
     Cosine,
-    /// It falls to zero at the last step along a line
+    /// Falls to zero at the last step along a line
     Linear,
 }
 
-/// What the forward keeps for the backward.
+/// Activations that the forward pass keeps for the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecomputeKind {
-    /// Everything: fastest
+    /// Keep everything: fastest
     #[default]
     None,
-    /// Each block's input: a third more arithmetic, and memory for one block
+    /// Keep each block's input: a third more arithmetic, and memory for one block
     Blocks,
 }
 
@@ -50,7 +50,7 @@ pub enum RecomputeKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum WeightingKind {
-    /// All alike
+    /// Equal weight for all timesteps
     #[default]
     None,
     /// The inverse square of the timestep
@@ -59,17 +59,17 @@ pub enum WeightingKind {
     Cosmap,
 }
 
-/// Texts to draw until a number of images was seen.
+/// Texts to draw until a number of images has been seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CurriculumEntry {
     /// Number of images at which the next entry starts; absent in the last one.
     #[serde(default)]
     pub until_images: Option<u64>,
-    /// Least and largest number of characters of a word.
+    /// Minimum and maximum number of characters of a word.
     #[serde(default)]
     pub characters: Option<[usize; 2]>,
-    /// Least and largest number of lines.
+    /// Minimum and maximum number of lines.
     #[serde(default)]
     pub lines: Option<[usize; 2]>,
     /// Names of fonts; all if empty.
@@ -77,17 +77,17 @@ pub struct CurriculumEntry {
     pub fonts: Vec<String>,
 }
 
-/// Settings that were given: keys of the file, and flags.
+/// Given settings: keys of the file, and flags.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
-    /// What to train [default: flow]
+    /// Stage of training, which selects the trained models [default: flow]
     #[arg(long, value_enum)]
     pub stage: Option<StageKind>,
     /// Checkpoint folder to start from
     #[arg(short, long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Folder with configurations and a tokenizer to start from nothing
+    /// Folder with configurations and a tokenizer, to start from random parameters
     #[arg(long, value_name = "DIR")]
     pub from_configs: Option<PathBuf>,
     /// VAE that replaces the model's: its folder, or a checkpoint folder
@@ -111,7 +111,7 @@ pub struct Settings {
     /// Precision of the computation: f32 or bf16 [default: f32]
     #[arg(long)]
     pub dtype: Option<String>,
-    /// Number of threads that compute [default: all]
+    /// Number of compute threads [default: all]
     #[arg(long)]
     pub threads: Option<u16>,
     /// Number of threads that draw and encode images [default: 1]
@@ -121,7 +121,7 @@ pub struct Settings {
     /// Number of steps of the whole run [default: 1000]
     #[arg(long, help_heading = OPTIMIZER)]
     pub steps: Option<u64>,
-    /// Number of images of a batch [default: 16]
+    /// Number of images in a batch [default: 16]
     #[arg(long, help_heading = OPTIMIZER)]
     pub batch_size: Option<usize>,
     /// Number of batches whose gradients are averaged for a step [default: 1]
@@ -133,7 +133,7 @@ pub struct Settings {
     /// Course of the learning rate [default: constant]
     #[arg(long, value_enum, help_heading = OPTIMIZER, hide_short_help = true)]
     pub lr_schedule: Option<ScheduleKind>,
-    /// Number of steps in which the learning rate rises [default: 0]
+    /// Number of steps over which the learning rate rises [default: 0]
     #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
     pub warmup_steps: Option<u64>,
     /// Decoupled decay of matrices and kernels [default: 0.01]
@@ -142,10 +142,10 @@ pub struct Settings {
     /// Decays of AdamW's moments [default: 0.9,0.95]
     #[arg(long, value_delimiter = ',', help_heading = OPTIMIZER, hide_short_help = true)]
     pub adam_betas: Option<Vec<f64>>,
-    /// Term of AdamW's denominator [default: 1e-8]
+    /// Epsilon in AdamW's denominator [default: 1e-8]
     #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
     pub adam_eps: Option<f64>,
-    /// Largest global norm of the gradients, or 0 for no limit [default: 1]
+    /// Maximum global norm of the gradients, or 0 for no limit [default: 1]
     #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
     pub max_grad_norm: Option<f64>,
     /// Decay of the moving average of the parameters, or 0 for none [default: 0]
@@ -154,7 +154,7 @@ pub struct Settings {
     /// Skip steps whose norm is this many times the usual one, or 0 for never [default: 0]
     #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
     pub spike_factor: Option<f64>,
-    /// Number of skipped steps in a row that end the run [default: 10]
+    /// Number of consecutive skipped steps that end the run [default: 10]
     #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
     pub most_skipped: Option<u32>,
 
@@ -165,26 +165,26 @@ pub struct Settings {
     /// Weight of each timestep in the loss [default: none]
     #[arg(long, value_enum, help_heading = FLOW, hide_short_help = true)]
     pub loss_weighting: Option<WeightingKind>,
-    /// Parts of the forward to compute again in the backward [default: none]
+    /// Parts of the forward pass to compute again in the backward pass [default: none]
     #[arg(long, value_enum, help_heading = FLOW, hide_short_help = true)]
     pub recompute: Option<RecomputeKind>,
     /// Train the text encoder too [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = FLOW)]
     pub train_text_encoder: Option<bool>,
-    /// Share of prompts that are replaced by the empty one [default: 0.1]
+    /// Share of prompts that are replaced with the empty one [default: 0.1]
     #[arg(long, help_heading = FLOW, hide_short_help = true)]
     pub prompt_dropout: Option<f32>,
     /// Number of text rows after the template's prefix [default: 256]
     #[arg(long, help_heading = FLOW)]
     pub max_sequence_length: Option<usize>,
-    /// Weight of the auxiliary term: which character stands where [default: 0]
+    /// Weight of the auxiliary term, which predicts the character at each place [default: 0]
     #[arg(long, help_heading = FLOW, hide_short_help = true)]
     pub auxiliary_weight: Option<f64>,
     /// Numbers of images between which the auxiliary term fades out: FROM,TO
     #[arg(long, value_delimiter = ',', help_heading = FLOW, hide_short_help = true)]
     pub auxiliary_fade: Option<Vec<u64>>,
 
-    /// Weight of errors of edges [default: 1]
+    /// Weight of errors at edges [default: 1]
     #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
     pub edge_weight: Option<f64>,
     /// Weight of the divergence of the latents from a normal distribution [default: 1e-4]
@@ -200,23 +200,23 @@ pub struct Settings {
     /// Sizes of the images; a batch has one of them [default: 128x128]
     #[arg(long, value_name = "WxH", value_delimiter = ',', help_heading = DATA)]
     pub sizes: Option<Vec<String>>,
-    /// Fonts to draw with [default: all of the program's]
+    /// Fonts to draw with [default: all built-in ones]
     #[arg(long, value_delimiter = ',', help_heading = DATA, hide_short_help = true)]
     pub fonts: Option<Vec<String>>,
-    /// Texts by number of images that were seen.
+    /// Texts to draw, by the number of images seen.
     #[arg(skip)]
     pub curriculum: Vec<CurriculumEntry>,
 
     /// Number of steps between validations, or 0 for none [default: 500]
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub validate_every: Option<u64>,
-    /// Number of held-out images of a validation [default: 64]
+    /// Number of held-out images in a validation [default: 64]
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub validation_images: Option<usize>,
-    /// Least and largest number of characters of held-out words [default: 3,7]
+    /// Minimum and maximum number of characters of held-out words [default: 3,7]
     #[arg(long, value_delimiter = ',', help_heading = OUTPUT, hide_short_help = true)]
     pub validation_characters: Option<Vec<usize>>,
-    /// Least and largest number of lines of held-out images [default: 1,2]
+    /// Minimum and maximum number of lines of held-out images [default: 1,2]
     #[arg(long, value_delimiter = ',', help_heading = OUTPUT, hide_short_help = true)]
     pub validation_lines: Option<Vec<usize>>,
     /// Number of steps between sample images, or 0 for none [default: 1000]
@@ -228,7 +228,7 @@ pub struct Settings {
     /// Prompts of the sample images [default: held-out ones]
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub sample_prompts: Option<Vec<String>>,
-    /// Denoising steps of sample images [default: 20]
+    /// Number of denoising steps of sample images [default: 20]
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub sample_steps: Option<usize>,
     /// Guidance scale of sample images [default: 1.5]
@@ -237,10 +237,10 @@ pub struct Settings {
     /// Number of steps between checkpoints, or 0 for none [default: 1000]
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub checkpoint_every: Option<u64>,
-    /// Number of minutes after which a checkpoint is written too, or 0 for never [default: 10]
+    /// Number of minutes after which a checkpoint is also written, or 0 for never [default: 10]
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub checkpoint_minutes: Option<f64>,
-    /// Keep checkpoints of multiples of this step besides the last two, or 0 for none [default: 0]
+    /// Also keep the checkpoints at multiples of this step, or 0 for none [default: 0]
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub keep_every: Option<u64>,
     /// Number of steps between exports of the model, or 0 for the end only [default: 0]
@@ -254,11 +254,11 @@ const AUTOENCODER: &str = "Autoencoder";
 const DATA: &str = "Drawn images";
 const OUTPUT: &str = "Validation, samples and checkpoints";
 
-/// Largest file of settings that is read, in bytes.
+/// Maximum size of a settings file, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
 impl Settings {
-    /// Reads a file of settings.
+    /// Reads a settings file.
     ///
     /// # Errors
     /// Returns an error that names the file, and the line and key that are wrong.
@@ -293,7 +293,7 @@ impl Settings {
         Ok(resolved)
     }
 
-    /// Refuses numbers that JSON cannot express: they would count as absent.
+    /// Rejects numbers that JSON cannot express: they would count as absent.
     fn check_numbers(&self) -> Result<()> {
         let wide = |value: Option<f32>| value.map(f64::from);
         let beta = |index: usize| self.adam_betas.as_ref()?.get(index).copied();
@@ -324,7 +324,7 @@ impl Settings {
     }
 }
 
-/// Replaces values by those that are given.
+/// Replaces values with the given ones.
 fn overlay(values: &mut Value, given: Value) {
     let (Value::Object(values), Value::Object(given)) = (values, given) else {
         return;

@@ -1,4 +1,4 @@
-//! What a user asks of a running program: to stop, and to pause.
+//! Requests of a user to a running program: to stop, and to pause.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::shared::terminal::say;
 /// Name of the file that pauses a run while it exists.
 pub const PAUSE_FILE: &str = "PAUSE";
 
-/// Time between looks at the file while a run pauses.
+/// Time between checks for the file while a run pauses.
 const LOOK: Duration = Duration::from_millis(300);
 
 /// Flags that signals set.
@@ -38,13 +38,13 @@ impl Signals {
         })
     }
 
-    /// Returns whether the program was asked to stop.
+    /// Returns true if the program was asked to stop.
     pub fn stops(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }
 
-/// Pauses of a run: by a file in its folder, or by SIGUSR1, which pauses and resumes in turn.
+/// Pauses of a run: by a file in its folder, or by SIGUSR1, which alternately pauses and resumes.
 #[derive(Debug)]
 pub struct Pauses {
     signals: Signals,

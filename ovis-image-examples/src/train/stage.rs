@@ -1,4 +1,4 @@
-//! What the loop of training does not know: validation, samples and export of what is trained.
+//! Parts of training that depend on the stage: validation, samples, export of the trained models.
 
 use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
@@ -13,22 +13,22 @@ use anyhow::{Context, Result};
 /// Models that a stage trains.
 pub type TrainedModels<B, S> = <<S as Stage<B>>::Objective as Objective<Autodiff<B>>>::Models;
 
-/// Batches that a stage learns from.
+/// Batches that a stage trains on.
 pub type TrainedBatch<B, S> = <<S as Stage<B>>::Objective as Objective<Autodiff<B>>>::Batch;
 
 /// Stage of training.
 pub trait Stage<B: Backend> {
-    /// What is minimized.
+    /// Objective that training minimizes.
     type Objective: Objective<Autodiff<B>>;
 
-    /// Number of images of a batch.
+    /// Returns the number of images in a batch.
     fn images_of(&self, batch: &TrainedBatch<B, Self>) -> usize;
 
-    /// Sets what changes in the course of a run, before the batch that follows `images` images.
+    /// Updates what changes over a run, before the batch that follows `images` images.
     fn before_batch(&self, objective: &mut Self::Objective, images: u64);
 
-    /// Measures the models on held-out images: `validation`, and more by name. Empty if there are
-    /// none.
+    /// Measures the models on held-out images: `validation`, and more by name. Empty without
+    /// held-out images.
     ///
     /// # Errors
     /// Returns the errors of the models.
@@ -51,8 +51,7 @@ pub trait Stage<B: Backend> {
     fn export(&self, models: &TrainedModels<B, Self>, folder: &std::path::Path) -> Result<()>;
 }
 
-/// Exports to a folder of the run. The model that was there is replaced when the new one is
-/// complete.
+/// Exports to a folder of the run. The old model is replaced when the new one is complete.
 pub(super) fn export<B: Backend, S: Stage<B>>(
     stage: &S,
     models: &TrainedModels<B, S>,

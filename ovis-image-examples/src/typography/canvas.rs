@@ -18,14 +18,14 @@ pub(super) enum Paint {
     Gradient(Gradient),
 }
 
-/// Colors between two along a line through the image.
+/// Gradient between two colors along a line through the image.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gradient {
     pub(super) from: [u8; 3],
     pub(super) to: [u8; 3],
-    /// Where the first color stands.
+    /// Point of the first color.
     pub(super) start: [f32; 2],
-    /// From the first color to the second.
+    /// Vector from the point of the first color to that of the second.
     pub(super) way: [f32; 2],
 }
 

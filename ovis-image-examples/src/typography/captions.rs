@@ -1,7 +1,7 @@
 //! Captions from templates.
 //!
-//! A template contains placeholders in braces: `{FIELD}` is the text of a field, `{FIELD.color}` and
-//! `{FIELD.font}` its color and font, `{ground}` the ground, and `{all}` all texts in quotation
+//! A template contains placeholders in braces: `{FIELD}` is the text of a field, `{FIELD.color}`
+//! and `{FIELD.font}` its color and font, `{ground}` the ground, and `{all}` all texts in quotation
 //! marks. With `a ` in front, as in `{a ground}`, the English article is written too.
 
 use super::ground::Ground;
@@ -11,9 +11,9 @@ use super::{colors, random::Random};
 /// Captions of one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captions {
-    /// In English.
+    /// English caption.
     pub english: String,
-    /// In Chinese.
+    /// Chinese caption.
     pub chinese: String,
 }
 
@@ -23,7 +23,7 @@ pub(super) enum Language {
     Chinese,
 }
 
-/// Piece of a template: text as it is, or the inside of braces.
+/// Piece of a template: literal text, or the content of a pair of braces.
 enum Piece<'a> {
     Text(&'a str),
     Placeholder(&'a str),
@@ -68,7 +68,7 @@ pub(super) fn check(templates: &[String], fields: &[&str]) -> Result<(), String>
     Ok(())
 }
 
-/// Writes a caption after a template drawn from those of a layout.
+/// Writes a caption from a template drawn at random from those of a layout.
 pub(super) fn write(
     random: &mut Random,
     templates: &[String],

@@ -1,4 +1,4 @@
-//! Colors that have a name in both languages, and how well they can be told apart.
+//! Colors with names in both languages, and the contrast between colors.
 
 /// A color that captions can name.
 #[derive(Debug, PartialEq)]

@@ -1,4 +1,4 @@
-//! Why no image could be drawn.
+//! Errors of drawing typography images.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ pub enum TypographyError {
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// Reason of the system.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// A folder contains no font.
@@ -21,17 +21,17 @@ pub enum TypographyError {
     /// No font has a character that must be drawn.
     #[error("no font of {fonts} has the character {character:?} (U+{:04X}): add a font that has it", u32::from(*.character))]
     NoGlyph {
-        /// Where the fonts are from.
+        /// Origin of the fonts.
         fonts: String,
         /// The character.
         character: char,
     },
-    /// A font was asked for by a name that none has.
+    /// No font has the requested name.
     #[error("no font is called `{}`: the fonts of {fonts} are {known}", Printable(.name))]
     UnknownFont {
         /// The name.
         name: String,
-        /// Where the fonts are from.
+        /// Origin of the fonts.
         fonts: String,
         /// Names of the fonts.
         known: String,
@@ -44,12 +44,12 @@ pub enum TypographyError {
         /// Names of the presets.
         known: String,
     },
-    /// A preset is wrong.
+    /// A preset is invalid.
     #[error("preset {name}: {reason}")]
     Preset {
         /// Name or file of the preset.
         name: String,
-        /// What is wrong.
+        /// Description of the problem.
         reason: String,
     },
     /// No text was found that fits.
@@ -89,7 +89,7 @@ pub enum TypographyError {
     Background {
         /// The file.
         path: PathBuf,
-        /// Reason of the decoder.
+        /// Error of the decoder.
         source: image::ImageError,
     },
 }

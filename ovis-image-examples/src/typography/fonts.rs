@@ -1,4 +1,4 @@
-//! The fonts that may be drawn with: those of the program, or those of a folder.
+//! Fonts to draw with: the embedded ones, or those of a folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::error::TypographyError;
 
-/// Files of the program's own fonts, reduced to the printable characters of ASCII and to some Chinese
-/// ones.
+/// Files of the embedded fonts, reduced to the printable characters of ASCII and to some Chinese
+/// characters.
 static EMBEDDED: [&[u8]; 6] = [
     include_bytes!("../../fonts/DejaVuSans.ttf"),
     include_bytes!("../../fonts/DejaVuSans-Bold.ttf"),
@@ -19,7 +19,7 @@ static EMBEDDED: [&[u8]; 6] = [
     include_bytes!("../../fonts/WenQuanYiMicroHei.ttf"),
 ];
 
-/// Endings of font files.
+/// File extensions of fonts.
 const EXTENSIONS: [&str; 4] = ["ttf", "otf", "ttc", "otc"];
 
 /// Set of fonts. It is cheap to clone.
@@ -32,14 +32,14 @@ pub struct Fonts {
     unreadable: Vec<PathBuf>,
 }
 
-/// One font: one file, or a part of a collection.
+/// A font: a file, or one font of a collection.
 #[derive(Clone, Debug)]
 pub struct Face {
     /// Family and style, such as `DejaVu Sans Bold`.
     pub name: String,
     /// Family, such as `DejaVu Sans`.
     pub family: String,
-    /// Whether the letters are thick.
+    /// True if the font is bold.
     pub bold: bool,
     pub(super) id: ID,
     pub(super) weight: Weight,
@@ -89,27 +89,27 @@ impl Fonts {
         Ok(fonts.finish(folder.display().to_string()))
     }
 
-    /// Names of the fonts, sorted by file.
+    /// Returns the names of the fonts, sorted by file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.faces.iter().map(|face| face.name.as_str())
     }
 
-    /// Where the fonts are from, for messages.
+    /// Returns the origin of the fonts, for messages.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// Hash of the contents of all files.
+    /// Returns the hash of the contents of all files.
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// Files that are no fonts in spite of their names.
+    /// Returns the files that have the extension of a font but are not fonts.
     pub fn unreadable(&self) -> &[PathBuf] {
         &self.unreadable
     }
 
-    /// Keeps the fonts of these names or families.
+    /// Keeps only the fonts with these names or families.
     ///
     /// # Errors
     /// Returns an error that lists the fonts if a name is unknown.
@@ -215,8 +215,8 @@ fn full_name(family: &str, info: &FaceInfo) -> String {
     name
 }
 
-/// Lists the files with these endings in a folder and in those below, sorted, so that the order does
-/// not depend on the file system. Links to folders are not followed.
+/// Lists the files with these endings in a folder and in those below, sorted, so that the order
+/// does not depend on the file system. Links to folders are not followed.
 pub(super) fn files_of(
     folder: &Path,
     extensions: &[&str],

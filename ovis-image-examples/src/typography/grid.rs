@@ -1,5 +1,5 @@
-//! Which character stands where, as classes of the cells of a grid: what an auxiliary cross-entropy
-//! in training compares with.
+//! Characters of an image as classes of the cells of a grid, the targets of an auxiliary
+//! cross-entropy in training.
 
 use super::ground_truth::{DrawnCharacter, InkBox};
 use super::source::TypographySample;
@@ -20,8 +20,9 @@ impl TypographySample {
     /// Divides the image into cells and returns the class of each, row by row: 0 for nothing, then
     /// A to Z and 0 to 9 ([`cell_class`]).
     ///
-    /// A cell belongs to the character that covers most of it, if that is half of the cell or more or
-    /// contains its center. A character that has no cell by this rule gets the one at its own center.
+    /// A cell belongs to the character that covers most of it, if that is half of the cell or more
+    /// or contains its center. A character that has no cell by this rule gets the one at its own
+    /// center.
     pub fn character_grid(&self, rows: u32, columns: u32) -> Vec<u8> {
         let (width, height) = self.image.dimensions();
         let cell = [width as f32 / columns as f32, height as f32 / rows as f32];
@@ -66,7 +67,7 @@ impl TypographySample {
     }
 }
 
-/// Cells that a box touches.
+/// Returns the cells that a box touches, as rows and columns.
 fn cells(
     bounds: InkBox,
     cell: [f32; 2],
@@ -81,7 +82,8 @@ fn cells(
     down.flat_map(move |row| across.clone().map(move |column| (row, column)))
 }
 
-/// Share of a cell that a box covers, or 0 if that is less than half and not its center.
+/// Returns the share of a cell that a box covers, or 0 if the box covers less than half of the cell
+/// and not its center.
 fn share(bounds: InkBox, cell: [f32; 2], row: u32, column: u32) -> f32 {
     let along = |from: u32, to: u32, index: u32, size: f32| {
         let start = index as f32 * size;

@@ -1,4 +1,4 @@
-//! What stands below everything else: a color, a gradient, a texture or a photograph.
+//! Ground of an image, below everything else: a color, a gradient, a texture or a photograph.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use super::fonts::files_of;
 use super::preset::{Area, Layout, named};
 use super::random::Random;
 
-/// Largest change of a channel by a texture, either way.
+/// Largest change of a channel by a texture, up or down.
 const TEXTURE: u8 = 12;
 
-/// Bytes that decoding a photograph may take.
+/// Most bytes that decoding a photograph may use.
 const MOST_BYTES: u64 = 1 << 30;
 
 /// Photographs to draw on.
@@ -37,7 +37,7 @@ impl Backgrounds {
         Ok(Self(Arc::new(files)))
     }
 
-    /// Files in the order in which they are numbered.
+    /// Returns the files in the order in which they are numbered.
     pub fn files(&self) -> &[PathBuf] {
         &self.0
     }
@@ -52,7 +52,7 @@ pub(super) enum Ground {
     Photograph(RgbImage),
 }
 
-/// Stripes of a little more and a little less light.
+/// Alternating stripes, slightly lighter and slightly darker.
 pub(super) struct Stripes {
     /// Width of one stripe in pixels.
     width: f32,
@@ -194,7 +194,7 @@ pub(super) fn across(
     }
 }
 
-/// Decodes a photograph and cuts a random part of the image's aspect out of it.
+/// Decodes a photograph and crops a random part with the aspect ratio of the image.
 fn photograph_of(
     random: &mut Random,
     backgrounds: &Backgrounds,
@@ -233,7 +233,7 @@ fn photograph_of(
     ))
 }
 
-/// Mean color of an area.
+/// Returns the mean color of an area.
 fn mean(image: &RgbImage, [left, top, width, height]: &Area) -> [u8; 3] {
     let scaled = |share: f32, size: u32| ((share * size as f32) as u32).min(size);
     let columns = scaled(*left, image.width())..scaled(left + width, image.width());
@@ -251,7 +251,7 @@ fn mean(image: &RgbImage, [left, top, width, height]: &Area) -> [u8; 3] {
     sums.map(|sum| (sum / count.max(1)) as u8)
 }
 
-/// Returns those of the colors that stand out from all others.
+/// Returns the colors of a list that stand out from all others.
 pub(super) fn standing_out(
     colors: Vec<&'static Color>,
     from: &[[u8; 3]],

@@ -1,6 +1,7 @@
-//! What was drawn and where, exact to the pixel.
+//! Ground truth of a sample: the drawn text and its boxes, exact to the pixel.
 
-/// Rectangle of pixels: every pixel of the ink lies in it, also of rotated text. Shadows are no ink.
+/// Rectangle of pixels that contains all pixels of the ink, also of rotated text. Shadows do not
+/// count as ink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InkBox {
     /// First column.
@@ -45,7 +46,7 @@ impl InkBox {
     }
 }
 
-/// One field of text: a sign's words, a button's label.
+/// A field of text, such as the words of a sign or the label of a button.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DrawnField {
     /// Name of the field in its layout.
@@ -70,7 +71,7 @@ impl DrawnField {
     }
 }
 
-/// One line of a field.
+/// A line of a field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DrawnLine {
     /// Characters of the line.
@@ -81,7 +82,7 @@ pub struct DrawnLine {
     pub characters: Vec<DrawnCharacter>,
 }
 
-/// One character of a line.
+/// A character of a line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DrawnCharacter {
     /// The character, or the characters of a ligature.

@@ -1,9 +1,9 @@
-//! The engine that draws text: images whose strings, boxes, fonts and colors are known exactly.
+//! Engine that draws text: images whose strings, boxes, fonts and colors are known exactly.
 //!
-//! [`SyntheticTypography`] is the source of samples. It reads what to draw from a [`Preset`] and what
-//! to draw with from [`Fonts`]. A sample is planned first (`scene`), with texts (`texts`) in fonts
-//! that have their characters, shaped by cosmic-text (`shaping`); then it is painted (`paint`) with
-//! coverage masks (`canvas`), from which the boxes of the ink are taken.
+//! [`SyntheticTypography`] is the source of samples. It draws the layouts of a [`Preset`] with the
+//! fonts of [`Fonts`]. A sample is planned first (`scene`), with texts (`texts`) in fonts that have
+//! their characters, shaped by cosmic-text (`shaping`). Then it is painted (`paint`) with coverage
+//! masks (`canvas`), from which the boxes of the ink are taken.
 
 mod canvas;
 mod captions;

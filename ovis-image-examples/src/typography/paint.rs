@@ -1,4 +1,4 @@
-//! From a plan to pixels, and to the boxes of what was painted.
+//! Paints a plan to pixels and records the boxes of what was painted.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(super) fn below_the_text(scene: &Scene<'_>, size: [u32; 2]) -> RgbImage {
     image
 }
 
-/// Paints the shadows of all texts, which are no ink.
+/// Paints the shadows of all texts. Shadows do not count as ink.
 pub(super) fn shadows(scene: &Scene<'_>, image: &mut RgbImage) {
     for field in &scene.fields {
         let Some(shadow) = field.shadow else {
@@ -33,7 +33,7 @@ pub(super) fn shadows(scene: &Scene<'_>, image: &mut RgbImage) {
     }
 }
 
-/// Paints all texts. Returns what was painted and where.
+/// Paints all texts. Returns the painted fields with their boxes.
 pub(super) fn text(scene: &Scene<'_>, image: &mut RgbImage) -> Vec<DrawnField> {
     let fields = scene.fields.iter();
     fields.filter_map(|field| field.paint_text(image)).collect()
@@ -42,7 +42,7 @@ pub(super) fn text(scene: &Scene<'_>, image: &mut RgbImage) -> Vec<DrawnField> {
 /// Glyph that is ready to be painted.
 struct Placed {
     line: usize,
-    /// First byte and byte after the last of what the glyph stands for.
+    /// First byte, and the byte after the last, of the characters that the glyph stands for.
     cluster: (usize, usize),
     stencil: Stencil,
 }

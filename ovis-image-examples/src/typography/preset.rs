@@ -1,4 +1,4 @@
-//! What is drawn: layouts of shapes and fields of text, read from TOML.
+//! Presets: layouts of shapes and fields of text, read from TOML.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::captions;
 use super::colors::{self, Color};
 use super::error::TypographyError;
 
-/// Presets that are part of the program: names and contents.
+/// Embedded presets: names and contents.
 static EMBEDDED: [(&str, &str); 5] = [
     ("plain", include_str!("presets/plain.toml")),
     ("signs", include_str!("presets/signs.toml")),
@@ -21,19 +21,19 @@ static EMBEDDED: [(&str, &str); 5] = [
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Preset {
-    /// Name: that of an embedded preset, or of the file.
+    /// Name of the embedded preset or of the file.
     #[serde(skip)]
     pub name: String,
-    /// One sentence for lists of presets.
+    /// Description in one sentence, for lists of presets.
     pub description: String,
-    /// Least contrast ratio of text and what it stands on, from 1 to 21.
+    /// Least contrast ratio between text and its background, from 1 to 21.
     #[serde(default = "usual_contrast")]
     pub contrast: f32,
     #[serde(rename = "layout")]
     pub(super) layouts: Vec<Layout>,
 }
 
-/// One kind of image.
+/// Layout of one kind of image.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Layout {
@@ -53,7 +53,7 @@ pub(super) struct Layout {
     pub(super) fields: Vec<Field>,
 }
 
-/// How often each kind of ground is drawn.
+/// Relative frequency of each kind of ground.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct GroundWeights {
@@ -61,7 +61,7 @@ pub(super) struct GroundWeights {
     pub(super) gradient: f32,
     pub(super) grain: f32,
     pub(super) stripes: f32,
-    /// Counts only if there are photographs.
+    /// Used only if there are photographs.
     pub(super) photograph: f32,
 }
 
@@ -105,7 +105,7 @@ pub(super) enum ShapeKind {
     Frame,
 }
 
-/// One field of text.
+/// A field of text.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Field {
@@ -125,7 +125,7 @@ pub(super) struct Field {
     pub(super) lines: [usize; 2],
     #[serde(default = "usual_line_height")]
     pub(super) line_height: f32,
-    /// Whether long lines are broken between words.
+    /// True if long lines are broken between words.
     #[serde(default)]
     pub(super) wrap: bool,
     #[serde(default = "centered")]
@@ -141,7 +141,7 @@ pub(super) struct Field {
     /// Angle in degrees.
     #[serde(default)]
     pub(super) rotation: [f32; 2],
-    /// How often the letters have an outline, a shadow and a gradient, from 0 to 1.
+    /// Probability of an outline, a shadow and a gradient of the letters, from 0 to 1.
     #[serde(default)]
     pub(super) outline: f32,
     #[serde(default)]
@@ -169,7 +169,7 @@ pub(super) enum FontWeight {
     Regular,
 }
 
-/// Where the words of a field are from.
+/// Source of the words of a field.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
 pub(super) enum TextSource {
@@ -180,7 +180,7 @@ pub(super) enum TextSource {
         alphabet: String,
         characters: [usize; 2],
     },
-    /// One or more words of the list of English words.
+    /// Words of the list of English words, one or more.
     Words {
         #[serde(default = "one")]
         weight: f32,
@@ -189,7 +189,7 @@ pub(super) enum TextSource {
         count: [usize; 2],
         case: Case,
     },
-    /// One of these texts, where `#` is a digit and `@` one that is not 0.
+    /// A text of this list, where `#` stands for a digit and `@` for a digit other than 0.
     Phrases {
         #[serde(default = "one")]
         weight: f32,
@@ -256,13 +256,13 @@ pub(super) fn named(names: &[String]) -> Vec<&'static Color> {
 }
 
 impl Preset {
-    /// Names of the presets that are part of the program.
+    /// Returns the names of the embedded presets.
     pub fn embedded() -> impl Iterator<Item = &'static str> {
         EMBEDDED.iter().map(|(name, _)| *name)
     }
 
-    /// Returns an embedded preset, or reads a file if the name ends in `.toml`. Also returns the text
-    /// of the preset.
+    /// Returns an embedded preset, or reads a file if the name ends in `.toml`. Also returns the
+    /// text of the preset.
     ///
     /// # Errors
     /// Returns an error that names the presets if there is none of this name, or what is wrong with
@@ -291,7 +291,7 @@ impl Preset {
     /// Reads a preset from TOML.
     ///
     /// # Errors
-    /// Returns what is wrong with it.
+    /// Returns an error that says what is wrong with the preset.
     pub fn parse(name: &str, text: &str) -> Result<Self, TypographyError> {
         let wrong = |reason: String| TypographyError::Preset {
             name: name.to_owned(),
@@ -444,7 +444,7 @@ pub(super) fn letters(alphabet: &str) -> Vec<char> {
     }
 }
 
-/// Texts stand between double quotes in captions.
+/// Checks that a text may stand between double quotes in captions.
 fn check_text(text: &str) -> Result<(), String> {
     match text
         .chars()

@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-/// Generator of one purpose in one sample. Another purpose draws from a generator of its own, so
-/// that a new wording of captions leaves all images as they were.
+/// Random generator for one purpose in one sample. Every purpose has a separate generator, so that
+/// a new wording of captions leaves all images as they were.
 pub(super) struct Random(fastrand::Rng);
 
 impl Random {
@@ -24,7 +24,7 @@ impl Random {
         Some(&items[self.below(items.len())])
     }
 
-    /// Draws a whole number of a range, both ends included.
+    /// Draws an integer of a range, both ends included.
     pub(super) fn integer(&mut self, [least, most]: [usize; 2]) -> usize {
         self.0.usize(least..=most.max(least))
     }
@@ -60,7 +60,7 @@ impl Random {
     }
 }
 
-/// Returns a number that the text alone decides, on every machine and in every version.
+/// Returns a number that depends on the text alone, on every machine and in every version.
 pub(super) fn first_eight_bytes(text: &str) -> u64 {
     let hash = Sha256::digest(text.as_bytes());
     hash.iter()

@@ -1,4 +1,4 @@
-//! The plan of one image: which shapes, which text in which font and color, and where.
+//! Plan of one image: its shapes, and its texts with their fonts, colors and places.
 
 use zeno::{Command, PathBuilder, Point, Transform};
 
@@ -15,13 +15,13 @@ use super::texts::{self, Limits};
 /// Pixels that stay free around a text for the soft edge of its letters.
 const EDGE: f32 = 1.0;
 
-/// Least contrast ratio of a shape and what it stands on.
+/// Least contrast ratio between a shape and its background.
 const SHAPE_CONTRAST: f32 = 1.3;
 
-/// Sizes that are tried for a text of several lines, each smaller than the one before.
+/// Sizes to try for a text of several lines, in decreasing order.
 const SHRINKING: [f32; 8] = [1.0, 0.88, 0.77, 0.68, 0.6, 0.52, 0.46, 0.4];
 
-/// What the plan of an image is made from.
+/// Inputs of the plan of an image.
 pub(super) struct Frame<'a> {
     pub(super) preset: &'a Preset,
     pub(super) fonts: &'a Fonts,
@@ -51,7 +51,7 @@ pub(super) struct PlacedField<'a> {
     /// The whole text in one line.
     pub(super) words: String,
     pub(super) lines: Vec<ShapedLine>,
-    /// Where each line starts on its baseline, before the rotation.
+    /// Start of each line on its baseline, before the rotation.
     pub(super) starts: Vec<[f32; 2]>,
     pub(super) size: f32,
     /// Angle in radians, clockwise, about the center of the text.
@@ -64,7 +64,7 @@ pub(super) struct PlacedField<'a> {
     pub(super) shadow: Option<Shadow>,
 }
 
-/// Line around letters.
+/// Outline around letters.
 #[derive(Clone, Copy)]
 pub(super) struct Outline {
     /// Width on each side in pixels.
@@ -80,7 +80,7 @@ pub(super) struct Shadow {
     pub(super) opacity: f32,
 }
 
-/// Text that was found not to fit.
+/// A text that does not fit.
 pub(super) struct NoRoom<'a> {
     pub(super) field: &'a str,
 }
@@ -194,7 +194,7 @@ impl Frame<'_> {
         }))
     }
 
-    /// Finds the largest size up to the one that was drawn at which the text fits.
+    /// Finds the largest size, up to the drawn one, at which the text fits.
     fn fit(
         &self,
         shaper: &mut Shaper,
@@ -255,17 +255,17 @@ impl Frame<'_> {
     }
 }
 
-/// What was drawn for a text before its place.
+/// Random choices for a text that are made before it is placed.
 struct Style {
-    /// In radians.
+    /// Angle in radians.
     angle: f32,
-    /// Width on each side in ems.
+    /// Width of the outline on each side in ems.
     outline: Option<f32>,
-    /// In heights of the image.
+    /// Drawn size of the font in heights of the image.
     drawn_size: f32,
 }
 
-/// Lines of a text in ems, not yet at their place.
+/// Lines of a text in ems, before they are placed.
 struct Block {
     lines: Vec<ShapedLine>,
     /// Left and right end of the ink of each line.
@@ -326,7 +326,7 @@ impl Block {
         Point::new(x, y)
     }
 
-    /// Returns where each line starts, before the rotation about the center.
+    /// Returns the start of each line, before the rotation about the center.
     fn starts(&self, random: &mut Random, field: &Field, center: Point) -> Vec<[f32; 2]> {
         let align = random
             .choice(&field.align)
@@ -362,7 +362,7 @@ fn place(random: &mut Random, choices: &[Align]) -> f32 {
     }
 }
 
-/// Black for light colors, white for dark ones.
+/// Returns black for light colors and white for dark ones.
 fn opposite(rgb: [u8; 3]) -> [u8; 3] {
     let light = rgb.iter().map(|channel| u32::from(*channel)).sum::<u32>() > 3 * 128;
     if light { [0; 3] } else { [255; 3] }

@@ -1,7 +1,7 @@
-//! From a string to glyphs at their places, in units of the font's size, and to their outlines.
+//! Shaping: turns a string into placed glyphs, in units of the font's size, and their outlines.
 //!
-//! Everything here depends on the font and the text only, never on what was drawn before, although
-//! it remembers that: a thread has one [`Shaper`].
+//! All results depend on the font and the text only, never on what was drawn before. Each thread
+//! has one [`Shaper`], which caches earlier results.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,10 +19,10 @@ use super::fonts::Face;
 /// Size at which glyphs are shaped and their outlines kept. Unhinted, they are scaled from it.
 pub(super) const EM: f32 = 256.0;
 
-/// Number of outlines that a thread keeps.
+/// Most outlines that a thread keeps.
 const MOST_OUTLINES: usize = 8192;
 
-/// Shaping with the fonts of one thread.
+/// Shapes text with the fonts of one thread.
 pub(super) struct Shaper {
     fonts: FontSystem,
     swash: SwashCache,
@@ -31,7 +31,7 @@ pub(super) struct Shaper {
     buffer: Buffer,
 }
 
-/// Line of text as it will be drawn.
+/// Shaped line of text.
 #[derive(Clone, Debug)]
 pub(super) struct ShapedLine {
     pub(super) text: String,
@@ -60,7 +60,7 @@ impl Shaper {
         }
     }
 
-    /// Returns whether the font draws the character as something else than its empty box.
+    /// Returns true if the font has a glyph for the character other than its empty box.
     pub(super) fn covers(&mut self, face: &Face, character: char) -> bool {
         if let Some(known) = self.covered.get(&(face.id, character)) {
             return *known;

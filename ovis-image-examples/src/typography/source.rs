@@ -1,4 +1,4 @@
-//! Samples by seed and index, without files.
+//! Source of samples, drawn by seed and index without files.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -19,7 +19,7 @@ use super::shaping::Shaper;
 use super::split::Split;
 use super::texts::Limits;
 
-/// Number of plans that are drawn before a preset is said not to fit an image.
+/// Number of plans to try before reporting that a preset does not fit an image.
 const ATTEMPTS: u32 = 60;
 
 /// Smallest and largest side of an image.
@@ -27,8 +27,8 @@ const SIDES: RangeInclusive<u32> = 16..=16_384;
 
 /// Images of text with exact ground truth: a function of a seed and an index.
 ///
-/// Threads may share one and draw from it at the same time. What a thread has drawn before changes
-/// nothing but the time.
+/// Threads may share a source and draw from it at the same time. Earlier draws of a thread affect
+/// only the time that later ones take.
 ///
 /// ```
 /// use ovis_image_examples::typography::{Fonts, Preset, SyntheticTypography};
@@ -49,12 +49,12 @@ pub struct SyntheticTypography {
     shapers: ThreadLocal<RefCell<Shaper>>,
 }
 
-/// One image and everything that is known about it.
+/// An image with its ground truth and captions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TypographySample {
     /// The image.
     pub image: RgbImage,
-    /// One caption in each language.
+    /// Captions, one in each language.
     pub captions: Captions,
     /// Fields of text in the order of the layout.
     pub fields: Vec<DrawnField>,
@@ -105,7 +105,7 @@ impl SyntheticTypography {
         Ok(self)
     }
 
-    /// Draws only words and random strings of this half.
+    /// Draws only words and random strings of this half of the texts.
     pub fn with_split(mut self, split: Split) -> Self {
         self.limits.split = split;
         self
@@ -141,7 +141,7 @@ impl SyntheticTypography {
         Ok(self)
     }
 
-    /// Lets layouts that have a photograph as ground draw one.
+    /// Allows photographs as the ground of layouts that have one.
     pub fn with_backgrounds(mut self, backgrounds: Backgrounds) -> Self {
         self.backgrounds = Some(backgrounds);
         self

@@ -1,4 +1,4 @@
-//! Which texts are never drawn for training, so that a model can be tested with them.
+//! Split of the texts: some are never drawn for training, so that a model can be tested with them.
 
 use std::sync::LazyLock;
 
@@ -18,10 +18,10 @@ pub enum Split {
 /// Length of the shortest text that is held out. Shorter ones are all needed to learn the letters.
 pub(super) const LEAST_HELD_OUT: usize = 3;
 
-/// One in so many random strings is held out.
+/// Fraction of random strings that are held out: one in this many.
 const ONE_IN: u64 = 16;
 
-/// Words that are held out, in capitals.
+/// Returns the words that are held out, in capitals.
 pub fn held_out_words() -> &'static [&'static str] {
     &WORDS
 }

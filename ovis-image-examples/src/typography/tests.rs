@@ -21,8 +21,8 @@ fn of_field(lines: &str) -> Result<TypographySample, TypographyError> {
     SyntheticTypography::new(preset, Fonts::embedded()).sample(1, 0)
 }
 
-/// Checks that everything that text changed lies in the boxes of characters, and those in the boxes
-/// of lines and fields.
+/// Checks that all pixels that the text changed lie in the boxes of characters, and those boxes in
+/// the boxes of lines and fields.
 fn boxes_hold_all_ink(source: &SyntheticTypography, seed: u64, index: u64) -> TestCaseResult {
     let sample = source.sample(seed, index).unwrap();
     let below = source.without_text(seed, index).unwrap();

@@ -1,4 +1,4 @@
-//! Strings for a field, in a font that has their characters.
+//! Strings for a field, and a font that has their characters.
 
 use super::error::TypographyError;
 use super::fonts::Face;
@@ -11,7 +11,7 @@ use super::words::Words;
 /// Number of random strings that are drawn to find one of the split.
 const TRIES: usize = 400;
 
-/// What texts may be drawn, beside the preset.
+/// Limits on the texts that may be drawn, in addition to the preset's.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Limits {
     pub(super) split: Split,
@@ -28,11 +28,11 @@ pub(super) struct FieldText {
     pub(super) face: usize,
 }
 
-/// Why a field has no text.
+/// Reason why a field has no text.
 pub(super) enum Failure {
     /// No font has this character.
     NoGlyph(char),
-    /// The split leaves nothing.
+    /// The split leaves no text.
     NoText,
 }
 

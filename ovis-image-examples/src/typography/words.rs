@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use super::split::{Split, held_out_words};
 
-/// Words of one half. Index: number of letters.
+/// Words of one half of the split, indexed by their number of letters.
 pub(super) struct Words(Vec<Vec<&'static str>>);
 
 static TRAIN: LazyLock<Words> = LazyLock::new(|| {
@@ -36,7 +36,7 @@ impl Words {
         self.0.get(length).map_or(&[], Vec::as_slice)
     }
 
-    /// Lengths of the range of which there are words.
+    /// Returns the lengths in a range for which there are words.
     pub(super) fn lengths(&self, [least, most]: [usize; 2]) -> Vec<usize> {
         let most = most.min(self.0.len().saturating_sub(1));
         let range = least..=most;

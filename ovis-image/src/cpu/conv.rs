@@ -1,5 +1,8 @@
 //! Convolutions of images in NCHW.
 
+use rayon::prelude::*;
+
+use super::columns::ConvolutionShape;
 use super::element::Element;
 use super::gemm::{Bias, product};
 use super::instruction_set::InstructionSet;
@@ -28,6 +31,45 @@ pub(crate) fn conv3x3<T: Element>(
         width,
     };
     convolve(set, shape, input, weight, bias, output);
+}
+
+/// Applies a convolution of any stride and padding, as a product with columns for each image.
+///
+/// # Panics
+/// Panics if lengths disagree.
+pub(crate) fn conv_by_columns<T: Element>(
+    set: InstructionSet,
+    input: &[T],
+    weight: &[T],
+    bias: &[T],
+    shape: ConvolutionShape,
+    output: &mut [T],
+) {
+    let [height, width] = shape.output_size();
+    let (outputs, lines, pixels) = (shape.outputs, shape.lines(), height * width);
+    let image_size = shape.channels * shape.height * shape.width;
+    assert!(
+        bias.len() == outputs
+            && weight.len() == outputs * lines
+            && input.len() == shape.batch * image_size
+            && output.len() == shape.batch * outputs * pixels,
+        "lengths of a convolution"
+    );
+    if output.is_empty() {
+        return;
+    }
+    let weight = Matrix::contiguous(weight, [outputs, lines]);
+    output
+        .par_chunks_exact_mut(outputs * pixels)
+        .zip(input.par_chunks_exact(image_size))
+        .for_each(|(output, image)| {
+            let mut columns = vec![T::from_f32(0.0); lines * pixels];
+            for (line, copy) in columns.chunks_exact_mut(pixels).enumerate() {
+                shape.copy_line(image, line, 0, copy);
+            }
+            let columns = Matrix::new(&columns, [pixels, lines], [1, pixels]);
+            product(set, &weight, &columns, Bias::Rows(bias), unwritten(output));
+        });
 }
 
 /// Applies a convolution with 1x1 weights `[outputs, channels]`, as a matrix product for each

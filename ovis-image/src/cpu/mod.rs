@@ -2,7 +2,9 @@
 //! implementation in [`ops`](crate::ops). They do not depend on tensors or models.
 
 mod attention;
+mod columns;
 mod conv;
+mod double_size;
 mod element;
 mod even_parts;
 mod gemm;
@@ -26,7 +28,11 @@ mod vector;
 mod winograd;
 
 pub(crate) use attention::{AttentionShape, Heads, attention};
-pub(crate) use conv::{conv1x1, conv3x3};
+pub(crate) use columns::ConvolutionShape;
+pub(crate) use conv::{conv_by_columns, conv1x1, conv3x3};
+#[cfg(feature = "autodiff")]
+pub(crate) use double_size::add_blocks;
+pub(crate) use double_size::double_size;
 pub(crate) use element::Element;
 pub(crate) use gemm::linear;
 pub use instruction_set::{InstructionSet, InstructionSetError};

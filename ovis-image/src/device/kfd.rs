@@ -1,14 +1,15 @@
-//! The GPUs that AMD's compute driver lists on Linux (the kernel's `kfd_topology.c`).
+//! GPUs that AMD's compute driver lists on Linux (the kernel's `kfd_topology.c`).
 
 use std::fs;
 use std::path::Path;
 
-/// Where the driver lists its nodes, a folder for each: GPUs, and processors as well.
+/// Folder in which the driver lists its nodes, one folder each, for GPUs and for processors.
 #[cfg(feature = "rocm")]
 pub(super) const NODES: &str = "/sys/class/kfd/kfd/topology/nodes";
 
-/// Number of GPUs in the driver's list, 0 without one. A node counts if it has compute units
-/// (`simd_count`) and may be read: a container cannot read the nodes of GPUs that it was not given.
+/// Returns the number of GPUs in the driver's list, or 0 without a list. A node counts if it has
+/// compute units (`simd_count`) and may be read: a container cannot read the nodes of GPUs that it
+/// was not given.
 pub(super) fn count_gpus(nodes: &Path) -> usize {
     let Ok(entries) = fs::read_dir(nodes) else {
         return 0;
@@ -20,7 +21,7 @@ pub(super) fn count_gpus(nodes: &Path) -> usize {
         .count()
 }
 
-/// Whether the properties, a name and a number on each line, are those of a GPU.
+/// Returns true if the properties, a name and a number on each line, are those of a GPU.
 fn is_gpu(properties: &str) -> bool {
     properties
         .lines()
@@ -34,7 +35,7 @@ fn is_gpu(properties: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// A tree as the driver's, with the properties of each node.
+    /// Creates a tree like the driver's, with the given properties of each node.
     fn tree(nodes: &[Option<&str>]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (index, properties) in nodes.iter().enumerate() {

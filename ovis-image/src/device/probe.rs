@@ -1,15 +1,15 @@
-//! Is the device there? Asked before Burn asks, because Burn panics when it is not. `device` is what
-//! an error calls it.
+//! Probes of devices. They run before Burn opens a device, because Burn panics if the device is
+//! missing. Errors name the device by the argument `device`.
 
 use super::visit::OpenDevice;
 use crate::error::DeviceError;
 
 type Result<T> = std::result::Result<T, DeviceError>;
 
-/// The graphics interface that wgpu is asked for.
+/// Graphics interface to request from wgpu.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GraphicsInterface {
-    /// That of the system.
+    /// Default interface of the system.
     Any,
     /// Vulkan, with SPIR-V kernels.
     Vulkan,
@@ -125,7 +125,7 @@ pub(super) fn wgpu(
     Err(DeviceError::NotCompiled { device, feature })
 }
 
-/// The index, if there are more devices than it.
+/// Returns the index if it is less than the number of devices.
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
 fn check_index(
     device: String,
@@ -194,8 +194,8 @@ pub(super) fn cuda(device: String, index: usize) -> Result<OpenDevice> {
     }
 }
 
-/// Whether CubeCL will find the headers that its kernels include: it looks in the same places, and
-/// panics where it does not.
+/// Returns true if CubeCL will find the headers that its kernels include. CubeCL looks in the same
+/// places and panics if the headers are missing.
 #[cfg(feature = "cuda")]
 fn cuda_headers_exist() -> bool {
     use std::path::{Path, PathBuf};

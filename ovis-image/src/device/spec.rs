@@ -5,28 +5,28 @@ use super::probe::{self, GraphicsInterface};
 use super::visit::OpenDevice;
 use crate::error::{DeviceError, OvisImageError, Result};
 
-/// A device by name: `auto`, `flex`, `ndarray`, `wgpu[:N]`, `vulkan[:N]`, `metal[:N]`, `cuda[:N]`
-/// or `rocm[:N]`.
+/// Device by name: `auto`, `flex`, `ndarray`, `wgpu[:N]`, `vulkan[:N]`, `metal[:N]`, `cuda[:N]` or
+/// `rocm[:N]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum DeviceSpec {
-    /// The first that is compiled in and present: CUDA, ROCm, a GPU through wgpu, flex, ndarray.
+    /// First device that is compiled in and present: CUDA, ROCm, a GPU through wgpu, flex, ndarray.
     #[default]
     Auto,
-    /// The CPU, threaded.
+    /// CPU, threaded.
     Flex,
-    /// The CPU, for deterministic tests.
+    /// CPU, for deterministic tests.
     NdArray,
-    /// An adapter through wgpu, by its position in the list of adapters: discrete GPUs first,
-    /// software last.
+    /// Adapter through wgpu, by its position in the list of adapters: discrete GPUs first, software
+    /// last.
     Wgpu(usize),
-    /// The same with SPIR-V kernels.
+    /// Like [`Wgpu`](Self::Wgpu), with SPIR-V kernels.
     Vulkan(usize),
-    /// The same on Apple hardware, with MSL kernels.
+    /// Like [`Wgpu`](Self::Wgpu) on Apple hardware, with MSL kernels.
     Metal(usize),
-    /// An NVIDIA GPU.
+    /// NVIDIA GPU.
     Cuda(usize),
-    /// An AMD GPU.
+    /// AMD GPU.
     Rocm(usize),
 }
 
@@ -34,8 +34,8 @@ impl DeviceSpec {
     /// Checks that the backend is compiled in and the device present, and resolves `auto`.
     ///
     /// # Errors
-    /// [`DeviceError::NotCompiled`], [`DeviceError::Unavailable`], or
-    /// [`DeviceError::NoSuchIndex`] where there are fewer devices.
+    /// Returns [`DeviceError::NotCompiled`], [`DeviceError::Unavailable`], or
+    /// [`DeviceError::NoSuchIndex`] if there are fewer devices.
     pub fn open(self) -> Result<OpenDevice> {
         let name = self.to_string();
         let opened = match self {

@@ -1,7 +1,7 @@
 use burn::tensor::backend::Backend;
 use std::fmt;
 
-/// A device that was found to be there.
+/// Device that was found to be present.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum OpenDevice {
@@ -14,11 +14,11 @@ pub enum OpenDevice {
     /// An adapter through wgpu.
     #[cfg(feature = "wgpu")]
     Wgpu {
-        /// Burn's name of it.
+        /// Device as Burn names it.
         device: burn_wgpu::WgpuDevice,
-        /// The driver's name of it.
+        /// Name of the adapter, as the driver reports it.
         adapter: String,
-        /// Whether it computes on the CPU.
+        /// True if the adapter computes on the CPU.
         software: bool,
     },
     /// An NVIDIA GPU.
@@ -31,7 +31,7 @@ pub enum OpenDevice {
 
 /// Code that runs on whichever backend a device needs.
 pub trait BackendVisitor {
-    /// What it returns.
+    /// Result of [`visit`](Self::visit).
     type Output;
 
     /// Runs on a device of backend `B`.
@@ -65,7 +65,7 @@ impl OpenDevice {
         }
     }
 
-    /// Whether this is a software implementation of a GPU interface.
+    /// Returns true if this is a software implementation of a GPU interface.
     pub fn is_software_adapter(&self) -> bool {
         match self {
             #[cfg(feature = "wgpu")]

@@ -9,7 +9,8 @@ pub enum RequestError {
     InvalidArgument {
         /// Identifier of the argument in snake case: the name of the builder method that sets the
         /// value, for example `guidance_scale`, or of the parameter of the method that was called,
-        /// for example `scale` of `load_lora`.
+        /// for example `scale` of `load_lora`. A value inside of one has both names:
+        /// `second_pass.scale`.
         argument: &'static str,
         /// Problem with the value, and which values are valid.
         reason: String,

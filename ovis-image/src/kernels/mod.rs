@@ -272,6 +272,38 @@ pub fn convolution<B: Backend>(
     ops::conv2d(input, weight, bias, stride, padding)
 }
 
+/// Applies a convolution of stride 2 with one row and column of zeros after the input's last ones.
+///
+/// # Shapes
+/// Same as [`convolution`].
+pub fn halving_convolution<B: Backend>(
+    input: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    bias: Tensor<B, 1>,
+) -> Tensor<B, 4> {
+    use_flex_kernel!(halving_convolution(input, weight, bias));
+    ops::halving_convolution(input, weight, bias)
+}
+
+/// Doubles height and width: every pixel becomes four.
+///
+/// # Shapes
+/// - `input`: `[batch, channels, height, width]`
+/// - output: `[batch, channels, 2 * height, 2 * width]`
+pub fn double_size<B: Backend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
+    #[cfg(feature = "flex")]
+    let input = match on_type(input, flex::double_size) {
+        Ok(output) => return output,
+        Err(input) => input,
+    };
+    #[cfg(all(feature = "flex", feature = "autodiff"))]
+    let input = match on_type(input, autodiff::double_size) {
+        Ok(output) => return output,
+        Err(input) => input,
+    };
+    ops::double_size(input)
+}
+
 /// Applies one step of AdamW, in place where nobody else holds the tensors.
 ///
 /// # Shapes

@@ -55,6 +55,18 @@ impl<B: Backend> ConvLayer<B> {
     }
 }
 
+impl<B: Backend> ConvLayer<B> {
+    /// Applies the convolution with a stride of 2, and one row and column of zeros after the input's
+    /// last ones instead of its own padding.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, in, height, width]`
+    /// - output: `[batch, out, height / 2, width / 2]`, for even sides
+    pub fn forward_halving(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        kernels::halving_convolution(input, self.weight.val(), self.bias.val())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,5 @@
-//! What a request's activations take at their peaks, followed operation by operation through the
-//! models as the kernels of the CPU run them.
+//! Peak memory of a request's activations, followed operation by operation through the models as
+//! the CPU kernels run them.
 
 use sysinfo::System;
 
@@ -9,38 +9,39 @@ use crate::error::{MemoryError, Result};
 use crate::step_cache::StepCacheKind;
 use crate::text_encoder::PREFIX_TOKENS;
 
-/// Sides beyond this are refused on any device: far above what the model was trained for.
+/// Largest side of an image on any device, far above what the model was trained for.
 pub(crate) const MAX_SIDE: usize = 16_384;
 
 const MIB: u64 = 1 << 20;
 const F32_BYTES: u64 = 4;
 
-/// Bytes of an element in the panels of the CPU's kernels. A bf16 takes half of that on CPUs that
-/// multiply bf16.
+/// Bytes of an element in the panels of the CPU kernels. A bf16 element takes half of that on CPUs
+/// that multiply bf16.
 const PANEL_BYTES: u64 = 4;
 
 /// Most bytes of transformed inputs that a 3x3 convolution keeps (`cpu/winograd/`).
 const WINOGRAD_BYTES: u64 = 16 * MIB;
 
-/// What one request asks of memory.
+/// Properties of a request that determine its memory.
 pub(crate) struct Footprint<'a> {
     pub(crate) transformer: &'a TransformerConfig,
     pub(crate) vae: &'a VaeConfig,
     pub(crate) width: usize,
     pub(crate) height: usize,
     pub(crate) images: usize,
-    /// Rows of text for each image.
+    /// Number of text tokens of each image.
     pub(crate) text_tokens: usize,
-    /// Of the transformer and the text encoder.
+    /// Data type of the transformer and the text encoder.
     pub(crate) dtype: WeightDtype,
     pub(crate) vae_dtype: WeightDtype,
-    /// Side of a tile, where the VAE decodes in tiles.
+    /// Side of a tile if the VAE decodes in tiles.
     pub(crate) vae_tile: Option<usize>,
     pub(crate) memory: DeviceMemory,
 }
 
 impl Footprint<'_> {
-    /// A block of the text encoder at its SwiGLU, and the projections of its attention.
+    /// Returns the bytes of a text encoder block at its SwiGLU and of the projections of its
+    /// attention.
     pub(crate) fn text_encoder_bytes(&self, config: &TextEncoderConfig) -> u64 {
         let queries = config.num_attention_heads * config.head_dim;
         let keys = config.num_key_value_heads * config.head_dim;
@@ -48,8 +49,9 @@ impl Footprint<'_> {
         product(&[PREFIX_TOKENS + self.text_tokens, width]).saturating_mul(self.dtype.bytes())
     }
 
-    /// What the allocator keeps of a double block's activations while a single block runs: that
-    /// block's fused projection, if it is large, comes from the system and not out of what is kept.
+    /// Returns the bytes of a double block's activations that the allocator keeps while a single
+    /// block runs. The fused projection of the single block, if it is large, comes from the system
+    /// and not out of these bytes.
     pub(crate) fn kept_from_double_blocks(&self, kept: u64, from_system: u64) -> u64 {
         let projection = self.hidden_states_bytes(
             (3 + 2 * TransformerConfig::MLP_RATIO).saturating_mul(self.tokens()),
@@ -62,14 +64,14 @@ impl Footprint<'_> {
         self.double_block_bytes().min(kept).saturating_sub(reused)
     }
 
-    /// The larger of a double and a single block's peak.
+    /// Returns the larger of the peaks of a double and a single block.
     pub(crate) fn transformer_bytes(&self) -> u64 {
         self.double_block_bytes().max(self.single_block_bytes())
     }
 
-    /// A double block: hidden states of both streams and the attention's output, then gate, up and
-    /// SwiGLU of the image's. On the CPU also the holes that the image's norm and its packed copy
-    /// left, into which none of those fit.
+    /// Returns the peak of a double block: hidden states of both streams and the attention's
+    /// output, then gate, up and SwiGLU of the image stream. On the CPU it includes the holes left
+    /// by the norm of the image stream and its packed copy, into which none of those fit.
     pub(crate) fn double_block_bytes(&self) -> u64 {
         let holes = match self.memory {
             DeviceMemory::Host => 2,
@@ -79,9 +81,9 @@ impl Footprint<'_> {
         self.hidden_states_bytes(2 * self.tokens() + of_image * self.image_tokens())
     }
 
-    /// A single block: the hidden states (1), their fused projection to q, k and v (3), up and gate
-    /// (8), and then either q and k normalized (2) and the attention's output (1), or that output
-    /// and SwiGLU's (4).
+    /// Returns the peak of a single block: the hidden states (1), their fused projection to q, k
+    /// and v (3), up and gate (8), and then either q and k normalized (2) and the attention's
+    /// output (1), or that output and SwiGLU's (4).
     pub(crate) fn single_block_bytes(&self) -> u64 {
         let inner = TransformerConfig::MLP_RATIO;
         match self.transformer.num_single_layers {
@@ -90,8 +92,8 @@ impl Footprint<'_> {
         }
     }
 
-    /// Packed keys and values. Other threads allocate them, so that their memory is not used for
-    /// SwiGLU's output after them.
+    /// Returns the bytes of packed keys and values. Other threads allocate them, so that their
+    /// memory is not reused for the output of SwiGLU after them.
     pub(crate) fn packed_heads_bytes(&self) -> u64 {
         let hidden = self.transformer.hidden_size();
         match self.memory {
@@ -102,8 +104,8 @@ impl Footprint<'_> {
         }
     }
 
-    /// What is kept while the steps run: prompts, latents, rotary tables, and the modulation of the
-    /// steps.
+    /// Returns the bytes that are kept while the steps run: prompts, latents, rotary tables, and
+    /// the modulation of the steps.
     pub(crate) fn loop_bytes(&self, branches: u64, steps: usize) -> u64 {
         let config = self.transformer;
         // As they were encoded, and repeated for each image.
@@ -122,7 +124,8 @@ impl Footprint<'_> {
             .fold(0, u64::saturating_add)
     }
 
-    /// What a step cache keeps from step to step, for so many branches of guidance.
+    /// Returns the bytes that a step cache keeps from step to step, for this number of guidance
+    /// branches.
     pub(crate) fn step_cache_bytes(&self, cache: StepCacheKind, branches: u64) -> u64 {
         let config = self.transformer;
         let of_token =
@@ -132,7 +135,7 @@ impl Footprint<'_> {
             .saturating_mul(branches)
     }
 
-    /// The decoder at its peak, of one image or one tile: images are decoded one at a time.
+    /// Returns the peak of the decoder for one image or one tile. Images are decoded one at a time.
     pub(crate) fn vae_bytes(&self) -> u64 {
         let tile = |side: usize| side.min(self.vae_tile.unwrap_or(side));
         let scale = self.vae.scale_factor();
@@ -152,7 +155,7 @@ impl Footprint<'_> {
         peak
     }
 
-    /// The encoder at its peak; it has no tiles.
+    /// Returns the peak of the encoder, which does not use tiles.
     pub(crate) fn vae_encoder_bytes(&self) -> u64 {
         let mut pixels = product(&[self.width, self.height]);
         let widths = &self.vae.block_out_channels;
@@ -172,7 +175,7 @@ impl Footprint<'_> {
         peak.max(self.vae_attention_bytes(pixels * 4, previous))
     }
 
-    /// Finished images as f32, beside the one that is decoded.
+    /// Returns the bytes of finished images as f32, held while another one is decoded.
     pub(crate) fn image_planes_bytes(&self) -> u64 {
         let plane = self.plane_bytes();
         let finished = plane.saturating_mul(self.images.saturating_sub(1) as u64);
@@ -183,7 +186,7 @@ impl Footprint<'_> {
         }
     }
 
-    /// All images at the end: one by one, as one tensor, and downloaded.
+    /// Returns the bytes of all images at the end: one by one, as one tensor, and downloaded.
     pub(crate) fn images_bytes(&self) -> u64 {
         let images = 3 * self.images as u64;
         self.plane_bytes().saturating_mul(images)
@@ -199,7 +202,7 @@ impl Footprint<'_> {
         product(&[self.images, self.vae.latent_channels, width, height]).saturating_mul(F32_BYTES)
     }
 
-    /// So many tokens of all images, as wide as the hidden states.
+    /// Returns the bytes of `tokens` tokens of every image, at the width of the hidden states.
     fn hidden_states_bytes(&self, tokens: usize) -> u64 {
         product(&[self.images, tokens, self.transformer.hidden_size()])
             .saturating_mul(self.dtype.bytes())
@@ -214,7 +217,7 @@ impl Footprint<'_> {
         self.text_tokens.saturating_add(self.image_tokens())
     }
 
-    /// The input of a residual block, one of its norms, and a convolution's output.
+    /// Returns the bytes of a residual block's input, one of its norms, and a convolution's output.
     fn resnet_bytes(&self, pixels: u64, input: usize, output: usize) -> u64 {
         let channels = input + output + input.max(output);
         product(&[channels])
@@ -223,7 +226,8 @@ impl Footprint<'_> {
             .saturating_add(self.convolution_bytes(input.max(output)))
     }
 
-    /// Nearest neighbors at twice the size, and the convolution after them.
+    /// Returns the bytes of upsampling to twice the size by nearest neighbors and of the
+    /// convolution after it.
     fn upsample_bytes(&self, pixels: u64, channels: usize) -> u64 {
         let element = self.vae_dtype.bytes();
         let convolution = 8 * element;
@@ -238,7 +242,8 @@ impl Footprint<'_> {
             .saturating_add(self.convolution_bytes(channels))
     }
 
-    /// Input, norm, one of them in rows and in panels, q, k, v and the output; packed keys and values.
+    /// Returns the bytes of the VAE's attention: input, norm, one of them in rows and in panels, q,
+    /// k, v and the output, and packed keys and values.
     fn vae_attention_bytes(&self, pixels: u64, channels: usize) -> u64 {
         let packed = match self.memory {
             DeviceMemory::Host => 2 * PANEL_BYTES,
@@ -249,7 +254,8 @@ impl Footprint<'_> {
             .saturating_mul(8 * self.vae_dtype.bytes() + packed)
     }
 
-    /// Inputs that Winograd's algorithm has transformed: panels of 32 tiles of 36 points, at most 16.
+    /// Returns the bytes of inputs transformed by Winograd's algorithm: panels of 32 tiles of 36
+    /// points, at most 16.
     fn convolution_bytes(&self, channels: usize) -> u64 {
         match self.memory {
             DeviceMemory::Host => {
@@ -260,8 +266,8 @@ impl Footprint<'_> {
         }
     }
 
-    /// Refuses a request that needs more than the limit for its activations, or than the machine
-    /// has free for what passes through it.
+    /// Checks that the activations of a request fit the limit, and that the machine has enough free
+    /// memory for the tensors that pass through it.
     pub(crate) fn check(&self, limit: Option<u64>) -> Result<()> {
         // The two phases do not overlap.
         let device = self.transformer_bytes().max(self.vae_bytes());
@@ -295,7 +301,7 @@ fn product(factors: &[usize]) -> u64 {
     })
 }
 
-/// What the machine has free, in bytes; `None` where the system does not tell.
+/// Returns the free memory of the machine in bytes, or `None` if the system does not report it.
 fn available_host_memory() -> Option<u64> {
     let mut system = System::new().ok()?;
     system.refresh_memory();

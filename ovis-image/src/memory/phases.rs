@@ -1,4 +1,5 @@
-//! Peaks of the phases of one pass: weights that are resident, and what the phase takes beside them.
+//! Peak memory of the phases of one pass: resident weights, and the additional memory of each
+//! phase.
 
 use super::DeviceMemory;
 use super::footprint::Footprint;
@@ -7,20 +8,20 @@ use crate::config::TextEncoderConfig;
 use crate::request::GenerationParameters;
 use crate::text_encoder::PREFIX_TOKENS;
 
-/// Freed memory that glibc's allocator keeps at the end of a heap at most: its trim threshold, twice
+/// Most freed memory that glibc's allocator keeps at the end of a heap: its trim threshold, twice
 /// the largest allocation that it makes there.
 const KEPT_BYTES: u64 = 64 << 20;
 
-/// Allocations of so many bytes come from the system on their own and go back there.
+/// Size from which an allocation comes directly from the system and returns there when freed.
 const FROM_SYSTEM_BYTES: u64 = 32 << 20;
 
-/// Pages that are mapped together around one that is read from a file.
+/// Bytes of pages that are mapped together around a page that is read from a file.
 const PAGES_AROUND: u64 = 64 << 10;
 
-/// Steps whose modulation is computed at once (`pipeline/guided_model.rs`).
+/// Number of steps whose modulation is computed at once (`pipeline/guided_model.rs`).
 const MODULATED_STEPS: usize = 64;
 
-/// One pass of a request over placed models.
+/// A pass of a request over placed models.
 pub(super) struct Pass<'a> {
     pub(super) text_encoder: &'a Placed,
     pub(super) transformer: &'a Placed,
@@ -29,14 +30,14 @@ pub(super) struct Pass<'a> {
     pub(super) parameters: &'a GenerationParameters,
     /// Footprint of the images of the pass.
     pub(super) footprint: Footprint<'a>,
-    /// Whether images are encoded before the first step.
+    /// True if images are encoded before the first step.
     pub(super) encodes_images: bool,
-    /// What stays in the host's memory on any device.
+    /// Bytes that stay in host memory on any device.
     pub(super) host: u64,
 }
 
 impl Pass<'_> {
-    /// Returns what only a device that shares the host's memory counts.
+    /// Returns `bytes` for a device that shares the host's memory, and 0 for any other.
     fn shared(&self, bytes: u64) -> u64 {
         match self.footprint.memory {
             DeviceMemory::Host => bytes,
@@ -44,13 +45,14 @@ impl Pass<'_> {
         }
     }
 
-    /// Weights that are resident from loading on.
+    /// Returns the weights that are resident from loading on.
     fn loaded(&self) -> u64 {
         let weights = self.text_encoder.device + self.transformer.device + self.vae.device;
         weights + self.shared(self.host)
     }
 
-    /// Weights that are resident when the first step begins. Once read, the VAE's encoder stays.
+    /// Returns the weights that are resident when the first step begins. The VAE's encoder stays
+    /// once it was read.
     fn resident(&self) -> u64 {
         let encoder = if self.encodes_images {
             self.vae.image_encoder
@@ -60,7 +62,7 @@ impl Pass<'_> {
         self.loaded() + encoder
     }
 
-    /// Activations of the VAE's encoder, if it runs.
+    /// Returns the activations of the VAE's encoder, if it runs.
     fn encoder_activations(&self) -> Option<u64> {
         let footprint = &self.footprint;
         self.encodes_images
@@ -120,7 +122,7 @@ impl Pass<'_> {
             + decoding.max(footprint.images_bytes())
     }
 
-    /// Footprint of one forward of the transformer.
+    /// Returns the footprint of one forward pass of the transformer.
     fn forward(&self) -> Footprint<'_> {
         let is_guided = self.parameters.guidance.uses_negative_prompt();
         // Both sides of guidance go through streamed blocks at once, unless each has its cache.
@@ -137,7 +139,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Tensors that the loop keeps from step to step, those of step caches included.
+    /// Returns the bytes of tensors that the loop keeps from step to step, including step caches.
     fn kept_in_loop(&self) -> u64 {
         let parameters = self.parameters;
         let guidance = &parameters.guidance;

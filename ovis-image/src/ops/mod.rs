@@ -20,7 +20,7 @@ mod timestep;
 
 pub use activation::Activation;
 pub use attention::{AttentionMask, attention};
-pub use conv::conv2d;
+pub use conv::{conv2d, double_size, halving_convolution};
 pub use gating::{add_gated, swiglu};
 pub use linear::linear;
 pub use norm::{group_norm, layer_norm_f32, modulated_norm, rms_norm, rms_norm_f32};

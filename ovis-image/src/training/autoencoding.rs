@@ -16,12 +16,12 @@ pub struct PixelBatch<B: Backend> {
     pub noise: Tensor<B, 4>,
 }
 
-/// Weights of an autoencoder's losses beside the mean absolute error of pixels.
+/// Weights of an autoencoder's losses other than the mean absolute error of pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AutoencodingConfig {
     /// Weight of the mean absolute error of differences between neighboring pixels, at the image's
-    /// size, half and a quarter of it: edges stay sharp, which strokes of letters need.
+    /// size, half and a quarter of it. It keeps edges sharp, which strokes of letters need.
     pub edge_weight: f64,
     /// Weight of the divergence of the latents from a standard normal distribution (arXiv
     /// 1312.6114), per latent value.
@@ -37,7 +37,8 @@ impl Default for AutoencodingConfig {
     }
 }
 
-/// Autoencoding: an image is encoded, sampled with noise and decoded, and must come back.
+/// Autoencoding objective: encodes an image, samples latents with noise, decodes them, and compares
+/// the result with the image.
 #[derive(Debug, Clone)]
 pub struct Autoencoding {
     config: AutoencodingConfig,
@@ -79,7 +80,7 @@ impl Autoencoding {
 /// Names of the losses, in the order of [`Autoencoding::losses`].
 const NAMES: [&str; 4] = [LossTerms::LOSS, "pixels", "edges", "divergence"];
 
-/// Mean absolute differences of neighbors at three sizes.
+/// Computes mean absolute differences of neighbors at three sizes.
 fn edges<B: Backend>(error: Tensor<B, 4>) -> Tensor<B, 1> {
     let mut level = error;
     let mut total = Tensor::zeros([1], (&level.device(), DType::F32));
@@ -100,7 +101,7 @@ fn edges<B: Backend>(error: Tensor<B, 4>) -> Tensor<B, 1> {
     total
 }
 
-/// Means of blocks of 2x2; an odd last row or column is left out.
+/// Computes the means of blocks of 2x2. An odd last row or column is left out.
 fn halved<B: Backend>(image: Tensor<B, 4>) -> Tensor<B, 4> {
     let [batch, channels, height, width] = image.dims();
     let (rows, columns) = (height / 2, width / 2);

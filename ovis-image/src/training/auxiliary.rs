@@ -18,9 +18,9 @@ pub struct CharacterHeadConfig {
     pub weight: f64,
 }
 
-/// Auxiliary head of training: predicts for each cell of the image which character stands there,
-/// from the image stream after the double blocks. It makes the double blocks bind letters to places
-/// long before the loss of the velocity would; it is no part of the model that is generated with.
+/// Auxiliary head of training: predicts which character stands in each cell of the image, from the
+/// image stream after the double blocks. It makes the double blocks bind letters to places long
+/// before the loss of the velocity would. It is not part of the model used for generation.
 #[derive(Module, Debug)]
 pub struct CharacterHead<B: Backend> {
     /// Norm of the stream.
@@ -52,8 +52,8 @@ impl<B: Backend> CharacterHead<B> {
         -log_softmax(scores, 1).gather(1, characters).mean()
     }
 
-    /// Computes the share of cells that are named rightly: of those with a character, and of those
-    /// without.
+    /// Computes the share of correctly classified cells: of the cells with a character, and of
+    /// those without.
     pub fn accuracy(&self, image: Tensor<B, 3>, characters: Tensor<B, 2, Int>) -> [f64; 2] {
         let named = self.scores(image).argmax(1).into_data();
         let wanted = characters.into_data();
@@ -66,7 +66,7 @@ impl<B: Backend> CharacterHead<B> {
         [share(false), share(true)]
     }
 
-    /// Scores of all classes, `[batch * tokens * cells, classes]`, f32.
+    /// Computes the scores of all classes, `[batch * tokens * cells, classes]`, f32.
     fn scores(&self, image: Tensor<B, 3>) -> Tensor<B, 2> {
         let scores = self.output.forward(self.norm.forward(image));
         let [batch, tokens, width] = scores.dims();

@@ -11,13 +11,13 @@ pub struct ImageBatch<B: Backend> {
     pub latents: Tensor<B, 3>,
     /// Noise, in the shape of the latents.
     pub noise: Tensor<B, 3>,
-    /// One timestep per image, from 0 (clean) to 1 (noise).
+    /// Timestep of each image, from 0 (clean) to 1 (noise).
     pub timesteps: Vec<f32>,
     /// Rows and columns of patches.
     pub grid: [usize; 2],
     /// Prompts.
     pub prompts: PromptBatch<B>,
-    /// Weight of each token in the loss, `[batch, tokens, 1]`; `None` counts all alike.
+    /// Weight of each token in the loss, `[batch, tokens, 1]`; `None` weights all equally.
     pub token_weights: Option<Tensor<B, 3>>,
     /// Characters of the auxiliary term, `[batch, tokens * cells]`: 0 is blank.
     pub characters: Option<Tensor<B, 2, Int>>,

@@ -1,4 +1,4 @@
-//! Trained models as a checkpoint, in any layout.
+//! Export of trained models as a checkpoint, in any layout.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,6 +11,7 @@ use safetensors::{Dtype, View};
 use serde::Serialize;
 
 use super::ParameterMap;
+use crate::checkpoint::file_names::{CONFIG_FILE, TEXT_ENCODER_WEIGHTS};
 use crate::checkpoint::{ExportOptions, ExportReport, PartPaths};
 use crate::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
 use crate::error::{OvisImageError, Result};
@@ -41,8 +42,8 @@ impl<B: Backend> Default for TrainedParts<'_, B> {
 }
 
 impl<B: Backend> TrainedParts<'_, B> {
-    /// Writes a checkpoint to a new folder; `base` has the parts that are not replaced, with the
-    /// tokenizer and the scheduler.
+    /// Writes a checkpoint to a new folder. The parts that are not replaced, the tokenizer and the
+    /// scheduler come from `base`.
     ///
     /// # Errors
     /// Returns the errors of [`Checkpoint::export`], or
@@ -74,7 +75,7 @@ impl<B: Backend> TrainedParts<'_, B> {
         Checkpoint::open_paths(&paths)?.export(folder, options)
     }
 
-    /// Writes the models under the paths of their parameters, a folder each.
+    /// Writes the models under the paths of their parameters, one folder per model.
     fn write(&self, folder: &Path) -> Result<PartPaths> {
         let mut paths = PartPaths::default();
         if let Some((model, config)) = self.transformer {
@@ -90,7 +91,7 @@ impl<B: Backend> TrainedParts<'_, B> {
     }
 }
 
-/// Folder that is removed when it is no longer needed.
+/// Temporary folder, removed when it is no longer needed.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
@@ -111,9 +112,9 @@ fn write_part<B: Backend, M: Module<B>>(
     let config = serde_json::to_vec(config).map_err(|error| {
         OvisImageError::config_because("checkpoint", "it cannot be written as JSON", error)
     })?;
-    let path = folder.join("config.json");
+    let path = folder.join(CONFIG_FILE);
     std::fs::write(&path, config).map_err(|error| OvisImageError::io(&path, error))?;
-    let weights = folder.join("model.safetensors");
+    let weights = folder.join(TEXT_ENCODER_WEIGHTS);
     let shapes = shapes_of::<B, M>(model);
     let values = ParameterMap::of_module(model);
     let tensors = values.iter().map(|(path, tensor)| {

@@ -19,7 +19,7 @@ use crate::transformer::OvisImageTransformer;
 pub struct ImageModels<B: Backend> {
     /// Transformer.
     pub transformer: OvisImageTransformer<B>,
-    /// Text encoder, if it is trained as well.
+    /// Text encoder, if it is trained too.
     pub text_encoder: Option<TextEncoder<B>>,
     /// Head of the auxiliary term.
     pub auxiliary: Option<CharacterHead<B>>,
@@ -29,7 +29,7 @@ pub struct ImageModels<B: Backend> {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FlowMatchingConfig {
-    /// What the forward keeps.
+    /// Values of the forward pass that are kept for the backward pass.
     pub recomputation: Recomputation,
     /// Weight of each timestep.
     pub loss_weighting: LossWeighting,
@@ -138,7 +138,7 @@ impl<A: AutodiffBackend> Objective<A> for FlowMatching {
     }
 }
 
-/// A batch that was checked and noised.
+/// A checked and noised batch.
 struct Prepared<A: AutodiffBackend> {
     input: PassInput<A::InnerBackend>,
     loss: Losses<A>,

@@ -1,4 +1,4 @@
-//! First parameters of a model that is trained from nothing.
+//! Initial parameters of a model that is trained from scratch.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
@@ -6,10 +6,10 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::sampling::NoiseGenerator;
 
-/// Gives a module its first parameters, which depend on the seed alone: matrices and kernels are
-/// normal with a variance of `1 / inputs`, embeddings have a deviation of 0.02, biases are zero, and
-/// scales of norms one. Modulations and the last projection of the transformer are zero, so that
-/// each block starts as the identity (adaLN-Zero, arXiv 2212.09748).
+/// Initializes the parameters of a module, depending on the seed alone: matrices and kernels are
+/// normal with a variance of `1 / inputs`, embeddings have a standard deviation of 0.02, biases are
+/// zero, and scales of norms one. Modulations and the last projection of the transformer are zero,
+/// so that each block starts as the identity (adaLN-Zero, arXiv 2212.09748).
 pub fn initialize<B: Backend, M: Module<B>>(module: M, seed: u64) -> M {
     module.map(&mut Initialize {
         path: Vec::new(),
@@ -22,7 +22,7 @@ struct Initialize {
     seed: u64,
 }
 
-/// First values of a parameter.
+/// Initial values of a parameter.
 enum First {
     Constant(f32),
     Normal(f32),
@@ -73,8 +73,8 @@ impl<B: Backend> ModuleMapper<B> for Initialize {
     }
 }
 
-/// Seed of a parameter, from the run's and its path (FNV-1a), so that it does not depend on what
-/// else is in the module.
+/// Returns the seed of a parameter, derived from the run's seed and the path (FNV-1a), so that it
+/// does not depend on the rest of the module.
 fn seed_of(seed: u64, path: &str) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     path.bytes().fold(start, |hash, byte| {

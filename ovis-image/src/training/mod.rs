@@ -7,9 +7,10 @@
 //! blocks may stay in files. Everything that outlives a step (gradients, moments, averages) is
 //! keyed by the parameter's path.
 //!
-//! 1. [`ImageBatch`], [`Objective`], [`FlowMatching`], [`Autoencoding`]: what is learned.
-//! 2. [`AdamW`], [`LearningRate`], [`MovingAverage`]: how parameters move.
-//! 3. [`Trainer`]: one micro-step after the other; [`TrainingState`]: what a checkpoint holds.
+//! 1. [`ImageBatch`], [`Objective`], [`FlowMatching`], [`Autoencoding`]: the learning objectives.
+//! 2. [`AdamW`], [`LearningRate`], [`MovingAverage`]: the updates of parameters.
+//! 3. [`Trainer`]: the loop, one micro-step at a time; [`TrainingState`]: the contents of a saved
+//!    run.
 
 mod autoencoding;
 mod auxiliary;

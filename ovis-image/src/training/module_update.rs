@@ -1,4 +1,4 @@
-//! Modules on their way between a step's graph and the next step's parameters.
+//! Conversion of modules between the graph of one step and the parameters of the next.
 
 use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -20,18 +20,18 @@ pub(super) fn lift<A: AutodiffBackend, M: AutodiffModule<A>>(module: M::InnerMod
     M::from_inner(module).map(&mut RequireGradients)
 }
 
-/// One step over all parameters of a module.
+/// Update of all parameters of a module in one step.
 pub(super) struct Update<'a, B: Backend> {
     pub(super) gradients: ParameterMap<B>,
     pub(super) optimizer: &'a mut AdamW<B>,
     pub(super) step: StartedStep,
-    /// f32 values of parameters that are not f32 themselves.
+    /// f32 copies of the parameters that have another dtype.
     pub(super) masters: &'a mut ParameterMap<B>,
     pub(super) average: Option<&'a mut MovingAverage<B>>,
 }
 
 impl<B: Backend> Update<'_, B> {
-    /// Returns the module with its new parameters. Those without a gradient stay as they are.
+    /// Returns the module with its new parameters. Parameters without a gradient do not change.
     pub(super) fn apply<M: Module<B>>(self, module: M) -> M {
         let average_weight = self.average.as_ref().map(|_| 0.0);
         let mut mapper = Mapper {
@@ -88,7 +88,7 @@ impl<B: Backend> ModuleMapper<B> for Mapper<'_, B> {
     }
 }
 
-/// Replaces parameters by values of a map; returns the module and the paths that were not in it.
+/// Replaces parameters by values of a map. Returns the module and the paths missing from the map.
 pub(super) fn with_values<B: Backend, M: Module<B>>(
     module: M,
     values: &ParameterMap<B>,

@@ -6,11 +6,11 @@ use burn::tensor::backend::AutodiffBackend;
 use super::ParameterMap;
 use crate::error::Result;
 
-/// What is learned: a batch and models in, a loss and gradients out.
+/// Training objective: computes a loss and gradients from a batch and models.
 pub trait Objective<B: AutodiffBackend>: Send {
     /// Models whose parameters are trained. Frozen ones belong to the objective.
     type Models: Module<B::InnerBackend>;
-    /// What one micro-step sees.
+    /// Input of one micro-step.
     type Batch;
 
     /// Computes the loss of a batch and the gradients of all trained parameters.
@@ -30,7 +30,7 @@ pub trait Objective<B: AutodiffBackend>: Send {
     fn loss(&self, models: &Self::Models, batch: Self::Batch) -> Result<LossTerms>;
 }
 
-/// Losses by name. The one called `loss` is what is minimized.
+/// Losses by name. Training minimizes the one called `loss`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LossTerms(pub BTreeMap<&'static str, f64>);
 
@@ -57,6 +57,8 @@ impl LossTerms {
 }
 
 /// Losses and gradients of one batch.
+///
+/// The struct is exhaustive, so that custom objectives can create it.
 #[derive(Debug)]
 pub struct Outcome<B: burn::tensor::backend::Backend> {
     /// Losses.

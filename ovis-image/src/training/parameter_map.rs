@@ -1,4 +1,4 @@
-//! Tensors by the path of their parameter: gradients, moments, averages.
+//! Tensors keyed by the path of their parameter: gradients, moments, averages.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -7,7 +7,7 @@ use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor};
 
-/// Flat f32 tensors by the path of their parameter, for example
+/// Flat f32 tensors keyed by the path of their parameter, for example
 /// `transformer.double_blocks.0.image_attention.qkv.weight`.
 #[derive(Debug, Clone)]
 pub struct ParameterMap<B: Backend> {
@@ -37,8 +37,8 @@ impl<B: Backend> ParameterMap<B> {
         map
     }
 
-    /// Collects the gradients of a module's parameters; `prefix` stands before each path. Parameters
-    /// that had no part in the loss have none.
+    /// Collects the gradients of a module's parameters, with `prefix` before each path. Parameters
+    /// that do not contribute to the loss have none.
     pub fn of_gradients<A, M>(module: &M, gradients: &A::Gradients, prefix: &str) -> Self
     where
         A: AutodiffBackend<InnerBackend = B>,
@@ -71,7 +71,7 @@ impl<B: Backend> ParameterMap<B> {
         self.tensors.remove(path)
     }
 
-    /// Adds a tensor to the one of its path.
+    /// Adds a tensor to the one stored under its path.
     pub fn add(&mut self, path: impl Into<String>, tensor: Tensor<B, 1>) {
         let path = path.into();
         let sum = match self.tensors.remove(&path) {
@@ -109,7 +109,7 @@ impl<B: Backend> ParameterMap<B> {
         self.tensors.len()
     }
 
-    /// Returns whether there are no tensors.
+    /// Returns true if there are no tensors.
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty()
     }

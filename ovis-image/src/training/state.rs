@@ -1,4 +1,4 @@
-//! What a checkpoint of a run holds, as one safetensors file.
+//! Saved state of a run, stored as one safetensors file.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -11,13 +11,14 @@ use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use super::{LossTerms, ParameterMap};
+use crate::error::BoxError;
 
-/// Where a run stands.
+/// Position of a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Position {
     /// Finished steps, skipped ones included.
     pub(crate) step: u64,
-    /// Batches of the step that is under way.
+    /// Number of batches already seen in the current step.
     pub(crate) micro_step: u32,
     pub(crate) skipped: u64,
     pub(crate) skipped_in_a_row: u32,
@@ -25,7 +26,7 @@ pub(crate) struct Position {
     pub(crate) mean_norm: f64,
 }
 
-/// Everything that a run needs to go on exactly: parameters in f32, moments, averages, accumulated
+/// Everything needed to resume a run exactly: parameters in f32, moments, averages, accumulated
 /// gradients and the position. Random numbers and the order of the data follow from the position.
 #[derive(Debug, Clone)]
 pub struct TrainingState<B: Backend> {
@@ -47,25 +48,27 @@ pub enum StateError {
     /// The file cannot be read or written.
     #[error("cannot {action} `{}`", path.display())]
     Io {
-        /// What was tried.
+        /// Attempted action, such as `read`.
         action: &'static str,
         /// File.
         path: PathBuf,
         /// Error of the system.
         source: std::io::Error,
     },
-    /// The file is not a state of a run.
+    /// The file does not contain the state of a run.
     #[error("`{}` is not the state of a run: {problem}", path.display())]
     Invalid {
         /// File.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem.
         problem: String,
+        /// Error of the reader, if there is one.
+        source: Option<BoxError>,
     },
-    /// The state is of another model.
+    /// The state belongs to another model.
     #[error("the state is of another model: {problem}")]
     AnotherModel {
-        /// First parameter that differs, and how.
+        /// First parameter that differs, with the difference.
         problem: String,
     },
 }
@@ -73,7 +76,7 @@ pub enum StateError {
 /// Version of the file's layout.
 const VERSION: u32 = 1;
 
-/// Numbers of the header.
+/// Header of the file.
 #[derive(Serialize, Deserialize)]
 struct Header {
     version: u32,
@@ -81,7 +84,7 @@ struct Header {
     optimizer_steps: u64,
     average_updates: Option<u64>,
     terms: BTreeMap<String, f64>,
-    /// What the program adds: its configuration, the position of the data.
+    /// Data added by the program: its configuration and the position of the data.
     run: serde_json::Value,
 }
 
@@ -104,8 +107,8 @@ impl<B: Backend> TrainingState<B> {
         self.average.as_ref()
     }
 
-    /// Writes the state beside `path`, and renames it when it is complete: a full disk or a crash
-    /// leaves the file that was there. `run` is kept with it.
+    /// Writes the state next to `path` and renames it when it is complete, so that a full disk or a
+    /// crash leaves the existing file intact. `run` is stored with the state.
     ///
     /// # Errors
     /// Returns [`StateError::Io`] if the file cannot be written.
@@ -142,7 +145,7 @@ impl<B: Backend> TrainingState<B> {
             })
     }
 
-    /// Reads a state and what was kept with it.
+    /// Reads a state and the `run` value stored with it.
     ///
     /// # Errors
     /// Returns [`StateError::Io`] or [`StateError::Invalid`].
@@ -150,6 +153,12 @@ impl<B: Backend> TrainingState<B> {
         let invalid = |problem: String| StateError::Invalid {
             path: path.to_owned(),
             problem,
+            source: None,
+        };
+        let unreadable = |source: BoxError| StateError::Invalid {
+            path: path.to_owned(),
+            problem: "it cannot be read".to_owned(),
+            source: Some(source),
         };
         let bytes = std::fs::read(path).map_err(|source| StateError::Io {
             action: "read",
@@ -157,11 +166,11 @@ impl<B: Backend> TrainingState<B> {
             source,
         })?;
         let (_, metadata) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| invalid(error.to_string()))?;
+            SafeTensors::read_metadata(&bytes).map_err(|error| unreadable(error.into()))?;
         let header = metadata.metadata().as_ref().and_then(|all| all.get(HEADER));
         let header = header.ok_or_else(|| invalid("it has no header of a run".to_owned()))?;
         let header: Header =
-            serde_json::from_str(header).map_err(|error| invalid(error.to_string()))?;
+            serde_json::from_str(header).map_err(|error| unreadable(error.into()))?;
         if header.version != VERSION {
             return Err(invalid(format!(
                 "it has version {} of the layout, and this program reads {VERSION}",
@@ -179,8 +188,7 @@ impl<B: Backend> TrainingState<B> {
             average: header.average_updates.map(|_| ParameterMap::new()),
             accumulated: ParameterMap::new(),
         };
-        let tensors =
-            SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| unreadable(error.into()))?;
         for (name, view) in tensors.iter() {
             let values = values_of(&view).ok_or_else(|| invalid(format!("`{name}` is not f32")))?;
             let count = values.len();
@@ -244,7 +252,7 @@ fn owned(terms: &LossTerms) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// Terms whose names this version knows.
+/// Returns the terms whose names this version knows.
 fn known(terms: BTreeMap<String, f64>) -> LossTerms {
     const NAMES: [&str; 5] = [
         LossTerms::LOSS,
@@ -261,7 +269,7 @@ fn sync(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
 
-/// A flat tensor on its way to a file.
+/// A flat tensor to be written to a file.
 struct Values {
     data: TensorData,
     shape: [usize; 1],
@@ -294,7 +302,7 @@ impl View for Values {
     }
 }
 
-/// Values of a flat f32 tensor in a file.
+/// Reads the values of a flat f32 tensor of a file.
 fn values_of(view: &safetensors::tensor::TensorView<'_>) -> Option<Vec<f32>> {
     if view.dtype() != Dtype::F32 || view.shape().len() != 1 {
         return None;

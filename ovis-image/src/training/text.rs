@@ -1,4 +1,4 @@
-//! Prompt embeddings of a text encoder that is trained with the transformer.
+//! Prompt embeddings of a text encoder that is trained together with the transformer.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;

@@ -1,4 +1,4 @@
-//! How timesteps are drawn, and how much each counts.
+//! Distributions of timesteps, and weights of timesteps in the loss.
 
 use std::str::FromStr;
 
@@ -12,7 +12,7 @@ use crate::sampling::NoiseGenerator;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum TimestepDistribution {
-    /// All timesteps alike.
+    /// Uniform over all timesteps.
     Uniform,
     /// `sigmoid(mean + std n)` for normal n (Stable Diffusion 3, arXiv 2403.03206).
     LogitNormal {
@@ -43,7 +43,7 @@ impl TimestepDistribution {
     }
 }
 
-/// The release's shift: linear between 0.5 at 256 tokens and 1.15 at 4096
+/// Returns the shift of the released model: linear between 0.5 at 256 tokens and 1.15 at 4096
 /// ([`SchedulerConfig`](crate::config::SchedulerConfig)).
 fn shift_of(tokens: usize) -> f32 {
     let (base, longest) = (256.0, 4096.0);
@@ -87,22 +87,22 @@ impl FromStr for TimestepDistribution {
     }
 }
 
-/// Factor by which the loss of a timestep is multiplied (diffusers: `compute_loss_weighting_for_sd3`).
+/// Weighting of the loss by timestep (diffusers: `compute_loss_weighting_for_sd3`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LossWeighting {
-    /// All timesteps count alike, as in the report.
+    /// All timesteps have equal weight, as in the report.
     #[default]
     None,
-    /// `t^-2`: the error of the image rather than that of the velocity.
+    /// `t^-2`: weights the error of the image rather than that of the velocity.
     SigmaSqrt,
     /// `2 / (pi (1 - 2t + 2t^2))`.
     Cosmap,
 }
 
 impl LossWeighting {
-    /// Computes the factor of a timestep.
+    /// Computes the weight of a timestep.
     pub fn of(self, timestep: f32) -> f32 {
         match self {
             Self::None => 1.0,

@@ -9,11 +9,11 @@ use super::{
 };
 use crate::error::{OvisImageError, Result, RuntimeError};
 
-/// Settings of a run that decide its numbers.
+/// Numeric settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainerConfig {
-    /// Number of steps of the whole run, which the learning rate's course needs.
+    /// Number of steps of the whole run, which the learning rate schedule needs.
     pub total_steps: u64,
     /// Learning rate of every step.
     pub learning_rate: LearningRate,
@@ -25,9 +25,9 @@ pub struct TrainerConfig {
     pub accumulation: u32,
     /// Decay of the moving average of the parameters; `None` keeps none.
     pub ema_decay: Option<f64>,
-    /// A step whose norm is this many times the mean of recent ones is skipped.
+    /// Multiple of the mean of recent norms above which a step is skipped as a spike.
     pub spike_factor: Option<f64>,
-    /// Number of skipped steps in a row that end the run.
+    /// Number of consecutive skipped steps that ends the run.
     pub most_skipped: u32,
 }
 
@@ -47,7 +47,7 @@ impl Default for TrainerConfig {
 }
 
 impl TrainerConfig {
-    /// Checks the numbers.
+    /// Checks that the settings are in range.
     ///
     /// # Errors
     /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError) that names the field.
@@ -100,7 +100,7 @@ impl TrainerConfig {
     }
 }
 
-/// What a step did.
+/// Result of a step.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct StepReport {
@@ -112,15 +112,16 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Learning rate.
     pub learning_rate: f64,
-    /// Whether the parameters stayed as they were: the loss or norm was not finite, or a spike.
+    /// True if the step was skipped and the parameters did not change, because the loss or norm was
+    /// not finite or the norm was a spike.
     pub skipped: bool,
 }
 
-/// A run: models, optimizer and position, moved on by one batch after the other.
+/// Training run: models, optimizer and position, advanced one batch at a time.
 #[derive(Debug)]
 pub struct Trainer<A: AutodiffBackend, O: Objective<A>> {
     objective: O,
-    /// Absent only while a step moves its parameters.
+    /// Models, absent only while a step updates their parameters.
     models: Option<O::Models>,
     config: TrainerConfig,
     optimizer: AdamW<A::InnerBackend>,
@@ -131,9 +132,9 @@ pub struct Trainer<A: AutodiffBackend, O: Objective<A>> {
     position: Position,
 }
 
-/// Weight of the newest norm in the mean that spikes are compared with.
+/// Weight of the newest norm in the mean with which spikes are compared.
 const NORM_WEIGHT: f64 = 0.02;
-/// Number of steps before spikes are looked for.
+/// Number of steps before spikes are detected.
 const NORM_WARM_UP: u64 = 50;
 
 impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
@@ -156,7 +157,7 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         })
     }
 
-    /// Returns the models with their present parameters.
+    /// Returns the models with their current parameters.
     pub fn models(&self) -> &O::Models {
         match &self.models {
             Some(models) => models,
@@ -175,7 +176,7 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         &self.objective
     }
 
-    /// Returns the objective, to change weights between steps.
+    /// Returns the objective mutably, to change weights between steps.
     pub fn objective_mut(&mut self) -> &mut O {
         &mut self.objective
     }
@@ -185,13 +186,13 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         self.position.step
     }
 
-    /// Returns the number of batches that were seen, which is the number of the next one.
+    /// Returns the number of batches seen so far, which is also the number of the next one.
     pub fn batches(&self) -> u64 {
         self.position.step * u64::from(self.config.accumulation)
             + u64::from(self.position.micro_step)
     }
 
-    /// Returns whether all steps are done.
+    /// Returns true if all steps are done.
     pub fn is_finished(&self) -> bool {
         self.position.step >= self.config.total_steps
     }
@@ -279,7 +280,7 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         self.position.step >= NORM_WARM_UP && limit.is_some_and(|limit| norm > limit)
     }
 
-    /// Copies what the run needs to go on exactly.
+    /// Copies everything needed to resume the run exactly.
     pub fn state(&self) -> TrainingState<A::InnerBackend> {
         let mut parameters = ParameterMap::of_module(self.models());
         for (path, master) in self.masters.iter() {
@@ -298,10 +299,10 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         }
     }
 
-    /// Goes on from a state.
+    /// Resumes from a state.
     ///
     /// # Errors
-    /// Returns [`StateError`] if the state is of other models.
+    /// Returns [`StateError`] if the state belongs to other models.
     pub fn restore(&mut self, state: TrainingState<A::InnerBackend>) -> Result<(), StateError> {
         state.check_against(self.models())?;
         let (models, _) = with_values(self.models().clone(), &state.parameters);
@@ -322,7 +323,7 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
     }
 }
 
-/// f32 values of the parameters that the models hold in another dtype.
+/// Returns f32 copies of the parameters that the models hold in another dtype.
 fn masters_of<B: burn::tensor::backend::Backend, M: burn::module::Module<B>>(
     models: &M,
     values: &ParameterMap<B>,

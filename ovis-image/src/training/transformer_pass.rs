@@ -1,4 +1,4 @@
-//! Forward and backward of the transformer, over the whole graph or block by block.
+//! Forward and backward pass of the transformer, with one graph or block by block.
 
 mod blocks;
 mod whole;
@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 use super::{CharacterHead, ParameterMap};
 use crate::transformer::OvisImageTransformer;
 
-/// What is kept of the forward until the backward.
+/// Values kept from the forward pass for the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Recomputation {
-    /// All that gradients need: fastest, and memory grows with depth.
+    /// Keeps everything that the gradients need: fastest, and memory grows with depth.
     #[default]
     None,
-    /// Each block's input; the block is computed again when its turn comes, so the graph of one
-    /// block exists at a time. A third more arithmetic.
+    /// Keeps the input of each block and computes the block again in the backward pass, so that
+    /// only one block's graph exists at a time. Needs a third more arithmetic.
     Blocks,
 }
 
@@ -27,14 +27,14 @@ pub enum Recomputation {
 pub(super) struct PassInput<B: Backend> {
     /// Noisy packed latents, `[batch, tokens, channels]`.
     pub(super) latents: Tensor<B, 3>,
-    /// `[batch, text tokens, context]`.
+    /// Prompt embeddings, `[batch, text tokens, context]`.
     pub(super) prompt_embeds: Tensor<B, 3>,
     pub(super) timesteps: Vec<f32>,
     pub(super) grid: [usize; 2],
 }
 
-/// Losses that a pass is differentiated for. `prediction` is the velocity in f32; `image` the image
-/// stream after the double blocks.
+/// Losses that a pass differentiates. `prediction` is the velocity in f32, `image` the image stream
+/// after the double blocks.
 pub(super) trait PassLoss<A: AutodiffBackend> {
     /// Loss of the prediction, `[1]`.
     fn velocity(&mut self, prediction: Tensor<A, 3>) -> Tensor<A, 1>;
@@ -49,9 +49,9 @@ pub(super) struct PassModels<'a, B: Backend> {
     pub(super) auxiliary: Option<&'a CharacterHead<B>>,
 }
 
-/// What a pass leaves.
+/// Gradients computed by a pass.
 pub(super) struct PassGradients<B: Backend> {
-    /// By path, starting with `transformer` or `auxiliary`.
+    /// Gradients by path, starting with `transformer` or `auxiliary`.
     pub(super) parameters: ParameterMap<B>,
     /// Gradient of the prompt embeddings, for the encoder behind them.
     pub(super) prompt_embeds: Tensor<B, 3>,

@@ -1,11 +1,10 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::module::interpolate;
-use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
 use super::{MidBlock, ResnetBlock};
 use crate::config::VaeConfig;
+use crate::kernels;
 use crate::layers::{ConvLayer, GroupNormLayer};
 
 /// Level of the decoder.
@@ -42,9 +41,7 @@ impl<B: Backend> UpBlock<B> {
         let Some(conv) = &self.upsample else {
             return hidden_states;
         };
-        let [_, _, height, width] = hidden_states.dims();
-        let nearest = InterpolateOptions::new(InterpolateMode::Nearest);
-        conv.forward(interpolate(hidden_states, [2 * height, 2 * width], nearest))
+        conv.forward(kernels::double_size(hidden_states))
     }
 }
 

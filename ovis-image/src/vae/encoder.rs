@@ -39,20 +39,10 @@ impl<B: Backend> DownBlock<B> {
         }
         match &self.downsample {
             // Padding is on the right and at the bottom only, as in the original.
-            Some(conv) => conv.forward(pad_right_and_bottom(hidden_states)),
+            Some(conv) => conv.forward_halving(hidden_states),
             None => hidden_states,
         }
     }
-}
-
-/// Appends one row and one column of zeros. Burn's `pad` fills with the backend's default dtype,
-/// which panics for other dtypes.
-fn pad_right_and_bottom<B: Backend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
-    let [batch, channels, height, width] = input.dims();
-    let options = (&input.device(), input.dtype());
-    let column = Tensor::zeros([batch, channels, height, 1], options);
-    let row = Tensor::zeros([batch, channels, 1, width + 1], options);
-    Tensor::cat(vec![Tensor::cat(vec![input, column], 3), row], 2)
 }
 
 impl<B: Backend> VaeEncoder<B> {

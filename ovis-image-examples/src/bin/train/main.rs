@@ -11,7 +11,8 @@ fn main() -> ExitCode {
     program::run(run)
 }
 
-/// Runs what the arguments ask for. The loop over batches is compiled here for every backend.
+/// Runs the training that the arguments request. The loop over batches is compiled here for every
+/// backend.
 fn run(arguments: Arguments) -> Result<ExitCode> {
     start_log(arguments.verbose);
     let resolved = arguments.resolve()?;

@@ -1,4 +1,4 @@
-//! `dataset balance`: a weight for each image, so that what is rare is drawn often enough.
+//! `dataset balance`: a weight for each image, so that rare images are drawn often enough.
 
 mod raking;
 
@@ -16,43 +16,43 @@ use crate::shared::terminal::printable_lines;
 use crate::shared::usage::UsageError;
 use raking::{Cell, Target, rake, target};
 
-/// Gives each image a weight, by which training draws.
+/// Gives each image the weight by which training draws it.
 ///
-/// Writes the field weight to the manifest: an image's repeats, times a factor of its group. The
-/// weights add up to the number of images with their repeats.
+/// Writes the field weight to the manifest: the repeats of an image times the factor of its group.
+/// The weights add up to the number of images, counted with their repeats.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Manifest, or its folder
     #[arg(value_name = "MANIFEST")]
     manifest: PathBuf,
-    /// What is balanced
+    /// Dimensions to balance
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "content,resolution,aspect,source"
     )]
     by: Vec<Dimension>,
-    /// Share of a group, for example source:synthetic=0.3; others share the rest equally
+    /// Share of a group, for example source:synthetic=0.3; the other groups share the rest equally
     #[arg(long, value_name = "DIMENSION:GROUP=SHARE", value_parser = share)]
     share: Vec<(Dimension, String, f64)>,
-    /// How far to go from the shares that are there (0) to those that are wanted (1)
+    /// Strength of the balancing: 0 keeps the current shares, 1 aims for the requested ones
     #[arg(long, value_name = "VALUE", default_value_t = 0.5)]
     strength: f64,
-    /// Largest factor of a group, so that few images are not drawn too often
+    /// Largest factor of a group, so that the images of a small group are not drawn too often
     #[arg(long, value_name = "FACTOR", default_value_t = 10.0)]
     max_factor: f64,
 }
 
-/// What images are grouped by.
+/// Dimension by which images are grouped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Dimension {
-    /// The field content, or else text or image
+    /// Field content, or else text or image
     Content,
     /// The bucket's resolution: 256, 512 or 1024
     Resolution,
     /// Portrait, square or landscape
     Aspect,
-    /// The field source
+    /// Field source
     Source,
 }
 
@@ -68,7 +68,7 @@ fn share(text: &str) -> Result<(Dimension, String, f64), String> {
     parsed.ok_or_else(|| format!("`{text}` is not DIMENSION:GROUP=SHARE, with a share from 0 to 1"))
 }
 
-/// Gives weights.
+/// Writes the weights.
 ///
 /// # Errors
 /// Returns an error if an argument is wrong, or the manifest cannot be read or written.
@@ -142,7 +142,7 @@ fn cell(row: &Row, by: &[Dimension]) -> Cell {
     by.iter().map(|dimension| dimension.of(row)).collect()
 }
 
-/// Times that an image is there: kohya's repeats.
+/// Number of times that an image counts: kohya's repeats.
 fn repeats(row: &Row) -> f64 {
     let repeats = row.other.get("repeats").and_then(Value::as_f64);
     repeats.filter(|repeats| *repeats > 0.0).unwrap_or(1.0)

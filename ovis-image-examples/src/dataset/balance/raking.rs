@@ -1,19 +1,19 @@
-//! Factors of groups so that each dimension gets the shares that are asked for: iterative
-//! proportional fitting, or raking, of a table of cells.
+//! Group factors that give each dimension the requested shares: iterative proportional fitting,
+//! or raking, of a table of cells.
 
 use std::collections::BTreeMap;
 
-/// Rounds of fitting. Tables of a few dimensions settle in a tenth of this.
+/// Number of fitting rounds. Tables of a few dimensions converge in a tenth of this.
 const ROUNDS: usize = 200;
 
-/// A cell: a value for each dimension.
+/// Cell: a value for each dimension.
 pub(super) type Cell = Vec<String>;
 
-/// Shares that are asked for, by value, of one dimension.
+/// Requested shares of one dimension, by value.
 pub(super) type Target = BTreeMap<String, f64>;
 
 /// Computes a factor for each cell. `counts` are images, with their repeats; `targets` has an entry
-/// for each dimension. The factors leave the sum of all images as it is.
+/// for each dimension. The factors preserve the total number of images.
 pub(super) fn rake(counts: &BTreeMap<Cell, f64>, targets: &[Target]) -> BTreeMap<Cell, f64> {
     let total: f64 = counts.values().sum();
     let mut factors: BTreeMap<Cell, f64> = counts.keys().map(|cell| (cell.clone(), 1.0)).collect();
@@ -36,8 +36,8 @@ pub(super) fn rake(counts: &BTreeMap<Cell, f64>, targets: &[Target]) -> BTreeMap
     factors
 }
 
-/// Returns the shares that a dimension gets: those that are given, and equal ones of the rest for
-/// the others. A `strength` below 1 goes only that far from the shares that are there.
+/// Returns the target shares of a dimension: the given ones, and equal parts of the rest for the
+/// other values. A `strength` below 1 moves only part of the way from the current shares.
 pub(super) fn target(actual: &BTreeMap<String, f64>, given: &Target, strength: f64) -> Target {
     let total: f64 = actual.values().sum();
     let given_there = |value: &String| given.get(value).copied();

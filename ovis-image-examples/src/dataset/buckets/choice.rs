@@ -1,4 +1,4 @@
-//! How an image gets into its bucket: fields of its row.
+//! Bucket of an image and its crop or padding, as fields of its row.
 
 use serde_json::{Value, json};
 
@@ -9,20 +9,20 @@ use crate::dataset::manifest::Row;
 /// Fields that this step writes.
 const FIELDS: [&str; 4] = ["bucket", "crop", "pad", "resize"];
 
-/// The bucket of an image, and the size to which it is resized.
+/// Bucket of an image, and the size to which the image is resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Choice {
-    /// Size that training sees.
+    /// Size of the image in training.
     pub bucket: Size,
     /// Size of the whole image after resizing.
     pub resize: Size,
-    /// Whether the image is padded to the bucket, not cropped.
+    /// True if the image is padded to the bucket instead of cropped.
     pub is_padded: bool,
 }
 
 impl Choice {
-    /// Chooses a bucket of the largest resolution for which the image is enlarged by no more than a
-    /// factor, or of the smallest. Images that show text are padded.
+    /// Chooses the bucket from the largest resolution that enlarges the image by at most a factor,
+    /// or else from the smallest resolution. Images that show text are padded.
     pub(super) fn new(row: &Row, image: Size, all: &[Buckets], most_enlarged: f64) -> Self {
         let is_padded = shows_text(row);
         let of = |buckets: &Buckets| {
@@ -52,12 +52,12 @@ impl Choice {
             .unwrap_or(smallest)
     }
 
-    /// Whether it matters where the image is cropped.
+    /// Returns true if the image is cropped, so that the position of the crop matters.
     pub(super) fn is_cropped(&self) -> bool {
         !self.is_padded && self.resize != self.bucket
     }
 
-    /// Whether a row has this choice already, with a crop.
+    /// Returns true if a row already has this choice, with a crop.
     pub(super) fn is_in(&self, row: &Row) -> bool {
         let field = |name: &str| row.other.get(name);
         let is_whole = field("crop").is_some_and(|crop| {
@@ -95,7 +95,7 @@ impl Choice {
     }
 }
 
-/// Whether a row says that its image shows text.
+/// Returns true if a row lists text that its image shows.
 pub(super) fn shows_text(row: &Row) -> bool {
     !row.texts.is_empty()
 }

@@ -1,5 +1,5 @@
-//! Where a photograph is cropped: around the boxes that the manifest has, or else around what
-//! smartcrop finds (edges, saturation, skin).
+//! Crop position of a photograph: around the boxes of the manifest, or else around what smartcrop
+//! finds (edges, saturation, skin).
 
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,17 +11,17 @@ use serde_json::Value;
 use super::sizes::Size;
 use crate::dataset::manifest::Row;
 
-/// Longer side of the image that is searched.
+/// Longer side of the image that is searched, in pixels.
 const SEARCHED_SIDE: u32 = 192;
 
-/// A point in an image, from 0 to 1.
+/// Point in an image, with coordinates from 0 to 1.
 pub(super) type Point = (f64, f64);
 
-/// The middle of an image.
+/// Center of an image.
 pub(super) const CENTER: Point = (0.5, 0.5);
 
-/// Returns the center of the boxes of a row: its field `boxes`, a list of left, top, width and height
-/// in pixels.
+/// Returns the center of the boxes of a row. Its field `boxes` is a list of left, top, width and
+/// height in pixels.
 pub(super) fn of_boxes(row: &Row, image: Size) -> Option<Point> {
     let boxes = row.other.get("boxes")?.as_array()?;
     let mut union: Option<[f64; 4]> = None;
@@ -45,7 +45,7 @@ pub(super) fn of_boxes(row: &Row, image: Size) -> Option<Point> {
     Some((middle(left, right, image.0), middle(top, bottom, image.1)))
 }
 
-/// Finds the center of what matters in an image that is cropped to the shape of a bucket.
+/// Finds the center of the salient part of an image that is cropped to the shape of a bucket.
 pub(super) fn of_pixels(image: &DynamicImage, bucket: Size) -> Point {
     let small = image
         .resize(SEARCHED_SIDE, SEARCHED_SIDE, FilterType::Triangle)

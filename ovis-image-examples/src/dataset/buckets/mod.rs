@@ -1,4 +1,4 @@
-//! `dataset buckets`: a size for each image that training can batch, and how the image gets to it.
+//! `dataset buckets`: a size for each image that training can batch, and its resize, crop or pad.
 
 mod choice;
 mod focus;
@@ -23,23 +23,23 @@ use focus::{CENTER, of_boxes, of_pixels};
 use report::Counts;
 use sizes::{Buckets, Size};
 
-/// Changes whenever a part would hold something else for the same rows.
+/// Version of the format of a part. Changes whenever the same rows would give other contents.
 const PART_VERSION: u32 = 1;
 
-/// Rows of a part.
+/// Number of rows in a part.
 const ROWS: usize = 1000;
 
-/// Most pixels of an image: `dataset ingest` lets fewer through, unless told otherwise.
+/// Maximum number of pixels of an image. The default limit of `dataset ingest` is lower.
 const MOST_PIXELS: u64 = 256 << 20;
 
-/// Most bytes of an image file.
+/// Maximum size of an image file, in bytes.
 const MOST_FILE_BYTES: u64 = 256 << 20;
 
-/// Chooses a bucket for each image, and where it is resized, cropped or padded.
+/// Chooses a bucket for each image, and decides how the image is resized, cropped or padded.
 ///
 /// Adds the fields bucket, resize, and crop or pad to the manifest, and draws buckets.svg. Images
 /// that show text are padded, never cropped. Others are cropped around the manifest's boxes, or
-/// around what a measure of edges, saturation and skin finds.
+/// around the part with the most edges, saturation and skin tones.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Manifest, or its folder
@@ -49,7 +49,7 @@ pub struct Arguments {
     #[arg(long, value_name = "PIXELS", value_delimiter = ',', default_value = "256,512,1024",
         value_parser = clap::value_parser!(u32).range(64..=8192))]
     resolutions: Vec<u32>,
-    /// Sides are multiples of this: 16 for the model, 64 as in kohya's scripts
+    /// Multiple for the sides of a bucket: 16 for the model, 64 as in kohya's scripts
     #[arg(long, value_name = "PIXELS", default_value_t = 16)]
     step: u32,
     /// Factor by which an image may be enlarged
@@ -107,14 +107,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
     print(report::table(&counts).as_bytes())
 }
 
-/// What all threads share.
+/// State shared by all threads.
 struct Chooser {
     manifest: PathBuf,
     buckets: Vec<Buckets>,
     max_enlargement: f64,
     center: bool,
     decoding: Decoding,
-    /// Images that could not be read.
+    /// Number of images that could not be read.
     unread: AtomicU64,
 }
 
@@ -186,7 +186,7 @@ impl Chooser {
     }
 }
 
-/// Joins the parts to the manifest, and counts the images of each bucket.
+/// Joins the parts into the manifest, and counts the images of each bucket.
 fn gather(parts: &[PathBuf], manifest: &Path) -> Result<Counts> {
     let mut counts = Counts::new();
     let mut writer = LineWriter::create(manifest)?;

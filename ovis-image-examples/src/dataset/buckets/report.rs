@@ -1,4 +1,4 @@
-//! The buckets as a picture: each at its shape, darker where more images are.
+//! Diagram of the buckets: each is drawn in its shape, darker the more images it has.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ const COLUMNS: usize = 8;
 /// Distance from one rectangle to the next.
 const CELL: f64 = 130.0;
 
-/// Images of each bucket.
+/// Number of images in each bucket.
 pub(super) type Counts = BTreeMap<Size, u64>;
 
 /// Draws the buckets as SVG.

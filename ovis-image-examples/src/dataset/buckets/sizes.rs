@@ -63,7 +63,7 @@ impl Buckets {
     }
 }
 
-/// Size to which an image is resized so that it fits into a bucket.
+/// Returns the size to which an image is resized so that it fits into a bucket.
 pub(super) fn fit(image: Size, bucket: Size) -> Size {
     let (width, height) = (f64::from(image.0), f64::from(image.1));
     let scale = (f64::from(bucket.0) / width).min(f64::from(bucket.1) / height);

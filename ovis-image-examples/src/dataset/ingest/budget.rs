@@ -1,8 +1,8 @@
-//! Bytes of decoded images that may be held at once, over all threads.
+//! Limit on the bytes of decoded images that all threads together hold at once.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// A number of bytes that threads share.
+/// Number of bytes that threads share.
 #[derive(Debug)]
 pub struct Budget {
     total: u64,
@@ -36,7 +36,7 @@ impl Budget {
     }
 }
 
-/// Bytes in use. Dropping it gives them back.
+/// Bytes in use, which are given back on drop.
 #[derive(Debug)]
 pub struct Share<'a> {
     budget: &'a Budget,

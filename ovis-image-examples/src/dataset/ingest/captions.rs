@@ -1,4 +1,4 @@
-//! Captions: which language they are in, and whether they say anything.
+//! Captions: detects their language, and those that say nothing.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,10 @@ use whatlang::{Lang, Script};
 
 use crate::dataset::manifest::{Row, hash};
 
-/// Shortest text whose language is detected, in letters. Shorter ones are guessed wrong too often.
+/// Shortest text whose language is detected, in letters. Detection is wrong too often below this.
 const SHORTEST_DETECTED: usize = 24;
 
-/// Captions that programs and cameras write, in the form of [`normalized`]. A number stands for any.
+/// Captions that programs and cameras write, in the form of [`normalized`]; 0 is any number.
 const BOILERPLATE: [&str; 26] = [
     "0",
     "0 0",
@@ -39,10 +39,10 @@ const BOILERPLATE: [&str; 26] = [
     "untitled",
 ];
 
-/// Endings that make a caption a file's name.
+/// File extensions that mark a caption as a file name.
 const FILE_ENDINGS: [&str; 5] = [".jpg", ".jpeg", ".png", ".webp", ".gif"];
 
-/// Gives a caption to the field of its language: Chinese if most of its letters are Han characters.
+/// Stores a caption in the field of its language: Chinese if most of its letters are Han.
 pub(super) fn assign(row: &mut Row, caption: String) {
     let letters = || caption.chars().filter(|letter| letter.is_alphabetic());
     let han = letters().filter(|letter| is_han(*letter)).count();
@@ -75,8 +75,8 @@ pub(super) fn normalized(text: &str) -> String {
     result
 }
 
-/// Whether a caption is a file's name, an address, or one of the phrases that programs write.
-/// `phrases` are more of them, [`normalized`].
+/// Returns true if a caption is a file name, an address, or one of the phrases that programs write.
+/// `phrases` are additional phrases, [`normalized`].
 pub(super) fn is_boilerplate(caption: &str, phrases: &BTreeSet<String>) -> bool {
     let trimmed = caption.trim();
     let lower = trimmed.to_lowercase();
@@ -127,8 +127,8 @@ pub(super) fn language(caption: &str) -> Option<&'static str> {
     })
 }
 
-/// Hashes words of a text, and pairs of Han characters, sorted and each once: at most the `most`
-/// smallest, which estimate how much two texts have in common.
+/// Hashes the words of a text and its pairs of Han characters. Returns the `most` smallest distinct
+/// hashes, sorted, which estimate how much two texts have in common.
 pub(super) fn features(text: &str, most: usize) -> Box<[u32]> {
     let normalized = normalized(text);
     let mut features = BTreeSet::new();
@@ -145,7 +145,7 @@ pub(super) fn features(text: &str, most: usize) -> Box<[u32]> {
     features.into_iter().take(most).collect()
 }
 
-/// Returns the share of features that two sorted lists have in common: 1 for equal ones.
+/// Returns the share of features that two sorted lists have in common: 1 if they are equal.
 pub(super) fn similarity(a: &[u32], b: &[u32]) -> f64 {
     let common = a
         .iter()

@@ -1,5 +1,5 @@
-//! Bytes to upright pixels, or to the reason why not. The header is judged before anything is
-//! decoded.
+//! Decodes a file to upright pixels, or gives the reason why it cannot. The header is checked
+//! before anything is decoded.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,22 +12,22 @@ use super::budget::{Budget, Share};
 use super::reason::{Dropped, Reason};
 use super::truncation::is_truncated;
 
-/// Bounds of what is decoded.
+/// Limits of decoding.
 #[derive(Debug)]
 pub struct Decoding {
-    /// Most pixels of an image.
+    /// Maximum number of pixels of an image.
     pub most_pixels: u64,
-    /// Bytes of decoded images that are held at once.
+    /// Limit on the bytes of decoded images that are held at once.
     pub budget: Budget,
 }
 
 /// Formats that are decoded.
 const DECODED: [ImageFormat; 3] = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
 
-/// Returns the format of a file, if it is one that is decoded.
+/// Returns the format of a file, if that format is supported.
 ///
 /// # Errors
-/// Returns the reason why it is not. `extension` is that of the file's name, if it has one.
+/// Returns the reason if it is not. `extension` is that of the file's name, if it has one.
 pub fn format(bytes: &[u8], extension: Option<&str>) -> Result<ImageFormat, Dropped> {
     if bytes.is_empty() {
         return Err(Dropped::new(Reason::Undecodable, "the file is empty"));
@@ -49,7 +49,7 @@ pub fn format(bytes: &[u8], extension: Option<&str>) -> Result<ImageFormat, Drop
 }
 
 impl Decoding {
-    /// Decodes an image and turns it as its EXIF orientation says.
+    /// Decodes an image and applies its EXIF orientation.
     ///
     /// # Errors
     /// Returns the reason why the image cannot be used.

@@ -1,5 +1,5 @@
 //! Near-duplicates: images whose perceptual hashes differ in few bits *and* whose captions are
-//! alike. Where images hold text, the texts must be the same: posters of one layout look alike.
+//! alike. If images show text, the texts must be equal: posters of one layout look alike.
 
 use std::collections::HashMap;
 
@@ -7,15 +7,15 @@ use clap::Args;
 
 use super::captions::similarity;
 
-/// What counts as a duplicate.
+/// Thresholds for near-duplicates.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Duplicates")]
 pub(super) struct DuplicateArguments {
-    /// Most bits in which the perceptual hashes of duplicates differ, of 64
+    /// Maximum number of bits, of 64, in which the perceptual hashes of duplicates differ
     #[arg(long, value_name = "BITS", default_value_t = 4,
         value_parser = clap::value_parser!(u32).range(0..=15))]
     duplicate_bits: u32,
-    /// Smallest share of words that captions of duplicates have in common
+    /// Minimum share of words that the captions of duplicates have in common
     #[arg(long, value_name = "SHARE", default_value_t = 0.7)]
     caption_similarity: f64,
     /// Keep near-duplicates
@@ -23,12 +23,12 @@ pub(super) struct DuplicateArguments {
     keep_duplicates: bool,
 }
 
-/// What is compared of a row.
+/// Parts of a row that are compared.
 #[derive(Debug)]
 pub(super) struct Fingerprint {
     /// Perceptual hash.
     pub phash: u64,
-    /// Pixels of the image: of duplicates, the largest is kept.
+    /// Number of pixels of the image. The largest of several duplicates is kept.
     pub pixels: u64,
     /// Hash of the texts that the image shows, 0 if it shows none.
     pub texts: u64,

@@ -1,4 +1,4 @@
-//! Filters that look at one row.
+//! Filters that look at one row at a time.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,23 +12,23 @@ use super::reason::{Dropped, Reason};
 use crate::dataset::manifest::Row;
 use crate::shared::input_file;
 
-/// Most bytes of a file of phrases.
+/// Maximum size of a file of phrases, in bytes.
 const MOST_PHRASE_BYTES: u64 = 16 << 20;
 
 /// Thresholds of the filters.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
 pub(super) struct Filters {
-    /// Shortest side in pixels
+    /// Minimum length of the shorter side, in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 256)]
     min_side: u32,
-    /// Longest side over shortest
+    /// Maximum ratio of the longer side to the shorter side
     #[arg(long, value_name = "RATIO", default_value_t = 4.0)]
     max_aspect: f64,
-    /// Smallest standard deviation of a color channel, of 255: below are blank images
+    /// Minimum standard deviation of a color channel, on a scale to 255; blank images are below
     #[arg(long, value_name = "VALUE", default_value_t = 4.0)]
     min_contrast: f64,
-    /// Smallest variance of the Laplacian: below are blurred images; 0 keeps all
+    /// Minimum variance of the Laplacian; blurred images are below, and 0 keeps all
     #[arg(long, value_name = "VALUE", default_value_t = 10.0)]
     min_sharpness: f64,
     /// Keep images without a caption, for `dataset recaption`
@@ -45,12 +45,12 @@ pub(super) struct Filters {
         default_value = "en,zh"
     )]
     languages: Vec<String>,
-    /// Most images with the same caption; all of them are dropped if there are more
+    /// Maximum number of images with the same caption; if there are more, all of them are dropped
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub max_repeats: u32,
 }
 
-/// Filters that are ready to use.
+/// Filters, ready to use.
 #[derive(Debug)]
 pub(super) struct RowFilter<'a> {
     filters: &'a Filters,
@@ -73,7 +73,7 @@ impl<'a> RowFilter<'a> {
         Ok(Self { filters, phrases })
     }
 
-    /// Checks an image and its captions. Of two captions, one that fails is removed.
+    /// Checks an image and its captions. A caption that fails is removed if the other passes.
     ///
     /// # Errors
     /// Returns the first reason to drop the row.
@@ -104,7 +104,7 @@ impl<'a> RowFilter<'a> {
         below(Reason::Blurred, measures.sharpness, filters.min_sharpness)
     }
 
-    /// A row is dropped for its captions if none of them is left.
+    /// Checks the captions, and drops the row if none of them is left.
     fn check_captions(&self, row: &mut Row) -> Result<(), Dropped> {
         let check = |caption: &Option<String>| {
             let caption = caption

@@ -1,4 +1,4 @@
-//! From measured parts to the manifest and the list of what was dropped. Two passes over the parts:
+//! Turns measured parts into the manifest and the list of dropped rows. Two passes over the parts:
 //! the first holds a fingerprint of each row, the second writes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -17,13 +17,13 @@ use super::reason::{Dropped, Reason};
 use super::worker::Measured;
 use crate::dataset::manifest::{JsonLine, JsonLines, LineWriter, ManifestError, Row, hash};
 
-/// Rows that are judged at once.
+/// Number of rows that are judged at once.
 const CHUNK: usize = 4096;
 
-/// Most features of the captions of a row.
+/// Maximum number of caption features of a row.
 const MOST_FEATURES: usize = 48;
 
-/// What decides over a row.
+/// Rules that decide whether a row is kept.
 #[derive(Debug)]
 pub(super) struct Rules<'a> {
     /// Filters of one row.
@@ -32,7 +32,7 @@ pub(super) struct Rules<'a> {
     pub joins: Joins<'a>,
     /// Near-duplicates.
     pub duplicates: &'a DuplicateArguments,
-    /// Most images with the same caption.
+    /// Maximum number of images with the same caption.
     pub max_repeats: u32,
     /// Source of rows that name none.
     pub source: Option<&'a str>,
@@ -40,12 +40,12 @@ pub(super) struct Rules<'a> {
     pub license: Option<&'a str>,
 }
 
-/// Number of rows by what became of them.
+/// Number of rows by outcome.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Counts {
-    /// Rows in the manifest.
+    /// Number of rows in the manifest.
     pub kept: u64,
-    /// Rows by the reason why they are not.
+    /// Number of dropped rows by reason.
     pub dropped: BTreeMap<Reason, u64>,
 }
 
@@ -58,28 +58,28 @@ struct DroppedRow<'a> {
     row: &'a Row,
 }
 
-/// What is held of a row that its own filters let through.
+/// Summary of a row that passed its own filters.
 struct Brief {
     id: Box<str>,
     caption: u64,
     fingerprint: Fingerprint,
 }
 
-/// What other rows have to say about a row.
+/// Verdict on a row after its comparison with the other rows.
 #[derive(Clone, Copy)]
 enum Verdict {
     Kept,
-    /// Its own filters drop it.
+    /// The row's own filters drop it.
     Filtered,
     DuplicateId,
     Repeated(u32),
     Duplicate(u32),
 }
 
-/// Writes the manifest and the list of what was dropped.
+/// Writes the manifest and the list of dropped rows.
 ///
 /// # Errors
-/// Returns errors of files.
+/// Returns the errors of reading and writing files.
 pub(super) fn finish(parts: &[PathBuf], rules: &Rules<'_>, output: &Path) -> Result<Counts> {
     let mut briefs: Vec<Option<Brief>> = Vec::new();
     for_chunks(parts, |chunk| {

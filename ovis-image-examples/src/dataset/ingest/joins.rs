@@ -1,4 +1,4 @@
-//! Scores and recaptions from outside, joined by id.
+//! Joins external scores and recaptions by id.
 
 use std::path::PathBuf;
 
@@ -13,19 +13,19 @@ use crate::dataset::manifest::{Joined, Row};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Scores and recaptions")]
 pub(super) struct JoinArguments {
-    /// JSON lines with `id` and scores: numbers by their names
+    /// File of JSON lines with `id` and scores: numbers by their names
     #[arg(long, value_name = "FILE")]
     scores: Vec<PathBuf>,
-    /// Smallest score that is kept, for example aesthetic=5
+    /// Minimum score of the rows to keep, for example aesthetic=5
     #[arg(long, value_name = "NAME=VALUE", value_parser = threshold)]
     min: Vec<(String, f64)>,
-    /// Largest score that is kept, for example watermark=0.5
+    /// Maximum score of the rows to keep, for example watermark=0.5
     #[arg(long, value_name = "NAME=VALUE", value_parser = threshold)]
     max: Vec<(String, f64)>,
-    /// Keep rows that have no score of a name with a threshold
+    /// Keep rows that lack a score with a threshold
     #[arg(long)]
     keep_unscored: bool,
-    /// JSON lines with `id`, `caption_en` and `caption_zh`, which replace the captions
+    /// File of JSON lines with `id`, `caption_en` and `caption_zh`, which replace the captions
     #[arg(long, value_name = "FILE")]
     recaptions: Vec<PathBuf>,
 }
@@ -47,7 +47,7 @@ pub(super) struct Joins<'a> {
 }
 
 impl<'a> Joins<'a> {
-    /// Reads where the rows of each file are.
+    /// Indexes the rows of each file.
     ///
     /// # Errors
     /// Returns an error that names the file and the line.

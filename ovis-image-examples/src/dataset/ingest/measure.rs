@@ -1,4 +1,4 @@
-//! What is computed of an image's pixels: once for each image, so that filters can be changed
+//! Measures of an image's pixels, computed once for each image, so that filters can be changed
 //! without decoding again.
 
 use image::DynamicImage;
@@ -16,7 +16,7 @@ pub(super) struct Measures {
     pub height: u32,
     /// Perceptual hash.
     pub phash: u64,
-    /// Standard deviation of the channel that varies most, of 255.
+    /// Standard deviation of the channel that varies most, on a scale to 255.
     pub contrast: f64,
     /// Variance of the Laplacian of the gray image, as OpenCV users compute it.
     pub sharpness: f64,
@@ -34,7 +34,7 @@ pub(super) fn measure(image: &DynamicImage) -> Measures {
     }
 }
 
-/// Three digits are enough to filter by, and shorter to store.
+/// Rounds to three decimal places, which are enough to filter by and shorter to store.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
@@ -57,7 +57,8 @@ fn gray_and_contrast(image: &DynamicImage) -> (Gray, f64) {
     (gray, contrast)
 }
 
-/// Goes through pixels of `N` channels. Alpha is ignored, as Pillow ignores it.
+/// Returns the gray of pixels with `N` channels, and the largest standard deviation of a channel.
+/// Alpha is ignored, as Pillow ignores it.
 fn channels<const N: usize>(bytes: &[u8]) -> (Vec<u8>, f64) {
     let (mut sums, mut squares) = ([0_u64; 3], [0_u64; 3]);
     let mut gray = Vec::with_capacity(bytes.len() / N);
@@ -86,7 +87,7 @@ fn channels<const N: usize>(bytes: &[u8]) -> (Vec<u8>, f64) {
     (gray, contrast)
 }
 
-/// Variance of the Laplacian with the border reflected, without the border's pixel.
+/// Computes the variance of the Laplacian. The border is reflected without repeating its pixel.
 fn sharpness(gray: &Gray) -> f64 {
     let (width, height) = (gray.width, gray.height);
     if width < 2 || height < 2 {

@@ -1,10 +1,10 @@
-//! `dataset ingest`: images and captions of any origin to a manifest.
+//! `dataset ingest`: makes a manifest of images and captions from any source.
 //!
 //! 1. Inputs are listed ([`source`]) and cut into parts of consecutive candidates.
-//! 2. Each part is read, decoded and measured in parallel ([`worker`]), and kept as a file ([`parts`]):
-//!    this is the map, and what a killed run need not do again.
-//! 3. Filters, joins and duplicates decide over the measured rows ([`finish`]): this is the group-by.
-//!    Other thresholds need no image a second time.
+//! 2. Each part is read, decoded and measured in parallel ([`worker`]), and kept as a file
+//!    ([`parts`]). This is the map; a run that continues a killed one skips the finished parts.
+//! 3. Filters, joins and duplicates decide over the measured rows ([`finish`]). This is the
+//!    group-by. Changed thresholds do not read an image again.
 
 mod budget;
 mod captions;
@@ -46,40 +46,40 @@ use parts::Parts;
 use source::{Candidate, Options};
 use worker::{Measured, Target, Worker};
 
-/// Changes whenever a part would hold something else for the same input.
+/// Version of the format of a part. Changes whenever the same input would give other contents.
 const PART_VERSION: u32 = 1;
 
-/// Bytes of decoded images that are held at once.
+/// Maximum number of bytes of decoded images that are held at once.
 const DECODED_BYTES: u64 = 448 << 20;
 
-/// Bytes of images in tables that are held at once.
+/// Maximum number of bytes of table images that are held at once.
 const HELD_BYTES: usize = 64 << 20;
 
-/// Makes a manifest of images with captions, without what is broken, useless or there twice.
+/// Makes a manifest of images with captions, without broken, useless or duplicate images.
 ///
-/// Writes manifest.jsonl, and dropped.jsonl with a reason for each row. A second run continues where
-/// a killed one stopped, and reads no image again.
+/// Writes manifest.jsonl, and dropped.jsonl with a reason for each dropped row. A second run
+/// continues where a killed one stopped, and reads no image again.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Folders of images with .txt captions; .jsonl, .csv, .tsv, .parquet tables; WebDataset .tar files
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
-    /// Folder for the manifest, and for images out of archives and tables
+    /// Folder for the manifest, and for images extracted from archives and tables
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// Name of the source, for rows that have none
+    /// Source of rows that do not name one
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// License of the images, for rows that have none
+    /// License of rows that do not name one
     #[arg(long, value_name = "NAME")]
     license: Option<String>,
-    /// Most pixels that are decoded
+    /// Maximum number of pixels of an image to decode
     #[arg(long, value_name = "N", default_value_t = 64 << 20)]
     max_pixels: u64,
-    /// Most bytes of a caption
+    /// Maximum size of a caption, in bytes
     #[arg(long, value_name = "N", default_value_t = 8192)]
     max_caption_bytes: u64,
-    /// Rows of a part, which a killed run may have to do again
+    /// Number of rows in a part, the unit that a killed run may have to repeat
     #[arg(long, value_name = "N", default_value_t = 1000, hide_short_help = true,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rows_per_part: u32,
@@ -95,7 +95,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// Returns an error if an argument is wrong, an input cannot be listed or a file cannot be written.
-/// Whatever is wrong with a single image is a row of `dropped.jsonl` instead.
+/// A problem with a single image is recorded as a row of `dropped.jsonl` instead.
 pub fn run(arguments: Arguments) -> Result<()> {
     let rules = Rules {
         filter: RowFilter::new(&arguments.filters)?,
@@ -124,7 +124,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     print(summary(&counts).as_bytes())
 }
 
-/// Resolves links in the names of inputs, and checks that archives can be told apart.
+/// Resolves links in the names of inputs, and checks that input files have different stems.
 fn check_inputs(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut stems = HashSet::new();
     let mut resolved = Vec::new();

@@ -1,5 +1,5 @@
-//! Results of a part of the input, a file each. The file's name is made from what the part was made
-//! of, so a run finds what an earlier one has finished, and never what is stale.
+//! Results of the parts of the input, one file for each part. The file's name is derived from the
+//! inputs of the part, so a run finds what an earlier one finished, and never a stale result.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-/// A folder of parts.
+/// Folder of parts.
 #[derive(Debug)]
 pub struct Parts {
     folder: PathBuf,
@@ -16,7 +16,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Opens a folder, and creates it if it is not there.
+    /// Opens a folder, and creates it if it does not exist.
     ///
     /// # Errors
     /// Returns the system's error.

@@ -8,8 +8,8 @@ use super::resample::{Gray, resize};
 const SIDE: usize = 32;
 const LOW: usize = 8;
 
-/// Values that arithmetic leaves of a zero. Without this, the bits of images that change in one
-/// direction only would be noise (and are, in Python).
+/// Bound below which a value counts as zero, to absorb rounding errors. Without it, the bits of
+/// images that change in one direction only would be noise (and are, in Python).
 const NOISE: f64 = 1e-6;
 
 /// Computes the hash. The first bit is the highest.

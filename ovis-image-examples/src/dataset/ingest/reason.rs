@@ -1,4 +1,4 @@
-//! Why a row is dropped.
+//! Reasons to drop a row.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,31 +6,31 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// The row of a table, or a member of an archive, is not usable.
+    /// The row of a table or the member of an archive is not usable.
     InvalidRow,
-    /// A name that leads out of its archive, or that is not UTF-8.
+    /// The name leads out of its archive, or is not UTF-8.
     UnsafeName,
     /// There is no regular file to read.
     Unreadable,
-    /// The file is larger than any image that is read.
+    /// The file exceeds the size limit of images.
     FileTooLarge,
-    /// A format that is not decoded.
+    /// The format is not supported.
     UnsupportedFormat,
-    /// The name promises another format.
+    /// The name has the extension of another format.
     WrongType,
     /// The file ends before the image does.
     Truncated,
-    /// The decoder refuses the file.
+    /// The decoder rejects the file.
     Undecodable,
-    /// More pixels than are decoded.
+    /// The image has more pixels than the limit.
     TooManyPixels,
     /// The shorter side is too short.
     TooSmall,
-    /// Too wide or too tall.
+    /// The image is too wide or too tall.
     ExtremeAspect,
-    /// Hardly more than one color.
+    /// The image has hardly more than one color.
     NearBlank,
-    /// Few edges.
+    /// The image has few edges.
     Blurred,
     /// The caption is not UTF-8.
     CaptionInvalid,
@@ -64,12 +64,12 @@ impl Reason {
     }
 }
 
-/// A reason and what was found.
+/// Reason with its details.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dropped {
     /// Kind of the reason.
     pub reason: Reason,
-    /// What was found, for people.
+    /// Details for people.
     pub detail: String,
 }
 

@@ -6,21 +6,21 @@ use std::f64::consts::PI;
 /// Fraction bits of a weight: 32, less 8 for the pixel and 2 for sums that overshoot.
 const PRECISION: u32 = 32 - 8 - 2;
 
-/// Reach of the filter in pixels of the smaller image.
+/// Radius of the filter, in pixels of the smaller image.
 const REACH: f64 = 3.0;
 
-/// A gray image, row by row.
+/// Gray image, row by row.
 #[derive(Clone, Debug)]
 pub(super) struct Gray {
-    /// Pixels in a row.
+    /// Number of pixels in a row.
     pub width: usize,
-    /// Rows.
+    /// Number of rows.
     pub height: usize,
-    /// The pixels.
+    /// Pixel values.
     pub pixels: Vec<u8>,
 }
 
-/// Resizes an image: first the rows, then the columns, with 8 bits between.
+/// Resizes an image: first the rows, then the columns, rounded to 8 bits in between.
 pub(super) fn resize(image: &Gray, width: usize, height: usize) -> Gray {
     let narrow = if width == image.width {
         image.clone()

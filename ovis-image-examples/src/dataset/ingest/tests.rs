@@ -1,4 +1,4 @@
-//! Hashes and measures against those that Python computed: Pillow 13.0.0, ImageHash 4.3.2,
+//! Compares hashes and measures with those that Python computed: Pillow 13.0.0, ImageHash 4.3.2,
 //! numpy 2.4.6.
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};

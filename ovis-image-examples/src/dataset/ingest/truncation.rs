@@ -1,9 +1,9 @@
-//! Whether a file ends before its image does. Decoders of JPEG and WebP forgive that and fill the
-//! rest with gray.
+//! Detection of files that end before their image does. Decoders of JPEG and WebP tolerate that and
+//! fill the rest with gray.
 
 use image::ImageFormat;
 
-/// Checks that the end of an image is in the file.
+/// Returns true if a file ends before its image does.
 pub(super) fn is_truncated(format: ImageFormat, bytes: &[u8]) -> bool {
     match format {
         ImageFormat::Jpeg => !jpeg_has_end(bytes),

@@ -1,4 +1,4 @@
-//! One candidate to a row with its measures: what runs in parallel.
+//! Turns a candidate into a row with its measures. This part runs in parallel.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -14,32 +14,32 @@ use super::source::{Candidate, Place};
 use crate::dataset::manifest::{Row, relative, write_whole};
 use crate::shared::input_file;
 
-/// Most bytes of an image file.
+/// Maximum size of an image file, in bytes.
 pub(super) const MOST_FILE_BYTES: u64 = 256 << 20;
 
-/// A line of a part.
+/// Line of a part.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Measured {
-    /// The row as it came, with the place of its image.
+    /// Row as read from the input, with the place of its image.
     pub row: Row,
     /// Measures of the image, if it could be decoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measures: Option<Measures>,
-    /// Why the row cannot be used, whatever the filters.
+    /// Reason why the row cannot be used, whatever the filters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped: Option<Dropped>,
 }
 
-/// What all threads share.
+/// State shared by all threads.
 #[derive(Debug)]
 pub(super) struct Worker {
-    /// Bounds of decoding.
+    /// Limits of decoding.
     pub decoding: Decoding,
     /// Folder of the manifest, absolute and without links.
     pub output: PathBuf,
 }
 
-/// Where images of an archive go: a folder below that of the manifest, and a number in it.
+/// Target of an image extracted from an archive: a folder below the manifest's, and a number in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target<'a> {
     /// Name of the input.
@@ -85,8 +85,8 @@ impl Worker {
         }
     }
 
-    /// Makes the place of an image relative to the manifest. A file that is not there keeps the name
-    /// that the input gave it.
+    /// Makes the path of an image relative to the manifest. A file that does not exist keeps the
+    /// name that the input gave it.
     fn refer(&self, row: &mut Row, path: &Path) {
         let folder = path
             .parent()
@@ -123,7 +123,7 @@ impl Worker {
     }
 }
 
-/// Reads the bytes of an image, and the name that they go by.
+/// Reads the bytes of an image, and the name under which they are known.
 fn read(image: &Place) -> Result<(Vec<u8>, String), Dropped> {
     let unreadable = |error: std::io::Error| Dropped::new(Reason::Unreadable, error.to_string());
     match image {

@@ -1,4 +1,4 @@
-//! `dataset inspect`: what a manifest has, in numbers and images.
+//! `dataset inspect`: the contents of a manifest, in numbers and images.
 
 mod page;
 mod sheet;
@@ -14,24 +14,24 @@ use crate::shared::program::{print, say};
 use crate::shared::terminal::printable_lines;
 use statistics::Statistics;
 
-/// Counts what a manifest has, and shows samples.
+/// Counts the contents of a manifest, and shows samples.
 ///
-/// Writes contact-sheet.png and inspect.html beside the manifest. A list of dropped rows is inspected
-/// in the same way.
+/// Writes contact-sheet.png and inspect.html beside the manifest. A list of dropped rows can be
+/// inspected in the same way.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Manifest, its folder, or a list of dropped rows
     #[arg(value_name = "MANIFEST")]
     manifest: PathBuf,
-    /// Images on the contact sheet, taken at equal distances
+    /// Number of images on the contact sheet, taken at equal distances
     #[arg(long, value_name = "N", default_value_t = 100,
         value_parser = clap::value_parser!(u32).range(1..=2500))]
     sheet: u32,
-    /// Samples on the page, taken at equal distances
+    /// Number of samples on the page, taken at equal distances
     #[arg(long, value_name = "N", default_value_t = 500,
         value_parser = clap::value_parser!(u32).range(1..=20_000))]
     samples: u32,
-    /// Count only
+    /// Only print the counts
     #[arg(long)]
     counts: bool,
 }

@@ -1,4 +1,4 @@
-//! A page to browse samples in: no scripts, nothing from elsewhere, everything escaped.
+//! HTML page to browse samples in: no scripts, no external resources, everything escaped.
 
 use std::fmt::Write;
 
@@ -81,7 +81,7 @@ fn sample(page: &mut String, row: &Row) {
     );
 }
 
-/// Escapes text for HTML, and control characters for the eye.
+/// Escapes text for HTML, and makes control characters visible.
 fn escaped(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -101,7 +101,7 @@ fn escaped(text: &str) -> String {
     result
 }
 
-/// Writes a relative path as an address. With `./` before it, no name is taken for a scheme.
+/// Writes a relative path as an address. The prefix `./` keeps a name from being read as a scheme.
 fn address(path: &str) -> String {
     let mut result = "./".to_owned();
     for byte in path.bytes() {

@@ -18,14 +18,14 @@ const GAP: u32 = 4;
 
 const PAPER: Rgb<u8> = Rgb([250, 250, 250]);
 
-/// In the place of an image that cannot be read.
+/// Color that replaces an image that cannot be read.
 const MISSING: Rgb<u8> = Rgb([200, 60, 60]);
 
-/// Most bytes of an image file.
+/// Maximum size of an image file, in bytes.
 const MOST_FILE_BYTES: u64 = 256 << 20;
 
-/// Draws the images of rows, as many a row as makes the sheet square. Returns a PNG, and the number
-/// of images that cannot be read.
+/// Draws the images of rows on a nearly square sheet. Returns a PNG, and the number of images that
+/// cannot be read.
 ///
 /// # Errors
 /// Returns an error of the encoder.

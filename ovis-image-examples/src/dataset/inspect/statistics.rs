@@ -1,4 +1,4 @@
-//! What a manifest has, in numbers.
+//! Counts and ranges of a manifest's contents.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use crate::dataset::manifest::Row;
 /// Counts of a manifest.
 #[derive(Debug, Default)]
 pub(super) struct Statistics {
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
     captions_en: u64,
     captions_zh: u64,
@@ -60,7 +60,7 @@ impl Range {
     }
 }
 
-/// Most groups of a kind, so that a field with endless values does not fill the memory.
+/// Maximum number of groups of a kind, so that a field with endless values cannot fill the memory.
 const MOST_GROUPS: usize = 1000;
 
 impl Statistics {
@@ -115,7 +115,7 @@ impl Statistics {
         }
     }
 
-    /// Writes the counts, a line each.
+    /// Lists the counts as pairs of label and value.
     pub(super) fn lines(&self) -> Vec<(String, String)> {
         let mut lines = vec![
             ("rows".to_owned(), self.rows.to_string()),

@@ -1,9 +1,9 @@
-//! What can be wrong with a file of JSON lines.
+//! Errors of files of JSON lines.
 
 use std::io;
 use std::path::PathBuf;
 
-/// An error in a file, with its line where it has one.
+/// Error in a file, with its line if it has one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
@@ -23,14 +23,14 @@ pub enum ManifestError {
         /// The system's error.
         source: io::Error,
     },
-    /// A line is not what it should be.
+    /// A line is invalid.
     #[error("line {line} of {}: {reason}", .path.display())]
     Line {
         /// The file.
         path: PathBuf,
         /// Number of the line, from 1.
         line: u64,
-        /// What is wrong.
+        /// Reason why the line is invalid.
         reason: String,
     },
 }

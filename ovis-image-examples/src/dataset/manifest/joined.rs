@@ -1,4 +1,4 @@
-//! Rows of a file, found by id. Only hashes of ids and places of lines are held in memory.
+//! Rows of a file, found by id. Only hashes of ids and offsets of lines are held in memory.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{JsonLines, MOST_LINE_BYTES, ManifestError};
 
-/// Hashes a text to 64 bits that are the same on every machine.
+/// Hashes a text to 64 bits, equal on every machine.
 pub fn hash(text: &str) -> u64 {
     let digest = Sha256::digest(text.as_bytes());
     digest
@@ -20,7 +20,7 @@ pub fn hash(text: &str) -> u64 {
         .fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
-/// A file of JSON lines in which rows are found by id. Of lines with one id, the last counts.
+/// File of JSON lines in which rows are found by id. If several lines have one id, the last counts.
 #[derive(Debug)]
 pub struct Joined {
     path: PathBuf,
@@ -29,7 +29,7 @@ pub struct Joined {
 }
 
 impl Joined {
-    /// Reads which rows a file has.
+    /// Indexes the rows of a file.
     ///
     /// # Errors
     /// Returns an error that names the first line without an `id`.
@@ -62,7 +62,7 @@ impl Joined {
         &self.path
     }
 
-    /// Finds the row of an id.
+    /// Finds the row with an id.
     ///
     /// # Errors
     /// Returns [`ManifestError::Read`], also if the file was changed.

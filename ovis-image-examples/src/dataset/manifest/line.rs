@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use super::ManifestError;
 use crate::shared::input_file;
 
-/// Most bytes of a line. Longer ones are no rows: a row with 10,000 boxes has a tenth of it.
+/// Maximum size of a line, in bytes. Longer lines are not rows: 10,000 boxes need a tenth of it.
 pub const MOST_LINE_BYTES: u64 = 16 << 20;
 
-/// One line that is not blank.
+/// Line that is not blank.
 #[derive(Debug)]
 pub struct JsonLine {
     /// Number of the line, from 1.
     pub number: u64,
-    /// Offset of its first byte in the file.
+    /// Offset of the line's first byte in the file.
     pub offset: u64,
-    /// Bytes without the line feed, or why there are none.
+    /// Bytes without the line feed, or the reason why there are none.
     pub bytes: Result<Vec<u8>, String>,
 }
 
@@ -79,7 +79,7 @@ impl JsonLines {
         }))
     }
 
-    /// Skips to the next line without keeping what is skipped.
+    /// Skips to the next line without holding the skipped bytes in memory.
     fn skip_line(&mut self) -> io::Result<u64> {
         let mut skipped = 0;
         loop {

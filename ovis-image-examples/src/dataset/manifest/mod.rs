@@ -1,7 +1,7 @@
-//! `manifest.jsonl`: the list of images that the steps of `dataset` hand to one another.
+//! `manifest.jsonl`: the list of images that the steps of `dataset` pass to one another.
 //!
 //! Files are read line by line and written beside their target, then renamed, so that memory stays
-//! bounded and a killed run leaves whole files only.
+//! bounded and a killed run leaves only complete files.
 
 mod error;
 mod joined;

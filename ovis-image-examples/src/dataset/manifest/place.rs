@@ -1,10 +1,10 @@
-//! Where a manifest is, and where the images of its rows are.
+//! Location of a manifest and of the images of its rows.
 
 use std::path::{Component, Path, PathBuf};
 
 use super::Row;
 
-/// Name of a manifest in its folder.
+/// File name of a manifest in its folder.
 pub const FILE_NAME: &str = "manifest.jsonl";
 
 /// Returns the manifest that an argument names: the file, or the one in a folder.
@@ -21,8 +21,8 @@ pub fn image_path(manifest: &Path, row: &Row) -> PathBuf {
     manifest.parent().unwrap_or(Path::new("")).join(&row.image)
 }
 
-/// Returns the way from a folder to a file, both absolute and without `..`, with `/` between
-/// folders. `None` if the name is not UTF-8, or if there is no way (another drive).
+/// Returns the relative path from a folder to a file, both absolute and without `..`, with `/`
+/// between folders. Returns `None` if the name is not UTF-8, or if no path exists (another drive).
 pub fn relative(folder: &Path, file: &Path) -> Option<String> {
     let (mut from, mut to) = (folder.components().peekable(), file.components().peekable());
     while from.peek().is_some() && from.peek() == to.peek() {

@@ -1,11 +1,11 @@
-//! One image of a data set, and the text that it shows.
+//! Image of a data set, and the text that it shows.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// One image: a line of `manifest.jsonl`.
+/// Image entry: a line of `manifest.jsonl`.
 ///
 /// Only [`image`](Self::image) is required. Fields that this version does not know are kept in
 /// [`other`](Self::other), so that a step never loses what another program wrote.
@@ -37,23 +37,23 @@ pub struct Row {
     /// Perceptual hash of 64 bits, in hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phash: Option<String>,
-    /// Scores by the name of what computed them.
+    /// Scores by the name of the program or model that computed them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scores: BTreeMap<String, f64>,
     /// License of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
-    /// Fields of other programs.
+    /// Fields written by other programs.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
 }
 
-/// One field of text in an image: a sign's words, a button's label.
+/// Field of text in an image: a sign's words, a button's label.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Text {
-    /// The words, with a line feed between lines.
+    /// Words of the field, with a line feed between lines.
     pub text: String,
-    /// Box of all ink of the field.
+    /// Bounding box of all ink of the field.
     #[serde(default, rename = "box", skip_serializing_if = "Option::is_none")]
     pub bounds: Option<Bounds>,
     /// Lines from top to bottom.
@@ -67,30 +67,30 @@ pub struct Text {
     pub color: Option<String>,
 }
 
-/// One line of a field.
+/// Line of a field.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// The line's characters.
+    /// Characters of the line.
     pub text: String,
-    /// Box of the line's ink.
+    /// Bounding box of the line's ink.
     #[serde(rename = "box")]
     pub bounds: Bounds,
-    /// Boxes of the characters that have ink, in reading order.
+    /// Characters that have ink, in reading order, with their bounding boxes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub characters: Vec<Character>,
 }
 
-/// One character of a line.
+/// Character of a line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Character {
     /// The character, or the characters of a ligature.
     pub text: String,
-    /// Box of its ink.
+    /// Bounding box of the character's ink.
     #[serde(rename = "box")]
     pub bounds: Bounds,
 }
 
-/// Rectangle in pixels from the upper left corner: left, top, width, height. It contains every pixel
-/// that has ink, also of rotated text.
+/// Rectangle in pixels from the upper left corner: left, top, width, height. It contains every
+/// pixel that has ink, even if the text is rotated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bounds(pub f32, pub f32, pub f32, pub f32);

@@ -1,6 +1,6 @@
-//! Files that are seen whole or not at all, also if the process is killed.
+//! Files that appear complete or not at all, even if the process is killed.
 //!
-//! The name of the unfinished file is known, not random: the next run replaces what a killed one
+//! The name of the unfinished file is fixed, not random: the next run replaces what a killed one
 //! left, so both end with the same files.
 
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::ManifestError;
 
-/// Writes a file of JSON lines. It takes its name when it is finished.
+/// Writes a file of JSON lines. The file takes its name when it is finished.
 #[derive(Debug)]
 pub struct LineWriter {
     file: BufWriter<File>,
@@ -20,7 +20,7 @@ pub struct LineWriter {
 }
 
 impl LineWriter {
-    /// Creates the file under the name of an unfinished one.
+    /// Creates the file under a temporary name.
     ///
     /// # Errors
     /// Returns [`ManifestError::Write`].
@@ -45,7 +45,7 @@ impl LineWriter {
         self.file.write_all(&line).map_err(failed(&self.path))
     }
 
-    /// Waits for the disk and gives the file its name.
+    /// Flushes the file to disk and gives it its name.
     ///
     /// # Errors
     /// Returns [`ManifestError::Write`].
@@ -61,7 +61,7 @@ impl LineWriter {
     }
 }
 
-/// Writes bytes to a file that is seen whole or not at all.
+/// Writes bytes to a file that appears complete or not at all.
 ///
 /// # Errors
 /// Returns [`ManifestError::Write`].

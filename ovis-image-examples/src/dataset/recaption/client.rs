@@ -1,60 +1,61 @@
-//! One caption from a server with OpenAI's chat format: asked for, checked, and asked for again.
+//! Requests captions from a server with OpenAI's chat format, checks them, and repeats failures.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use ureq::Agent;
+use ureq::http::HeaderValue;
 
-/// Most bytes of an answer.
+/// Maximum size of an answer, in bytes.
 const MOST_ANSWER_BYTES: u64 = 1 << 20;
 
-/// Most bytes of a caption.
+/// Maximum size of a caption, in bytes.
 const MOST_CAPTION_BYTES: usize = 8192;
 
-/// Longest time that a server may ask to wait.
+/// Longest wait that a server may request.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// How requests are made.
+/// Settings of the requests.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// Address of the completions.
+    /// Address of the completions endpoint.
     pub address: String,
     /// Name of the model.
     pub model: String,
-    /// Value of the header `Authorization`.
-    pub authorization: Option<String>,
-    /// Longest time of a request.
+    /// Value of the header `Authorization`, marked as sensitive: it is never printed.
+    pub authorization: Option<HeaderValue>,
+    /// Timeout of a request.
     pub timeout: Duration,
-    /// Times that a request is made again.
+    /// Maximum number of times that a request is repeated.
     pub retries: u32,
-    /// Wait before the first of them; it doubles.
+    /// Wait before the first repetition; it doubles each time.
     pub backoff: Duration,
-    /// Shortest time between two requests.
+    /// Minimum time between two requests.
     pub interval: Duration,
-    /// Most tokens of a caption.
+    /// Maximum number of tokens of a caption.
     pub max_tokens: u32,
 }
 
-/// Why there is no caption.
+/// Reason why there is no caption.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// This image has none. Others may.
+    /// This image has no caption. Other images may succeed.
     Image(String),
     /// No request can succeed.
     Server(String),
 }
 
-/// A connection to a server, for all threads.
+/// Connection to a server, shared by all threads.
 #[derive(Debug)]
 pub(super) struct Client {
     settings: Settings,
     agent: Agent,
-    /// When the next request may be made.
+    /// Time at which the next request may be made.
     next: Mutex<Instant>,
 }
 
-/// How an attempt went wrong.
+/// Failure of an attempt.
 enum Attempt {
     Again(String, Option<Duration>),
     Never(Failure),
@@ -77,10 +78,10 @@ impl Client {
         }
     }
 
-    /// Asks for a caption of an image, given as a data URL.
+    /// Requests a caption of an image, given as a data URL.
     ///
     /// # Errors
-    /// Returns why there is none after all attempts.
+    /// Returns the reason if all attempts fail.
     pub(super) fn caption(&self, instruction: &str, image: &str) -> Result<String, Failure> {
         let body = json!({
             "model": self.settings.model,
@@ -173,7 +174,7 @@ impl Client {
     }
 }
 
-/// Beginning of what a server said.
+/// Returns the beginning of a server's answer.
 fn said(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().take(200).collect()

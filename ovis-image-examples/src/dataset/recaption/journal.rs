@@ -1,4 +1,4 @@
-//! Captions as they arrive. A killed run loses none: its last, torn line is cut off.
+//! Journal of captions as they arrive. A killed run loses none: only a torn last line is cut off.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::dataset::manifest::{JsonLines, ManifestError};
 
-/// A file that grows by a line for each image.
+/// File to which a line is appended for each image.
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
@@ -17,7 +17,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens a journal, or begins one.
+    /// Opens a journal, or creates one.
     ///
     /// # Errors
     /// Returns an error if the file cannot be read or written.
@@ -38,7 +38,7 @@ impl Journal {
         })
     }
 
-    /// Adds a line.
+    /// Appends a line.
     ///
     /// # Errors
     /// Returns [`ManifestError::Write`].
@@ -56,7 +56,7 @@ impl Journal {
     }
 }
 
-/// Length of the lines that are whole.
+/// Returns the length of the complete lines.
 fn whole(path: &Path) -> Result<u64, ManifestError> {
     let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let mut whole = length;

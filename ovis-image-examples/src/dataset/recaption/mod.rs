@@ -24,14 +24,16 @@ use crate::shared::terminal::printable_lines;
 use crate::shared::usage::UsageError;
 use client::{Client, Failure, Settings};
 use journal::Journal;
+use ureq::http::HeaderValue;
 
-/// Failures one after another, without a caption between them, that end a run.
+/// Number of consecutive failures, without a caption between them, that end a run.
 const MOST_FAILURES_IN_A_ROW: u64 = 20;
 
-/// Writes captions of a manifest's images, asked of a vision-language model.
+/// Requests captions of a manifest's images from a vision-language model.
 ///
-/// The server speaks OpenAI's chat format (vLLM, SGLang, llama.cpp, Ollama). Writes recaptions.jsonl,
-/// which `dataset ingest --recaptions` joins. A second run asks only for what is missing.
+/// The server speaks OpenAI's chat format (vLLM, SGLang, llama.cpp, Ollama). Writes
+/// recaptions.jsonl, which `dataset ingest --recaptions` joins. A second run requests only the
+/// missing captions.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Manifest, or its folder
@@ -46,7 +48,7 @@ pub struct Arguments {
     /// Languages of the captions
     #[arg(long, value_delimiter = ',', default_value = "en,zh")]
     languages: Vec<Language>,
-    /// Environment variable that holds the key of the server
+    /// Environment variable that contains the server's API key
     #[arg(long, value_name = "NAME")]
     api_key_env: Option<String>,
     /// Instruction for English captions
@@ -55,26 +57,26 @@ pub struct Arguments {
     /// Instruction for Chinese captions
     #[arg(long, value_name = "TEXT")]
     instruction_zh: Option<String>,
-    /// Requests at a time
+    /// Number of concurrent requests
     #[arg(long, value_name = "N", default_value_t = 4,
         value_parser = clap::value_parser!(u32).range(1..=256))]
     concurrency: u32,
-    /// Most requests a second [default: no limit]
+    /// Maximum number of requests per second [default: no limit]
     #[arg(long, value_name = "N")]
     max_rate: Option<f64>,
-    /// Times that a failed request is repeated
+    /// Maximum number of times that a failed request is repeated
     #[arg(long, value_name = "N", default_value_t = 5)]
     retries: u32,
     /// Wait before the first repetition, in seconds; it doubles each time
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     backoff: f64,
-    /// Longest time of a request, in seconds
+    /// Timeout of a request, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120.0)]
     timeout: f64,
-    /// Most tokens of a caption
+    /// Maximum number of tokens of a caption
     #[arg(long, value_name = "N", default_value_t = 512)]
     max_tokens: u32,
-    /// Longer side of the images that are sent
+    /// Maximum length of the longer side of the images that are sent
     #[arg(long, value_name = "PIXELS", default_value_t = 1024,
         value_parser = clap::value_parser!(u32).range(64..=8192))]
     max_side: u32,
@@ -111,10 +113,10 @@ impl Language {
     }
 }
 
-/// Asks for captions.
+/// Requests the captions.
 ///
 /// # Errors
-/// Returns an error if an argument is wrong, the server refuses everything, or images are left
+/// Returns an error if an argument is wrong, the server refuses every request, or images remain
 /// without a caption.
 pub fn run(arguments: Arguments) -> Result<()> {
     let settings = settings(&arguments)?;
@@ -195,13 +197,18 @@ fn settings(arguments: &Arguments) -> Result<Settings> {
     let authorization = arguments
         .api_key_env
         .as_ref()
-        .map(|name| -> Result<String> {
+        .map(|name| -> Result<HeaderValue> {
             let key = std::env::var(name)
                 .ok()
                 .filter(|key| !key.trim().is_empty());
             let missing =
                 || UsageError::new(format!("--api-key-env: the variable {name} is not set"));
-            Ok(format!("Bearer {}", key.with_context(missing)?.trim()))
+            let bearer = format!("Bearer {}", key.with_context(missing)?.trim());
+            let invalid =
+                || UsageError::new(format!("--api-key-env: the variable {name} is not a key"));
+            let mut value = HeaderValue::from_str(&bearer).ok().with_context(invalid)?;
+            value.set_sensitive(true);
+            Ok(value)
         });
     Ok(Settings {
         address: if server.ends_with("/chat/completions") {
@@ -219,7 +226,7 @@ fn settings(arguments: &Arguments) -> Result<Settings> {
     })
 }
 
-/// Opens captions of earlier runs.
+/// Opens the captions of earlier runs.
 fn known(path: &Path) -> Result<Option<Joined>> {
     if !path.exists() {
         return Ok(None);
@@ -227,7 +234,7 @@ fn known(path: &Path) -> Result<Option<Joined>> {
     Ok(Some(Joined::open(path)?))
 }
 
-/// What all threads share.
+/// State shared by all threads.
 struct Run {
     arguments: Arguments,
     manifest: PathBuf,
@@ -242,7 +249,7 @@ struct Run {
 }
 
 impl Run {
-    /// Takes rows until there are none, or until no request can succeed.
+    /// Takes rows until none are left, or until no request can succeed.
     fn work(&self) -> Result<()> {
         while !self.is_over.load(Ordering::Relaxed) {
             let row = self

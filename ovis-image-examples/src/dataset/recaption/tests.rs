@@ -1,4 +1,4 @@
-//! A local server that misbehaves.
+//! Tests against a local server that misbehaves.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -17,10 +17,10 @@ struct Command {
     arguments: Arguments,
 }
 
-/// What the server saw.
+/// Requests that the server received.
 #[derive(Default)]
 struct Seen {
-    /// Requests by the red of the image's only color and the language.
+    /// Number of requests by the red value of the image's only color and the language.
     attempts: HashMap<(u8, bool), u32>,
     times: Vec<Instant>,
     keys: Vec<String>,
@@ -28,7 +28,7 @@ struct Seen {
 
 type Answer = fn(u8, u32) -> String;
 
-/// Starts a server. It never ends; the test does.
+/// Starts a server, which runs until the test ends.
 fn serve(answer: Answer) -> (String, Arc<Mutex<Seen>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -100,7 +100,7 @@ fn caption(text: &str) -> String {
     reply("200 OK", "", &answer.to_string())
 }
 
-/// A folder with images whose red is 0, 1, 2…
+/// Creates a folder with images whose red values are 0, 1, 2…
 fn images(count: u8) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut writer = LineWriter::create(&folder.path().join("manifest.jsonl")).unwrap();

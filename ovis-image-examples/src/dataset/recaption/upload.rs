@@ -1,4 +1,4 @@
-//! An image as a data URL, small enough to send.
+//! Encodes an image as a data URL that is small enough to send.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -11,18 +11,18 @@ use image::imageops::FilterType;
 use crate::dataset::ingest::Decoding;
 use crate::shared::input_file;
 
-/// Most bytes of an image file.
+/// Maximum size of an image file, in bytes.
 const MOST_FILE_BYTES: u64 = 256 << 20;
 
-/// Most bytes that are sent as they are.
+/// Maximum size of a file that is sent unchanged, in bytes.
 const MOST_SENT_BYTES: usize = 4 << 20;
 
 const JPEG_QUALITY: u8 = 92;
 
-/// Reads an image. One that is larger than `side`, or turned by its metadata, is encoded again.
+/// Reads an image. An image larger than `side`, or rotated by its metadata, is encoded again.
 ///
 /// # Errors
-/// Returns what is wrong with the image.
+/// Returns a description of the problem with the image.
 pub(super) fn data_url(path: &Path, side: u32, decoding: &Decoding) -> Result<String, String> {
     let bytes = input_file::read(path, MOST_FILE_BYTES).map_err(|error| error.to_string())?;
     let format = crate::dataset::ingest::decode::format(&bytes, None);

@@ -1,4 +1,4 @@
-//! `dataset synthesize`: images of text, drawn, with captions and the place of every character.
+//! `dataset synthesize`: drawn images of text, with captions and the place of every character.
 
 mod output;
 mod row;
@@ -28,7 +28,7 @@ use settings::Settings;
 /// every machine. A run that was interrupted is resumed by running the same command again.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// What to draw: plain, signs, posters, screens, bilingual, or a .toml file
+    /// Preset: plain, signs, posters, screens, bilingual, or a .toml file
     #[arg(long, value_name = "PRESET")]
     preset: String,
     /// Number of images
@@ -46,10 +46,10 @@ pub struct Arguments {
     /// Seed, or `random`
     #[arg(short, long, default_value = "0", allow_hyphen_values = true)]
     seed: Seed,
-    /// Number of the first image: machines that draw parts of one set start at different ones
+    /// Number of the first image; machines that draw parts of one set start at different ones
     #[arg(long, value_name = "INDEX", default_value_t = 0)]
     first: u64,
-    /// Folder of fonts to draw with, instead of the program's own
+    /// Folder of fonts to draw with, instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     fonts: Option<PathBuf>,
     /// Draw only with this font or family. May be repeated
@@ -72,16 +72,16 @@ pub struct Arguments {
     threads: Option<u16>,
 }
 
-/// Half of the texts.
+/// Half of the texts to draw from.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Half {
-    /// For training
+    /// Texts for training
     Train,
-    /// Held out, for tests: never drawn for training
+    /// Texts held out for tests, never drawn for training
     HeldOut,
 }
 
-/// Numbers from one to another.
+/// Inclusive range of numbers.
 #[derive(Clone, Debug, PartialEq)]
 struct Range(RangeInclusive<usize>);
 
@@ -101,10 +101,10 @@ impl FromStr for Range {
     }
 }
 
-/// Draws what the arguments ask for.
+/// Draws the requested images.
 ///
 /// # Errors
-/// Returns the errors of the arguments, the fonts and the files.
+/// Returns an error if an argument or a font is wrong, or a file cannot be read or written.
 pub fn run(arguments: Arguments) -> Result<()> {
     if let Some(count) = arguments.threads {
         threads::limit(count.into())?;
@@ -117,7 +117,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     print(format!("{manifest}  {} images\n", arguments.count).as_bytes())
 }
 
-/// Opens everything that is drawn with.
+/// Opens the preset, the fonts and the photographs, and collects the settings.
 fn prepare(arguments: &Arguments) -> Result<(SyntheticTypography, Settings)> {
     ensure!(
         arguments.first.checked_add(arguments.count).is_some(),
@@ -169,7 +169,7 @@ fn prepare(arguments: &Arguments) -> Result<(SyntheticTypography, Settings)> {
     Ok((source, settings))
 }
 
-/// Says which errors are the fault of an argument.
+/// Turns errors caused by an argument into usage errors.
 fn blame(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
         Some(

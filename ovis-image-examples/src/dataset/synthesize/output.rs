@@ -1,5 +1,5 @@
-//! The folder of a set. Every file appears under its name when it is whole, so a run that was killed
-//! goes on with the files that are missing.
+//! Output folder of a set. Every file appears under its name once it is complete, so a run that was
+//! killed resumes with the missing files.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -18,19 +18,19 @@ use crate::typography::SyntheticTypography;
 use super::row;
 use super::settings::Settings;
 
-/// File of the settings.
+/// Name of the settings file.
 const SETTINGS: &str = "synthesize.json";
 
 /// Number of images whose lines are kept until they are written in order.
 const BLOCK: u64 = 256;
 
-/// Folder of a set.
+/// Output folder of a set.
 pub(super) struct Output {
     folder: PathBuf,
 }
 
 impl Output {
-    /// Creates the folder, or opens that of a run with the same settings.
+    /// Creates the folder, or opens the folder of a run with the same settings.
     pub(super) fn open(folder: &Path, settings: &Settings) -> Result<Self> {
         let output = Self {
             folder: folder.to_owned(),
@@ -69,7 +69,7 @@ impl Output {
         Ok(output)
     }
 
-    /// Draws and writes all images that are missing, and the manifest.
+    /// Draws and writes all missing images, and the manifest.
     pub(super) fn write(&self, source: &SyntheticTypography, settings: &Settings) -> Result<()> {
         let path = self.folder.join("manifest.jsonl");
         let part = part_of(&path);
@@ -103,7 +103,7 @@ impl Output {
         fs::rename(&part, &path).with_context(|| format!("cannot write {}", shown(&path)))
     }
 
-    /// Draws an image and writes it, unless it is there. Returns its line of the manifest.
+    /// Draws and writes an image, unless it exists. Returns its line of the manifest.
     fn image(
         &self,
         source: &SyntheticTypography,
@@ -124,7 +124,7 @@ impl Output {
     }
 }
 
-/// Encodes quickly: most pixels equal the one above them.
+/// Encodes a PNG quickly: most pixels equal the one above them.
 fn png(image: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Up);
@@ -135,8 +135,8 @@ fn png(image: &RgbImage) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes under another name and renames. That name is always the same, so that a run that is killed
-/// and resumed leaves nothing else behind.
+/// Writes under a temporary name and renames. That name is always the same, so that a run that is
+/// killed and resumed leaves nothing else behind.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let part = part_of(path);
     let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));

@@ -1,4 +1,4 @@
-//! From a sample to a line of the manifest.
+//! Converts a sample to a line of the manifest.
 
 use std::path::PathBuf;
 

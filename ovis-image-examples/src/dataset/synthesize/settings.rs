@@ -1,14 +1,14 @@
-//! What decides the bytes of a set, written beside it: a run is resumed only with the same.
+//! Settings that determine the bytes of a set, stored beside it. A run resumes only if they match.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::typography::{Fonts, Preset};
 
-/// Version of the engine. It grows when an equal seed gives another image.
+/// Version of the engine. It increases when the same seed gives another image.
 const ENGINE: u32 = 1;
 
-/// Settings of one set. There are no paths in it, so that it is the same on every machine.
+/// Settings of a set. They contain no paths, so that they are equal on every machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Settings {
     engine: u32,
@@ -20,7 +20,7 @@ pub(super) struct Settings {
     width: u32,
     height: u32,
     fonts_sha256: String,
-    /// Names of fonts that were chosen.
+    /// Names of the selected fonts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) font: Vec<String>,
     /// Hash of the names and sizes of the photographs.

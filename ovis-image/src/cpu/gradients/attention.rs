@@ -1,10 +1,11 @@
-//! Gradient of attention, from queries, keys and values alone: scores are computed again for a block
-//! of queries at a time (arXiv 2205.14135), so memory grows with the number of keys, not with its
-//! product with the queries.
+//! Gradient of attention, from queries, keys and values alone: scores are computed again for a
+//! block of queries at a time (arXiv 2205.14135), so memory grows with the number of keys, not with
+//! its product with the queries.
 //!
-//! With `P = softmax(S)` and `dP = dO V^T`, the gradient of the scores is `dS = P (dP - sum(P dP))`.
-//! Scores are stored `[panel of 32 keys][query][32]`, which is the right-hand panel of the products
-//! `dV^T = dO^T P` and `dK^T = Q^T dS` as it stands. All products are in f32.
+//! With `P = softmax(S)` and `dP = dO V^T`, the gradient of the scores is
+//! `dS = P (dP - sum(P dP))`. Scores are stored `[panel of 32 keys][query][32]`, which is the
+//! right-hand panel of the products `dV^T = dO^T P` and `dK^T = Q^T dS` as it stands. All products
+//! are in f32.
 
 use std::ops::Range;
 
@@ -163,8 +164,8 @@ impl<T: Element> Call<'_, T> {
         }
     }
 
-    /// Adds what a block of queries gives to the sums of keys and values, and computes the sums of
-    /// the queries.
+    /// Adds the contribution of a block of queries to the sums of keys and values, and computes the
+    /// sums of the queries.
     fn block(
         &self,
         scratch: &mut Scratch,
@@ -273,7 +274,7 @@ impl<T: Element> Call<'_, T> {
         }
     }
 
-    /// Computes `sums[panel][row][32] (+)= left right`, with one right-hand panel after the other.
+    /// Computes `sums[panel][row][32] (+)= left right`, one right-hand panel after the other.
     fn multiply(
         &self,
         matrix: &Matrix<'_, T>,

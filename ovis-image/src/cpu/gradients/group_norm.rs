@@ -67,7 +67,7 @@ pub(crate) fn group_norm<T: Element>(
         .collect()
 }
 
-/// One group of one image.
+/// A group of channels of one image.
 struct Group<'a, T> {
     input: &'a [T],
     gradient: &'a [T],
@@ -116,7 +116,7 @@ impl<T: Element> Group<'_, T> {
     }
 }
 
-/// Slope of the activation.
+/// Returns the slope of the activation.
 #[inline(always)]
 fn slope(x: f32, activation: Activation) -> f32 {
     match activation {

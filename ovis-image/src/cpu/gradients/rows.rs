@@ -1,7 +1,7 @@
 //! Gradients of norms, rotation and gating, each in one pass over the data like the operations
-//! themselves (`cpu/rows.rs`). What their forms have in common: with `g` the gradient of the
-//! normalized values `n = (x - mean) f`, that of `x` is `f (g - mean(g) - n mean(g n))`; an RMS norm
-//! lacks the mean.
+//! themselves (`cpu/rows.rs`). Norms share this form: with `g` the gradient of the normalized
+//! values `n = (x - mean) f`, that of `x` is `f (g - mean(g) - n mean(g n))`. An RMS norm lacks the
+//! mean.
 
 use rayon::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Tests of what the gradients share; each gradient is tested against the portable implementation
-//! in `kernels/autodiff/tests.rs`.
+//! Tests of the code that the gradients share. Each gradient is tested against the portable
+//! implementation in `kernels/autodiff/tests.rs`.
 
 use std::mem::MaybeUninit;
 

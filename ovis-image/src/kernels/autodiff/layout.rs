@@ -1,4 +1,4 @@
-//! Rearrangement: gradients are rearranged back, as views where strides allow it.
+//! Rearrangement of tensors. Gradients are rearranged back, as views where strides allow it.
 
 use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};

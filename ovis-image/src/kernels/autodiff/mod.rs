@@ -11,7 +11,7 @@ mod tests;
 
 pub(super) use layout::{flatten, join, join_heads, split_heads};
 pub(super) use operations::{
-    add_gated, convolution, group_norm, linear_layer, modulated_norm, multi_head_attention,
-    norm_and_rotate, rms_norm, swiglu,
+    add_gated, convolution, double_size, group_norm, halving_convolution, linear_layer,
+    modulated_norm, multi_head_attention, norm_and_rotate, rms_norm, swiglu,
 };
 pub(super) use split::split;

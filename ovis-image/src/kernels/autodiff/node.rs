@@ -1,4 +1,4 @@
-//! A node of Burn's graph for an operation with a gradient of its own.
+//! Node of Burn's graph for an operation whose gradient is computed here.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -19,9 +19,9 @@ pub(super) type Recorded = Autodiff<Flex>;
 /// Operand or output of a recorded operation.
 pub(super) type Operand = <Recorded as BackendTypes>::FloatTensorPrimitive;
 
-/// What the gradients of an operation with N operands are computed from.
+/// Values from which the gradients of an operation with N operands are computed.
 pub(super) trait Saved<const N: usize>: Clone + Debug + Send + 'static {
-    /// Computes the gradients of the operands. Those that are not wanted may be left out.
+    /// Computes the gradients of the operands. Gradients that are not wanted may be left out.
     fn gradients(self, output: FlexTensor, wanted: [bool; N]) -> [Option<FlexTensor>; N];
 }
 
@@ -72,7 +72,7 @@ pub(super) fn value<const D: usize>(operand: &Operand) -> Tensor<Flex, D> {
     from_flex(operand.primitive.clone())
 }
 
-/// Returns an operand that needs no gradient, in place of one that is absent.
+/// Returns an operand without gradient, in place of an absent one.
 pub(super) fn nothing(device: &<Flex as BackendTypes>::Device) -> Operand {
     operand(Tensor::<Recorded, 1>::zeros([1], device))
 }

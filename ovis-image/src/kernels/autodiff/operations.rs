@@ -1,5 +1,5 @@
-//! The operations. Each falls back to the portable implementation where flex has no kernel for the
-//! operands.
+//! Recorded operations. Each falls back to the portable implementation where flex has no kernel for
+//! the operands.
 
 use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
@@ -314,11 +314,20 @@ pub(in crate::kernels) fn group_norm(
 struct Convolution {
     input: Tensor<Flex, 4>,
     weight: Tensor<Flex, 4>,
+    stride: usize,
+    /// Number of zeros before and after the input.
+    padding: [usize; 2],
 }
 
 impl Saved<3> for Convolution {
     fn gradients(self, output: FlexTensor, wanted: [bool; 3]) -> Gradients<3> {
-        gradients::convolution(from_flex(output), self.input, self.weight, wanted)
+        let Self {
+            input,
+            weight,
+            stride,
+            padding,
+        } = self;
+        gradients::convolution(from_flex(output), input, weight, (stride, padding), wanted)
     }
 }
 
@@ -331,9 +340,7 @@ pub(in crate::kernels) fn convolution(
 ) -> Tensor<Recorded, 4> {
     let dtype = input.dtype();
     let same = weight.dtype() == dtype && bias.dtype() == dtype;
-    let [_, _, kernel, _] = weight.dims();
-    let has_gradient = matches!((kernel, stride, padding), (3, 1, 1) | (1, 1, 0));
-    if !same || !has_gradient || !gradients::supports(dtype) {
+    if !same || !gradients::supports(dtype) {
         return ops::conv2d(input, weight, bias, stride, padding);
     }
     let (input, weight, bias) = (operand(input), operand(weight), operand(bias));
@@ -342,5 +349,46 @@ pub(in crate::kernels) fn convolution(
     record([input, weight, bias], output, || Convolution {
         input: x,
         weight: w,
+        stride,
+        padding: [padding; 2],
     })
+}
+
+pub(in crate::kernels) fn halving_convolution(
+    input: Tensor<Recorded, 4>,
+    weight: Tensor<Recorded, 4>,
+    bias: Tensor<Recorded, 1>,
+) -> Tensor<Recorded, 4> {
+    let dtype = input.dtype();
+    let same = weight.dtype() == dtype && bias.dtype() == dtype;
+    if !same || !gradients::supports(dtype) {
+        return ops::halving_convolution(input, weight, bias);
+    }
+    let (input, weight, bias) = (operand(input), operand(weight), operand(bias));
+    let (x, w) = (value::<4>(&input), value::<4>(&weight));
+    let output = flex::halving_convolution(x.clone(), w.clone(), value(&bias));
+    record([input, weight, bias], output, || Convolution {
+        input: x,
+        weight: w,
+        stride: 2,
+        padding: [0, 1],
+    })
+}
+
+#[derive(Debug, Clone)]
+struct DoubleSize;
+
+impl Saved<1> for DoubleSize {
+    fn gradients(self, output: FlexTensor, _wanted: [bool; 1]) -> Gradients<1> {
+        [gradients::double_size(from_flex(output))]
+    }
+}
+
+pub(in crate::kernels) fn double_size(input: Tensor<Recorded, 4>) -> Tensor<Recorded, 4> {
+    if !gradients::supports(input.dtype()) {
+        return ops::double_size(input);
+    }
+    let input = operand(input);
+    let output = flex::double_size(value(&input));
+    record([input], output, || DoubleSize)
 }

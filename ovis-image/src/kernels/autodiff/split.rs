@@ -1,5 +1,5 @@
-//! Parts of a tensor, whose gradients are joined once. Burn's `narrow` writes a gradient of the
-//! whole tensor for every part, most of it zeros, and adds them up.
+//! Splitting of a tensor into parts whose gradients are joined once. Burn's `narrow` writes a
+//! gradient of the whole tensor for every part, most of it zeros, and adds them up.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,7 +71,7 @@ impl Saved<1> for Part {
     }
 }
 
-/// Joins the gradients of the parts, which Burn has computed before.
+/// Joins the gradients of the parts, which Burn has already computed.
 #[derive(Debug, Clone)]
 struct Joint<const D: usize> {
     axis: usize,

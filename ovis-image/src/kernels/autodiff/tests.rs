@@ -12,7 +12,8 @@ fn random<const D: usize>(dims: [usize; D], dtype: DType) -> Tensor<Flex, D> {
     Tensor::<Flex, D>::random(dims, normal, (&FlexDevice, DType::F32)).cast(dtype)
 }
 
-/// Gradients of a function of several operands, flat, for a fixed random gradient of its output.
+/// Computes the gradients of a function of several operands, flattened, for a fixed random gradient
+/// of its output.
 macro_rules! gradients {
     ($operands:expr, $weights:expr, |$($name:ident),+| $body:expr) => {{
         let ($($name),+) = $operands.clone();
@@ -197,6 +198,46 @@ fn convolution() {
             ops::conv2d(input, weight, bias, 1, kernel / 2)
         );
     }
+}
+
+#[test]
+fn convolution_with_strides_and_padding() {
+    for (kernel, stride, padding, height, width) in [
+        (3, 2, 0, 9, 7),
+        (3, 2, 1, 8, 5),
+        (4, 3, 2, 11, 6),
+        (2, 2, 0, 40, 33),
+    ] {
+        let size = |side: usize| (side + 2 * padding - kernel) / stride + 1;
+        check!(
+            [[2, 6, height, width], [5, 6, kernel, kernel], [5]],
+            [2, 5, size(height), size(width)],
+            |input, weight, bias| kernels::convolution(input, weight, bias, stride, padding),
+            ops::conv2d(input, weight, bias, stride, padding)
+        );
+    }
+}
+
+#[test]
+fn a_convolution_that_halves() {
+    for (height, width) in [(8, 6), (9, 7), (40, 34)] {
+        check!(
+            [[2, 6, height, width], [5, 6, 3, 3], [5]],
+            [2, 5, (height - 2) / 2 + 1, (width - 2) / 2 + 1],
+            |input, weight, bias| kernels::halving_convolution(input, weight, bias),
+            ops::halving_convolution(input, weight, bias)
+        );
+    }
+}
+
+#[test]
+fn a_size_that_doubles() {
+    check!(
+        [[2, 3, 5, 4], [2, 3, 10, 8]],
+        [2, 3, 10, 8],
+        |input, other| kernels::double_size(input) * other,
+        ops::double_size(input) * other
+    );
 }
 
 #[test]

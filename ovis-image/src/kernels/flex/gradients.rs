@@ -272,41 +272,57 @@ pub(in crate::kernels) fn group_norm(
     })
 }
 
-/// Gradients of input, weight and bias of a convolution that keeps height and width, with a kernel
-/// of 1x1 or 3x3.
+/// Gradients of input, weight and bias of a convolution with this stride, and this padding before
+/// and after the input.
 pub(in crate::kernels) fn convolution(
     gradient: Tensor<Flex, 4>,
     input: Tensor<Flex, 4>,
     weight: Tensor<Flex, 4>,
+    (stride, padding): (usize, [usize; 2]),
     [input_wanted, weight_wanted, bias_wanted]: [bool; 3],
 ) -> [Option<FlexTensor>; 3] {
+    let set = InstructionSet::in_use();
     let dtype = input.dtype();
-    let dims @ [batch, channels, height, width] = input.dims();
+    let dims @ [batch, channels, ..] = input.dims();
     let [outputs, _, kernel, _] = weight.dims();
-    // Turned by half a circle, with inputs and outputs swapped, the weight leads back.
+    let shape = super::convolution_shape(&input, &weight, stride, padding);
+    let keeps_size = matches!((kernel, stride, padding), (3, 1, [1, 1]) | (1, 1, [0, 0]));
+    let [gradient_f32, input] = [gradient.clone(), input].map(|t| contiguous(t.cast(DType::F32)));
+    let (dy, x) = (elements::<f32>(&gradient_f32), elements::<f32>(&input));
     let input_gradient = input_wanted.then(|| {
-        let weight = weight.flip([2, 3]).swap_dims(0, 1);
-        let bias = Tensor::zeros([channels], (&weight.device(), dtype));
-        to_flex(super::convolution(
-            gradient.clone(),
-            weight,
-            bias,
-            1,
-            kernel / 2,
-        ))
+        if keeps_size {
+            // Turned by half a circle, with inputs and outputs swapped, the weight leads back.
+            let weight = weight.clone().flip([2, 3]).swap_dims(0, 1);
+            let bias = Tensor::zeros([channels], (&weight.device(), dtype));
+            return to_flex(super::convolution(gradient, weight, bias, 1, kernel / 2));
+        }
+        let weight = contiguous(weight.clone().cast(DType::F32));
+        let values = gradients::convolution_input(set, [dy, elements(&weight)], shape);
+        sums(values, dims, dtype)
     });
-    let [gradient, input] = [gradient, input].map(|tensor| contiguous(tensor.cast(DType::F32)));
-    let (dy, x) = (elements::<f32>(&gradient), elements::<f32>(&input));
     let weight_gradient = weight_wanted.then(|| {
-        let set = InstructionSet::in_use();
-        let values = gradients::convolution_weight(set, [dy, x], dims, outputs, kernel);
+        let values = gradients::convolution_weight(set, [dy, x], shape);
         sums(values, [outputs, channels, kernel, kernel], dtype)
     });
     let bias_gradient = bias_wanted.then(|| {
+        let [height, width] = shape.output_size();
         let values = gradients::convolution_bias(dy, [batch, outputs, height * width]);
         sums(values, [outputs], dtype)
     });
     [input_gradient, weight_gradient, bias_gradient]
+}
+
+/// Gradient of the input of [`double_size`](super::double_size).
+pub(in crate::kernels) fn double_size(gradient: Tensor<Flex, 4>) -> Option<FlexTensor> {
+    let [batch, channels, height, width] = gradient.dims();
+    let dims = [batch, channels, height / 2, width / 2];
+    by_supported_dtype!(gradient.dtype(), T => {
+        let gradient = contiguous(gradient);
+        let output = output_of::<T>(dims.iter().product(), |output| {
+            crate::cpu::add_blocks(elements(&gradient), width / 2, output);
+        });
+        Some(to_flex(tensor(output, dims)))
+    })
 }
 
 fn gradient_dtype<T: Element + burn::tensor::Element>() -> DType {

@@ -45,7 +45,7 @@ use self::views::{
     contiguous, dense_rows, elements, from_flex, matrix, output_of, per_batch, rows, split, stride,
     tensor, zeros,
 };
-use crate::cpu::{self, AttentionShape, InstructionSet, Rows};
+use crate::cpu::{self, AttentionShape, ConvolutionShape, InstructionSet, Rows};
 use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
 
 pub(super) fn linear_layer(
@@ -268,18 +268,17 @@ pub(super) fn convolution(
     padding: usize,
 ) -> Tensor<Flex, 4> {
     let dtype = input.dtype();
-    let dims @ [batch, channels, height, width] = input.dims();
-    let [outputs, inputs, kernel, _] = weight.dims();
-    let same_dtype = weight.dtype() == dtype && bias.dtype() == dtype;
-    let convolve_3x3 = match (kernel, stride, padding, same_dtype) {
-        (3, 1, 1, true) => true,
-        (1, 1, 0, true) => false,
-        _ => return ops::conv2d(input, weight, bias, stride, padding),
-    };
+    let dims @ [_, channels, ..] = input.dims();
+    let [outputs, inputs, ..] = weight.dims();
+    if weight.dtype() != dtype || bias.dtype() != dtype {
+        return ops::conv2d(input, weight, bias, stride, padding);
+    }
     assert_eq!(
         channels, inputs,
         "convolution: the input's channels differ from the weight's"
     );
+    let shape = convolution_shape(&input, &weight, stride, [padding; 2]);
+    let [height, width] = shape.output_size();
     by_dtype!(dtype, T => {
         let (input, weight, bias) = (contiguous(input), contiguous(weight), contiguous(bias));
         let (input, weight, bias) = (
@@ -287,12 +286,71 @@ pub(super) fn convolution(
             elements::<T>(&weight),
             elements::<T>(&bias),
         );
-        let mut output = zeros::<T>(batch * outputs * height * width);
-        if convolve_3x3 {
-            cpu::conv3x3(InstructionSet::in_use(), input, dims, weight, bias, &mut output);
-        } else {
-            cpu::conv1x1(InstructionSet::in_use(), input, dims, weight, bias, &mut output);
+        let set = InstructionSet::in_use();
+        let mut output = zeros::<T>(shape.batch * outputs * height * width);
+        match (shape.kernel, stride, padding) {
+            (3, 1, 1) => cpu::conv3x3(set, input, dims, weight, bias, &mut output),
+            (1, 1, 0) => cpu::conv1x1(set, input, dims, weight, bias, &mut output),
+            _ => cpu::conv_by_columns(set, input, weight, bias, shape, &mut output),
         }
-        tensor(output, [batch, outputs, height, width])
+        tensor(output, [shape.batch, outputs, height, width])
     }, ops::conv2d(input, weight, bias, stride, padding))
+}
+
+pub(super) fn halving_convolution(
+    input: Tensor<Flex, 4>,
+    weight: Tensor<Flex, 4>,
+    bias: Tensor<Flex, 1>,
+) -> Tensor<Flex, 4> {
+    let dtype = input.dtype();
+    if weight.dtype() != dtype || bias.dtype() != dtype {
+        return ops::halving_convolution(input, weight, bias);
+    }
+    let shape = convolution_shape(&input, &weight, 2, [0, 1]);
+    let [height, width] = shape.output_size();
+    by_dtype!(dtype, T => {
+        let (input, weight, bias) = (contiguous(input), contiguous(weight), contiguous(bias));
+        let mut output = zeros::<T>(shape.batch * shape.outputs * height * width);
+        cpu::conv_by_columns(
+            InstructionSet::in_use(),
+            elements(&input),
+            elements(&weight),
+            elements(&bias),
+            shape,
+            &mut output,
+        );
+        tensor(output, [shape.batch, shape.outputs, height, width])
+    }, ops::halving_convolution(input, weight, bias))
+}
+
+pub(super) fn double_size(input: Tensor<Flex, 4>) -> Tensor<Flex, 4> {
+    let [batch, channels, height, width] = input.dims();
+    by_dtype!(input.dtype(), T => {
+        let input = contiguous(input);
+        let output = output_of::<T>(4 * batch * channels * height * width, |output| {
+            cpu::double_size(elements(&input), [height, width], output);
+        });
+        tensor(output, [batch, channels, 2 * height, 2 * width])
+    }, ops::double_size(input))
+}
+
+/// Returns the sizes of a convolution.
+fn convolution_shape(
+    input: &Tensor<Flex, 4>,
+    weight: &Tensor<Flex, 4>,
+    stride: usize,
+    padding: [usize; 2],
+) -> ConvolutionShape {
+    let [batch, channels, height, width] = input.dims();
+    let [outputs, _, kernel, _] = weight.dims();
+    ConvolutionShape {
+        batch,
+        channels,
+        height,
+        width,
+        outputs,
+        kernel,
+        stride,
+        padding,
+    }
 }

@@ -12,7 +12,7 @@ use crate::training::ParameterMap;
 pub struct AdamWConfig {
     /// Decays of the two moments.
     pub betas: [f64; 2],
-    /// Term of the denominator.
+    /// Term added to the denominator.
     pub eps: f64,
     /// Decoupled weight decay of matrices and kernels. Biases and scales of norms, which have one
     /// axis, do not decay.
@@ -75,7 +75,7 @@ impl<B: Backend> AdamW<B> {
         }
     }
 
-    /// Updates one parameter, `axes` of whose tensor decide whether it decays.
+    /// Updates one parameter. The number of `axes` of its tensor decides whether it decays.
     pub fn update(
         &mut self,
         path: &str,
@@ -100,7 +100,7 @@ impl<B: Backend> AdamW<B> {
     }
 }
 
-/// Numbers of one step, with and without weight decay.
+/// Constants of one step, with and without weight decay.
 #[derive(Debug, Clone, Copy)]
 pub struct StartedStep {
     plain: AdamWStep,
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::testing::{TestBackend, tensor, values};
 
-    /// Ten steps of AdamW in f64, as torch's documentation writes them.
+    /// Computes ten steps of AdamW in f64, as written in torch's documentation.
     fn expected(decay: f64) -> f64 {
         let (mut p, mut m, mut v) = (0.5f64, 0.0, 0.0);
         for step in 1..=10 {

@@ -5,7 +5,7 @@ use crate::kernels;
 use crate::training::ParameterMap;
 
 /// Moving average of parameters in f32 (diffusers: `EMAModel`). Its decay grows from 0 with the
-/// number of updates, `(1 + n) / (10 + n)`, up to the one that was set.
+/// number of updates, `(1 + n) / (10 + n)`, up to the configured decay.
 #[derive(Debug, Clone)]
 pub struct MovingAverage<B: Backend> {
     pub(crate) decay: f64,
@@ -14,7 +14,7 @@ pub struct MovingAverage<B: Backend> {
 }
 
 impl<B: Backend> MovingAverage<B> {
-    /// Starts with the first parameters that it sees.
+    /// Creates an average that starts with the first parameters that it receives.
     pub fn new(decay: f64) -> Self {
         Self {
             decay,

@@ -1,4 +1,4 @@
-//! AdamW with groups, its learning rate over time, clipping, and the moving average of parameters.
+//! AdamW with groups, learning rate schedule, gradient clipping, and moving average of parameters.
 //!
 //! `burn-optim` is not used: in Burn 0.21 its AdamW keeps moments in the parameter's dtype (in bf16
 //! the second one never decays, because 0.999 rounds to 1), clips each parameter by its own norm,

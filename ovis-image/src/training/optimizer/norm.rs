@@ -4,8 +4,9 @@ use burn::tensor::backend::Backend;
 use crate::kernels;
 use crate::training::ParameterMap;
 
-/// Global norm of gradients, and the factor that brings it down to a limit.
+/// Global norm of gradients, and the factor that reduces it to a limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct ClippedNorm {
     /// Norm before clipping.
     pub norm: f64,
@@ -13,8 +14,8 @@ pub struct ClippedNorm {
     pub scale: f32,
 }
 
-/// Computes the Euclidean norm of all gradients together; `limit` is the largest norm that an update
-/// may use.
+/// Computes the Euclidean norm of all gradients together; `limit` is the largest norm that an
+/// update may use.
 pub fn gradient_norm<B: Backend>(gradients: &ParameterMap<B>, limit: Option<f64>) -> ClippedNorm {
     let squares: Vec<Tensor<B, 1>> = gradients
         .iter()

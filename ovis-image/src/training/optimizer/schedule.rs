@@ -2,17 +2,17 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-/// Course of the learning rate after the warm-up.
+/// Schedule of the learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LearningRateSchedule {
-    /// Stays.
+    /// Stays constant.
     #[default]
     Constant,
     /// Falls to zero at the last step along half a cosine.
     Cosine,
-    /// Falls to zero at the last step along a line.
+    /// Falls to zero linearly, at the last step.
     Linear,
 }
 
@@ -22,9 +22,9 @@ pub enum LearningRateSchedule {
 pub struct LearningRate {
     /// Learning rate after the warm-up.
     pub peak: f64,
-    /// Number of steps in which it rises to the peak: step k of them has k / warmup_steps of it.
+    /// Number of steps in which the rate rises to the peak: step k has `k / warmup_steps` of it.
     pub warmup_steps: u64,
-    /// Course after the warm-up.
+    /// Schedule after the warm-up.
     pub schedule: LearningRateSchedule,
 }
 

@@ -59,7 +59,7 @@ pub(super) fn differentiate<A: AutodiffBackend>(
     }
 }
 
-/// What the forward keeps: the input of every block.
+/// Values kept from the forward pass, including the input of every block.
 struct Forward<B: Backend> {
     conditioning: Tensor<B, 2>,
     double_inputs: Vec<JointHiddenStates<B>>,
@@ -105,16 +105,17 @@ impl<B: Backend> Forward<B> {
     }
 }
 
-/// State of the walk back.
+/// State of the backward walk.
 struct Back<A: AutodiffBackend> {
     conditioning: Tensor<A::InnerBackend, 2>,
-    /// Sum of what all blocks gave.
+    /// Sum of the gradients of the conditioning from all blocks.
     conditioning_gradient: Tensor<A::InnerBackend, 2>,
     rope: RotaryTable<A>,
     parameters: ParameterMap<A::InnerBackend>,
 }
 
-/// `sum(output * gradient)` in f32, whose gradient with respect to the output is the given one.
+/// Returns `sum(output * gradient)` in f32, whose gradient with respect to the output is
+/// `gradient`.
 fn inject<A: AutodiffBackend, const D: usize>(
     output: Tensor<A, D>,
     gradient: Tensor<A::InnerBackend, D>,
@@ -127,7 +128,7 @@ fn leaf<A: AutodiffBackend, const D: usize>(tensor: Tensor<A::InnerBackend, D>) 
     Tensor::from_inner(tensor).require_grad()
 }
 
-/// Gradient of a leaf, zeros if the loss does not depend on it.
+/// Returns the gradient of a leaf, or zeros if the loss does not depend on it.
 fn gradient_of<A: AutodiffBackend, const D: usize>(
     leaf: &Tensor<A, D>,
     gradients: &A::Gradients,
@@ -152,7 +153,7 @@ impl<A: AutodiffBackend> Back<A> {
         }
     }
 
-    /// Differentiates the loss of the prediction; returns the gradient of the last block's output.
+    /// Differentiates the loss of the prediction. Returns the gradient of the last block's output.
     fn final_layer(
         &mut self,
         layer: &FinalLayer<A::InnerBackend>,
@@ -231,7 +232,7 @@ impl<A: AutodiffBackend> Back<A> {
         gradient + gradient_of(&image, &gradients)
     }
 
-    /// Differentiates what stands before the blocks; returns the gradient of the prompt embeddings.
+    /// Differentiates the layers before the blocks. Returns the gradient of the prompt embeddings.
     fn embedders(
         &mut self,
         transformer: &OvisImageTransformer<A::InnerBackend>,

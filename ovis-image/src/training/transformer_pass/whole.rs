@@ -1,4 +1,4 @@
-//! The pass with one graph over all blocks.
+//! Pass with one graph over all blocks.
 
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor};

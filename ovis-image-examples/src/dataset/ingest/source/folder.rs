@@ -1,5 +1,5 @@
-//! A folder of images with captions in text files beside them. Folders named `N_name` at its top are
-//! repeated N times, as kohya's scripts have it.
+//! Folder of images with captions in text files beside them. Folders named `N_name` at the top
+//! level are repeated N times, as in kohya's scripts.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -13,13 +13,13 @@ use crate::dataset::ingest::reason::{Dropped, Reason};
 use crate::dataset::manifest::Row;
 use crate::shared::input_file;
 
-/// Endings of images. Formats that are not decoded are rows with a reason.
+/// Extensions of image files. Unsupported formats become rows with a reason.
 pub(super) const IMAGES: [&str; 15] = [
     "png", "jpg", "jpeg", "jfif", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif",
     "jxl", "ico", "tga",
 ];
 
-/// Endings of captions. The first that is there counts.
+/// Extensions of caption files. The first one that exists is used.
 const CAPTIONS: [&str; 2] = ["txt", "caption"];
 
 /// Walks a folder, in the order of names.
@@ -27,7 +27,7 @@ const CAPTIONS: [&str; 2] = ["txt", "caption"];
 pub(super) struct Folder {
     root: PathBuf,
     options: Options,
-    /// What is still to be visited, the next one last.
+    /// Paths still to be visited, the next one last.
     stack: Vec<PathBuf>,
 }
 
@@ -125,7 +125,7 @@ impl Iterator for Folder {
     }
 }
 
-/// Repeats and class of an image in a folder `N_name`.
+/// Returns the repeats and the class of an image in a folder `N_name`.
 fn repeats(name: &Path) -> (Option<u32>, Option<String>) {
     let mut components = name.components();
     let first = components
@@ -143,7 +143,7 @@ fn repeats(name: &Path) -> (Option<u32>, Option<String>) {
     }
 }
 
-/// Reads the caption beside an image. `None` if there is no file.
+/// Reads the caption beside an image. Returns `None` if there is no file.
 fn caption(image: &Path, most: u64) -> Result<Option<String>, Dropped> {
     for ending in CAPTIONS {
         let mut bytes = Vec::new();

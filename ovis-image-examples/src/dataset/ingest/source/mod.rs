@@ -1,4 +1,4 @@
-//! Inputs: each kind is an iterator of candidates in an order that depends on the input alone.
+//! Inputs: each kind iterates over its candidates in an order that depends on the input alone.
 
 mod folder;
 #[cfg(feature = "parquet")]
@@ -18,21 +18,21 @@ use super::reason::Dropped;
 use crate::dataset::manifest::Row;
 use crate::shared::usage::UsageError;
 
-/// An image with its captions, as an input has it.
+/// Image with its captions, as the input has it.
 #[derive(Debug)]
 pub(super) struct Candidate {
-    /// What is known. The image's file is filled in later.
+    /// Known fields. The image's file is filled in later.
     pub row: Row,
-    /// Where the image is.
+    /// Place of the image.
     pub image: Place,
-    /// Why it cannot be used, if that is known already.
+    /// Reason why the image cannot be used, if that is known already.
     pub dropped: Option<Dropped>,
 }
 
-/// Where an image is.
+/// Place of an image.
 #[derive(Debug)]
 pub(super) enum Place {
-    /// Nowhere.
+    /// No place: the image is missing.
     Missing,
     /// A file.
     File(PathBuf),
@@ -60,20 +60,20 @@ pub(super) enum Place {
     },
 }
 
-/// What an input is told.
+/// Options of an input.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
-    /// Most bytes of a caption.
+    /// Maximum size of a caption, in bytes.
     pub most_caption_bytes: u64,
 }
 
-/// An iterator of candidates.
+/// Iterator over candidates.
 pub(super) type Candidates = Box<dyn Iterator<Item = Result<Candidate>>>;
 
-/// Opens an input by what it is: a folder, or a file by its ending.
+/// Opens an input by its kind: a folder, or a file by its extension.
 ///
 /// # Errors
-/// Returns an error if it cannot be read, or is of no known kind.
+/// Returns an error if it cannot be read, or if its kind is unknown.
 pub(super) fn open(path: &Path, options: &Options) -> Result<Candidates> {
     let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     if metadata.is_dir() {
@@ -99,7 +99,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Candidates> {
     }
 }
 
-/// Length and time of the last change of a file: enough to see that it was changed.
+/// Returns the length and the modification time of a file, which show whether it was changed.
 fn stamp(path: &Path) -> Option<(u64, u128)> {
     let metadata = fs::metadata(path).ok()?;
     let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
@@ -155,7 +155,7 @@ impl Candidate {
         serde_json::to_vec(&made_of).unwrap_or_default()
     }
 
-    /// Returns the bytes that the candidate itself holds.
+    /// Returns the number of bytes that the candidate itself holds.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.image {
             Place::Bytes { bytes, .. } => bytes.len(),

@@ -15,7 +15,7 @@ use super::{Candidate, Place, record};
 use crate::dataset::ingest::reason::{Dropped, Reason};
 use crate::shared::input_file;
 
-/// Columns that contain the image. The first that is there counts.
+/// Columns that contain the image. The first one that exists is used.
 const IMAGE: [&str; 8] = [
     "image",
     "img",
@@ -27,7 +27,7 @@ const IMAGE: [&str; 8] = [
     "image_bytes",
 ];
 
-/// A table.
+/// Parquet table.
 pub(super) struct Table {
     path: PathBuf,
     stem: String,

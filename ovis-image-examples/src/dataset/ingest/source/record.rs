@@ -1,4 +1,4 @@
-//! A record of a table or an archive to a row.
+//! Converts a record of a table or an archive to a row.
 
 use serde_json::{Map, Value};
 
@@ -6,16 +6,16 @@ use crate::dataset::ingest::captions;
 use crate::dataset::ingest::reason::{Dropped, Reason};
 use crate::dataset::manifest::Row;
 
-/// Names that other programs give to the image's file. The first that is there counts.
+/// Names that other programs give to the image's file. The first one that exists is used.
 const IMAGE: [&str; 5] = ["image", "file_name", "filename", "path", "image_path"];
 
 /// Names of a caption of unknown language.
 const CAPTION: [&str; 3] = ["caption", "text", "prompt"];
 
-/// Makes a row of a record. Captions go to the field of their language, unknown fields are kept.
+/// Makes a row from a record. Captions go to the field of their language, unknown fields are kept.
 ///
 /// # Errors
-/// Returns the reason if a field is not of its type.
+/// Returns the reason if a field has the wrong type.
 pub(super) fn to_row(mut record: Map<String, Value>) -> Result<Row, Dropped> {
     let image = IMAGE
         .iter()

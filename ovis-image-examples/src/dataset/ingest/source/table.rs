@@ -12,7 +12,7 @@ use crate::dataset::manifest::JsonLines;
 use crate::shared::input_file;
 use crate::shared::usage::UsageError;
 
-/// Where the images of a table are looked for, and what rows without a name are called.
+/// Folder in which a table's images are looked up, and stem for the ids of unusable rows.
 #[derive(Debug)]
 struct Names {
     folder: PathBuf,
@@ -59,7 +59,7 @@ impl Names {
     }
 }
 
-/// A file of JSON lines.
+/// File of JSON lines.
 #[derive(Debug)]
 pub(super) struct JsonTable {
     names: Names,
@@ -95,7 +95,7 @@ impl Iterator for JsonTable {
     }
 }
 
-/// A file of separated values with names in the first line.
+/// File of separated values, with the column names in the first line.
 pub(super) struct CsvTable {
     names: Names,
     columns: Vec<String>,
@@ -106,7 +106,7 @@ impl CsvTable {
     /// Opens a file and reads the names of its columns.
     ///
     /// # Errors
-    /// Returns an error if there are none.
+    /// Returns an error if the file has no column names.
     pub(super) fn open(path: &Path, delimiter: u8) -> Result<Self> {
         let file =
             input_file::open(path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -1,5 +1,5 @@
-//! WebDataset archives: consecutive members of one name are a sample, and their endings say what
-//! they are. Nothing is unpacked here: an image is its place in the archive.
+//! WebDataset archives: consecutive members with the same name form a sample, and their extensions
+//! tell their kind. Nothing is unpacked here: an image is a span of the archive.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,24 +14,24 @@ use crate::dataset::ingest::captions;
 use crate::dataset::ingest::reason::{Dropped, Reason};
 use crate::shared::input_file;
 
-/// Most bytes of a sample's JSON.
+/// Maximum size of a sample's JSON, in bytes.
 const MOST_JSON_BYTES: u64 = 1 << 20;
 
-/// Members that are read ahead of the samples that are taken.
+/// Number of members that are read ahead of the samples that are taken.
 const AHEAD: usize = 256;
 
-/// An archive.
+/// Tar archive.
 pub(super) struct Tar {
     archive: PathBuf,
     stem: String,
     most_caption_bytes: u64,
-    /// Byte at which the next member's header is.
+    /// Offset of the next member's header.
     next: Option<u64>,
     open: Option<Sample>,
     done: VecDeque<Candidate>,
 }
 
-/// Members of one name.
+/// Members with the same name.
 #[derive(Debug, Default)]
 struct Sample {
     key: String,
@@ -62,7 +62,7 @@ impl Tar {
         })
     }
 
-    /// Reads members until some samples are whole.
+    /// Reads members until some samples are complete.
     fn read_ahead(&mut self) -> std::io::Result<()> {
         let Some(start) = self.next else {
             return Ok(());
@@ -139,7 +139,7 @@ impl Tar {
         self.done.push_back(Candidate::refused(id, dropped));
     }
 
-    /// Makes a candidate of the members so far.
+    /// Makes a candidate from the members so far.
     fn close(&mut self) {
         let Some(sample) = self.open.take() else {
             return;
