@@ -48,15 +48,13 @@ impl ConvolutionShape {
     /// Computes the first output along an axis whose tap is inside the input, and the number of such
     /// outputs.
     fn inside(&self, tap: usize, size: usize, outputs: usize) -> [usize; 2] {
-        let first = self
-            .padding
+        let before = self.padding[0];
+        let first = before
             .saturating_sub(tap)
             .div_ceil(self.stride)
             .min(outputs);
-        // The last output whose tap is inside: output * stride + tap - padding < size.
-        let end = (size + self.padding)
-            .saturating_sub(tap)
-            .div_ceil(self.stride);
+        // The last output whose tap is inside: output * stride + tap - before < size.
+        let end = (size + before).saturating_sub(tap).div_ceil(self.stride);
         [first, end.min(outputs).saturating_sub(first)]
     }
 
@@ -92,6 +90,7 @@ impl ConvolutionShape {
     }
 
     /// Adds a line of columns to the plane that it was copied from.
+    #[cfg(feature = "autodiff")]
     pub(super) fn add_line(&self, line: usize, first: usize, values: &[f32], image: &mut [f32]) {
         let (channel, [down, right]) = self.tap(line);
         let pixels = self.pixels();

@@ -54,7 +54,6 @@ impl<'a, T: Element> Rows<'a, T> {
     }
 
     /// Returns the number of rows.
-    #[cfg(feature = "autodiff")]
     pub(super) fn rows(&self) -> usize {
         self.outer * self.inner
     }
@@ -142,7 +141,10 @@ pub(crate) fn rms_norm<T: Element>(
     eps: f32,
     output: &mut Unwritten<T>,
 ) {
-    assert_eq!(weight.len(), input.width, "widths of a norm");
+    assert!(
+        weight.len() == input.width && output.len() == input.rows() * input.width,
+        "sizes of a norm"
+    );
     for_each_row(
         set,
         output,
