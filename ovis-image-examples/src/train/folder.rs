@@ -18,7 +18,7 @@ const CHECKPOINTS: &str = "checkpoints";
 /// Number of most recent checkpoints that are kept.
 const LAST: usize = 2;
 
-/// Folder of a run, locked while this value exists. The system frees the lock if a process ends.
+/// Folder of a run, locked while this value exists. The system frees the lock when a process ends.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,

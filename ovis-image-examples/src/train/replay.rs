@@ -17,8 +17,8 @@ use crate::shared::terminal::shown;
 /// Maximum size of a replay file, in bytes.
 const MOST_BYTES: u64 = 64 << 30;
 
-/// File with `step_000.latents`, `.noise`, `.prompt_embeds`, `.timesteps` and `.grid`, and so on for
-/// each batch.
+/// File with `step_000.latents`, `.noise`, `.prompt_embeds`, `.timesteps` and `.grid`, and so on
+/// for each batch.
 #[derive(Debug, Clone)]
 pub struct ReplayFile {
     path: PathBuf,

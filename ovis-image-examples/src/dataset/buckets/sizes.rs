@@ -14,8 +14,8 @@ pub(super) struct Buckets {
 }
 
 impl Buckets {
-    /// Lists the sizes of about `side * side` pixels whose sides are multiples of `step`, between half
-    /// and twice `side`: aspect ratios from 0.25 to 4.
+    /// Lists the sizes of about `side * side` pixels whose sides are multiples of `step`, between
+    /// half and twice `side`: aspect ratios from 0.25 to 4.
     pub(super) fn new(side: u32, step: u32) -> Self {
         let (least, most) = (side / 2, side * 2);
         let area = side * side;
@@ -34,8 +34,8 @@ impl Buckets {
         Self { side, sizes }
     }
 
-    /// Chooses the bucket whose aspect ratio differs least from an image's, and the size to which the
-    /// image is resized so that it covers the bucket.
+    /// Chooses the bucket whose aspect ratio differs least from an image's, and the size to which
+    /// the image is resized so that it covers the bucket.
     pub(super) fn select(&self, image: Size) -> (Size, Size) {
         let (width, height) = (f64::from(image.0), f64::from(image.1));
         let aspect = width / height;

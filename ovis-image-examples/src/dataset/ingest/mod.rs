@@ -61,7 +61,7 @@ const HELD_BYTES: usize = 64 << 20;
 /// continues where a killed one stopped, and reads no image again.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Folders of images with .txt captions; .jsonl, .csv, .tsv, .parquet tables; WebDataset .tar files
+    /// Folders of images and .txt captions; .jsonl, .csv, .tsv, .parquet tables; WebDataset .tar
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
     /// Folder for the manifest, and for images extracted from archives and tables

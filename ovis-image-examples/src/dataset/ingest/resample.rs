@@ -1,5 +1,5 @@
-//! Lanczos resampling of gray images in the fixed-point arithmetic of Pillow (`Resample.c`), so that
-//! perceptual hashes equal those of Python's `imagehash`.
+//! Lanczos resampling of gray images in the fixed-point arithmetic of Pillow (`Resample.c`), so
+//! that perceptual hashes equal those of Python's `imagehash`.
 
 use std::f64::consts::PI;
 

@@ -6,8 +6,8 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use super::measure::measure;
 use super::perceptual_hash::from_hex;
 
-/// Number of the image, `imagehash.phash`, variance of the Laplacian, and largest standard deviation
-/// of a channel.
+/// Number of the image, `imagehash.phash`, variance of the Laplacian, and largest standard
+/// deviation of a channel.
 const RECORDED: [(i64, &str, f64, f64); 30] = [
     (0, "fa00b5208f7d837e", 5307.895, 73.893),
     (1, "c401a728d77e55ba", 4290.271, 73.88),

@@ -24,8 +24,8 @@ use settings::Settings;
 /// Draws images of text with captions, for training and tests
 ///
 /// Writes images/*.png and manifest.jsonl, one line for each image: its captions in English and
-/// Chinese, and the strings, boxes, font and color of its texts. Equal arguments give equal bytes on
-/// every machine. A run that was interrupted is resumed by running the same command again.
+/// Chinese, and the strings, boxes, font and color of its texts. Equal arguments give equal bytes
+/// on every machine. A run that was interrupted is resumed by running the same command again.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Preset: plain, signs, posters, screens, bilingual, or a .toml file

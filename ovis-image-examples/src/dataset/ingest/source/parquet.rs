@@ -1,5 +1,5 @@
-//! Parquet tables that contain their images, as those of the Hugging Face Hub do: a column of bytes,
-//! or a structure of `bytes` and `path`. Other columns are texts and numbers.
+//! Parquet tables that contain their images, as those of the Hugging Face Hub do: a column of
+//! bytes, or a structure of `bytes` and `path`. Other columns are texts and numbers.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
