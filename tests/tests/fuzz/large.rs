@@ -62,8 +62,8 @@ fn many_tensors_are_read_in_proportion() {
 
 #[test]
 fn many_layers_are_counted_in_proportion() {
-    let base = CheckpointPaths::discover(golden_folder().join("base/model")).unwrap();
     let _alone = alone();
+    let base = CheckpointPaths::discover(golden_folder().join("base/model")).unwrap();
     let scratch = Scratch::new();
     for (part, prefixes) in [
         (0, ["transformer_blocks.", "single_transformer_blocks."]),
@@ -106,8 +106,8 @@ fn many_layers_are_counted_in_proportion() {
 
 #[test]
 fn a_configuration_of_many_blocks_is_compared_in_proportion() {
-    let base = CheckpointPaths::discover(golden_folder().join("base/model")).unwrap();
     let _alone = alone();
+    let base = CheckpointPaths::discover(golden_folder().join("base/model")).unwrap();
     let scratch = Scratch::new();
     let config = std::fs::read_to_string(base.transformer.join("config.json")).unwrap();
     let config = config
