@@ -47,7 +47,6 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    sizes::keep_freed_memory();
     let arguments = Arguments::parse();
     if let Some(set) = arguments.instruction_set {
         set.use_everywhere()?;

@@ -1,7 +1,9 @@
 //! The transformer of a checkpoint through burn-store: saved in Burn's own format, loaded into a
 //! new model, and back in a pipeline.
 //!
-//! `cargo run --release -p ovis-image-examples --features burn-store --bin burn_store [checkpoint folder]`
+//! ```sh
+//! cargo run --release -p ovis-image-examples --features burn-store --bin burn_store [FOLDER]
+//! ```
 
 use anyhow::ensure;
 use burn_flex::{Flex, FlexDevice};

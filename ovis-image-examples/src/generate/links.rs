@@ -8,7 +8,8 @@ const DEPTH: usize = 3;
 
 /// Finds a link through which reading `path` would leave `folder`, which contains the path itself.
 ///
-/// Of a folder, everything within it can be read; of a file, the configurations beside it.
+/// A folder is searched as deep as a checkpoint is. Beside a file, its folder's configurations are
+/// checked too.
 pub(super) fn link_leaving(path: &Path, folder: &Path) -> Option<PathBuf> {
     let folder = folder.canonicalize().ok()?;
     if path.is_dir() {

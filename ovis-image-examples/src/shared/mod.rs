@@ -1,5 +1,7 @@
 //! Code that several programs need. Nothing here depends on a program.
 
+#[cfg(feature = "train")]
+pub mod allocator;
 pub mod completions;
 pub mod device;
 pub mod error_chain;

@@ -47,7 +47,9 @@ enum Call<A> {
 fn parse<A: Parser>(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<Call<A>, clap::Error> {
+    // The flags of completions need no subcommand either; without one, the conversion fails below.
     let mut command = completions::with_flags(A::command())
+        .subcommand_required(false)
         .args_override_self(true)
         .max_term_width(WIDEST_HELP);
     let mut matches = command.try_get_matches_from_mut(arguments)?;

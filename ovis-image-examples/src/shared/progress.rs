@@ -92,7 +92,7 @@ impl BytesBar {
 pub struct CountBar(ProgressBar);
 
 impl CountBar {
-    /// Creates a bar for so many things of this name.
+    /// Creates a bar that counts to `total`; `things` is the plural that it shows.
     pub fn new(things: &str, total: u64) -> Self {
         let bar = ProgressBar::new(total);
         let template = format!("{{wide_bar}} {{pos}}/{{len}} {things}, {{per_sec}}, {{eta}} left");

@@ -171,13 +171,13 @@ pub(super) fn character_head<B: Backend>(
     resolved: &Resolved,
     hidden: usize,
     device: &B::Device,
-) -> CharacterHead<B> {
+) -> Result<CharacterHead<B>> {
     let config = CharacterHeadConfig {
         cells: CELLS * CELLS,
         classes: CELL_CLASSES,
-        weight: resolved.auxiliary_weight,
     };
-    initialize(CharacterHead::new(&config, hidden, device), resolved.seed)
+    let head = CharacterHead::new(&config, hidden, device)?;
+    Ok(initialize(head, resolved.seed))
 }
 
 impl<B: Backend> Stage<B> for FlowStage<B> {

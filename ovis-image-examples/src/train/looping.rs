@@ -82,10 +82,12 @@ where
     let mut saved_step = None;
     if let Some((state, path)) = context.folder.last_state::<B>(device)? {
         trainer.restore(state).map_err(|source| match source {
-            StateError::AnotherModel { .. } => anyhow::Error::new(TrainError::AnotherRun {
-                path: path.clone(),
-                source,
-            }),
+            StateError::AnotherModel { .. } | StateError::AnotherAccumulation { .. } => {
+                anyhow::Error::new(TrainError::AnotherRun {
+                    path: path.clone(),
+                    source,
+                })
+            }
             other => other.into(),
         })?;
         saved_step = Some(trainer.steps());

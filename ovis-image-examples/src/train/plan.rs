@@ -28,7 +28,7 @@ impl Plan<'_> {
     /// Returns the bytes of a checkpoint: parameters, two moments, and the average.
     fn checkpoint_bytes(&self) -> u64 {
         let copies = 3 + u64::from(self.resolved.ema_decay > 0.0);
-        4 * copies * self.trained
+        self.trained.saturating_mul(4 * copies)
     }
 
     /// Returns the bytes that the run needs on the disk, without old checkpoints that are removed.
@@ -37,12 +37,18 @@ impl Plan<'_> {
         let kept = resolved.steps.checked_div(resolved.keep_every).unwrap_or(0);
         // The trained model, its average, and one that is being written.
         let models = 2 + u64::from(resolved.ema_decay > 0.0);
-        (CHECKPOINTS + kept) * self.checkpoint_bytes() + models * self.model_bytes
+        let checkpoints = kept.saturating_add(CHECKPOINTS);
+        checkpoints
+            .saturating_mul(self.checkpoint_bytes())
+            .saturating_add(self.model_bytes.saturating_mul(models))
     }
 
     /// Returns the bytes of parameters, gradients, moments and averages in memory.
     fn state_bytes(&self) -> u64 {
-        4 * self.trained + self.checkpoint_bytes() + self.model_bytes
+        let gradients = self.trained.saturating_mul(4);
+        gradients
+            .saturating_add(self.checkpoint_bytes())
+            .saturating_add(self.model_bytes)
     }
 
     /// Checks that the disk has enough space.
@@ -69,14 +75,14 @@ impl fmt::Display for Plan<'_> {
             StageKind::Autoencoder => "autoencoder",
             StageKind::Flow => "flow",
         };
-        let batch = resolved.batch_size as u64 * u64::from(resolved.accumulation);
+        let batch = (resolved.batch_size as u64).saturating_mul(resolved.accumulation.into());
         writeln!(
             f,
             "stage       {stage}, {} trained parameters",
             self.trained
         )?;
         writeln!(f, "steps       {} of {batch} images", resolved.steps)?;
-        let share = resolved.steps * batch / resolved.sizes.len().max(1) as u64;
+        let share = resolved.steps.saturating_mul(batch) / resolved.sizes.len().max(1) as u64;
         for size in &resolved.sizes {
             writeln!(f, "bucket      {size}, about {share} images")?;
         }
@@ -131,5 +137,14 @@ mod tests {
             assert!(matches!(error, TrainError::DiskTooSmall { .. }));
         }
         assert!(plan.to_string().contains("100 of 16 images"));
+        let resolved = Resolved {
+            steps: u64::MAX,
+            accumulation: u32::MAX,
+            keep_every: 1,
+            ..Resolved::default()
+        };
+        plan.resolved = &resolved;
+        assert_eq!(plan.disk_bytes(), u64::MAX);
+        assert!(plan.to_string().contains(&u64::MAX.to_string()));
     }
 }

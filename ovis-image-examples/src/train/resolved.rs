@@ -136,7 +136,7 @@ impl Default for Resolved {
 }
 
 /// Keys that do not change what a run computes.
-const FREE: [&str; 20] = [
+const FREE: [&str; 19] = [
     "checkpoint-every",
     "checkpoint-minutes",
     "data-threads",
@@ -145,7 +145,6 @@ const FREE: [&str; 20] = [
     "from-configs",
     "keep-every",
     "latent-images",
-    "model",
     "output",
     "sample-every",
     "sample-guidance",

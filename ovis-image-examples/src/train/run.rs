@@ -123,7 +123,8 @@ impl Train {
         path: &Path,
         device: &B::Device,
     ) -> Result<Ending> {
-        let batches = self.resolved.steps * u64::from(self.resolved.accumulation);
+        let accumulation = u64::from(self.resolved.accumulation);
+        let batches = self.resolved.steps.saturating_mul(accumulation);
         let file = ReplayFile::open(path, batches)?;
         let models = ImageModels {
             transformer: base.transformer.clone(),
@@ -148,12 +149,14 @@ impl Train {
         let trains_encoder = resolved.train_text_encoder;
         let head = |weight: f64| {
             let hidden = base.transformer_config.hidden_size();
-            (weight > 0.0).then(|| character_head::<B>(resolved, hidden, device))
+            (weight > 0.0)
+                .then(|| character_head::<B>(resolved, hidden, device))
+                .transpose()
         };
         let models = ImageModels {
             transformer: base.transformer.clone(),
             text_encoder: trains_encoder.then(|| base.text_encoder.clone()),
-            auxiliary: head(resolved.auxiliary_weight),
+            auxiliary: head(resolved.auxiliary_weight)?,
         };
         if !self.starts(&base, &models)? {
             return Ok(Ending::Finished);

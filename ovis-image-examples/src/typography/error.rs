@@ -36,7 +36,7 @@ pub enum TypographyError {
         /// Names of the fonts.
         known: String,
     },
-    /// There is no preset of this name.
+    /// The name is not that of a preset.
     #[error("no preset is called `{}`: name one of {known}, or a .toml file", Printable(.name))]
     UnknownPreset {
         /// The name.

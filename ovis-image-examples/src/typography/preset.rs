@@ -265,8 +265,8 @@ impl Preset {
     /// text of the preset.
     ///
     /// # Errors
-    /// Returns an error that names the presets if there is none of this name, or what is wrong with
-    /// the file.
+    /// Returns an error that lists the presets if the name is unknown, or that describes what is
+    /// wrong with the file.
     pub fn open(name: &str) -> Result<(Self, String), TypographyError> {
         if let Some((name, text)) = EMBEDDED.iter().find(|(known, _)| *known == name) {
             return Ok((Self::parse(name, text)?, (*text).to_owned()));

@@ -46,6 +46,9 @@ fn program(name: &str) -> Command {
     Command::new(match name {
         "generate" => env!("CARGO_BIN_EXE_generate"),
         "convert" => env!("CARGO_BIN_EXE_convert"),
+        "dataset" => env!("CARGO_BIN_EXE_dataset"),
+        #[cfg(feature = "flex")]
+        "train" => env!("CARGO_BIN_EXE_train"),
         _ => env!("CARGO_BIN_EXE_inspect"),
     })
 }
@@ -74,10 +77,13 @@ fn wrong_arguments_and_failed_work_have_their_exit_codes() {
     refuses(&["--threads", "0"], &["--threads"]);
     cannot(&["--model", "no-such-model"], &["no-such-model"]);
     cannot(&["--init-image", "none.png"], &["none.png"]);
-    for name in ["generate", "convert", "inspect"] {
+    for name in ["generate", "convert", "inspect", "dataset"] {
         let wrong = program(name).arg("--no-such-flag").output().unwrap();
         assert_eq!(wrong.status.code(), Some(2), "{name}");
     }
+    let nothing = program("dataset").output().unwrap();
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(stderr(&nothing).contains("synthesize"));
     let work = program("inspect").arg("no-such-model").output().unwrap();
     assert_eq!(work.status.code(), Some(1));
 }
@@ -435,16 +441,43 @@ fn short_help_is_short_and_no_line_is_wide() {
 }
 
 #[test]
+fn help_of_every_step_of_dataset_fits_a_terminal() {
+    let steps = ["ingest", "recaption", "buckets", "balance", "inspect"];
+    for step in [&steps[..], &["synthesize"]].concat() {
+        let (short, long) = (
+            printed("dataset", &[step, "-h"]),
+            printed("dataset", &[step, "--help"]),
+        );
+        assert!(short.lines().count() <= 61, "{short}");
+        // Clap does not wrap the line of usage.
+        let lines = short.lines().chain(long.lines());
+        for line in lines.filter(|line| !line.starts_with("Usage: ")) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}
+
+#[test]
 fn completions_and_the_man_page_list_the_flags() {
-    for name in ["generate", "convert", "inspect"] {
+    let mut programs = vec![
+        ("generate", "transformer"),
+        ("convert", "transformer"),
+        ("inspect", "transformer"),
+        ("dataset", "synthesize"),
+    ];
+    // `train` is built with flex only.
+    if cfg!(feature = "flex") {
+        programs.push(("train", "replay"));
+    }
+    for (name, word) in programs {
         for shell in ["bash", "fish", "zsh"] {
             assert!(
-                printed(name, &["--completions", shell]).contains("transformer"),
-                "{shell}"
+                printed(name, &["--completions", shell]).contains(word),
+                "{name}: {shell}"
             );
         }
         let page = printed(name, &["--man-page"]);
-        assert!(page.contains(&format!(".TH {name}")) && page.contains("transformer"));
+        assert!(page.contains(&format!(".TH {name}")) && page.contains(word));
     }
 }
 

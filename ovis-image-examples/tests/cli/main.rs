@@ -10,9 +10,9 @@
 
 mod checkpoints;
 mod conventions;
+mod dataset;
 mod generating;
 mod hires;
-mod ingest;
 mod loras;
 // Peaks are of flex, and of the resident set as Linux counts it.
 #[cfg(all(feature = "flex", target_os = "linux"))]

@@ -114,16 +114,27 @@ fn halved<B: Backend>(image: Tensor<B, 4>) -> Tensor<B, 4> {
         .reshape([batch, channels, rows, columns])
 }
 
-fn check<B: Backend>(batch: &PixelBatch<B>) -> Result<()> {
-    let ([images, channels, height, width], noise) = (batch.pixels.dims(), batch.noise.dims());
-    let fits = |size: usize, small: usize| small > 0 && size.is_multiple_of(small);
-    if channels != 3 || noise[0] != images || !fits(height, noise[2]) || !fits(width, noise[3]) {
-        let pixels = batch.pixels.dims();
+fn check<B: Backend>(batch: &PixelBatch<B>, model: &AutoencoderKl<B>) -> Result<()> {
+    let config = model.config();
+    let (scale, channels) = (config.scale_factor(), config.latent_channels);
+    let pixels @ [images, colors, height, width] = batch.pixels.dims();
+    let whole = |size: usize| size > 0 && size.is_multiple_of(scale);
+    if images == 0 || colors != config.in_channels || !whole(height) || !whole(width) {
         return Err(OvisImageError::argument(
             "pixels",
             format!(
-                "{pixels:?} with noise of {noise:?}: three channels, and noise of the latents' size, are needed"
+                "{pixels:?}: three colors, and sides that are multiples of {scale}, are needed"
             ),
+        ));
+    }
+    let (wanted, noise) = (
+        [images, channels, height / scale, width / scale],
+        batch.noise.dims(),
+    );
+    if noise != wanted {
+        return Err(OvisImageError::argument(
+            "noise",
+            format!("its shape is {noise:?}, that of the latents {wanted:?}"),
         ));
     }
     Ok(())
@@ -143,7 +154,7 @@ impl<A: AutodiffBackend> Objective<A> for Autoencoding {
         models: &Self::Models,
         batch: Self::Batch,
     ) -> Result<Outcome<A::InnerBackend>> {
-        check(&batch)?;
+        check(&batch, models)?;
         let model = lift::<A, AutoencoderKl<A>>(models.clone());
         let pixels = Tensor::from_inner(batch.pixels);
         let losses = self.losses(&model, pixels, Tensor::from_inner(batch.noise));
@@ -155,7 +166,7 @@ impl<A: AutodiffBackend> Objective<A> for Autoencoding {
     }
 
     fn loss(&self, models: &Self::Models, batch: Self::Batch) -> Result<LossTerms> {
-        check(&batch)?;
+        check(&batch, models)?;
         Ok(read(self.losses(models, batch.pixels, batch.noise)))
     }
 }

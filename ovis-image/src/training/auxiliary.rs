@@ -4,6 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::error::{OvisImageError, Result};
 use crate::layers::{LinearLayer, RmsNormLayer};
 
 /// Sizes of a [`CharacterHead`].
@@ -14,8 +15,6 @@ pub struct CharacterHeadConfig {
     pub cells: usize,
     /// Number of classes: blank, and one per character.
     pub classes: usize,
-    /// Weight of its cross-entropy beside the loss of the velocity.
-    pub weight: f64,
 }
 
 /// Auxiliary head of training: predicts which character stands in each cell of the image, from the
@@ -31,20 +30,44 @@ pub struct CharacterHead<B: Backend> {
 }
 
 impl<B: Backend> CharacterHead<B> {
-    /// Creates a head over a stream of width `hidden`.
-    pub fn new(config: &CharacterHeadConfig, hidden: usize, device: &B::Device) -> Self {
-        Self {
+    /// Creates a head over a stream of width `hidden`, with lazy random weights.
+    ///
+    /// # Errors
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError) if there are no cells
+    /// or no classes, or too many of them.
+    pub fn new(config: &CharacterHeadConfig, hidden: usize, device: &B::Device) -> Result<Self> {
+        let CharacterHeadConfig { cells, classes } = *config;
+        let scores = match cells.checked_mul(classes) {
+            Some(scores) if scores > 0 && hidden > 0 => scores,
+            _ => {
+                return Err(OvisImageError::argument(
+                    "characters",
+                    format!("{cells} cells of {classes} classes over a width of {hidden}"),
+                ));
+            }
+        };
+        Ok(Self {
             norm: RmsNormLayer::new(hidden, 1e-6, device),
-            output: LinearLayer::new(hidden, config.cells * config.classes, device),
-            classes: config.classes,
-        }
+            output: LinearLayer::new(hidden, scores, device),
+            classes,
+        })
+    }
+
+    /// Returns the number of cells per image token.
+    pub fn cells(&self) -> usize {
+        self.output.weight.dims()[0] / self.classes
+    }
+
+    /// Returns the number of classes, blank included.
+    pub fn classes(&self) -> usize {
+        self.classes
     }
 
     /// Computes the mean cross-entropy over all cells, `[1]`, f32.
     ///
     /// # Shapes
     /// - `image`: `[batch, tokens, hidden]`
-    /// - `characters`: `[batch, tokens * cells]`
+    /// - `characters`: `[batch, tokens * cells]`, each below [`classes`](Self::classes)
     pub fn loss(&self, image: Tensor<B, 3>, characters: Tensor<B, 2, Int>) -> Tensor<B, 1> {
         let scores = self.scores(image);
         let [cells, _] = scores.dims();
@@ -53,7 +76,11 @@ impl<B: Backend> CharacterHead<B> {
     }
 
     /// Computes the share of correctly classified cells: of the cells with a character, and of
-    /// those without.
+    /// those without. The share of no cells is 0.
+    ///
+    /// # Shapes
+    /// - `image`: `[batch, tokens, hidden]`
+    /// - `characters`: `[batch, tokens * cells]`
     pub fn accuracy(&self, image: Tensor<B, 3>, characters: Tensor<B, 2, Int>) -> [f64; 2] {
         let named = self.scores(image).argmax(1).into_data();
         let wanted = characters.into_data();
@@ -73,5 +100,90 @@ impl<B: Backend> CharacterHead<B> {
         scores
             .cast(DType::F32)
             .reshape([batch * tokens * (width / self.classes), self.classes])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::testing::TestBackend;
+
+    const CONFIG: CharacterHeadConfig = CharacterHeadConfig {
+        cells: 2,
+        classes: 3,
+    };
+
+    /// Head that gives cell 0 the scores `[x, 0, 0]` and cell 1 `[0, 0, x]`, for `x` the sign of
+    /// the token's only channel.
+    fn head() -> CharacterHead<TestBackend> {
+        let mut head = CharacterHead::<TestBackend>::new(&CONFIG, 1, &Default::default()).unwrap();
+        let weight = [[1.0f32], [0.0], [0.0], [0.0], [0.0], [1.0]];
+        let zeros = [0.0f32; 6];
+        head.output.weight = head
+            .output
+            .weight
+            .map(|_| Tensor::from_data(weight, &Default::default()));
+        head.output.bias = head
+            .output
+            .bias
+            .map(|bias| bias.map(|_| Tensor::from_data(zeros, &Default::default())));
+        head.norm.weight = head
+            .norm
+            .weight
+            .map(|_| Tensor::from_data([1.0f32], &Default::default()));
+        head
+    }
+
+    fn image() -> Tensor<TestBackend, 3> {
+        Tensor::from_data([[[2.0f32], [3.0]]], &Default::default())
+    }
+
+    fn characters(values: [i64; 4]) -> Tensor<TestBackend, 2, Int> {
+        Tensor::from_data(
+            TensorData::new(values.to_vec(), [1, 4]),
+            &Default::default(),
+        )
+    }
+
+    #[test]
+    fn the_loss_is_the_mean_cross_entropy_over_cells() {
+        // A softmax of one 1 and two 0: e / (e + 2) for the 1, and 1 / (e + 2) for a 0.
+        let total = (1f64.exp() + 2.0).ln();
+        let expected = ((total - 1.0) * 3.0 + total) / 4.0;
+        let loss = head().loss(image(), characters([0, 2, 0, 1]));
+        let loss = loss.into_data().iter::<f64>().next().unwrap();
+        assert!((loss - expected).abs() < 1e-5, "{loss} not {expected}");
+    }
+
+    #[test]
+    fn accuracy_separates_cells_with_a_character_from_blank_ones() {
+        let accuracy = |wanted| head().accuracy(image(), characters(wanted));
+        assert_eq!(accuracy([0, 2, 0, 1]), [0.5, 1.0]);
+        assert_eq!(accuracy([1, 1, 2, 2]), [0.25, 0.0]);
+    }
+
+    #[test]
+    fn a_head_reports_its_sizes() {
+        assert_eq!((head().cells(), head().classes()), (2, 3));
+    }
+
+    #[test]
+    fn a_head_without_classes_is_refused() {
+        for config in [
+            CharacterHeadConfig {
+                classes: 0,
+                ..CONFIG
+            },
+            CharacterHeadConfig { cells: 0, ..CONFIG },
+            CharacterHeadConfig {
+                cells: usize::MAX,
+                ..CONFIG
+            },
+        ] {
+            let head = CharacterHead::<TestBackend>::new(&config, 4, &Default::default());
+            assert!(head.unwrap_err().to_string().contains("classes"));
+        }
     }
 }

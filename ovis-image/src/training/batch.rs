@@ -1,8 +1,6 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
-use crate::error::{OvisImageError, Result};
-
 /// A batch of images of one size and their prompts, with the noise and timesteps that were drawn
 /// for them, in f32.
 #[derive(Debug, Clone)]
@@ -35,55 +33,4 @@ pub enum PromptBatch<B: Backend> {
         /// 1 for real tokens after the prefix and 0 for padding, `[batch, text tokens, 1]`.
         real: Tensor<B, 3>,
     },
-}
-
-impl<B: Backend> ImageBatch<B> {
-    /// Checks that shapes agree with one another and with `channels` of the model.
-    pub(crate) fn check(&self, channels: usize) -> Result<()> {
-        let dims @ [batch, tokens, found] = self.latents.dims();
-        let wrong = |argument: &'static str, problem: String| {
-            Err(OvisImageError::argument(argument, problem))
-        };
-        if self.noise.dims() != dims {
-            let noise = self.noise.dims();
-            return wrong(
-                "noise",
-                format!("its shape is {noise:?}, that of the latents {dims:?}"),
-            );
-        }
-        if found != channels {
-            return wrong(
-                "latents",
-                format!("{found} channels, but the model has {channels}"),
-            );
-        }
-        if self.timesteps.len() != batch {
-            let count = self.timesteps.len();
-            return wrong("timesteps", format!("{count} of them for {batch} images"));
-        }
-        if let Some(bad) = self.timesteps.iter().find(|t| !(0.0..=1.0).contains(*t)) {
-            return wrong("timesteps", format!("{bad} is not between 0 and 1"));
-        }
-        let [rows, columns] = self.grid;
-        if rows * columns != tokens {
-            return wrong(
-                "grid",
-                format!("{rows} x {columns} patches, but {tokens} tokens"),
-            );
-        }
-        let prompts = self.prompts.batch();
-        if prompts != batch {
-            return wrong("prompts", format!("{prompts} of them for {batch} images"));
-        }
-        Ok(())
-    }
-}
-
-impl<B: Backend> PromptBatch<B> {
-    fn batch(&self) -> usize {
-        match self {
-            Self::Encoded(embeds) => embeds.dims()[0],
-            Self::Tokens { input_ids, .. } => input_ids.dims()[0],
-        }
-    }
 }

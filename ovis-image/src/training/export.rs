@@ -1,16 +1,13 @@
 //! Export of trained models as a checkpoint, in any layout.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
-use safetensors::{Dtype, View};
 use serde::Serialize;
 
-use super::ParameterMap;
+use super::parameter_map::visit_parameters;
+use super::stored_tensor::StoredTensor;
 use crate::checkpoint::file_names::{CONFIG_FILE, TEXT_ENCODER_WEIGHTS};
 use crate::checkpoint::{ExportOptions, ExportReport, PartPaths};
 use crate::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
@@ -115,65 +112,11 @@ fn write_part<B: Backend, M: Module<B>>(
     let path = folder.join(CONFIG_FILE);
     std::fs::write(&path, config).map_err(|error| OvisImageError::io(&path, error))?;
     let weights = folder.join(TEXT_ENCODER_WEIGHTS);
-    let shapes = shapes_of::<B, M>(model);
-    let values = ParameterMap::of_module(model);
-    let tensors = values.iter().map(|(path, tensor)| {
-        let shape = shapes.get(path).cloned().unwrap_or_default();
-        let data = tensor.clone().into_data();
-        (path.to_owned(), Values { data, shape })
+    let mut tensors = Vec::new();
+    visit_parameters::<B, M, _>(model, |path, parameter| {
+        tensors.push((path, StoredTensor::new(parameter.values, parameter.shape)));
     });
     safetensors::serialize_to_file(tensors, None, &weights)
         .map_err(|error| OvisImageError::io(&weights, std::io::Error::other(error)))?;
     Ok(folder)
-}
-
-fn shapes_of<B: Backend, M: Module<B>>(model: &M) -> HashMap<String, Vec<usize>> {
-    use burn::module::{ModuleVisitor, Param};
-    struct Shapes {
-        path: Vec<String>,
-        found: HashMap<String, Vec<usize>>,
-    }
-    impl<B: Backend> ModuleVisitor<B> for Shapes {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.path.push(name.to_owned());
-        }
-
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            let shape: [usize; D] = param.lazy_shape().dims();
-            self.found.insert(self.path.join("."), shape.to_vec());
-        }
-    }
-    let mut shapes = Shapes {
-        path: Vec::new(),
-        found: HashMap::new(),
-    };
-    model.visit(&mut shapes);
-    shapes.found
-}
-
-struct Values {
-    data: TensorData,
-    shape: Vec<usize>,
-}
-
-impl View for Values {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.data.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.data.bytes.len()
-    }
 }

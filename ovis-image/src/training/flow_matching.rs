@@ -1,29 +1,17 @@
-use burn::module::Module;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use super::check_batch::check_batch;
 use super::module_update::lift;
 use super::transformer_pass::{PassInput, PassLoss, PassModels, differentiate};
 use super::{
-    CharacterHead, ImageBatch, LossTerms, LossWeighting, Objective, Outcome, ParameterMap,
-    PromptBatch, Recomputation, text,
+    CharacterHead, ImageBatch, ImageModels, LossTerms, LossWeighting, Objective, Outcome,
+    ParameterMap, PromptBatch, Recomputation, text,
 };
-use crate::error::{OvisImageError, Result};
+use crate::error::Result;
 use crate::text_encoder::TextEncoder;
-use crate::transformer::OvisImageTransformer;
-
-/// Models that flow matching trains. A text encoder that is absent is frozen: its embeddings come
-/// with the batch.
-#[derive(Module, Debug)]
-pub struct ImageModels<B: Backend> {
-    /// Transformer.
-    pub transformer: OvisImageTransformer<B>,
-    /// Text encoder, if it is trained too.
-    pub text_encoder: Option<TextEncoder<B>>,
-    /// Head of the auxiliary term.
-    pub auxiliary: Option<CharacterHead<B>>,
-}
+use crate::transformer::TransformerInput;
 
 /// Settings of flow matching.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -125,7 +113,7 @@ impl<A: AutodiffBackend> Objective<A> for FlowMatching {
             .transformer
             .rope(embeds.dims()[1], input.grid, &device);
         let prediction = models.transformer.forward(
-            crate::transformer::TransformerInput {
+            TransformerInput {
                 latents: input.latents,
                 prompt_embeds: embeds,
                 rope: &rope,
@@ -158,9 +146,9 @@ impl FlowMatching {
         models: &ImageModels<A::InnerBackend>,
         batch: ImageBatch<A::InnerBackend>,
     ) -> Result<Prepared<A>> {
+        check_batch(&batch, models)?;
         let weight = models.transformer.image_embedder.weight.val();
         let dtype = weight.dtype();
-        batch.check(weight.dims()[1])?;
         let device = weight.device();
         let count = batch.timesteps.len();
         let per_image = |values: Vec<f32>| {
@@ -180,29 +168,15 @@ impl FlowMatching {
         let (embeds, prompts) = match batch.prompts {
             PromptBatch::Encoded(embeds) => (embeds.cast(dtype), None),
             PromptBatch::Tokens { input_ids, real } => {
-                let Some(encoder) = models.text_encoder.clone() else {
-                    return Err(OvisImageError::argument(
-                        "prompts",
-                        "token ids need a text encoder that is trained: pass their embeddings, or a text encoder",
-                    ));
-                };
-                let dims @ [_, tokens, _] = real.dims();
-                let ids = input_ids.dims()[1];
-                if tokens + crate::text_encoder::PREFIX_TOKENS != ids {
-                    return Err(OvisImageError::argument(
-                        "prompts",
-                        format!(
-                            "{ids} ids and a mask of {dims:?}: the mask lacks the template's prefix alone"
-                        ),
-                    ));
-                }
+                let [_, tokens, _] = real.dims();
                 let nothing = Tensor::zeros([count, tokens, 1], (&device, dtype));
-                let prompts = TrainedPrompts {
+                let encoder = models.text_encoder.clone();
+                let prompts = encoder.map(|encoder| TrainedPrompts {
                     encoder,
                     input_ids,
                     real,
-                };
-                (nothing, Some(prompts))
+                });
+                (nothing, prompts)
             }
         };
         let input = PassInput {

@@ -15,14 +15,17 @@
 mod autoencoding;
 mod auxiliary;
 mod batch;
+mod check_batch;
 mod export;
 mod flow_matching;
+mod image_models;
 mod initialize;
 mod module_update;
 mod objective;
 mod optimizer;
 mod parameter_map;
 mod state;
+mod stored_tensor;
 mod text;
 mod timesteps;
 mod trainer;
@@ -32,7 +35,8 @@ pub use autoencoding::{Autoencoding, AutoencodingConfig, PixelBatch};
 pub use auxiliary::{CharacterHead, CharacterHeadConfig};
 pub use batch::{ImageBatch, PromptBatch};
 pub use export::TrainedParts;
-pub use flow_matching::{FlowMatching, FlowMatchingConfig, ImageModels};
+pub use flow_matching::{FlowMatching, FlowMatchingConfig};
+pub use image_models::ImageModels;
 pub use initialize::initialize;
 pub use objective::{LossTerms, Objective, Outcome};
 pub use optimizer::{

@@ -1,6 +1,6 @@
 //! Conversion of modules between the graph of one step and the parameters of the next.
 
-use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{AutodiffModule, Module, ModuleMapper, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor};
 
@@ -125,33 +125,4 @@ pub(super) fn with_values<B: Backend, M: Module<B>>(
     };
     let module = module.map(&mut replace);
     (module, replace.missing)
-}
-
-/// Lists the paths of parameters that are not f32.
-pub(super) fn narrow_paths<B: Backend, M: Module<B>>(module: &M) -> Vec<String> {
-    struct Narrow {
-        path: Vec<String>,
-        found: Vec<String>,
-    }
-    impl<B: Backend> ModuleVisitor<B> for Narrow {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.path.push(name.to_owned());
-        }
-
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            if param.val().dtype() != DType::F32 {
-                self.found.push(self.path.join("."));
-            }
-        }
-    }
-    let mut narrow = Narrow {
-        path: Vec::new(),
-        found: Vec::new(),
-    };
-    module.visit(&mut narrow);
-    narrow.found
 }

@@ -31,8 +31,8 @@ impl<B: Backend> ParameterMap<B> {
     /// Copies the parameters of a module, in f32.
     pub fn of_module<M: Module<B>>(module: &M) -> Self {
         let mut map = Self::new();
-        visit_parameters::<B, M, _>(module, |path, values| {
-            map.insert(path, values);
+        visit_parameters::<B, M, _>(module, |path, parameter| {
+            map.insert(path, parameter.values.cast(DType::F32));
         });
         map
     }
@@ -132,8 +132,15 @@ impl<B: Backend> IntoIterator for ParameterMap<B> {
     }
 }
 
-/// Calls `visit(path, values)` for every parameter of a module, with flat values in f32.
-pub(crate) fn visit_parameters<B: Backend, M: Module<B>, F: FnMut(String, Tensor<B, 1>)>(
+/// Parameter of a module.
+pub(super) struct FlatParameter<B: Backend> {
+    /// Flat values in the parameter's dtype.
+    pub(super) values: Tensor<B, 1>,
+    pub(super) shape: Vec<usize>,
+}
+
+/// Calls `visit(path, parameter)` for every parameter of a module.
+pub(super) fn visit_parameters<B: Backend, M: Module<B>, F: FnMut(String, FlatParameter<B>)>(
     module: &M,
     visit: F,
 ) {
@@ -142,7 +149,7 @@ pub(crate) fn visit_parameters<B: Backend, M: Module<B>, F: FnMut(String, Tensor
         visit: F,
         backend: PhantomData<B>,
     }
-    impl<B: Backend, F: FnMut(String, Tensor<B, 1>)> ModuleVisitor<B> for Visit<B, F> {
+    impl<B: Backend, F: FnMut(String, FlatParameter<B>)> ModuleVisitor<B> for Visit<B, F> {
         fn enter_module(&mut self, name: &str, _container_type: &str) {
             self.path.push(name.to_owned());
         }
@@ -152,7 +159,12 @@ pub(crate) fn visit_parameters<B: Backend, M: Module<B>, F: FnMut(String, Tensor
         }
 
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            (self.visit)(self.path.join("."), flat(param.val()));
+            let tensor = param.val();
+            let parameter = FlatParameter {
+                shape: tensor.dims().to_vec(),
+                values: flatten(tensor),
+            };
+            (self.visit)(self.path.join("."), parameter);
         }
     }
     module.visit(&mut Visit {
@@ -162,10 +174,14 @@ pub(crate) fn visit_parameters<B: Backend, M: Module<B>, F: FnMut(String, Tensor
     });
 }
 
-/// Flattens a tensor, in f32.
-pub(crate) fn flat<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
+fn flatten<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
     let elements = tensor.dims().iter().product::<usize>();
-    tensor.reshape([elements]).cast(DType::F32)
+    tensor.reshape([elements])
+}
+
+/// Flattens a tensor, in f32.
+pub(super) fn flat<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
+    flatten(tensor).cast(DType::F32)
 }
 
 struct CollectGradients<'a, A: AutodiffBackend> {

@@ -1,15 +1,15 @@
 //! Saved state of a run, stored as one safetensors file.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
+use super::stored_tensor::StoredTensor;
 use super::{LossTerms, ParameterMap};
 use crate::error::BoxError;
 
@@ -71,6 +71,14 @@ pub enum StateError {
         /// First parameter that differs, with the difference.
         problem: String,
     },
+    /// The state was saved in a step of more batches.
+    #[error("the state has {seen} batches of a step, but a step now has {accumulation}")]
+    AnotherAccumulation {
+        /// Batches already seen in the step.
+        seen: u32,
+        /// Batches of a step.
+        accumulation: u32,
+    },
 }
 
 /// Version of the file's layout.
@@ -130,8 +138,10 @@ impl<B: Backend> TrainingState<B> {
         let metadata = HashMap::from([(HEADER.to_owned(), header)]);
         let tensors = self.groups().into_iter().flat_map(|(group, map)| {
             map.into_iter().flat_map(move |map| {
-                map.iter()
-                    .map(move |(name, tensor)| (format!("{group}/{name}"), Values::of(tensor)))
+                map.iter().map(move |(name, tensor)| {
+                    let stored = StoredTensor::new(tensor.clone(), tensor.dims().to_vec());
+                    (format!("{group}/{name}"), stored)
+                })
             })
         });
         let part = path.with_extension("part");
@@ -267,39 +277,6 @@ fn known(terms: BTreeMap<String, f64>) -> LossTerms {
 
 fn sync(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path)?.sync_all()
-}
-
-/// A flat tensor to be written to a file.
-struct Values {
-    data: TensorData,
-    shape: [usize; 1],
-}
-
-impl Values {
-    fn of<B: Backend>(tensor: &Tensor<B, 1>) -> Self {
-        Self {
-            shape: tensor.dims(),
-            data: tensor.clone().into_data(),
-        }
-    }
-}
-
-impl View for Values {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.data.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.data.bytes.len()
-    }
 }
 
 /// Reads the values of a flat f32 tensor of a file.

@@ -1,7 +1,10 @@
-use burn::tensor::backend::AutodiffBackend;
+use burn::module::Module;
+use burn::tensor::DType;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
 use super::module_update::{Update, with_values};
+use super::parameter_map::visit_parameters;
 use super::state::Position;
 use super::{
     AdamW, AdamWConfig, LearningRate, LossTerms, MovingAverage, Objective, Outcome, ParameterMap,
@@ -186,10 +189,16 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         self.position.step
     }
 
+    /// Returns the number of skipped steps.
+    pub fn skipped_steps(&self) -> u64 {
+        self.position.skipped
+    }
+
     /// Returns the number of batches seen so far, which is also the number of the next one.
     pub fn batches(&self) -> u64 {
-        self.position.step * u64::from(self.config.accumulation)
-            + u64::from(self.position.micro_step)
+        let accumulation = u64::from(self.config.accumulation);
+        let finished = self.position.step.saturating_mul(accumulation);
+        finished.saturating_add(u64::from(self.position.micro_step))
     }
 
     /// Returns true if all steps are done.
@@ -229,26 +238,28 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         let learning_rate = self.config.learning_rate.at(step, self.config.total_steps);
         let skipped =
             !norm.norm.is_finite() || !terms.loss().is_finite() || self.is_spike(norm.norm);
-        self.position.step += 1;
+        let number = step.saturating_add(1);
+        self.position.step = number;
         self.position.micro_step = 0;
         if skipped {
-            self.position.skipped_in_a_row += 1;
-            self.position.skipped += 1;
+            self.position.skipped_in_a_row = self.position.skipped_in_a_row.saturating_add(1);
+            self.position.skipped = self.position.skipped.saturating_add(1);
             tracing::warn!(
-                step = step + 1,
+                step = number,
                 norm = norm.norm,
                 loss = terms.loss(),
                 "skipped a step"
             );
             if self.position.skipped_in_a_row >= self.config.most_skipped {
                 return Err(OvisImageError::Runtime(RuntimeError::Diverged {
-                    step: step + 1,
+                    step: number,
                     skipped: self.position.skipped_in_a_row,
                 }));
             }
         } else {
             self.position.skipped_in_a_row = 0;
-            self.position.mean_norm = if step == 0 {
+            // 0 until a step was taken.
+            self.position.mean_norm = if self.position.mean_norm == 0.0 {
                 norm.norm
             } else {
                 self.position.mean_norm + NORM_WEIGHT * (norm.norm - self.position.mean_norm)
@@ -264,7 +275,7 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
             self.models = self.models.take().map(|models| update.apply(models));
         }
         Ok(StepReport {
-            step: step + 1,
+            step: number,
             terms,
             grad_norm: norm.norm,
             learning_rate,
@@ -273,11 +284,9 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
     }
 
     fn is_spike(&self, norm: f64) -> bool {
-        let limit = self
-            .config
-            .spike_factor
-            .map(|factor| factor * self.position.mean_norm);
-        self.position.step >= NORM_WARM_UP && limit.is_some_and(|limit| norm > limit)
+        let (mean, warm) = (self.position.mean_norm, self.position.step >= NORM_WARM_UP);
+        let factor = self.config.spike_factor;
+        warm && mean > 0.0 && factor.is_some_and(|factor| norm > factor * mean)
     }
 
     /// Copies everything needed to resume the run exactly.
@@ -302,13 +311,16 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
     /// Resumes from a state.
     ///
     /// # Errors
-    /// Returns [`StateError`] if the state belongs to other models.
+    /// Returns [`StateError`] if the state belongs to other models or another accumulation.
     pub fn restore(&mut self, state: TrainingState<A::InnerBackend>) -> Result<(), StateError> {
         state.check_against(self.models())?;
+        let (seen, accumulation) = (state.position.micro_step, self.config.accumulation);
+        if seen >= accumulation {
+            return Err(StateError::AnotherAccumulation { seen, accumulation });
+        }
         let (models, _) = with_values(self.models().clone(), &state.parameters);
-        let narrow = masters_of(&models, &state.parameters);
+        self.masters = masters_of(&models, &state.parameters);
         self.models = Some(models);
-        self.masters = narrow;
         self.optimizer.steps = state.optimizer_steps;
         self.optimizer.first_moments = state.first_moments;
         self.optimizer.second_moments = state.second_moments;
@@ -324,12 +336,18 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
 }
 
 /// Returns f32 copies of the parameters that the models hold in another dtype.
-fn masters_of<B: burn::tensor::backend::Backend, M: burn::module::Module<B>>(
-    models: &M,
-    values: &ParameterMap<B>,
-) -> ParameterMap<B> {
-    super::module_update::narrow_paths::<B, M>(models)
-        .into_iter()
-        .filter_map(|path| Some((path.clone(), values.get(&path)?.clone())))
-        .collect()
+fn masters_of<B: Backend, M: Module<B>>(models: &M, values: &ParameterMap<B>) -> ParameterMap<B> {
+    let mut masters = ParameterMap::new();
+    visit_parameters::<B, M, _>(models, |path, parameter| {
+        if parameter.values.dtype() == DType::F32 {
+            return;
+        }
+        if let Some(master) = values.get(&path) {
+            masters.insert(path, master.clone());
+        }
+    });
+    masters
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,3 +29,4 @@ mod step_cache;
 mod support;
 mod tiling;
 mod training;
+mod training_batches;

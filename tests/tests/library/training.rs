@@ -201,6 +201,24 @@ fn the_state_of_another_model_is_refused() {
 }
 
 #[test]
+fn the_state_of_a_step_of_more_batches_is_refused() {
+    let bytes = std::fs::read(file("replay.safetensors")).unwrap();
+    let replay = SafeTensors::deserialize(&bytes).unwrap();
+    let of = |accumulation| TrainerConfig {
+        accumulation,
+        ..config()
+    };
+    let mut three = trainer(Recomputation::None, of(3));
+    for index in 0..2 {
+        let batch = batch::<Flex>(&replay, index, &FlexDevice);
+        three.micro_step(batch).unwrap();
+    }
+    let mut two = trainer(Recomputation::None, of(2));
+    let error = two.restore(three.state()).unwrap_err();
+    assert!(error.to_string().contains("2 batches"), "{error}");
+}
+
+#[test]
 fn settings_that_cannot_work_are_refused() {
     let refuse = |change: fn(&mut TrainerConfig), name: &str| {
         let mut config = config();
@@ -246,4 +264,5 @@ fn steps_that_are_not_finite_are_skipped_until_there_are_too_many() {
     assert!(trainer.micro_step(broken()).unwrap().unwrap().skipped);
     let error = trainer.micro_step(broken()).unwrap_err();
     assert!(error.to_string().contains("diverged"), "{error}");
+    assert_eq!((trainer.steps(), trainer.skipped_steps()), (4, 3));
 }

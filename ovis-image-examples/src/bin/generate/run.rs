@@ -280,7 +280,7 @@ impl BackendVisitor for Generate<'_> {
     }
 }
 
-/// What to load and generate, checked against the checkpoint.
+/// Settings of loading and requests of images, checked against the checkpoint.
 struct Planned {
     checkpoint: Checkpoint,
     hashes: Hashes,

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use ovis_image_examples::shared::terminal::start_log;
-use ovis_image_examples::shared::{interrupt, program, threads};
+use ovis_image_examples::shared::{allocator, interrupt, program, threads};
 use ovis_image_examples::train::{Arguments, Ending, Train};
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     program::run(run)
 }
 

@@ -10,7 +10,7 @@ pub enum Reason {
     InvalidRow,
     /// The name leads out of its archive, or is not UTF-8.
     UnsafeName,
-    /// There is no regular file to read.
+    /// The path does not lead to a readable regular file.
     Unreadable,
     /// The file exceeds the size limit of images.
     FileTooLarge,
@@ -36,7 +36,7 @@ pub enum Reason {
     CaptionInvalid,
     /// The caption is too long.
     CaptionTooLong,
-    /// There is no caption.
+    /// The caption is missing or empty.
     CaptionEmpty,
     /// The caption says nothing about the image.
     CaptionBoilerplate,

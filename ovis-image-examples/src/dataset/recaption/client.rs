@@ -37,7 +37,7 @@ pub(super) struct Settings {
     pub max_tokens: u32,
 }
 
-/// Reason why there is no caption.
+/// Failure of a request for a caption.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// This image has no caption. Other images may succeed.

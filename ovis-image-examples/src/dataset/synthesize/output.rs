@@ -44,7 +44,7 @@ impl Output {
                 ensure!(
                     known.as_ref() == Some(settings),
                     UsageError(format!(
-                        "{} holds images of other settings (see {SETTINGS} in it): choose another --output",
+                        "{} contains images of other settings (see {SETTINGS} in it): choose another --output",
                         shown(folder)
                     ))
                 );

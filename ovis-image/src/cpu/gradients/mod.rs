@@ -15,4 +15,4 @@ pub(crate) use attention::{AttentionGradients, attention};
 pub(crate) use convolution::{convolution_bias, convolution_input, convolution_weight};
 pub(crate) use group_norm::group_norm;
 pub(crate) use linear::{linear_bias, linear_input, linear_weight};
-pub(crate) use rows::{add_gated, modulated_norm, norm_and_rotate, rms_norm, swiglu};
+pub(crate) use rows::{WIDEST_HEAD, add_gated, modulated_norm, norm_and_rotate, rms_norm, swiglu};

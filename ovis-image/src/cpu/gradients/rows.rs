@@ -147,7 +147,7 @@ fn rms_row<T: Element>(
 }
 
 /// Widest head whose rotated gradient is kept on the stack.
-const WIDEST_HEAD: usize = 512;
+pub(crate) const WIDEST_HEAD: usize = 512;
 
 /// Computes the gradient of the projection from that of the normalized and rotated heads, into
 /// `output` `[batch, tokens, heads * head_dim]`, and returns that of the norm's weight.
@@ -155,7 +155,7 @@ const WIDEST_HEAD: usize = 512;
 /// `gradient` has one row per (batch, token) in the order of `input`.
 ///
 /// # Panics
-/// Panics if heads are wider than 512.
+/// Panics if heads are wider than [`WIDEST_HEAD`].
 pub(crate) fn norm_and_rotate<T: Element>(
     set: InstructionSet,
     [gradient, input]: [Rows<'_, T>; 2],

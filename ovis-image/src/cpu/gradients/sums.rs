@@ -39,12 +39,13 @@ impl Passes {
             sums,
         } = *self;
         assert_eq!(output.len(), outer * inner * width, "rows of an output");
-        let per_task = (TASK_ELEMENTS / width.max(1)).clamp(1, inner.max(1));
-        let tasks = inner.div_ceil(per_task);
-        let mut partial = vec![0.0; outer * tasks * sums];
-        if output.is_empty() || sums == 0 {
+        if output.is_empty() {
             return vec![0.0; outer * sums];
         }
+        assert!(sums > 0, "a pass that sums nothing");
+        let per_task = (TASK_ELEMENTS / width).clamp(1, inner);
+        let tasks = inner.div_ceil(per_task);
+        let mut partial = vec![0.0; outer * tasks * sums];
         let outputs: Vec<&mut Unwritten<T>> = output
             .chunks_exact_mut(inner * width)
             .flat_map(|rows| rows.chunks_mut(per_task * width))
@@ -75,7 +76,7 @@ impl Passes {
 /// Adds vectors of `width` values that stand one after the other.
 pub(super) fn add_up(vectors: &[f32], width: usize) -> Vec<f32> {
     let mut total = vec![0.0; width];
-    for vector in vectors.chunks_exact(width) {
+    for vector in vectors.chunks_exact(width.max(1)) {
         for (total, value) in total.iter_mut().zip(vector) {
             *total += value;
         }

@@ -45,3 +45,16 @@ fn sums_beside_a_pass_belong_to_their_outer_row() {
             .all(|(i, row)| row.iter().all(|v| *v == i as f32))
     );
 }
+
+#[test]
+fn a_pass_over_nothing_gives_zeros() {
+    let passes = Passes {
+        outer: 2,
+        inner: 0,
+        width: 3,
+        sums: 2,
+    };
+    let sums = passes.run::<f32>(InstructionSet::detect(), &mut [], |_, _, _| {});
+    assert_eq!(sums, [0.0; 4]);
+    assert!(sum_rows::<f32>(InstructionSet::detect(), Rows::contiguous(&[], 0)).is_empty());
+}

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexTensor};
 
 use super::node::{Recorded, Saved, nothing, operand, record, value};
+use crate::cpu::gradients::WIDEST_HEAD;
 use crate::kernels::flex::views::from_flex;
 use crate::kernels::flex::{self, gradients};
 use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
@@ -111,7 +112,8 @@ pub(in crate::kernels) fn norm_and_rotate(
     rope: RotaryTable<Recorded>,
     pairs: Pairs,
 ) -> Tensor<Recorded, 4> {
-    if !gradients::supports(projected.dtype()) {
+    let [head_dim] = weight.dims();
+    if !gradients::supports(projected.dtype()) || head_dim > WIDEST_HEAD {
         return ops::norm_and_rotate(projected, weight, eps, &rope, pairs);
     }
     let rope = RotaryTable {

@@ -115,7 +115,12 @@ fn multi_head_attention() {
 #[test]
 fn norm_and_rotate() {
     let positions: Vec<[f64; 1]> = (0..7).map(|token| [f64::from(token)]).collect();
-    for (head_dim, pairs) in [(16, Pairs::Adjacent), (24, Pairs::Halves)] {
+    // The last is wider than the kernel's heads.
+    for (head_dim, pairs) in [
+        (16, Pairs::Adjacent),
+        (24, Pairs::Halves),
+        (514, Pairs::Halves),
+    ] {
         let rope =
             RotaryTable::<Recorded>::from_positions(&positions, &[head_dim], 100.0, &FlexDevice);
         check!(

@@ -143,7 +143,7 @@ fn repeats(name: &Path) -> (Option<u32>, Option<String>) {
     }
 }
 
-/// Reads the caption beside an image. Returns `None` if there is no file.
+/// Reads the caption beside an image. Returns `None` if the image has no caption file.
 fn caption(image: &Path, most: u64) -> Result<Option<String>, Dropped> {
     for ending in CAPTIONS {
         let mut bytes = Vec::new();
