@@ -14,6 +14,7 @@
 //! | [`convert`] | a checkpoint in another layout | – |
 //! | `train` | trains a model, exactly resumable | `train` |
 //! | `dataset` | images and captions for training | `dataset` |
+//! | `evaluate` | benchmarks of the report, from readings | `evaluate` |
 //!
 //! Four short examples use little more than the public interface of `ovis-image`, and are a file in
 //! `src/bin/` each: `load_and_generate`, `several_backends`, `plot_schedule` (feature `plot`) and
@@ -24,8 +25,7 @@
 //!
 //! # Adding a program
 //!
-//! `evaluate` and `serve` will be a folder `src/NAME/`, a file
-//! `src/bin/NAME.rs`, and a cargo feature `NAME` that is off by default and lists the dependencies
+//! `serve` will be a folder `src/serve/`, a file `src/bin/serve.rs`, and a cargo feature `NAME` that is off by default and lists the dependencies
 //! that only this program has:
 //!
 //! ```toml
@@ -51,6 +51,8 @@
 pub mod convert;
 #[cfg(feature = "dataset")]
 pub mod dataset;
+#[cfg(feature = "evaluate")]
+pub mod evaluate;
 pub mod generate;
 #[cfg(feature = "flex")]
 pub mod inspect;

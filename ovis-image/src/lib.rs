@@ -37,6 +37,7 @@
 //!    [`parameters`]: paths, shapes and roles of the models' parameters.
 //! 6. [`layers`], [`kernels`], [`ops`]: the building blocks of the models.
 //! 7. `training` (feature `train`): objectives, optimizer, exact resume. It is new, and will grow.
+//! 8. [`evaluation`]: metrics of benchmarks, as pure functions.
 //!
 //! [`device`] chooses a backend at run time. Programs with a fixed backend do not need it.
 
@@ -50,6 +51,7 @@ pub mod config;
 mod cpu;
 pub mod device;
 pub mod error;
+pub mod evaluation;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod images;

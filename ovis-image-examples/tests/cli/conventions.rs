@@ -47,6 +47,7 @@ fn program(name: &str) -> Command {
         "generate" => env!("CARGO_BIN_EXE_generate"),
         "convert" => env!("CARGO_BIN_EXE_convert"),
         "dataset" => env!("CARGO_BIN_EXE_dataset"),
+        "evaluate" => env!("CARGO_BIN_EXE_evaluate"),
         #[cfg(feature = "flex")]
         "train" => env!("CARGO_BIN_EXE_train"),
         _ => env!("CARGO_BIN_EXE_inspect"),
@@ -77,7 +78,7 @@ fn wrong_arguments_and_failed_work_have_their_exit_codes() {
     refuses(&["--threads", "0"], &["--threads"]);
     cannot(&["--model", "no-such-model"], &["no-such-model"]);
     cannot(&["--init-image", "none.png"], &["none.png"]);
-    for name in ["generate", "convert", "inspect", "dataset"] {
+    for name in ["generate", "convert", "inspect", "dataset", "evaluate"] {
         let wrong = program(name).arg("--no-such-flag").output().unwrap();
         assert_eq!(wrong.status.code(), Some(2), "{name}");
     }
@@ -441,12 +442,14 @@ fn short_help_is_short_and_no_line_is_wide() {
 }
 
 #[test]
-fn help_of_every_step_of_dataset_fits_a_terminal() {
+fn help_of_every_step_fits_a_terminal() {
     let steps = ["ingest", "recaption", "buckets", "balance", "inspect"];
-    for step in [&steps[..], &["synthesize"]].concat() {
+    let dataset = [&steps[..], &["synthesize"]].concat();
+    let dataset = dataset.into_iter().map(|step| ("dataset", step));
+    for (name, step) in dataset.chain([("evaluate", "score")]) {
         let (short, long) = (
-            printed("dataset", &[step, "-h"]),
-            printed("dataset", &[step, "--help"]),
+            printed(name, &[step, "-h"]),
+            printed(name, &[step, "--help"]),
         );
         assert!(short.lines().count() <= 61, "{short}");
         // Clap does not wrap the line of usage.
@@ -464,6 +467,7 @@ fn completions_and_the_man_page_list_the_flags() {
         ("convert", "transformer"),
         ("inspect", "transformer"),
         ("dataset", "synthesize"),
+        ("evaluate", "score"),
     ];
     // `train` is built with flex only.
     if cfg!(feature = "flex") {

@@ -11,6 +11,7 @@
 mod checkpoints;
 mod conventions;
 mod dataset;
+mod evaluation;
 mod generating;
 mod hires;
 mod loras;

@@ -17,6 +17,7 @@ mod image_to_image;
 mod layouts;
 mod lora;
 mod memory_plan;
+mod official_scores;
 mod parts;
 mod request_errors;
 mod requests;

@@ -1,0 +1,38 @@
+//! Errors of a benchmark's files.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Error in a file of prompts or readings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvaluateError {
+    /// The file cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A line of readings is invalid.
+    #[error("line {line} of {}: {reason}", .path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// Reason why the line is invalid.
+        reason: String,
+    },
+    /// The prompts are not those of the benchmark.
+    #[error("{} has no prompts of {benchmark}: {reason}", .path.display())]
+    Prompts {
+        /// The file or folder.
+        path: PathBuf,
+        /// Name of the benchmark.
+        benchmark: &'static str,
+        /// What is missing or invalid.
+        reason: String,
+    },
+}

@@ -1,0 +1,242 @@
+//! Tests of `evaluate`: figures of readings, and files that are not what they should be.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{stderr, succeeds};
+
+fn evaluate(folder: &TempDir, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_evaluate"))
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn put(folder: &TempDir, name: &str, content: &str) {
+    let path = folder.path().join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// Two prompts of two regions, and one of three in the other set.
+fn cvtg_prompts(folder: &TempDir) {
+    let file = |prompts: &[(u32, &str)]| {
+        let items = prompts
+            .iter()
+            .map(|(index, prompt)| json!({"index": index, "prompt": prompt, "carrier_list": []}));
+        json!({"data_list": items.collect::<Vec<_>>()}).to_string()
+    };
+    put(
+        folder,
+        "prompts/CVTG/2.json",
+        &file(&[(0, "A sign 'Big Sale' and 'NOW'"), (1, "Two: 'one' 'two'")]),
+    );
+    put(
+        folder,
+        "prompts/CVTG-Style/3.json",
+        &file(&[(0, "'red' 'green' 'blue'")]),
+    );
+}
+
+const CVTG: [&str; 7] = [
+    "score",
+    "cvtg",
+    "--readings",
+    "readings.jsonl",
+    "--prompts",
+    "prompts",
+    "--json",
+];
+
+fn cvtg(folder: &TempDir, readings: &str, more: &[&str]) -> Value {
+    put(folder, "readings.jsonl", readings);
+    let output = evaluate(folder, &[&CVTG[..], more].concat());
+    serde_json::from_str(&succeeds(&output)).unwrap()
+}
+
+#[test]
+fn cvtg_is_scored_over_all_regions_and_by_region() {
+    let folder = TempDir::new().unwrap();
+    cvtg_prompts(&folder);
+    let readings = r#"{"image": "CVTG/2/0.png", "words": ["BIG sale", "now"]}
+{"image": "run/CVTG/2/1.png", "words": ["One"]}
+
+{"image": "CVTG-Style/3/0.png", "words": []}"#;
+    let result = cvtg(&folder, readings, &[]);
+    assert_eq!(result["word_accuracy"], 0.5);
+    assert_eq!(result["coverage"], 1.0);
+    assert_eq!(
+        (&result["words"], &result["correct_words"]),
+        (&json!(8), &json!(4))
+    );
+    let two = &result["regions"]["2"];
+    assert_eq!(two["word_accuracy"], 0.8);
+    assert_eq!(result["regions"]["3"]["word_accuracy"], 0.0);
+    assert_eq!(result["sets"]["CVTG/2"]["word_accuracy"], 0.8);
+    // "two" is closest to "one", one of three letters apart from it at two places.
+    let ned = (4.0 + (1.0 - 3.0 / (3.0 + 1e-5))) / 5.0;
+    assert!((two["ned"].as_f64().unwrap() - ned).abs() < 1e-12, "{two}");
+    let interval = &result["intervals_95"]["word_accuracy"];
+    assert!(interval[0].as_f64() <= Some(0.5) && interval[1].as_f64() >= Some(0.5));
+}
+
+#[test]
+fn a_missing_image_counts_as_wrong_and_lowers_the_coverage() {
+    let folder = TempDir::new().unwrap();
+    cvtg_prompts(&folder);
+    let readings = r#"{"image": "CVTG/2/0.png", "words": ["big sale now"]}
+{"image": "CVTG/2/1.png", "error": "truncated"}
+{"image": "CVTG/2/9.png", "words": ["no such prompt"]}
+{"image": "notes.txt", "words": []}"#;
+    put(&folder, "readings.jsonl", readings);
+    let output = evaluate(&folder, &CVTG);
+    let result: Value = serde_json::from_str(&succeeds(&output)).unwrap();
+    assert_eq!(result["word_accuracy"], 3.0 / 8.0);
+    assert_eq!(result["coverage"], 1.0 / 3.0);
+    assert_eq!(result["ignored"], json!(["CVTG/2/9.png", "notes.txt"]));
+    let said = stderr(&output);
+    for text in ["2 of 3 images", "2 readings", "CVTG/2/9.png"] {
+        assert!(said.contains(text), "{said}");
+    }
+    let strict = cvtg(
+        &folder,
+        readings,
+        &["--mode", "strict", "--reader", "PP-OCRv4"],
+    );
+    assert_eq!(
+        (&strict["mode"], &strict["reader"]),
+        (&json!("strict"), &json!("PP-OCRv4"))
+    );
+}
+
+#[test]
+fn longtext_is_scored_in_both_languages() {
+    let folder = TempDir::new().unwrap();
+    put(
+        &folder,
+        "text_prompts.jsonl",
+        "{\"prompt_id\": 0, \"prompt\": \"…\", \"text\": [\"The cat\", \"THE DOG!\"]}\n{\"prompt_id\": 1, \"prompt\": \"…\", \"text\": [\"Bird\"]}",
+    );
+    put(
+        &folder,
+        "text_prompts_zh.jsonl",
+        "{\"prompt_id\": 0, \"prompt\": \"…\", \"text\": [\"你好，世界\"]}",
+    );
+    put(
+        &folder,
+        "readings.jsonl",
+        "{\"image\": \"0.png\", \"words\": [\"the the\", \"dog 好世\"]}",
+    );
+    let score = |language: &[&str]| {
+        let base = [
+            "score",
+            "longtext",
+            "--readings",
+            "readings.jsonl",
+            "--prompts",
+            ".",
+            "--json",
+        ];
+        let output = evaluate(&folder, &[&base[..], language].concat());
+        serde_json::from_str::<Value>(&succeeds(&output)).unwrap()
+    };
+    let english = score(&[]);
+    assert_eq!(english["text_accuracy"], 0.6);
+    assert_eq!(english["coverage"], 0.5);
+    assert_eq!(score(&["--language", "zh"])["text_accuracy"], 0.5);
+}
+
+/// Checks a failure: its exit code, and every text in the message.
+#[track_caller]
+fn fails(folder: &TempDir, arguments: &[&str], code: i32, texts: &[&str]) {
+    let output = evaluate(folder, arguments);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for text in texts {
+        assert!(said.contains(text), "{text}: {said}");
+    }
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be_are_named() {
+    let folder = TempDir::new().unwrap();
+    put(&folder, "readings.jsonl", "");
+    fails(&folder, &CVTG, 1, &["prompts", "CVTG/2.json"]);
+    put(
+        &folder,
+        "prompts/CVTG/2.json",
+        "[{\"tag\": \"two_object\"}]",
+    );
+    fails(&folder, &CVTG, 1, &["2.json", "CVTG-2K"]);
+    fs::remove_dir_all(folder.path().join("prompts")).unwrap();
+    cvtg_prompts(&folder);
+    for (line, texts) in [
+        ("no JSON", &["line 2", "readings.jsonl"][..]),
+        ("{\"image\": \"CVTG/2/1.png\"}", &["line 2", "words"]),
+        (
+            "{\"image\": \"CVTG/2/1.png\", \"words\": [NaN]}",
+            &["line 2"],
+        ),
+        (
+            "{\"image\": \"CVTG/2/0.jpg\", \"words\": []}",
+            &["line 2", "CVTG/2/0.jpg", "line 1"],
+        ),
+    ] {
+        let first = "{\"image\": \"CVTG/2/0.png\", \"words\": []}";
+        put(&folder, "readings.jsonl", &format!("{first}\n{line}"));
+        fails(&folder, &CVTG, 1, texts);
+    }
+    put(&folder, "readings.jsonl", "");
+    fails(
+        &folder,
+        &[&CVTG[..], &["--language", "zh"]].concat(),
+        2,
+        &["--language"],
+    );
+    fails(&folder, &["score", "geneval"], 2, &["geneval", "cvtg"]);
+    let missing = [
+        "score",
+        "cvtg",
+        "--readings",
+        "none",
+        "--prompts",
+        "prompts",
+    ];
+    fails(&folder, &missing, 1, &["none"]);
+    put(&folder, "text_prompts.jsonl", "{\"prompt\": \"…\"}");
+    let longtext = [
+        "score",
+        "longtext",
+        "--readings",
+        "readings.jsonl",
+        "--prompts",
+        ".",
+    ];
+    fails(
+        &folder,
+        &longtext,
+        1,
+        &["text_prompts.jsonl", "LongText-Bench", "line 1"],
+    );
+}
+
+#[test]
+fn the_table_has_a_row_for_each_group() {
+    let folder = TempDir::new().unwrap();
+    cvtg_prompts(&folder);
+    put(&folder, "readings.jsonl", "");
+    let table = succeeds(&evaluate(&folder, &CVTG[..6]));
+    for text in [
+        "word_accuracy",
+        "regions: 2",
+        "sets: CVTG-Style/3",
+        "all",
+        "0 of 3",
+    ] {
+        assert!(table.contains(text), "{table}");
+    }
+}

@@ -1,0 +1,26 @@
+//! Metrics of the benchmarks in the report (arXiv 2511.22982, section 4), as pure functions: no
+//! tensors, no files, no models. What an image reads or shows comes from outside.
+//!
+//! [`Mode::Official`] gives the numbers of the benchmarks' own scripts, their faults included.
+//! [`Mode::Strict`] mends the faults, each of which is named where it is mended.
+
+mod bootstrap;
+mod close_match;
+pub mod cvtg;
+mod edit_distance;
+pub mod longtext;
+mod python_text;
+
+pub use bootstrap::{Interval, bootstrap_interval};
+pub use close_match::{closest_match, matching_ratio};
+pub use edit_distance::edit_distance;
+
+/// Rules of a score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    /// Rules of the benchmark's own script, its faults included.
+    #[default]
+    Official,
+    /// Rules with the faults mended.
+    Strict,
+}
