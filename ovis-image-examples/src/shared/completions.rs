@@ -31,7 +31,7 @@ pub fn with_flags(command: Command) -> Command {
                 .help_heading(None::<&'static str>)
                 .hide_short_help(true)
                 .display_order(1001)
-                .help("Print the man page, to be read with `man -l`, and one for each subcommand"),
+                .help("Print the man page, to be read with `man -l`"),
         )
 }
 
