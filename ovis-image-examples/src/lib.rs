@@ -56,8 +56,6 @@ pub mod evaluate;
 pub mod generate;
 #[cfg(feature = "flex")]
 pub mod inspect;
-#[cfg(feature = "plot")]
-pub mod plot;
 pub mod shared;
 #[cfg(feature = "train")]
 pub mod train;

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use burn_flex::{Flex, FlexDevice};
 use clap::Parser;
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline, WeightDtype};
-use ovis_image_examples::plot::{Series, panels};
 use ovis_image_examples::shared::model::ModelArguments;
+use ovis_image_examples::shared::plot::{Series, panels};
 use ovis_image_examples::shared::sampling::SamplingArguments;
 use ovis_image_examples::shared::{output_file, program};
 

@@ -45,11 +45,25 @@ pub fn asked_for(command: &mut Command, matches: &ArgMatches) -> io::Result<Opti
         let name = command.get_name().to_owned();
         clap_complete::generate(*shell, command, name, &mut text);
     } else if matches.get_flag(MAN_PAGE) {
-        clap_mangen::Man::new(command.clone()).render(&mut text)?;
+        // Names of subcommands are then complete, as in `dataset-ingest`.
+        command.build();
+        man_pages(command, &mut text)?;
     } else {
         return Ok(None);
     }
     Ok(Some(text))
+}
+
+/// Writes the page of a command, then those of its subcommands. That of `help` would say nothing.
+fn man_pages(command: &Command, text: &mut Vec<u8>) -> io::Result<()> {
+    clap_mangen::Man::new(command.clone()).render(text)?;
+    let shown = command
+        .get_subcommands()
+        .filter(|inner| !inner.is_hide_set() && inner.get_name() != "help");
+    for inner in shown {
+        man_pages(inner, text)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub mod model;
 pub mod output_file;
 pub mod panics;
 pub mod peak_memory;
+#[cfg(feature = "plot")]
+pub mod plot;
 pub mod program;
 pub mod progress;
 pub mod record;

@@ -33,7 +33,7 @@ pub enum TrainError {
         /// Checkpoint.
         path: PathBuf,
         /// Difference between the checkpoint and the model.
-        source: ovis_image::training::StateError,
+        source: ovis_image::error::StateError,
     },
     /// The disk has too little space for the files of the run.
     #[error("the run writes about {}, and the disk of {} has {} left: free some, keep fewer checkpoints (--keep-every), or choose another --output", ByteSize(*.needed), shown(.folder), ByteSize(*.free))]

@@ -177,7 +177,8 @@ pub(super) fn character_head<B: Backend>(
         classes: CELL_CLASSES,
     };
     let head = CharacterHead::new(&config, hidden, device)?;
-    Ok(initialize(head, resolved.seed))
+    let parameters = config.parameters(hidden);
+    Ok(initialize(head, &parameters, resolved.seed)?)
 }
 
 impl<B: Backend> Stage<B> for FlowStage<B> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use burn::tensor::backend::Backend;
-use ovis_image::training::{StateError, TrainingState};
+use ovis_image::training::TrainingState;
 use serde_json::Value;
 
 use super::error::TrainError;
@@ -156,7 +156,7 @@ impl RunFolder {
         state: &TrainingState<B>,
         settings: &Value,
         keep_every: u64,
-    ) -> Result<PathBuf, StateError> {
+    ) -> Result<PathBuf> {
         let name = format!("step-{:08}.safetensors", state.steps());
         let path = self.path.join(CHECKPOINTS).join(name);
         state.save(&path, settings)?;

@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use ovis_image::training::StepReport;
 use serde_json::{Map, Value, json};
 
-use crate::plot::{Series, panels};
 use crate::shared::output_file::write_whole;
+use crate::shared::plot::{Series, panels};
 use crate::shared::terminal::shown;
 
 /// Log that lines are appended to.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
-use ovis_image::training::{StateError, StepReport, Trainer};
+use ovis_image::error::{OvisImageError, StateError};
+use ovis_image::training::{StepReport, Trainer};
 use serde_json::Value;
 
 use super::bar::TrainBar;
@@ -81,13 +82,13 @@ where
     let mut trainer = Trainer::new(objective, models, resolved.trainer_config())?;
     let mut saved_step = None;
     if let Some((state, path)) = context.folder.last_state::<B>(device)? {
-        trainer.restore(state).map_err(|source| match source {
-            StateError::AnotherModel { .. } | StateError::AnotherAccumulation { .. } => {
-                anyhow::Error::new(TrainError::AnotherRun {
-                    path: path.clone(),
-                    source,
-                })
-            }
+        trainer.restore(state).map_err(|error| match error {
+            OvisImageError::State(
+                source @ (StateError::AnotherModel { .. } | StateError::AnotherAccumulation { .. }),
+            ) => anyhow::Error::new(TrainError::AnotherRun {
+                path: path.clone(),
+                source,
+            }),
             other => other.into(),
         })?;
         saved_step = Some(trainer.steps());
@@ -210,7 +211,7 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
     }
 
     /// Saves the state.
-    fn save(&mut self) -> Result<(), StateError> {
+    fn save(&mut self) -> Result<()> {
         let keep = self.context.resolved.keep_every;
         let state = self.trainer.state();
         self.context.folder.save(&state, &self.settings, keep)?;
@@ -223,7 +224,6 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
     /// next one is tried when it is due.
     fn save_if_possible(&mut self) {
         if let Err(error) = self.save() {
-            let error = anyhow::Error::new(error);
             let reason = crate::shared::error_chain::one_line(&error);
             self.bar
                 .say(&format!("warning: no checkpoint was written: {reason}"));

@@ -23,6 +23,7 @@ pub mod plan;
 pub mod queue;
 pub mod random;
 pub mod replay;
+pub mod resolve;
 pub mod resolved;
 pub mod run;
 pub mod settings;

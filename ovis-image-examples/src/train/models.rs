@@ -127,9 +127,17 @@ fn make<B: Backend>(
     encoder_config.validate()?;
     transformer_config.validate_with(&vae_config, &encoder_config)?;
     let seed = resolved.seed;
-    let transformer = initialize(transformer_config.init::<B>(device), seed);
-    let vae = initialize(vae_config.init::<B>(device), seed);
-    let encoder = initialize(encoder_config.init::<B>(device), seed);
+    let transformer = initialize(
+        transformer_config.init::<B>(device),
+        &transformer_config.parameters(),
+        seed,
+    )?;
+    let vae = initialize(vae_config.init::<B>(device), &vae_config.parameters(), seed)?;
+    let encoder = initialize(
+        encoder_config.init::<B>(device),
+        &encoder_config.parameters(),
+        seed,
+    )?;
     let parts = TrainedParts {
         transformer: Some((&transformer, &transformer_config)),
         vae: vae_path.is_none().then_some((&vae, &vae_config)),

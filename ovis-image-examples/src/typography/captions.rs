@@ -4,7 +4,6 @@
 //! and `{FIELD.font}` its color and font, `{ground}` the ground, and `{all}` all texts in quotation
 //! marks. With `a ` in front, as in `{a ground}`, the English article is written too.
 
-use super::ground::Ground;
 use super::ground_truth::DrawnField;
 use super::{colors, random::Random};
 
@@ -68,12 +67,13 @@ pub(super) fn check(templates: &[String], fields: &[&str]) -> Result<(), String>
     Ok(())
 }
 
-/// Writes a caption from a template drawn at random from those of a layout.
+/// Writes a caption from a template drawn at random from those of a layout. `ground` is the name
+/// of the ground in the language.
 pub(super) fn write(
     random: &mut Random,
     templates: &[String],
     language: Language,
-    ground: &Ground,
+    ground: &str,
     fields: &[DrawnField],
 ) -> String {
     let template = random.choice(templates).map_or("", String::as_str);
@@ -94,9 +94,9 @@ pub(super) fn write(
     caption
 }
 
-fn value(name: &str, language: Language, ground: &Ground, fields: &[DrawnField]) -> String {
+fn value(name: &str, language: Language, ground: &str, fields: &[DrawnField]) -> String {
     match name {
-        "ground" => return ground.name(language),
+        "ground" => return ground.to_owned(),
         "all" => return all(language, fields),
         _ => {}
     }
@@ -165,14 +165,17 @@ mod tests {
             color,
         };
         let fields = [field("a", "red", "Sans"), field("b", "blue", "Serif")];
-        let orange = colors::by_name("orange").unwrap();
         let fill = |language, template: &str| {
+            let ground = match language {
+                Language::English => "orange",
+                Language::Chinese => "橙色",
+            };
             let mut random = Random::new(0, 0, "caption", 0);
             write(
                 &mut random,
                 &[template.to_owned()],
                 language,
-                &Ground::Flat(orange),
+                ground,
                 &fields,
             )
         };

@@ -159,7 +159,8 @@ impl SyntheticTypography {
             let fields = paint::text(scene, &mut image);
             let mut random = Random::new(seed, index, "captions", 0);
             let mut caption = |templates, language| {
-                captions::write(&mut random, templates, language, &scene.ground, &fields)
+                let ground = scene.ground.name(language);
+                captions::write(&mut random, templates, language, &ground, &fields)
             };
             TypographySample {
                 captions: Captions {

@@ -485,6 +485,34 @@ fn completions_and_the_man_page_list_the_flags() {
     }
 }
 
+#[test]
+fn each_step_of_dataset_has_a_man_page_with_its_flags() {
+    let pages = printed("dataset", &["--man-page"]);
+    let titles: Vec<&str> = pages
+        .lines()
+        .filter_map(|line| line.strip_prefix(".TH ")?.split(' ').next())
+        .collect();
+    assert_eq!(titles[0], "dataset");
+    for (step, flag) in [
+        ("synthesize", "backgrounds"),
+        ("ingest", "license"),
+        ("recaption", "retries"),
+        ("buckets", "center"),
+        ("balance", "strength"),
+        ("inspect", "counts"),
+    ] {
+        let title = format!("dataset-{step}");
+        assert!(titles.contains(&title.as_str()), "{titles:?}");
+        let page = pages.split(&format!(".TH {title} ")).nth(1).unwrap();
+        let page = page.split("\n.TH ").next().unwrap();
+        assert!(page.contains(flag), "{title}: {page}");
+    }
+    assert!(
+        !titles.iter().any(|title| title.ends_with("-help")),
+        "{titles:?}"
+    );
+}
+
 #[cfg(feature = "flex")]
 #[test]
 fn checkpoints_need_no_flag() {

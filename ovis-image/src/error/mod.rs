@@ -13,6 +13,8 @@ mod phase;
 mod printable;
 mod request;
 mod runtime;
+#[cfg(feature = "train")]
+mod state;
 mod weights_report;
 mod wrong_shape;
 
@@ -26,6 +28,8 @@ pub use phase::Phase;
 pub use printable::Printable;
 pub use request::RequestError;
 pub use runtime::RuntimeError;
+#[cfg(feature = "train")]
+pub use state::StateError;
 pub use weights_report::WeightsReport;
 pub use wrong_shape::WrongShape;
 
@@ -74,4 +78,9 @@ pub enum OvisImageError {
     /// A generation or an export started but did not finish.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+
+    /// The state of a training run cannot be saved or resumed.
+    #[cfg(feature = "train")]
+    #[error(transparent)]
+    State(#[from] StateError),
 }

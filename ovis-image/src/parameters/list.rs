@@ -1,4 +1,4 @@
-use super::{BlockIndex, Parameter, ParameterRole};
+use super::{BlockIndex, Parameter, ParameterKind, ParameterRole};
 
 /// Builder of the list of a model's parameters, module by module.
 pub(crate) struct ParameterList {
@@ -70,22 +70,27 @@ impl ModuleParameters<'_> {
 
     /// Adds a linear layer with a bias; its weight is `[output, input]`.
     pub(crate) fn linear(&mut self, name: &str, input: usize, output: usize) -> &mut Self {
-        self.matrix(name, input, output).add(name, "bias", [output])
+        self.matrix(name, input, output).bias(name, output)
     }
 
     /// Adds a linear layer without a bias.
     pub(crate) fn matrix(&mut self, name: &str, input: usize, output: usize) -> &mut Self {
-        self.add(name, "weight", [output, input])
+        self.add(ParameterKind::Weight, name, "weight", [output, input])
+    }
+
+    /// Adds an embedding table, which is a parameter and no layer.
+    pub(crate) fn table(&mut self, name: &str, rows: usize, features: usize) -> &mut Self {
+        self.add(ParameterKind::Weight, name, "", [rows, features])
     }
 
     /// Adds a norm with only a scale.
     pub(crate) fn rms_norm(&mut self, name: &str, features: usize) -> &mut Self {
-        self.add(name, "weight", [features])
+        self.add(ParameterKind::Scale, name, "weight", [features])
     }
 
     /// Adds a norm with scale and bias.
     pub(crate) fn group_norm(&mut self, name: &str, channels: usize) -> &mut Self {
-        self.rms_norm(name, channels).add(name, "bias", [channels])
+        self.rms_norm(name, channels).bias(name, channels)
     }
 
     /// Adds a square convolution with a bias.
@@ -95,13 +100,19 @@ impl ModuleParameters<'_> {
         [input, output]: [usize; 2],
         kernel: usize,
     ) -> &mut Self {
-        self.add(name, "weight", [output, input, kernel, kernel])
-            .add(name, "bias", [output])
+        let shape = [output, input, kernel, kernel];
+        self.add(ParameterKind::Weight, name, "weight", shape)
+            .bias(name, output)
+    }
+
+    fn bias(&mut self, name: &str, features: usize) -> &mut Self {
+        self.add(ParameterKind::Bias, name, "bias", [features])
     }
 
     /// Adds a single parameter `name.leaf`, or `name` if the leaf is empty.
-    pub(crate) fn add<const D: usize>(
+    fn add<const D: usize>(
         &mut self,
+        kind: ParameterKind,
         name: &str,
         leaf: &str,
         shape: [usize; D],
@@ -117,6 +128,7 @@ impl ModuleParameters<'_> {
         self.list.parameters.push(Parameter {
             path: path.collect::<Vec<_>>().join("."),
             shape: shape.to_vec(),
+            kind,
             role,
         });
         self

@@ -10,7 +10,7 @@ mod tests;
 
 pub(crate) use list::{ModuleParameters, ParameterList};
 
-/// Parameter of a model: its path, shape and role.
+/// Parameter of a model: its path, shape, kind and role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Parameter {
@@ -18,12 +18,26 @@ pub struct Parameter {
     pub path: String,
     /// Sizes of the axes.
     pub shape: Vec<usize>,
+    /// Part that it plays in its layer.
+    pub kind: ParameterKind,
     /// Role of the parameter in the model.
     pub role: ParameterRole,
 }
 
-/// Role of a parameter in its model, which determines where it may be placed and whether it may be
-/// quantized.
+/// Part that a parameter plays in its layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ParameterKind {
+    /// Matrix, kernel or table.
+    Weight,
+    /// Factors of a norm.
+    Scale,
+    /// Summands of a layer or norm.
+    Bias,
+}
+
+/// Role of a parameter in its model, which determines where it may be placed, whether it may be
+/// quantized, and how it starts in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ParameterRole {
@@ -38,7 +52,9 @@ pub enum ParameterRole {
     Modulation,
     /// Part of the VAE's encoder, which text-to-image does not use.
     ImageEncoder,
-    /// Everything else: embedders, final norms and layers, the VAE's decoder.
+    /// Last projection of the transformer.
+    FinalProjection,
+    /// Everything else: embedders, final norms, the VAE's decoder.
     Other,
 }
 

@@ -16,11 +16,8 @@ impl TextEncoderConfig {
         let queries = self.num_attention_heads * head_dim;
         let keys = self.num_key_value_heads * head_dim;
         let mut list = ParameterList::new();
-        list.module(ParameterRole::TokenEmbedding, "").add(
-            "embedding",
-            "",
-            [self.vocab_size, hidden],
-        );
+        list.module(ParameterRole::TokenEmbedding, "")
+            .table("embedding", self.vocab_size, hidden);
         for index in 0..self.num_hidden_layers {
             let path = format!("blocks.{index}");
             let mut block = list.block(BlockIndex::Text(index), &path);

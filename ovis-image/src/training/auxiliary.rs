@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{OvisImageError, Result};
 use crate::layers::{LinearLayer, RmsNormLayer};
+use crate::parameters::{Parameter, ParameterList, ParameterRole};
 
 /// Sizes of a [`CharacterHead`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -15,6 +16,18 @@ pub struct CharacterHeadConfig {
     pub cells: usize,
     /// Number of classes: blank, and one per character.
     pub classes: usize,
+}
+
+impl CharacterHeadConfig {
+    /// Lists the parameters of the head over a stream of width `hidden` that
+    /// [`new`](CharacterHead::new) accepts.
+    pub fn parameters(&self, hidden: usize) -> Vec<Parameter> {
+        let mut list = ParameterList::new();
+        list.module(ParameterRole::Other, "")
+            .rms_norm("norm", hidden)
+            .linear("output", hidden, self.cells.saturating_mul(self.classes));
+        list.finish()
+    }
 }
 
 /// Auxiliary head of training: predicts which character stands in each cell of the image, from the

@@ -1,53 +1,82 @@
 //! Initial parameters of a model that is trained from scratch.
 
+use std::collections::HashMap;
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
+use crate::error::{OvisImageError, Result};
+use crate::parameters::{Parameter, ParameterKind, ParameterRole};
 use crate::sampling::NoiseGenerator;
 
 /// Initializes the parameters of a module, depending on the seed alone: matrices and kernels are
 /// normal with a variance of `1 / inputs`, embeddings have a standard deviation of 0.02, biases are
 /// zero, and scales of norms one. Modulations and the last projection of the transformer are zero,
 /// so that each block starts as the identity (adaLN-Zero, arXiv 2212.09748).
-pub fn initialize<B: Backend, M: Module<B>>(module: M, seed: u64) -> M {
-    module.map(&mut Initialize {
+///
+/// `parameters` tells what each parameter is; the module's configuration lists them.
+///
+/// # Errors
+/// Returns [`RequestError::InvalidArgument`](crate::error::RequestError) if a parameter of the
+/// module is not listed.
+pub fn initialize<B: Backend, M: Module<B>>(
+    module: M,
+    parameters: &[Parameter],
+    seed: u64,
+) -> Result<M> {
+    let listed = parameters.iter();
+    let mut initialize = Initialize {
+        listed: listed
+            .map(|parameter| (parameter.path.as_str(), parameter))
+            .collect(),
         path: Vec::new(),
         seed,
-    })
+        unlisted: None,
+    };
+    let module = module.map(&mut initialize);
+    match initialize.unlisted {
+        None => Ok(module),
+        Some(path) => Err(OvisImageError::argument(
+            "parameters",
+            format!("the module's parameter `{path}` is not listed"),
+        )),
+    }
 }
 
-struct Initialize {
+struct Initialize<'a> {
+    listed: HashMap<&'a str, &'a Parameter>,
     path: Vec<String>,
     seed: u64,
+    /// First parameter that was found not to be listed.
+    unlisted: Option<String>,
 }
 
 /// Initial values of a parameter.
+#[derive(Debug, PartialEq)]
 enum First {
     Constant(f32),
     Normal(f32),
 }
 
-impl Initialize {
-    fn first(&self, shape: &[usize]) -> First {
-        let name = |back: usize| {
-            let index = self.path.len().checked_sub(back + 1);
-            index.map_or("", |index| self.path[index].as_str())
-        };
-        let inputs = shape.iter().skip(1).product::<usize>().max(1);
-        let normal = First::Normal(1.0 / (inputs as f32).sqrt());
-        match (name(0), shape.len()) {
-            ("bias", _) => First::Constant(0.0),
-            (_, 1) => First::Constant(1.0),
-            ("embedding", _) => First::Normal(0.02),
-            _ if self.path.iter().any(|part| part.ends_with("modulation")) => First::Constant(0.0),
-            _ if name(2) == "final_layer" && name(1) == "output" => First::Constant(0.0),
-            _ => normal,
+impl First {
+    fn of(parameter: &Parameter) -> Self {
+        match (parameter.kind, parameter.role) {
+            (ParameterKind::Bias, _) => Self::Constant(0.0),
+            (ParameterKind::Scale, _) => Self::Constant(1.0),
+            (ParameterKind::Weight, ParameterRole::TokenEmbedding) => Self::Normal(0.02),
+            (ParameterKind::Weight, ParameterRole::Modulation | ParameterRole::FinalProjection) => {
+                Self::Constant(0.0)
+            }
+            (ParameterKind::Weight, _) => {
+                let inputs = parameter.shape.iter().skip(1).product::<usize>().max(1);
+                Self::Normal(1.0 / (inputs as f32).sqrt())
+            }
         }
     }
 }
 
-impl<B: Backend> ModuleMapper<B> for Initialize {
+impl<B: Backend> ModuleMapper<B> for Initialize<'_> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_owned());
     }
@@ -57,13 +86,17 @@ impl<B: Backend> ModuleMapper<B> for Initialize {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let path = self.path.join(".");
+        let Some(parameter) = self.listed.get(path.as_str()) else {
+            self.unlisted.get_or_insert(path);
+            return param;
+        };
         let shape: [usize; D] = param.lazy_shape().dims();
         let count = shape.iter().product();
-        let values = match self.first(&shape) {
+        let values = match First::of(parameter) {
             First::Constant(value) => vec![value; count],
             First::Normal(deviation) => {
-                let seed = seed_of(self.seed, &self.path.join("."));
-                let noise = NoiseGenerator::from_seed(seed).randn(count);
+                let noise = NoiseGenerator::from_seed(seed_of(self.seed, &path)).randn(count);
                 noise.into_iter().map(|value| value * deviation).collect()
             }
         };
@@ -85,13 +118,14 @@ fn seed_of(seed: u64, path: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TransformerConfig;
+    use crate::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
     use crate::testing::{TestBackend, values};
-    use crate::training::ParameterMap;
+    use crate::training::{CharacterHead, CharacterHeadConfig, ParameterMap};
 
     fn first(seed: u64) -> ParameterMap<TestBackend> {
-        let model = TransformerConfig::tiny().init::<TestBackend>(&Default::default());
-        ParameterMap::of_module(&initialize(model, seed))
+        let config = TransformerConfig::tiny();
+        let model = config.init::<TestBackend>(&Default::default());
+        ParameterMap::of_module(&initialize(model, &config.parameters(), seed).unwrap())
     }
 
     #[test]
@@ -112,5 +146,43 @@ mod tests {
             let silent = path.contains("modulation") || path == "final_layer.output.weight";
             assert_eq!(zero, silent || path.ends_with("bias"), "{path}");
         }
+    }
+    #[test]
+    fn embeddings_kernels_and_heads_have_their_deviations() {
+        let encoder = TextEncoderConfig::ovis_image_7b().parameters();
+        let vae = VaeConfig::ovis_image_7b().parameters();
+        let head = CharacterHeadConfig {
+            cells: 4,
+            classes: 3,
+        }
+        .parameters(64);
+        let of = |list: &[Parameter], path: &str| {
+            let found = list.iter().find(|parameter| parameter.path == path);
+            First::of(found.unwrap())
+        };
+        let normal = |inputs: f32| First::Normal(1.0 / inputs.sqrt());
+        assert_eq!(of(&encoder, "embedding"), First::Normal(0.02));
+        assert_eq!(
+            of(&encoder, "blocks.0.attention.query.weight"),
+            normal(2048.0)
+        );
+        assert_eq!(of(&encoder, "final_norm.weight"), First::Constant(1.0));
+        assert_eq!(of(&vae, "decoder.conv_in.weight"), normal(16.0 * 9.0));
+        assert_eq!(of(&vae, "decoder.norm_out.weight"), First::Constant(1.0));
+        assert_eq!(of(&vae, "decoder.conv_out.bias"), First::Constant(0.0));
+        assert_eq!(of(&head, "output.weight"), normal(64.0));
+    }
+
+    #[test]
+    fn the_list_must_name_every_parameter() {
+        let config = CharacterHeadConfig {
+            cells: 4,
+            classes: 3,
+        };
+        let head = || CharacterHead::<TestBackend>::new(&config, 8, &Default::default()).unwrap();
+        let listed = config.parameters(8);
+        assert!(initialize(head(), &listed, 0).is_ok());
+        let error = initialize(head(), &listed[1..], 0).unwrap_err();
+        assert!(error.to_string().contains("`norm.weight`"), "{error}");
     }
 }

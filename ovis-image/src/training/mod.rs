@@ -44,7 +44,7 @@ pub use optimizer::{
     gradient_norm,
 };
 pub use parameter_map::ParameterMap;
-pub use state::{StateError, TrainingState};
+pub use state::TrainingState;
 pub use timesteps::{LossWeighting, TimestepDistribution};
 pub use trainer::{StepReport, Trainer, TrainerConfig};
 pub use transformer_pass::Recomputation;

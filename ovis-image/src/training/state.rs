@@ -1,7 +1,7 @@
 //! Saved state of a run, stored as one safetensors file.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stored_tensor::StoredTensor;
 use super::{LossTerms, ParameterMap};
-use crate::error::BoxError;
+use crate::error::{BoxError, OvisImageError, Result, StateError};
 
 /// Position of a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -39,46 +39,6 @@ pub struct TrainingState<B: Backend> {
     pub(crate) second_moments: ParameterMap<B>,
     pub(crate) average: Option<ParameterMap<B>>,
     pub(crate) accumulated: ParameterMap<B>,
-}
-
-/// Error of saving or resuming a run.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StateError {
-    /// The file cannot be read or written.
-    #[error("cannot {action} `{}`", path.display())]
-    Io {
-        /// Attempted action, such as `read`.
-        action: &'static str,
-        /// File.
-        path: PathBuf,
-        /// Error of the system.
-        source: std::io::Error,
-    },
-    /// The file does not contain the state of a run.
-    #[error("`{}` is not the state of a run: {problem}", path.display())]
-    Invalid {
-        /// File.
-        path: PathBuf,
-        /// Description of the problem.
-        problem: String,
-        /// Error of the reader, if there is one.
-        source: Option<BoxError>,
-    },
-    /// The state belongs to another model.
-    #[error("the state is of another model: {problem}")]
-    AnotherModel {
-        /// First parameter that differs, with the difference.
-        problem: String,
-    },
-    /// The state was saved in a step of more batches.
-    #[error("the state has {seen} batches of a step, but a step now has {accumulation}")]
-    AnotherAccumulation {
-        /// Batches already seen in the step.
-        seen: u32,
-        /// Batches of a step.
-        accumulation: u32,
-    },
 }
 
 /// Version of the file's layout.
@@ -120,7 +80,7 @@ impl<B: Backend> TrainingState<B> {
     ///
     /// # Errors
     /// Returns [`StateError::Io`] if the file cannot be written.
-    pub fn save(&self, path: &Path, run: &serde_json::Value) -> Result<(), StateError> {
+    pub fn save(&self, path: &Path, run: &serde_json::Value) -> Result<()> {
         let header = Header {
             version: VERSION,
             position: self.position.clone(),
@@ -129,10 +89,12 @@ impl<B: Backend> TrainingState<B> {
             terms: owned(&self.accumulated_terms),
             run: run.clone(),
         };
-        let io = |action, source| StateError::Io {
-            action,
-            path: path.to_owned(),
-            source,
+        let io = |action, source| {
+            OvisImageError::from(StateError::Io {
+                action,
+                path: path.to_owned(),
+                source,
+            })
         };
         let header = serde_json::to_string(&header).map_err(|e| io("write", e.into()))?;
         let metadata = HashMap::from([(HEADER.to_owned(), header)]);
@@ -159,17 +121,16 @@ impl<B: Backend> TrainingState<B> {
     ///
     /// # Errors
     /// Returns [`StateError::Io`] or [`StateError::Invalid`].
-    pub fn load(path: &Path, device: &B::Device) -> Result<(Self, serde_json::Value), StateError> {
-        let invalid = |problem: String| StateError::Invalid {
-            path: path.to_owned(),
-            problem,
-            source: None,
+    pub fn load(path: &Path, device: &B::Device) -> Result<(Self, serde_json::Value)> {
+        let refused = |problem: String, source| {
+            OvisImageError::from(StateError::Invalid {
+                path: path.to_owned(),
+                problem,
+                source,
+            })
         };
-        let unreadable = |source: BoxError| StateError::Invalid {
-            path: path.to_owned(),
-            problem: "it cannot be read".to_owned(),
-            source: Some(source),
-        };
+        let invalid = |problem: String| refused(problem, None);
+        let unreadable = |source: BoxError| refused("it cannot be read".to_owned(), Some(source));
         let bytes = std::fs::read(path).map_err(|source| StateError::Io {
             action: "read",
             path: path.to_owned(),
@@ -231,8 +192,8 @@ impl<B: Backend> TrainingState<B> {
     }
 
     /// Checks that the state has every parameter of the models, and no other.
-    pub(crate) fn check_against<M: Module<B>>(&self, models: &M) -> Result<(), StateError> {
-        let another = |problem: String| Err(StateError::AnotherModel { problem });
+    pub(crate) fn check_against<M: Module<B>>(&self, models: &M) -> Result<()> {
+        let another = |problem: String| Err(StateError::AnotherModel { problem }.into());
         let wanted = ParameterMap::of_module(models);
         for (path, tensor) in wanted.iter() {
             let Some(found) = self.parameters.get(path) else {

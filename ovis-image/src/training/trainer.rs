@@ -8,9 +8,9 @@ use super::parameter_map::visit_parameters;
 use super::state::Position;
 use super::{
     AdamW, AdamWConfig, LearningRate, LossTerms, MovingAverage, Objective, Outcome, ParameterMap,
-    StateError, TrainingState, gradient_norm,
+    TrainingState, gradient_norm,
 };
-use crate::error::{OvisImageError, Result, RuntimeError};
+use crate::error::{OvisImageError, Result, RuntimeError, StateError};
 
 /// Numeric settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -312,11 +312,11 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
     ///
     /// # Errors
     /// Returns [`StateError`] if the state belongs to other models or another accumulation.
-    pub fn restore(&mut self, state: TrainingState<A::InnerBackend>) -> Result<(), StateError> {
+    pub fn restore(&mut self, state: TrainingState<A::InnerBackend>) -> Result<()> {
         state.check_against(self.models())?;
         let (seen, accumulation) = (state.position.micro_step, self.config.accumulation);
         if seen >= accumulation {
-            return Err(StateError::AnotherAccumulation { seen, accumulation });
+            return Err(StateError::AnotherAccumulation { seen, accumulation }.into());
         }
         let (models, _) = with_values(self.models().clone(), &state.parameters);
         self.masters = masters_of(&models, &state.parameters);

@@ -10,6 +10,7 @@ mod feed_forward;
 mod final_layer;
 mod linear_layers;
 mod model;
+mod modulate;
 mod modulation;
 mod parameters;
 mod residency;

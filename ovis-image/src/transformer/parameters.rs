@@ -10,7 +10,7 @@ use crate::parameters::{BlockIndex, Parameter, ParameterList, ParameterRole};
 impl TransformerConfig {
     /// Lists the parameters of the model that [`init`](Self::init) builds.
     pub fn parameters(&self) -> Vec<Parameter> {
-        use ParameterRole::{Modulation, Other};
+        use ParameterRole::{FinalProjection, Modulation, Other};
         let (hidden, inner) = (self.hidden_size(), self.mlp_hidden_size());
         let head_dim = self.attention_head_dim;
         let mut list = ParameterList::new();
@@ -52,7 +52,7 @@ impl TransformerConfig {
                 .rms_norm("qk_norm.key", head_dim)
                 .linear("output", hidden + inner, hidden);
         }
-        let mut final_layer = list.module(Other, "final_layer");
+        let mut final_layer = list.module(FinalProjection, "final_layer");
         final_layer
             .inner_as(Modulation, "")
             .linear("modulation", hidden, 2 * hidden);

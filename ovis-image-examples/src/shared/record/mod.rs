@@ -1,18 +1,15 @@
 //! Records of how an image was made, stored in the image's file.
 //!
-//! [`png_text`] writes and reads the texts of a PNG, [`exif_text`] the one of a JPEG or WebP file.
 //! [`parameters`] is the text that other programs understand, [`names`] translates what they call
 //! samplers and schedules, [`second_pass`] what they say of a second pass. [`inputs`] lists the files
 //! that were read. [`portable`] keeps
 //! folders of this machine out of the files. This file holds the record of this program's own
 //! images, from which they are made again.
 
-pub mod exif_text;
 pub mod hashes;
 pub mod inputs;
 pub mod names;
 pub mod parameters;
-pub mod png_text;
 pub mod portable;
 pub mod second_pass;
 
@@ -25,11 +22,11 @@ use ovis_image::GenerationRequest;
 use ovis_image::GenerationSettings;
 use serde::{Deserialize, Serialize};
 
-use super::image_file::ImageFormat;
+use super::image_file::png_text::{PARAMETERS_KEYWORD, SETTINGS_KEYWORD};
+use super::image_file::{ImageFormat, exif_text, png_text};
 use hashes::Hashes;
 pub use inputs::{InputRole, Inputs};
 use parameters::Parameters;
-pub use png_text::{PARAMETERS_KEYWORD, SETTINGS_KEYWORD};
 
 /// Settings and input files of one image.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::shared::image_file::ImageFormat;
-    use crate::shared::record::png_text::PARAMETERS_KEYWORD;
+    use crate::shared::image_file::png_text::PARAMETERS_KEYWORD;
 
     #[test]
     fn a_text_is_read_as_it_was_written() {

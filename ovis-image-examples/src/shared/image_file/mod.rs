@@ -1,4 +1,9 @@
 //! Image files: their formats by ending, and encoding with what is known about the image.
+//!
+//! [`png_text`] writes and reads the texts of a PNG, [`exif_text`] the one of a JPEG or WebP file.
+
+pub mod exif_text;
+pub mod png_text;
 
 use std::path::Path;
 
@@ -7,9 +12,8 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
-use super::record::exif_text;
-use super::record::png_text::{self, PARAMETERS_KEYWORD};
 use super::terminal::say;
+use png_text::PARAMETERS_KEYWORD;
 
 /// Endings of the files that can be written.
 pub const ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
