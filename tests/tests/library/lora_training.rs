@@ -232,7 +232,7 @@ fn refused(module: &str, input: usize, output: usize) -> LoraError {
         let name = format!("transformer.{module}.{matrix}.weight");
         (name, shape.to_vec(), vec![0.5; shape[0] * shape[1]])
     });
-    write_tensors(&path, tensors.into_iter());
+    write_tensors(&path, tensors);
     let lora = LoraFile::open(&path).unwrap();
     match LoraAdapters::<Flex>::read(&lora, pipeline().transformer(), &FlexDevice).unwrap_err() {
         OvisImageError::Lora(error) => error,
