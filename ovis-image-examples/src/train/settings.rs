@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::lora::LoraSettings;
 use super::resolved::Resolved;
 use crate::shared::input_file;
 use crate::shared::usage::UsageError;
@@ -246,6 +247,9 @@ pub struct Settings {
     /// Number of steps between exports of the model, or 0 for the end only [default: 0]
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub export_every: Option<u64>,
+    /// Adapters, of `train lora`.
+    #[arg(skip)]
+    pub lora: Option<LoraSettings>,
 }
 
 const OPTIMIZER: &str = "Optimizer";
@@ -303,6 +307,7 @@ impl Settings {
             ("--adam-betas", beta(0)),
             ("--adam-betas", beta(1)),
             ("--adam-eps", self.adam_eps),
+            ("--alpha", self.lora.as_ref().and_then(|lora| lora.alpha)),
             ("--max-grad-norm", self.max_grad_norm),
             ("--ema-decay", self.ema_decay),
             ("--spike-factor", self.spike_factor),
@@ -330,8 +335,14 @@ fn overlay(values: &mut Value, given: Value) {
         return;
     };
     for (key, value) in given {
-        if !is_absent(&value) {
-            values.insert(key, value);
+        if is_absent(&value) {
+            continue;
+        }
+        match values.get_mut(&key) {
+            Some(table @ Value::Object(_)) => overlay(table, value),
+            _ => {
+                values.insert(key, value);
+            }
         }
     }
 }
