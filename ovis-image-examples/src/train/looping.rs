@@ -41,11 +41,6 @@ pub struct RunContext<'a> {
     pub signals: &'a Signals,
 }
 
-/// Name of the folder with the trained models.
-const MODEL: &str = "model";
-/// Name of the folder with the moving average of the trained models.
-const AVERAGED_MODEL: &str = "model-ema";
-
 type TrainerOf<B, S> = Trainer<Autodiff<B>, <S as Stage<B>>::Objective>;
 
 /// A run in progress.
@@ -233,9 +228,10 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
 
     fn export(&self) -> Result<()> {
         let folder = self.context.folder;
-        export::<B, S>(&self.stage, self.trainer.models(), folder, MODEL)?;
+        let [model, averaged_model] = self.stage.exports();
+        export::<B, S>(&self.stage, self.trainer.models(), folder, model)?;
         if let Some(averaged) = self.trainer.averaged_models() {
-            export::<B, S>(&self.stage, &averaged, folder, AVERAGED_MODEL)?;
+            export::<B, S>(&self.stage, &averaged, folder, averaged_model)?;
         }
         Ok(())
     }
@@ -260,7 +256,8 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
             write_whole(&self.context.folder.model("log.svg"), svg.as_bytes())?;
         }
         drop(self.bar);
-        let model = self.context.folder.model(MODEL);
+        let [name, _] = self.stage.exports();
+        let model = self.context.folder.model(name);
         say(&format!(
             "finished after step {}: {}",
             self.trainer.steps(),

@@ -6,8 +6,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
-use clap::Parser;
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+use crate::shared::usage::UsageError;
 
 pub mod autoencoder;
 pub mod bar;
@@ -18,6 +20,8 @@ pub mod flow;
 pub mod folder;
 pub mod log;
 pub mod looping;
+pub mod lora;
+pub mod lora_settings;
 pub mod models;
 pub mod plan;
 pub mod queue;
@@ -32,6 +36,7 @@ pub mod stage;
 
 pub use error::TrainError;
 pub use looping::Ending;
+pub use lora_settings::LoraSettings;
 pub use resolved::Resolved;
 pub use run::Train;
 pub use settings::Settings;
@@ -45,8 +50,33 @@ pub use settings::Settings;
 /// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong, 130 if it was
 /// interrupted.
 #[derive(Debug, Parser)]
-#[command(version, name = "train")]
+#[command(version, name = "train", args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+/// Kinds of training that have settings of their own.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train low-rank adapters of the transformer, and leave its weights as they are
+    Lora(Box<LoraArguments>),
+}
+
+/// Arguments of `train lora`.
+#[derive(Debug, Args)]
+struct LoraArguments {
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(flatten)]
+    lora: LoraSettings,
+}
+
+/// Arguments of every run.
+#[derive(Debug, Args)]
+pub struct RunArguments {
     /// Settings file
     #[arg(short, long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
@@ -67,15 +97,32 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Returns the arguments of the run.
+    pub fn run(&self) -> &RunArguments {
+        match &self.command {
+            Some(Command::Lora(lora)) => &lora.run,
+            None => &self.run,
+        }
+    }
+
     /// Reads the settings file and completes it.
     ///
     /// # Errors
     /// Returns an error that names the problem.
     pub fn resolve(&self) -> Result<Resolved> {
-        let file = match &self.config {
+        let run = self.run();
+        let file = match &run.config {
             Some(path) => Settings::read(path)?,
             None => Settings::default(),
         };
-        self.settings.resolve(&file)
+        let mut flags = run.settings.clone();
+        match &self.command {
+            Some(Command::Lora(arguments)) => flags.lora = Some(arguments.lora.clone()),
+            None if file.lora.is_some() => bail!(UsageError::new(
+                "the settings have a table [lora]: start them with `train lora`"
+            )),
+            None => {}
+        }
+        flags.resolve(&file)
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use burn::module::Module;
 use burn::tensor::backend::Backend;
 use ovis_image::checkpoint::{ExportOptions, PartPaths};
 use ovis_image::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
@@ -90,6 +91,12 @@ impl<B: Backend> Models<B> {
             vae_config: checkpoint.vae_config().clone(),
             tokenizer: pipeline.tokenizer()?.clone(),
         })
+    }
+
+    /// Returns the size of all parameters in f32, in bytes.
+    pub fn bytes(&self) -> u64 {
+        let all = self.transformer.num_params() + self.text_encoder.num_params();
+        4 * (all + self.vae.num_params()) as u64
     }
 
     /// Returns the number that image sides must be a multiple of: a patch of 2x2 latents.

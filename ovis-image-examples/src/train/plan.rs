@@ -20,8 +20,10 @@ pub struct Plan<'a> {
     pub resolved: &'a Resolved,
     /// Number of trained parameters.
     pub trained: u64,
-    /// Size of a checkpoint folder with all models, in bytes.
+    /// Size of an export, in bytes.
     pub model_bytes: u64,
+    /// Size of models in memory that are not exported, in bytes.
+    pub frozen_bytes: u64,
 }
 
 impl Plan<'_> {
@@ -49,6 +51,7 @@ impl Plan<'_> {
         gradients
             .saturating_add(self.checkpoint_bytes())
             .saturating_add(self.model_bytes)
+            .saturating_add(self.frozen_bytes)
     }
 
     /// Checks that the disk has enough space.
@@ -127,6 +130,7 @@ mod tests {
             resolved: &resolved,
             trained: 1000,
             model_bytes: 5000,
+            frozen_bytes: 0,
         };
         assert_eq!(plan.disk_bytes(), 5 * 16_000 + 3 * 5000);
         let folder = tempfile::tempdir().unwrap();

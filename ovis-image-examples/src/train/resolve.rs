@@ -31,8 +31,14 @@ fn overlay(values: &mut Value, given: Value) {
         return;
     };
     for (key, value) in given {
-        if !is_absent(&value) {
-            values.insert(key, value);
+        if is_absent(&value) {
+            continue;
+        }
+        match values.get_mut(&key) {
+            Some(table @ Value::Object(_)) => overlay(table, value),
+            _ => {
+                values.insert(key, value);
+            }
         }
     }
 }

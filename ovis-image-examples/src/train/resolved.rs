@@ -12,6 +12,7 @@ use ovis_image::training::{
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
+use super::lora_settings::LoraSettings;
 use super::settings::{CurriculumEntry, RecomputeKind, ScheduleKind, StageKind, WeightingKind};
 use crate::shared::usage::UsageError;
 
@@ -73,6 +74,9 @@ pub struct Resolved {
     pub checkpoint_minutes: f64,
     pub keep_every: u64,
     pub export_every: u64,
+    /// Absent unless adapters are trained, as in the settings of earlier versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSettings>,
 }
 
 impl Default for Resolved {
@@ -131,6 +135,7 @@ impl Default for Resolved {
             checkpoint_minutes: 10.0,
             keep_every: 0,
             export_every: 0,
+            lora: None,
         }
     }
 }
@@ -219,6 +224,9 @@ impl Resolved {
                 "--threads and --data-threads must be at least 1"
             ));
         }
+        if let Some(lora) = &self.lora {
+            self.check_lora(lora)?;
+        }
         self.buckets()?;
         self.check_curriculum()?;
         self.timestep_distribution()?;
@@ -226,6 +234,20 @@ impl Resolved {
         self.device_spec()?;
         self.trainer_config().validate()?;
         Ok(())
+    }
+
+    fn check_lora(&self, lora: &LoraSettings) -> Result<()> {
+        if self.model.is_none() {
+            bail!(UsageError::new(
+                "no model for the adapters: name a checkpoint with --model"
+            ));
+        }
+        if self.train_text_encoder {
+            bail!(UsageError::new(
+                "adapters are of the transformer: --train-text-encoder has no effect on them"
+            ));
+        }
+        lora.check()
     }
 
     fn check_curriculum(&self) -> Result<()> {

@@ -1,6 +1,8 @@
 //! Runs training from the settings to the end. Code that is generic over the backend is compiled in
 //! the binary, which calls [`Train`] for the chosen device.
 
+mod lora;
+
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -10,7 +12,7 @@ use ovis_image::device::BackendVisitor;
 use ovis_image::training::{Autoencoding, FlowMatching, ImageModels};
 use tempfile::TempDir;
 
-use super::Arguments;
+use super::RunArguments;
 use super::autoencoder::{AutoencoderStage, PixelSource};
 use super::encoding::Encoding;
 use super::error::TrainError;
@@ -42,10 +44,11 @@ impl Train {
     ///
     /// # Errors
     /// Returns an error if the folder contains another run, or one that was not to be resumed.
-    pub fn prepare(arguments: &Arguments, resolved: Resolved) -> Result<Self> {
-        if resolved.replay.is_some() && resolved.stage == StageKind::Autoencoder {
+    pub fn prepare(arguments: &RunArguments, resolved: Resolved) -> Result<Self> {
+        let transformer = resolved.replay.is_some() || resolved.lora.is_some();
+        if transformer && resolved.stage == StageKind::Autoencoder {
             bail!(UsageError::new(
-                "--replay has batches of the transformer: it needs --stage flow"
+                "adapters and the batches of --replay are of the transformer: they need --stage flow"
             ));
         }
         let dry = arguments.dry_run.then(tempfile::tempdir).transpose()?;
@@ -78,11 +81,11 @@ impl Train {
     /// Prints the plan of a dry run, or checks the disk space and writes the settings. Returns true
     /// if the run starts.
     fn starts<B: Backend, M: Module<B>>(&self, base: &Models<B>, models: &M) -> Result<bool> {
-        let all = base.transformer.num_params() + base.text_encoder.num_params();
         let plan = Plan {
             resolved: &self.resolved,
             trained: models.num_params() as u64,
-            model_bytes: 4 * (all + base.vae.num_params()) as u64,
+            model_bytes: base.bytes(),
+            frozen_bytes: 0,
         };
         if self.dry.is_some() {
             print(format!("{plan}\n").as_bytes())?;
@@ -92,6 +95,12 @@ impl Train {
         self.folder
             .write_settings(&serde_json::to_value(&self.resolved)?)?;
         Ok(true)
+    }
+
+    /// Returns the number of batches of the run.
+    fn batches(&self) -> u64 {
+        let accumulation = u64::from(self.resolved.accumulation);
+        self.resolved.steps.saturating_mul(accumulation)
     }
 
     fn context(&self) -> RunContext<'_> {
@@ -108,6 +117,9 @@ impl BackendVisitor for Train {
 
     fn visit<B: Backend>(self, device: B::Device) -> Result<Ending> {
         let base = Models::<B>::open(&self.resolved, &self.folder, &device)?;
+        if let Some(lora) = &self.resolved.lora {
+            return self.lora::<B>(base, lora, &device);
+        }
         match (&self.resolved.replay, self.resolved.stage) {
             (Some(path), _) => self.replay::<B>(base, path, &device),
             (None, StageKind::Flow) => self.flow::<B>(base, &device),
@@ -123,9 +135,7 @@ impl Train {
         path: &Path,
         device: &B::Device,
     ) -> Result<Ending> {
-        let accumulation = u64::from(self.resolved.accumulation);
-        let batches = self.resolved.steps.saturating_mul(accumulation);
-        let file = ReplayFile::open(path, batches)?;
+        let file = ReplayFile::open(path, self.batches())?;
         let models = ImageModels {
             transformer: base.transformer.clone(),
             text_encoder: None,

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use super::lora_settings::LoraSettings;
 use crate::shared::input_file;
 use crate::shared::usage::UsageError;
 
@@ -244,6 +245,9 @@ pub struct Settings {
     /// Number of steps between exports of the model, or 0 for the end only [default: 0]
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub export_every: Option<u64>,
+    /// Adapters, of `train lora`.
+    #[arg(skip)]
+    pub lora: Option<LoraSettings>,
 }
 
 const OPTIMIZER: &str = "Optimizer";
@@ -285,6 +289,7 @@ impl Settings {
             ("--adam-betas", beta(0)),
             ("--adam-betas", beta(1)),
             ("--adam-eps", self.adam_eps),
+            ("--alpha", self.lora.as_ref().and_then(|lora| lora.alpha)),
             ("--max-grad-norm", self.max_grad_norm),
             ("--ema-decay", self.ema_decay),
             ("--spike-factor", self.spike_factor),

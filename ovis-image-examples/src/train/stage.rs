@@ -44,11 +44,16 @@ pub trait Stage<B: Backend> {
     /// Returns the errors of the models.
     fn sample(&self, models: &TrainedModels<B, Self>) -> Result<Option<RgbImage>>;
 
-    /// Writes the models to a new folder, as a checkpoint.
+    /// Returns the names of the exports of the models and of their moving average.
+    fn exports(&self) -> [&'static str; 2] {
+        ["model", "model-ema"]
+    }
+
+    /// Writes the models to a new folder or file.
     ///
     /// # Errors
     /// Returns the errors of writing.
-    fn export(&self, models: &TrainedModels<B, Self>, folder: &std::path::Path) -> Result<()>;
+    fn export(&self, models: &TrainedModels<B, Self>, path: &std::path::Path) -> Result<()>;
 }
 
 /// Exports to a folder of the run. The old model is replaced when the new one is complete.
@@ -63,7 +68,14 @@ pub(super) fn export<B: Backend, S: Stage<B>>(
         run.model(&format!(".{name}.new")),
         run.model(&format!(".{name}.old")),
     );
-    let clear = |path: &std::path::Path| match std::fs::remove_dir_all(path) {
+    let remove = |path: &std::path::Path| {
+        if path.is_file() {
+            std::fs::remove_file(path)
+        } else {
+            std::fs::remove_dir_all(path)
+        }
+    };
+    let clear = |path: &std::path::Path| match remove(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", shown(path)))
         }

@@ -49,4 +49,51 @@ pub enum LoraError {
         /// Shape stored in the file.
         actual: Vec<usize>,
     },
+
+    /// A module of an adapter cannot be trained in the model.
+    #[error(
+        "`{module}` in {} is not a module of this model that can be trained: the adapter was made for another \
+         model, or for fused modules", path.display()
+    )]
+    NotTrainable {
+        /// Path of the file.
+        path: PathBuf,
+        /// Module or tensor, as the file names it.
+        module: String,
+    },
+
+    /// A pattern selects no module of the model.
+    #[error(
+        "no module of this model matches `{pattern}`: a pattern is a module's name or the end of one, such as \
+         `to_q` or `attn.*`"
+    )]
+    PatternMatchesNothing {
+        /// Pattern.
+        pattern: String,
+    },
+
+    /// An adapter of rank 0 adds nothing.
+    #[error("the rank of `{module}` is 0, but it must be at least 1")]
+    ZeroRank {
+        /// Name of the module.
+        module: String,
+    },
+
+    /// An alpha is not a finite number.
+    #[error("the alpha of `{module}` is {alpha}, but it must be a finite number")]
+    InvalidAlpha {
+        /// Name of the module.
+        module: String,
+        /// Given value.
+        alpha: f64,
+    },
+
+    /// A written adapter differs from the trained one when it is read back.
+    #[error("{} was written, but differs from the adapter when it is read back: {problem}", path.display())]
+    ExportDiffers {
+        /// Path of the file.
+        path: PathBuf,
+        /// First difference.
+        problem: String,
+    },
 }

@@ -117,13 +117,13 @@ fn for_each_adapted<B: Backend>(
     changed.filter(|changed| *changed).count()
 }
 
-struct Matched<'a> {
-    modules: Vec<(&'a LoraModule, &'a [Target])>,
-    unmatched: Vec<String>,
+pub(super) struct Matched<'a> {
+    pub(super) modules: Vec<(&'a LoraModule, &'a [Target])>,
+    pub(super) unmatched: Vec<String>,
 }
 
 /// Finds every module's target and compares shapes, without reading data.
-fn match_modules<'a>(
+pub(super) fn match_modules<'a>(
     lora: &'a LoraFile,
     targets: &'a Targets,
     layers: &[(String, [usize; 2])],

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::TensorData;
 
 use super::keys::{self, Key, Role};
-use super::peft::{CONFIG_FILE, MAX_CONFIG_BYTES, METADATA, PEFT_FILE, PeftConfig};
+use super::peft::{CONFIG_FILE, MAX_CONFIG_BYTES, METADATA, PEFT_FILE, PeftConfig, scaling};
 use crate::config::WeightDtype;
 use crate::error::{LoraError, OvisImageError, Result};
 use crate::tensor_file::{TensorSource, is_named, read_small};
@@ -24,8 +24,19 @@ pub(super) struct LoraModule {
     pub(super) down: String,
     /// Name of the tensor `[out, rank]`.
     pub(super) up: String,
-    /// Factor of the update: alpha over the rank.
+    /// Factor of the update: alpha over the rank, or over its root.
     pub(super) scaling: f32,
+    #[cfg_attr(
+        not(feature = "train"),
+        allow(dead_code, reason = "for adapters that are trained")
+    )]
+    pub(super) alpha: f64,
+    /// True if alpha is divided by the root of the rank.
+    #[cfg_attr(
+        not(feature = "train"),
+        allow(dead_code, reason = "for adapters that are trained")
+    )]
+    pub(super) rank_stabilized: bool,
 }
 
 /// Parts of a module that have been found while keys are read.
@@ -94,6 +105,17 @@ impl LoraFile {
         self.modules
             .iter()
             .map(|(name, module)| (name.as_str(), module))
+    }
+
+    /// Reads both matrices of a module and the factor of its update; `None` if it has no such
+    /// module.
+    #[cfg(feature = "train")]
+    pub(crate) fn matrices(&self, module: &str) -> Result<Option<(TensorData, TensorData, f32)>> {
+        let Some(module) = self.modules.get(module) else {
+            return Ok(None);
+        };
+        let (down, up) = (self.read(&module.down)?, self.read(&module.up)?);
+        Ok(Some((down, up, module.scaling)))
     }
 
     /// Returns the shape of one of its matrices.
@@ -232,13 +254,13 @@ fn read_module(
             ));
         }
     };
-    let scaling = match (found.alpha, config) {
-        (Some(alpha), _) => read_number(path, source, alpha)? / rank as f64,
-        (None, Some(config)) => config.scaling(name, rank),
+    let (alpha, rank_stabilized) = match (found.alpha, config) {
+        (Some(alpha), _) => (read_number(path, source, alpha)?, false),
+        (None, Some(config)) => (config.alpha(name), config.use_rslora),
         // diffusers' convention for a file without alphas.
-        (None, None) => 1.0,
+        (None, None) => (rank as f64, false),
     };
-    let scaling = scaling as f32;
+    let scaling = scaling(alpha, rank, rank_stabilized);
     if !scaling.is_finite() {
         return Err(invalid(
             path,
@@ -252,6 +274,8 @@ fn read_module(
         down: down.to_owned(),
         up: up.to_owned(),
         scaling,
+        alpha,
+        rank_stabilized,
     })
 }
 

@@ -13,11 +13,19 @@
 mod attach;
 mod file;
 mod keys;
+mod modules;
 mod peft;
+#[cfg(feature = "train")]
+mod start;
 mod targets;
 
 pub use attach::{attach_lora, detach_lora, set_lora_scale};
 pub use file::LoraFile;
+pub use modules::{AdaptableModule, adaptable_modules};
+#[cfg(feature = "train")]
+pub(crate) use peft::{METADATA, scaling};
+#[cfg(feature = "train")]
+pub(crate) use start::{StartModule, read_start};
 
 use std::fmt;
 

@@ -14,7 +14,7 @@ use crate::error::{LoraError, OvisImageError, Result};
 pub(super) struct PeftConfig {
     lora_alpha: f64,
     #[serde(default)]
-    use_rslora: bool,
+    pub(super) use_rslora: bool,
     #[serde(default)]
     pub(super) use_dora: bool,
     /// Alphas of single modules, by the ends of their names; anchors are removed.
@@ -23,7 +23,7 @@ pub(super) struct PeftConfig {
 }
 
 /// Metadata name under which diffusers stores the configuration in the file.
-pub(super) const METADATA: &str = "lora_adapter_metadata";
+pub(crate) const METADATA: &str = "lora_adapter_metadata";
 /// File in which PEFT stores the configuration, beside the weights.
 pub(super) const CONFIG_FILE: &str = "adapter_config.json";
 /// Beginning of PEFT's name of the weights file.
@@ -92,21 +92,26 @@ impl PeftConfig {
         }
     }
 
-    /// Returns the factor of a module's update: alpha over the rank, or over its root.
-    pub(super) fn scaling(&self, module: &str, rank: usize) -> f64 {
+    /// Returns the alpha of a module.
+    pub(super) fn alpha(&self, module: &str) -> f64 {
         // Ends of the name are looked up, the longest first: there may be as many patterns as
         // modules.
         let ends = module.match_indices('.').map(|(dot, _)| &module[dot + 1..]);
-        let alpha = iter::once(module)
+        iter::once(module)
             .chain(ends)
             .find_map(|end| self.alpha_pattern.get(end).copied())
-            .unwrap_or(self.lora_alpha);
-        if self.use_rslora {
-            alpha / (rank as f64).sqrt()
-        } else {
-            alpha / rank as f64
-        }
+            .unwrap_or(self.lora_alpha)
     }
+}
+
+/// Returns the factor of a module's update: alpha over the rank, or over its root.
+pub(crate) fn scaling(alpha: f64, rank: usize, rank_stabilized: bool) -> f32 {
+    let factor = if rank_stabilized {
+        alpha / (rank as f64).sqrt()
+    } else {
+        alpha / rank as f64
+    };
+    factor as f32
 }
 
 /// Describes a PEFT method by its name.
@@ -140,6 +145,12 @@ mod tests {
     fn config(json: &str) -> PeftConfig {
         let path = Path::new("adapter_config.json");
         PeftConfig::parse(path, json.as_bytes()).unwrap().unwrap()
+    }
+
+    impl PeftConfig {
+        fn scaling(&self, module: &str, rank: usize) -> f32 {
+            super::scaling(self.alpha(module), rank, self.use_rslora)
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@ use burn::tensor::{DType, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::check_batch::check_batch;
-use super::module_update::lift;
+use super::module_update::{Trained, lift};
 use super::transformer_pass::{PassInput, PassLoss, PassModels, differentiate};
 use super::{
     CharacterHead, ImageBatch, ImageModels, LossTerms, LossWeighting, Objective, Outcome,
@@ -53,45 +53,7 @@ impl<A: AutodiffBackend> Objective<A> for FlowMatching {
         models: &Self::Models,
         batch: Self::Batch,
     ) -> Result<Outcome<A::InnerBackend>> {
-        let Prepared {
-            input,
-            mut loss,
-            prompts,
-        } = self.prepare::<A>(models, batch)?;
-        let pass = PassModels {
-            transformer: &models.transformer,
-            auxiliary: models.auxiliary.as_ref(),
-        };
-        let pass_gradients = match prompts {
-            None => differentiate::<A>(&pass, input, self.config.recomputation, &mut loss),
-            Some(TrainedPrompts {
-                encoder,
-                input_ids,
-                real,
-            }) => {
-                let encoder = lift::<A, TextEncoder<A>>(encoder);
-                let ids = Tensor::<A, 2, Int>::from_inner(input_ids);
-                let embeds = text::encode(&encoder, ids, Tensor::from_inner(real));
-                let dtype = input.latents.dtype();
-                let input = PassInput {
-                    prompt_embeds: embeds.clone().inner().cast(dtype),
-                    ..input
-                };
-                let mut pass =
-                    differentiate::<A>(&pass, input, self.config.recomputation, &mut loss);
-                let gradient = pass.prompt_embeds.clone().cast(DType::F32);
-                let injected = embeds.cast(DType::F32) * Tensor::from_inner(gradient);
-                let gradients = injected.sum().backward();
-                let found =
-                    ParameterMap::of_gradients::<A, _>(&encoder, &gradients, "text_encoder");
-                pass.parameters.add_all(found);
-                pass
-            }
-        };
-        Ok(Outcome {
-            terms: loss.terms(),
-            gradients: pass_gradients.parameters,
-        })
+        self.gradients_of::<A>(models, batch, Trained::All)
     }
 
     fn loss(&self, models: &Self::Models, batch: Self::Batch) -> Result<LossTerms> {
@@ -141,6 +103,55 @@ struct TrainedPrompts<B: Backend> {
 }
 
 impl FlowMatching {
+    /// Computes the loss of a batch and the gradients of some parameters.
+    pub(super) fn gradients_of<A: AutodiffBackend>(
+        &self,
+        models: &ImageModels<A::InnerBackend>,
+        batch: ImageBatch<A::InnerBackend>,
+        trained: Trained,
+    ) -> Result<Outcome<A::InnerBackend>> {
+        let Prepared {
+            input,
+            mut loss,
+            prompts,
+        } = self.prepare::<A>(models, batch)?;
+        let pass = PassModels {
+            transformer: &models.transformer,
+            auxiliary: models.auxiliary.as_ref(),
+            trained,
+        };
+        let pass_gradients = match prompts {
+            None => differentiate::<A>(&pass, input, self.config.recomputation, &mut loss),
+            Some(TrainedPrompts {
+                encoder,
+                input_ids,
+                real,
+            }) => {
+                let encoder = lift::<A, TextEncoder<A>>(encoder);
+                let ids = Tensor::<A, 2, Int>::from_inner(input_ids);
+                let embeds = text::encode(&encoder, ids, Tensor::from_inner(real));
+                let dtype = input.latents.dtype();
+                let input = PassInput {
+                    prompt_embeds: embeds.clone().inner().cast(dtype),
+                    ..input
+                };
+                let mut pass =
+                    differentiate::<A>(&pass, input, self.config.recomputation, &mut loss);
+                let gradient = pass.prompt_embeds.clone().cast(DType::F32);
+                let injected = embeds.cast(DType::F32) * Tensor::from_inner(gradient);
+                let gradients = injected.sum().backward();
+                let found =
+                    ParameterMap::of_gradients::<A, _>(&encoder, &gradients, "text_encoder");
+                pass.parameters.add_all(found);
+                pass
+            }
+        };
+        Ok(Outcome {
+            terms: loss.terms(),
+            gradients: pass_gradients.parameters,
+        })
+    }
+
     fn prepare<A: AutodiffBackend>(
         &self,
         models: &ImageModels<A::InnerBackend>,

@@ -108,7 +108,7 @@ impl<B: Backend> ModuleMapper<B> for Initialize<'_> {
 
 /// Returns the seed of a parameter, derived from the run's seed and the path (FNV-1a), so that it
 /// does not depend on the rest of the module.
-fn seed_of(seed: u64, path: &str) -> u64 {
+pub(super) fn seed_of(seed: u64, path: &str) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     path.bytes().fold(start, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

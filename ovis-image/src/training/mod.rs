@@ -20,6 +20,7 @@ mod export;
 mod flow_matching;
 mod image_models;
 mod initialize;
+mod lora;
 mod module_update;
 mod objective;
 mod optimizer;
@@ -38,6 +39,7 @@ pub use export::TrainedParts;
 pub use flow_matching::{FlowMatching, FlowMatchingConfig};
 pub use image_models::ImageModels;
 pub use initialize::initialize;
+pub use lora::{LoraAdapters, LoraConfig, LoraFlowMatching, LoraModule, LoraOverride};
 pub use objective::{LossTerms, Objective, Outcome};
 pub use optimizer::{
     AdamW, AdamWConfig, ClippedNorm, LearningRate, LearningRateSchedule, MovingAverage,

@@ -8,16 +8,55 @@ use super::optimizer::StartedStep;
 use super::parameter_map::flat;
 use super::{AdamW, MovingAverage, ParameterMap};
 
+/// Parameters of a model that are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trained {
+    /// All parameters.
+    All,
+    /// Low-rank adapters of linear layers; weights and biases are frozen.
+    Adapters,
+}
+
+/// Field of a linear layer that contains its adapters.
+pub(super) const ADAPTERS: &str = "adapters";
+
 /// Lifts a module to the backend with gradients; all of its parameters get one.
 pub(super) fn lift<A: AutodiffBackend, M: AutodiffModule<A>>(module: M::InnerModule) -> M {
-    struct RequireGradients;
+    lift_some(module, Trained::All)
+}
+
+/// Lifts a module to the backend with gradients. Only trained parameters get one, so that no
+/// arithmetic is spent on the others.
+pub(super) fn lift_some<A: AutodiffBackend, M: AutodiffModule<A>>(
+    module: M::InnerModule,
+    trained: Trained,
+) -> M {
+    struct RequireGradients {
+        trained: Trained,
+        /// Number of lists of adapters that the current module is in.
+        adapters: usize,
+    }
     impl<A: AutodiffBackend> ModuleMapper<A> for RequireGradients {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.adapters += usize::from(name == ADAPTERS);
+        }
+
+        fn exit_module(&mut self, name: &str, _container_type: &str) {
+            self.adapters -= usize::from(name == ADAPTERS);
+        }
+
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<A, D>>) -> Param<Tensor<A, D>> {
+            if self.trained == Trained::Adapters && self.adapters == 0 {
+                return param.set_require_grad(false);
+            }
             // Parameters that were loaded on a backend without gradients do not ask for one.
             param.map(Tensor::require_grad)
         }
     }
-    M::from_inner(module).map(&mut RequireGradients)
+    M::from_inner(module).map(&mut RequireGradients {
+        trained,
+        adapters: 0,
+    })
 }
 
 /// Update of all parameters of a module in one step.

@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
+use super::module_update::Trained;
 use super::{CharacterHead, ParameterMap};
 use crate::transformer::OvisImageTransformer;
 
@@ -47,6 +48,8 @@ pub(super) trait PassLoss<A: AutodiffBackend> {
 pub(super) struct PassModels<'a, B: Backend> {
     pub(super) transformer: &'a OvisImageTransformer<B>,
     pub(super) auxiliary: Option<&'a CharacterHead<B>>,
+    /// Parameters of the transformer that are trained.
+    pub(super) trained: Trained,
 }
 
 /// Gradients computed by a pass.

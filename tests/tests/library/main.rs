@@ -16,6 +16,7 @@ mod hub_server;
 mod image_to_image;
 mod layouts;
 mod lora;
+mod lora_training;
 mod memory_plan;
 mod official_scores;
 mod parts;

@@ -15,13 +15,13 @@ fn main() -> ExitCode {
 /// Runs the training that the arguments request. The loop over batches is compiled here for every
 /// backend.
 fn run(arguments: Arguments) -> Result<ExitCode> {
-    start_log(arguments.verbose);
+    start_log(arguments.run().verbose);
     let resolved = arguments.resolve()?;
     if let Some(threads) = resolved.threads {
         threads::limit(threads.into())?;
     }
     let device = resolved.device_spec()?.open()?;
-    let work = Train::prepare(&arguments, resolved)?;
+    let work = Train::prepare(arguments.run(), resolved)?;
     Ok(match device.visit(work)? {
         Ending::Finished => ExitCode::SUCCESS,
         Ending::Stopped => ExitCode::from(interrupt::EXIT_CODE),

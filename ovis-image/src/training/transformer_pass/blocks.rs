@@ -9,7 +9,7 @@ use burn::tensor::{DType, Tensor};
 use super::{PassGradients, PassInput, PassLoss, PassModels};
 use crate::kernels;
 use crate::ops::RotaryTable;
-use crate::training::module_update::lift;
+use crate::training::module_update::{Trained, lift, lift_some};
 use crate::training::{CharacterHead, ParameterMap};
 use crate::transformer::{
     DoubleStreamBlock, FinalLayer, JointHiddenStates, OvisImageTransformer, SingleStreamBlock,
@@ -32,6 +32,7 @@ pub(super) fn differentiate<A: AutodiffBackend>(
             sin: Tensor::from_inner(rope.sin),
         },
         parameters: ParameterMap::new(),
+        trained: models.trained,
     };
 
     let mut joint = back.final_layer(&transformer.final_layer, &forward, loss);
@@ -112,6 +113,7 @@ struct Back<A: AutodiffBackend> {
     conditioning_gradient: Tensor<A::InnerBackend, 2>,
     rope: RotaryTable<A>,
     parameters: ParameterMap<A::InnerBackend>,
+    trained: Trained,
 }
 
 /// Returns `sum(output * gradient)` in f32, whose gradient with respect to the output is
@@ -160,7 +162,7 @@ impl<A: AutodiffBackend> Back<A> {
         forward: &Forward<A::InnerBackend>,
         loss: &mut impl PassLoss<A>,
     ) -> Tensor<A::InnerBackend, 3> {
-        let layer = lift::<A, FinalLayer<A>>(layer.clone());
+        let layer = lift_some::<A, FinalLayer<A>>(layer.clone(), self.trained);
         let conditioning = leaf::<A, 2>(self.conditioning.clone());
         let joint = leaf::<A, 3>(forward.single_output.clone());
         let [text_tokens, image_tokens] = forward.tokens;
@@ -179,7 +181,7 @@ impl<A: AutodiffBackend> Back<A> {
         gradient: Tensor<A::InnerBackend, 3>,
         index: usize,
     ) -> Tensor<A::InnerBackend, 3> {
-        let block = lift::<A, SingleStreamBlock<A>>(block.clone());
+        let block = lift_some::<A, SingleStreamBlock<A>>(block.clone(), self.trained);
         let conditioning = leaf::<A, 2>(self.conditioning.clone());
         let input = leaf::<A, 3>(input);
         let output = block.forward(input.clone(), conditioning.clone(), &self.rope);
@@ -196,7 +198,7 @@ impl<A: AutodiffBackend> Back<A> {
         gradient: JointHiddenStates<A::InnerBackend>,
         index: usize,
     ) -> JointHiddenStates<A::InnerBackend> {
-        let block = lift::<A, DoubleStreamBlock<A>>(block.clone());
+        let block = lift_some::<A, DoubleStreamBlock<A>>(block.clone(), self.trained);
         let conditioning = leaf::<A, 2>(self.conditioning.clone());
         let (image, text) = (leaf::<A, 3>(input.image), leaf::<A, 3>(input.text));
         let streams = JointHiddenStates {
@@ -242,7 +244,7 @@ impl<A: AutodiffBackend> Back<A> {
         let mut shell = transformer.clone();
         shell.double_blocks.clear();
         shell.single_blocks.clear();
-        let shell = lift::<A, OvisImageTransformer<A>>(shell);
+        let shell = lift_some::<A, OvisImageTransformer<A>>(shell, self.trained);
         let embeds = leaf::<A, 3>(input.prompt_embeds);
         let image = shell
             .image_embedder

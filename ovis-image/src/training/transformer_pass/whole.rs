@@ -5,7 +5,7 @@ use burn::tensor::{DType, Tensor};
 
 use super::{PassGradients, PassInput, PassLoss, PassModels};
 use crate::kernels;
-use crate::training::module_update::lift;
+use crate::training::module_update::{lift, lift_some};
 use crate::training::{CharacterHead, ParameterMap};
 use crate::transformer::{JointHiddenStates, OvisImageTransformer};
 
@@ -14,7 +14,8 @@ pub(super) fn differentiate<A: AutodiffBackend>(
     input: PassInput<A::InnerBackend>,
     loss: &mut impl PassLoss<A>,
 ) -> PassGradients<A::InnerBackend> {
-    let transformer = lift::<A, OvisImageTransformer<A>>(models.transformer.clone());
+    let transformer =
+        lift_some::<A, OvisImageTransformer<A>>(models.transformer.clone(), models.trained);
     let head = models
         .auxiliary
         .map(|head| lift::<A, CharacterHead<A>>(head.clone()));

@@ -1,0 +1,79 @@
+//! Settings of adapters.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use ovis_image::training::LoraOverride;
+use serde::{Deserialize, Serialize};
+
+use crate::shared::usage::UsageError;
+
+const ADAPTERS: &str = "Adapters";
+
+/// Settings of adapters: flags of `train lora`, and keys of the table `[lora]` of a file.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LoraSettings {
+    /// Adapter to start from, whose modules, ranks and alphas are kept
+    #[arg(long, value_name = "FILE", help_heading = ADAPTERS)]
+    pub init_lora: Option<PathBuf>,
+    /// Rank of new adapters [default: 16]
+    #[arg(long, help_heading = ADAPTERS)]
+    pub rank: Option<usize>,
+    /// Numerator of the factor of an update, whose denominator is the rank [default: the rank]
+    #[arg(long, help_heading = ADAPTERS)]
+    pub alpha: Option<f64>,
+    /// Divide alpha by the root of the rank instead of the rank [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = ADAPTERS)]
+    pub rslora: Option<bool>,
+    /// Modules to adapt: names in diffusers' naming or their ends, with * for any text [default:
+    /// attention and feed-forward layers of all blocks]
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',', help_heading = ADAPTERS)]
+    pub target_modules: Option<Vec<String>>,
+    /// Ranks and alphas of some modules.
+    #[arg(skip)]
+    pub overrides: Vec<LoraOverride>,
+}
+
+impl LoraSettings {
+    /// Checks what requires no model.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.rank == Some(0) {
+            bail!(UsageError::new("--rank must be at least 1"));
+        }
+        let new = [
+            ("--rank", self.rank.is_some()),
+            ("--alpha", self.alpha.is_some()),
+            ("--rslora", self.rslora.is_some()),
+            ("--target-modules", self.target_modules.is_some()),
+        ];
+        let given = new.into_iter().find(|(_, given)| *given);
+        match (&self.init_lora, given) {
+            (Some(_), Some((flag, _))) => bail!(UsageError(format!(
+                "{flag} is of new adapters, and --init-lora starts from an adapter that has its own"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_new_adapters_are_refused_beside_a_start() {
+        let settings = LoraSettings {
+            init_lora: Some("a.safetensors".into()),
+            ..LoraSettings::default()
+        };
+        settings.check().unwrap();
+        let both = LoraSettings {
+            alpha: Some(1.0),
+            ..settings
+        };
+        let error = both.check().unwrap_err().to_string();
+        assert!(error.contains("--alpha"), "{error}");
+    }
+}

@@ -1,0 +1,82 @@
+//! Runs of adapters.
+
+use anyhow::Result;
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use ovis_image::training::LoraFlowMatching;
+
+use super::Train;
+use crate::shared::program::print;
+use crate::train::encoding::Encoding;
+use crate::train::flow::{FlowSource, FlowStage};
+use crate::train::looping::{Ending, train};
+use crate::train::lora::LoraStage;
+use crate::train::lora_settings::LoraSettings;
+use crate::train::models::Models;
+use crate::train::plan::Plan;
+use crate::train::replay::{ReplayFile, ReplaySource};
+
+impl Train {
+    pub(super) fn lora<B: Backend>(
+        &self,
+        base: Models<B>,
+        settings: &LoraSettings,
+        device: &B::Device,
+    ) -> Result<Ending> {
+        let resolved = &self.resolved;
+        let replay = match &resolved.replay {
+            Some(path) => Some(ReplayFile::open(path, self.batches())?),
+            None => {
+                self.check_sizes(&base)?;
+                None
+            }
+        };
+        let adapters = settings.adapters(resolved.seed, &base.transformer, device)?;
+        if !self.starts_lora(&base, adapters.num_params() as u64)? {
+            return Ok(Ending::Finished);
+        }
+        let objective = LoraFlowMatching::new(resolved.flow_matching(), base.transformer.clone());
+        let context = self.context();
+        if let Some(file) = replay {
+            let flow = FlowStage::replayed(resolved, base, device);
+            let stage = LoraStage::new(resolved, flow, objective.clone());
+            let device_of_batches = device.clone();
+            let source = ReplaySource {
+                file,
+                device: device_of_batches,
+            };
+            return train::<B, _, _>(&context, stage, adapters, objective, &source, device);
+        }
+        let encoding = Encoding {
+            vae: base.vae.clone(),
+            tokenizer: base.tokenizer.clone(),
+            text_encoder: Some(base.text_encoder.clone()),
+            text_rows: resolved.max_sequence_length,
+            characters: false,
+            device: device.clone(),
+        };
+        let flow = FlowStage::new(resolved, base, &encoding, device)?;
+        let stage = LoraStage::new(resolved, flow, objective.clone());
+        let source = FlowSource::new(resolved, encoding)?;
+        train::<B, _, _>(&context, stage, adapters, objective, &source, device)
+    }
+
+    /// Prints the plan of a dry run, or checks the disk space and writes the settings. Returns true
+    /// if the run starts.
+    fn starts_lora<B: Backend>(&self, base: &Models<B>, trained: u64) -> Result<bool> {
+        let plan = Plan {
+            resolved: &self.resolved,
+            trained,
+            model_bytes: 4 * trained,
+            frozen_bytes: base.bytes(),
+        };
+        if self.dry.is_some() {
+            print(format!("{plan}\n").as_bytes())?;
+            return Ok(false);
+        }
+        plan.check_disk(self.folder.path())?;
+        let settings = serde_json::to_value(&self.resolved)?;
+        self.folder.write_settings(&settings)?;
+        Ok(true)
+    }
+}
