@@ -1,12 +1,13 @@
-//! `evaluate`: benchmarks of the report, from what was read in images.
+//! `evaluate`: benchmarks of the report: their images, and figures from what was read in them.
 
 pub mod error;
 pub mod prompts;
 pub mod readings;
 pub mod report;
+pub mod run;
 pub mod score;
+pub mod signs;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Computes the benchmarks of the Ovis-Image report.
@@ -15,22 +16,18 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(version, name = "evaluate")]
 pub struct Arguments {
+    /// Step of the work.
     #[command(subcommand)]
-    step: Step,
+    pub step: Step,
 }
 
 /// Step of the work.
 #[derive(Debug, Subcommand)]
-enum Step {
+pub enum Step {
+    /// Prints prompts of signs.
+    Signs(signs::Arguments),
+    /// Generates images.
+    Run(Box<run::Arguments>),
+    /// Computes figures.
     Score(score::Arguments),
-}
-
-/// Runs the step that the arguments name.
-///
-/// # Errors
-/// Returns the errors of the step.
-pub fn run(arguments: Arguments) -> Result<()> {
-    match arguments.step {
-        Step::Score(arguments) => score::run(&arguments),
-    }
 }

@@ -42,6 +42,21 @@ pub(super) fn by_name(name: &str) -> Option<&'static Color> {
     COLORS.iter().find(|color| color.name == name)
 }
 
+/// Returns the one of some named colors that is nearest to a color, by the distance of red, green
+/// and blue. Unknown names are passed over.
+pub fn nearest_color<'n>(rgb: [u8; 3], names: &[&'n str]) -> Option<&'n str> {
+    let distance = |name: &&&str| {
+        by_name(name).map(|color| {
+            let channels = color.rgb.iter().zip(rgb);
+            channels
+                .map(|(own, other)| u32::from(own.abs_diff(other)).pow(2))
+                .sum::<u32>()
+        })
+    };
+    let known = names.iter().filter(|name| by_name(name).is_some());
+    known.min_by_key(distance).copied()
+}
+
 /// Returns the contrast ratio of two colors as WCAG defines it: 1 for equal ones, 21 for black and
 /// white.
 pub(super) fn contrast(first: [u8; 3], second: [u8; 3]) -> f32 {
@@ -72,6 +87,14 @@ mod tests {
         assert!((contrast([9, 8, 7], [9, 8, 7]) - 1.0).abs() < 1e-6);
         // Known from tables: #777777 on white.
         assert!((contrast([0x77; 3], [255; 3]) - 4.48).abs() < 0.01);
+    }
+
+    #[test]
+    fn the_nearest_color_is_among_the_named_ones() {
+        let names = ["white", "red", "orange", "no color"];
+        assert_eq!(nearest_color([255, 120, 10], &names), Some("orange"));
+        assert_eq!(nearest_color([200, 40, 40], &names), Some("red"));
+        assert_eq!(nearest_color([0; 3], &["no color"]), None);
     }
 
     #[test]

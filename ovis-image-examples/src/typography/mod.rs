@@ -27,6 +27,7 @@ mod words;
 mod tests;
 
 pub use captions::Captions;
+pub use colors::nearest_color;
 pub use error::TypographyError;
 pub use fonts::{Face, Fonts};
 pub use grid::{CELL_CLASSES, cell_class};

@@ -240,3 +240,55 @@ fn the_table_has_a_row_for_each_group() {
         assert!(table.contains(text), "{table}");
     }
 }
+
+#[test]
+fn signs_are_scored_by_whole_texts_and_colors() {
+    let folder = TempDir::new().unwrap();
+    let prompt = |text: &str| json!({"prompt": text, "text": text, "text_color": "white", "ground_color": "red", "seed": 0});
+    let prompts = [prompt("OPEN"), prompt("OPEN TODAY"), prompt("BUS")];
+    let lines = prompts.map(|prompt| prompt.to_string());
+    put(&folder, "signs.jsonl", &lines.join("\n"));
+    put(
+        &folder,
+        "readings.jsonl",
+        "{\"image\": \"0000.png\", \"words\": [\"0pen\"]}\n{\"image\": \"0001.png\", \"words\": [\"OPEN\", \"TODAX\"]}",
+    );
+    let mut image = image::RgbImage::from_pixel(16, 16, image::Rgb([210, 40, 30]));
+    for x in 4..12 {
+        image.put_pixel(x, 8, image::Rgb([250, 250, 250]));
+    }
+    image.save(folder.path().join("0000.png")).unwrap();
+    let base = [
+        "score",
+        "signs",
+        "--readings",
+        "readings.jsonl",
+        "--prompts",
+        ".",
+    ];
+    let output = evaluate(&folder, &[&base[..], &["--json", "--images", "."]].concat());
+    let result: Value = serde_json::from_str(&succeeds(&output)).unwrap();
+    for (name, value) in [
+        ("exact", 1.0 / 3.0),
+        ("ned", (1.0 + 8.0 / 9.0) / 3.0),
+        ("ground_color", 1.0 / 3.0),
+        ("text_color", 1.0 / 3.0),
+        ("coverage", 2.0 / 3.0),
+    ] {
+        let found = result[name].as_f64().unwrap();
+        assert!((found - value).abs() < 1e-12, "{name}: {found}");
+    }
+    assert_eq!(result["lines"]["2"]["exact"], 0.0);
+    assert_eq!(result["characters"]["3-4"]["exact"], 0.5);
+    let plain = succeeds(&evaluate(&folder, &base));
+    assert!(
+        plain.contains("characters: 8-10") && !plain.contains("color"),
+        "{plain}"
+    );
+    fails(
+        &folder,
+        &[&CVTG[..6], &["--images", "."]].concat(),
+        2,
+        &["--images"],
+    );
+}

@@ -8,6 +8,7 @@
     reason = "a failed assumption of a test is a failed test"
 )]
 
+mod benchmark_images;
 mod checkpoints;
 mod conventions;
 mod dataset;

@@ -10,6 +10,7 @@ pub mod cvtg;
 mod edit_distance;
 pub mod longtext;
 mod python_text;
+pub mod signs;
 
 pub use bootstrap::{Interval, bootstrap_interval};
 pub use close_match::{closest_match, matching_ratio};

@@ -2,6 +2,7 @@
 
 mod cvtg;
 mod longtext;
+mod signs;
 
 use std::path::PathBuf;
 
@@ -27,8 +28,8 @@ pub struct Arguments {
     /// `words` has the lines that the reader returned
     #[arg(long, value_name = "FILE")]
     readings: PathBuf,
-    /// Prompts of the benchmark as published: the folder with CVTG/2.json to CVTG-Style/5.json, or
-    /// text_prompts.jsonl
+    /// Prompts of the benchmark as published: the folder with CVTG/2.json to CVTG-Style/5.json,
+    /// text_prompts.jsonl, or signs.jsonl
     #[arg(long, value_name = "PATH")]
     prompts: PathBuf,
     /// Rules: the official script's with its faults, or mended ones
@@ -37,6 +38,9 @@ pub struct Arguments {
     /// Language of the prompts of `longtext`
     #[arg(long, value_name = "LANGUAGE")]
     language: Option<LanguageName>,
+    /// Folder of the images of `signs`, to measure colors
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
     /// Reader that was used, for the record
     #[arg(long, value_name = "NAME")]
     reader: Option<String>,
@@ -52,6 +56,8 @@ enum Benchmark {
     Cvtg,
     /// LongText-Bench: words of long texts, characters of Chinese ones
     Longtext,
+    /// Signs, the benchmark of the small model in this repository: whole texts, and colors
+    Signs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -74,14 +80,16 @@ const NAMED: usize = 5;
 /// # Errors
 /// Returns an error if the readings or the prompts cannot be used.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    arguments.check()?;
     let mut report = match arguments.benchmark {
         Benchmark::Cvtg => {
-            ensure!(
-                arguments.language.is_none(),
-                UsageError::new("--language is for longtext: CVTG-2K is English")
-            );
             cvtg::report(&arguments.readings, &arguments.prompts, arguments.rules())?
         }
+        Benchmark::Signs => signs::report(
+            &arguments.readings,
+            &arguments.prompts,
+            arguments.images.as_deref(),
+        )?,
         Benchmark::Longtext => longtext::report(
             &arguments.readings,
             &arguments.prompts,
@@ -99,6 +107,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
+    /// Refuses flags of other benchmarks.
+    fn check(&self) -> Result<()> {
+        ensure!(
+            self.language.is_none() || self.benchmark == Benchmark::Longtext,
+            UsageError::new("--language is for longtext: the other benchmarks are English")
+        );
+        ensure!(
+            self.images.is_none() || self.benchmark == Benchmark::Signs,
+            UsageError::new("--images is for signs: the other benchmarks have no colors")
+        );
+        Ok(())
+    }
+
     fn rules(&self) -> Mode {
         match self.mode {
             ModeName::Official => Mode::Official,

@@ -1,23 +1,12 @@
-//! Prompt files of the benchmarks, as they are published.
+//! CVTG-2K.
 
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::error::EvaluateError;
-use crate::shared::input_file;
-
-/// Greatest length of a prompt file, in bytes.
-const MOST_BYTES: u64 = 64 << 20;
-
-/// Reads a prompt file.
-fn read(path: &Path) -> Result<Vec<u8>, EvaluateError> {
-    input_file::read(path, MOST_BYTES).map_err(|source| EvaluateError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
+use super::{of_another, read};
+use crate::evaluate::error::EvaluateError;
 
 /// Prompt of CVTG-2K.
 #[derive(Debug)]
@@ -65,6 +54,9 @@ pub fn cvtg(folder: &Path) -> Result<Vec<CvtgPrompt>, EvaluateError> {
                     Value::String(text) => text.clone(),
                     other => other.to_string(),
                 };
+                if index.contains(['/', '\\']) || index.starts_with('.') {
+                    return Err(of_another(&path, CVTG, format!("`{index}` is no index")));
+                }
                 let same = prompts[start..]
                     .iter_mut()
                     .find(|prompt| prompt.index == index);
@@ -82,60 +74,15 @@ pub fn cvtg(folder: &Path) -> Result<Vec<CvtgPrompt>, EvaluateError> {
         }
     }
     if prompts.is_empty() {
-        return Err(EvaluateError::Prompts {
-            path: folder.to_owned(),
-            benchmark: CVTG,
-            reason: "CVTG/2.json to CVTG-Style/5.json are needed".to_owned(),
-        });
+        return Err(of_another(
+            folder,
+            CVTG,
+            "CVTG/2.json to CVTG-Style/5.json are needed",
+        ));
     }
     Ok(prompts)
 }
 
 fn cvtg_file(path: &Path) -> Result<CvtgFile, EvaluateError> {
-    serde_json::from_slice(&read(path)?).map_err(|error| EvaluateError::Prompts {
-        path: path.to_owned(),
-        benchmark: CVTG,
-        reason: error.to_string(),
-    })
-}
-
-/// Prompt of LongText-Bench.
-#[derive(Debug, Deserialize)]
-pub struct LongTextPrompt {
-    /// Number that the image is named by.
-    pub prompt_id: u64,
-    /// Texts that the image should show.
-    pub text: Vec<String>,
-}
-
-/// Name of LongText-Bench in messages.
-const LONGTEXT: &str = "LongText-Bench";
-
-/// Reads the prompts of LongText-Bench: a file, or the file of this name in a folder.
-///
-/// # Errors
-/// Returns [`EvaluateError`] if the file is not one of the benchmark.
-pub fn longtext(path: &Path, name: &str) -> Result<Vec<LongTextPrompt>, EvaluateError> {
-    let path = if path.is_dir() {
-        path.join(name)
-    } else {
-        path.to_owned()
-    };
-    let of_another = |reason| EvaluateError::Prompts {
-        path: path.clone(),
-        benchmark: LONGTEXT,
-        reason,
-    };
-    let mut prompts = Vec::new();
-    for (index, line) in read(&path)?.split(|byte| *byte == b'\n').enumerate() {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let prompt = serde_json::from_slice(line);
-        prompts.push(prompt.map_err(|error| of_another(format!("line {}: {error}", index + 1)))?);
-    }
-    if prompts.is_empty() {
-        return Err(of_another("it is empty".to_owned()));
-    }
-    Ok(prompts)
+    serde_json::from_slice(&read(path)?).map_err(|error| of_another(path, CVTG, error.to_string()))
 }

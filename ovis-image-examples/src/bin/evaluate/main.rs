@@ -1,0 +1,21 @@
+//! Benchmarks of the report; `--help` lists everything.
+
+mod run;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use ovis_image_examples::evaluate::{Arguments, Step, score, signs};
+use ovis_image_examples::shared::program;
+
+fn main() -> ExitCode {
+    program::run(run)
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    match arguments.step {
+        Step::Signs(arguments) => signs::run(&arguments),
+        Step::Run(arguments) => run::run(&arguments),
+        Step::Score(arguments) => score::run(&arguments),
+    }
+}

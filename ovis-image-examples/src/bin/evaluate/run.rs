@@ -1,0 +1,180 @@
+//! Generation of a benchmark's images. It is compiled for every backend, so it stands in the binary.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use burn::tensor::backend::Backend;
+use indicatif::{ProgressBar, ProgressStyle};
+use ovis_image::device::BackendVisitor;
+use ovis_image::error::Printable;
+use ovis_image::{GenerationRequest, LoadOptions, LoraFile, OvisImagePipeline};
+use serde_json::json;
+
+use ovis_image_examples::evaluate::run::Arguments;
+use ovis_image_examples::evaluate::run::record::{
+    Generated, append, check_settings, create_folder_of,
+};
+use ovis_image_examples::evaluate::run::work::{Files, Task, Work, grid};
+use ovis_image_examples::shared::image_file::ImageFormat;
+use ovis_image_examples::shared::model::Model;
+use ovis_image_examples::shared::program::{print, say};
+use ovis_image_examples::shared::terminal::printable_lines;
+use ovis_image_examples::shared::usage::UsageError;
+use ovis_image_examples::shared::{interrupt, lora, output_file, peak_memory, threads, tiny};
+
+const TEMPLATE: &str = "{wide_bar} {pos}/{len} prompts, {elapsed} so far, {eta} left";
+
+/// Generates the images that are missing.
+///
+/// # Errors
+/// Returns an error if the prompts, the model or the settings are wrong, before anything is
+/// generated, and errors of the generation.
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    interrupt::exit_between_files()?;
+    if let Some(threads) = arguments.threads {
+        threads::limit(threads.into())?;
+    }
+    let work = arguments.work()?;
+    let device = arguments.device.spec.open()?;
+    let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
+    let model = arguments.model.resolve()?;
+    if matches!(model, Model::Tiny) {
+        say(&format!("note: {}", tiny::NOTICE));
+    }
+    let place = device.to_string();
+    device.visit(Generate {
+        arguments,
+        model: &model,
+        loras: &loras,
+        work,
+        place,
+    })
+}
+
+/// The work, on the backend of the device.
+struct Generate<'a> {
+    arguments: &'a Arguments,
+    model: &'a Model,
+    loras: &'a [LoraFile],
+    work: Work,
+    place: String,
+}
+
+impl BackendVisitor for Generate<'_> {
+    type Output = Result<()>;
+
+    fn visit<B: Backend>(mut self, device: B::Device) -> Result<()> {
+        let arguments = self.arguments;
+        let folder = &arguments.output;
+        let dtype = arguments.device.dtype;
+        let dtype = dtype.unwrap_or_else(|| self.model.default_dtype::<B>(&device));
+        let options = LoadOptions::new().with_dtype(dtype);
+        let checkpoint = self.model.open()?;
+        let shared = arguments.request();
+        shared.check(&checkpoint, &options)?;
+        ensure!(
+            shared.num_images() == 1,
+            UsageError::new("a benchmark names its own number of images: see --images-per-prompt")
+        );
+        let settings = json!({
+            "benchmark": format!("{:?}", arguments.benchmark).to_lowercase(),
+            "model": Model::hash(&checkpoint)?,
+            "dtype": dtype.to_string(),
+            "loras": arguments.lora.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "request": shared.parameters(),
+        });
+        create_folder_of(&folder.join("settings.json"))?;
+        check_settings(folder, &settings)?;
+        for (path, text) in &self.work.texts {
+            let path = folder.join(path);
+            create_folder_of(&path)?;
+            output_file::write_whole(&path, format!("{text}\n").as_bytes())?;
+        }
+        let present = self.work.skip_existing(folder);
+        let count = self.work.tasks.len();
+        if count == 0 {
+            return print(format!("all {present} prompts have their images\n").as_bytes());
+        }
+        let mut pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &device)?;
+        drop(checkpoint);
+        for lora in lora::load(&mut pipeline, &arguments.lora, self.loras)? {
+            say(&format!("note: {}: {}", Printable(&lora.file), lora.report));
+        }
+        let spent = self.generate_all(&pipeline, &shared)?;
+        let images: usize = self.work.tasks.iter().map(|task| task.seeds.len()).sum();
+        let said = format!(
+            "{images} images of {count} prompts in {}, {:.2} s an image on {}; {present} prompts had theirs\n",
+            folder.display(),
+            spent.as_secs_f64() / images.max(1) as f64,
+            self.place,
+        );
+        print(printable_lines(&said).as_bytes())
+    }
+}
+
+impl Generate<'_> {
+    /// Generates all images, and returns the time it took.
+    fn generate_all<B: Backend>(
+        &self,
+        pipeline: &OvisImagePipeline<B>,
+        shared: &GenerationRequest,
+    ) -> Result<Duration> {
+        let bar = ProgressBar::new(self.work.tasks.len() as u64)
+            .with_style(ProgressStyle::with_template(TEMPLATE)?);
+        bar.enable_steady_tick(Duration::from_millis(500));
+        let mut spent = Duration::ZERO;
+        for tasks in self.work.batches(self.arguments.batch_size.into()) {
+            let start = Instant::now();
+            let prompts = tasks.iter().map(|task| task.prompt.as_str());
+            let seeds: Vec<u64> = tasks.iter().flat_map(|task| task.seeds.clone()).collect();
+            let count = seeds.len();
+            let request = shared
+                .clone()
+                .with_prompts(prompts)
+                .with_images_per_prompt(count / tasks.len().max(1))
+                .with_seed_per_image(seeds);
+            let output = pipeline.generate_with(&request, |_| ControlFlow::Continue(()))?;
+            let elapsed = start.elapsed();
+            spent += elapsed;
+            let mut images = output.images.into_iter().map(|image| image.image);
+            for task in tasks {
+                let own: Vec<_> = images.by_ref().take(task.seeds.len()).collect();
+                save(&self.arguments.output, task, &own)?;
+                let generated = Generated {
+                    image: task.files.paths().first().cloned().unwrap_or_default(),
+                    seeds: task.seeds.clone(),
+                    seconds_per_image: elapsed.as_secs_f64() / count.max(1) as f64,
+                    peak_memory_bytes: peak_memory::peak_memory_bytes(),
+                };
+                append(&self.arguments.output, &generated)?;
+                bar.inc(1);
+            }
+        }
+        bar.finish_and_clear();
+        Ok(spent)
+    }
+}
+
+/// Saves the images of a prompt.
+fn save(folder: &Path, task: &Task, images: &[image::RgbImage]) -> Result<()> {
+    let write = |path: &Path, image: &image::RgbImage| {
+        let path = folder.join(path);
+        create_folder_of(&path)?;
+        output_file::write_whole(&path, &ImageFormat::of(&path).encode(image, &[])?)
+    };
+    match &task.files {
+        Files::Each(paths) => {
+            for (path, image) in paths.iter().zip(images) {
+                write(path, image)?;
+            }
+        }
+        Files::Grid(path) => {
+            if let Some(sheet) = grid(images) {
+                write(path, &sheet)?;
+            }
+        }
+    }
+    Ok(())
+}

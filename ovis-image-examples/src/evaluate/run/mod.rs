@@ -1,0 +1,137 @@
+//! `evaluate run`: images of a benchmark's prompts, in the folders that its official scorer reads.
+//!
+//! `work` is what is to be generated, `layouts` makes it from the prompts of each benchmark, and
+//! `record` keeps what was done. The work itself is generic over the backend and stands in the
+//! binary.
+
+mod layouts;
+pub mod record;
+pub mod work;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use ovis_image::GenerationRequest;
+
+use crate::shared::device::DeviceArguments;
+use crate::shared::lora::LoraArgument;
+use crate::shared::model::ModelArguments;
+use crate::shared::sampling::SamplingArguments;
+use crate::shared::usage::UsageError;
+use work::{Part, Work};
+
+/// Generates the images of a benchmark.
+///
+/// Images that exist already are left as they are, so that an interrupted run continues. Every
+/// prompt has seeds of its own, which depend on its place in the benchmark only.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Benchmark
+    #[arg(value_name = "BENCH")]
+    pub benchmark: Benchmark,
+    /// Prompts of the benchmark as published; see docs/evaluation.md
+    #[arg(long, value_name = "PATH")]
+    pub prompts: PathBuf,
+    /// Folder of the images
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Number of images per prompt [default: the benchmark's]
+    #[arg(long, value_name = "N")]
+    pub images_per_prompt: Option<NonZeroUsize>,
+    /// Seed of the first image; signs have their own [default: 0]
+    #[arg(short, long)]
+    pub seed: Option<u64>,
+    /// Width in pixels [default: the model's]
+    #[arg(short = 'W', long)]
+    pub width: Option<usize>,
+    /// Height in pixels [default: the model's]
+    #[arg(short = 'H', long)]
+    pub height: Option<usize>,
+    /// Number of denoising steps [default: the model's]
+    #[arg(short = 'n', long = "steps", value_name = "N")]
+    pub steps: Option<usize>,
+    /// Number of text tokens [default: the model's]
+    #[arg(long, value_name = "TOKENS")]
+    pub max_sequence_length: Option<usize>,
+    /// Number of prompts of one image each to generate at once
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub batch_size: NonZeroUsize,
+    /// Part of the prompts, for several devices or machines: the first of four is 1/4
+    #[arg(long, value_name = "K/N")]
+    pub part: Option<Part>,
+    /// Number of prompts to stop after, for a trial
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Folder name of the model in the images of `oneig`
+    #[arg(long, value_name = "NAME", default_value = "ovis-image")]
+    pub model_name: String,
+    /// Number of compute threads [default: all]
+    #[arg(long)]
+    pub threads: Option<NonZeroUsize>,
+    /// Model.
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Device and precision.
+    #[command(flatten)]
+    pub device: DeviceArguments,
+    /// Sampling.
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
+    /// LoRA to apply, and its strength [default: 1]
+    #[arg(long, value_name = "FILE[:SCALE]")]
+    pub lora: Vec<LoraArgument>,
+}
+
+/// Benchmark whose images can be generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Benchmark {
+    /// CVTG-2K: SET/REGIONS/INDEX.png
+    Cvtg,
+    /// LongText-Bench in English: ID.png, or ID_K.png for several of a prompt
+    Longtext,
+    /// LongText-Bench in Chinese
+    LongtextZh,
+    /// GenEval: 00000/samples/0000.png, and four images of each prompt
+    Geneval,
+    /// DPG-Bench: NAME.png with four images of a prompt, two by two
+    Dpg,
+    /// OneIG-Bench in English or Chinese: CLASS/MODEL/ID.webp with four images, two by two
+    Oneig,
+    /// Signs, the benchmark of the small model in this repository: 0000.png
+    Signs,
+}
+
+impl Arguments {
+    /// Lists what is to be generated.
+    ///
+    /// # Errors
+    /// Returns an error if the prompts cannot be read or are those of another benchmark.
+    pub fn work(&self) -> Result<Work> {
+        ensure!(
+            self.seed.is_none() || self.benchmark != Benchmark::Signs,
+            UsageError::new("--seed: signs have seeds of their own in their file")
+        );
+        let mut work = layouts::work(self)?;
+        if let Some(part) = self.part {
+            work.keep(part);
+        }
+        work.tasks.truncate(self.limit.unwrap_or(usize::MAX));
+        Ok(work)
+    }
+
+    /// Returns the request that all images have in common.
+    pub fn request(&self) -> GenerationRequest {
+        let (side, steps) = self.model.default_size_and_steps();
+        let mut request = self.sampling.apply(
+            GenerationRequest::new("")
+                .with_size(self.width.unwrap_or(side), self.height.unwrap_or(side))
+                .with_num_inference_steps(self.steps.unwrap_or(steps)),
+        );
+        if let Some(tokens) = self.max_sequence_length {
+            request = request.with_max_sequence_length(tokens);
+        }
+        request
+    }
+}

@@ -1,0 +1,205 @@
+//! Tests of `evaluate run`: images in the folders that the official scorers read.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{stderr, succeeds};
+
+/// The smallest image of the embedded model, in one step.
+const SMALL: [&str; 9] = [
+    "-W",
+    "64",
+    "-H",
+    "64",
+    "-n",
+    "1",
+    "--guidance-scale",
+    "1",
+    "--device=flex",
+];
+
+fn run(folder: &TempDir, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_evaluate"))
+        .current_dir(folder)
+        .arg("run")
+        .args(arguments)
+        .args(SMALL)
+        .output()
+        .unwrap()
+}
+
+fn put(folder: &TempDir, name: &str, content: &str) {
+    let path = folder.path().join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+fn size(folder: &TempDir, name: &str) -> (u32, u32) {
+    let image = image::open(folder.path().join(name));
+    let image = image.unwrap_or_else(|error| panic!("{name}: {error}"));
+    (image.width(), image.height())
+}
+
+fn cvtg(folder: &TempDir) {
+    let items = json!([{"index": 0, "prompt": "a sign 'ONE'"}, {"index": 7, "prompt": "'TWO'"}]);
+    put(
+        folder,
+        "prompts/CVTG/2.json",
+        &json!({"data_list": items}).to_string(),
+    );
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn images_of_cvtg_are_made_once_and_logged() {
+    let folder = TempDir::new().unwrap();
+    cvtg(&folder);
+    let arguments = [
+        "cvtg",
+        "--prompts",
+        "prompts",
+        "-o",
+        "out",
+        "--batch-size",
+        "2",
+    ];
+    let said = succeeds(&run(&folder, &arguments));
+    assert!(said.contains("2 images of 2 prompts"), "{said}");
+    for name in ["out/CVTG/2/0.png", "out/CVTG/2/7.png"] {
+        assert_eq!(size(&folder, name), (64, 64));
+    }
+    let log = fs::read_to_string(folder.path().join("out/run.jsonl")).unwrap();
+    let log: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (&log[0]["seeds"], &log[1]["seeds"]),
+        (&json!([0]), &json!([1]))
+    );
+    assert!(log[1]["seconds_per_image"].as_f64() > Some(0.0));
+
+    // One image alone is that of the batch.
+    let batch = fs::read(folder.path().join("out/CVTG/2/7.png")).unwrap();
+    fs::remove_file(folder.path().join("out/CVTG/2/7.png")).unwrap();
+    let said = succeeds(&run(&folder, &arguments));
+    assert!(said.contains("1 images of 1 prompts"), "{said}");
+    let alone = image::load_from_memory(&fs::read(folder.path().join("out/CVTG/2/7.png")).unwrap());
+    let batch = image::load_from_memory(&batch).unwrap();
+    let (alone, batch) = (alone.unwrap().into_rgb8(), batch.into_rgb8());
+    let mut channels = alone.as_raw().iter().zip(batch.as_raw());
+    assert!(channels.all(|(alone, batch)| alone.abs_diff(*batch) <= 1));
+
+    let said = succeeds(&run(&folder, &arguments));
+    assert!(said.contains("all 2 prompts have their images"), "{said}");
+    let other = run(&folder, &[&arguments[..], &["--sampler", "heun"]].concat());
+    assert_eq!(other.status.code(), Some(2));
+    assert!(
+        stderr(&other).contains("other settings"),
+        "{}",
+        stderr(&other)
+    );
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn every_benchmark_has_its_layout() {
+    let folder = TempDir::new().unwrap();
+    put(
+        &folder,
+        "evaluation_metadata.jsonl",
+        "{\"tag\": \"single_object\", \"include\": [{\"class\": \"bench\", \"count\": 1}], \"prompt\": \"a photo of a bench\"}\n",
+    );
+    put(
+        &folder,
+        "text_prompts_zh.jsonl",
+        "{\"prompt_id\": 5, \"prompt\": \"海报\", \"text\": [\"你好\"]}",
+    );
+    put(&folder, "dpg/3.txt", "a red cube\n");
+    put(
+        &folder,
+        "OneIG-Bench.csv",
+        "category,id,prompt_en,type,prompt_length,class\nText_Rendering,007,\"a sign, \"\"HI\"\"\",\"T, P\",short,None\n",
+    );
+    put(
+        &folder,
+        "signs.jsonl",
+        r#"{"prompt": "a red sign", "text": "OPEN", "text_color": "white", "ground_color": "red", "seed": 3}"#,
+    );
+    for (benchmark, prompts, files, expected) in [
+        (
+            "geneval",
+            ".",
+            &["00000/samples/0000.png", "00000/samples/0001.png"][..],
+            (64, 64),
+        ),
+        ("longtext-zh", ".", &["5_0.png", "5_1.png"], (64, 64)),
+        ("dpg", "dpg", &["3.png"], (128, 64)),
+        ("oneig", ".", &["text/ovis-image/007.webp"], (128, 64)),
+        ("signs", ".", &["0000_0.png", "0000_1.png"], (64, 64)),
+        ("signs", "signs.jsonl", &["0000_0.png"], (64, 64)),
+    ] {
+        let output = format!("{benchmark}-images");
+        let arguments = [benchmark, "--prompts", prompts, "-o", &output];
+        succeeds(&run(
+            &folder,
+            &[&arguments[..], &["--images-per-prompt", "2"]].concat(),
+        ));
+        for file in files {
+            assert_eq!(
+                size(&folder, &format!("{output}/{file}")),
+                expected,
+                "{file}"
+            );
+        }
+    }
+    let metadata = folder.path().join("geneval-images/00000/metadata.jsonl");
+    let metadata: Value = serde_json::from_slice(&fs::read(metadata).unwrap()).unwrap();
+    assert_eq!(metadata["tag"], "single_object");
+}
+
+#[test]
+fn wrong_prompts_and_flags_are_refused_before_the_work() {
+    let folder = TempDir::new().unwrap();
+    cvtg(&folder);
+    put(&folder, "signs.jsonl", "{\"prompt\": \"a red sign\"}");
+    put(
+        &folder,
+        "escape/CVTG/2.json",
+        "{\"data_list\": [{\"index\": \"../../x\", \"prompt\": \"p\"}]}",
+    );
+    put(
+        &folder,
+        "escape.csv",
+        "category,id,prompt_en\nText_Rendering,../../x,p\n",
+    );
+    let cases: [(&[&str], i32, &str); 8] = [
+        (&["cvtg", "--prompts", "signs.jsonl"], 1, "CVTG-2K"),
+        (&["signs", "--prompts", "."], 1, "line 1"),
+        (&["geneval", "--prompts", "signs.jsonl"], 1, "GenEval"),
+        (&["dpg", "--prompts", "prompts"], 1, "0.txt"),
+        (&["oneig", "--prompts", "signs.jsonl"], 1, "OneIG-Bench"),
+        (&["oneig", "--prompts", "escape.csv"], 1, "is no id"),
+        (&["cvtg", "--prompts", "escape"], 1, "is no index"),
+        (&["signs", "--prompts", ".", "--seed", "3"], 2, "--seed"),
+    ];
+    for (arguments, code, text) in cases {
+        let output = run(&folder, &[arguments, &["-o", "out"]].concat());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(text), "{arguments:?}: {said}");
+        assert!(
+            !Path::new(&folder.path().join("out")).exists(),
+            "{arguments:?}"
+        );
+    }
+    let part = run(
+        &folder,
+        &["cvtg", "--prompts", "prompts", "-o", "out", "--part", "3/2"],
+    );
+    assert_eq!(part.status.code(), Some(2));
+}
