@@ -11,7 +11,7 @@ use crate::parameters::{Parameter, ParameterKind, ParameterRole};
 use crate::sampling::NoiseGenerator;
 
 /// Initializes the parameters of a module, depending on the seed alone: matrices and kernels are
-/// normal with a variance of `1 / inputs`, embeddings have a standard deviation of 0.02, biases are
+/// normal with a variance of `1 / inputs`, embeddings have a standard deviation of one, biases are
 /// zero, and scales of norms one. Modulations and the last projection of the transformer are zero,
 /// so that each block starts as the identity (adaLN-Zero, arXiv 2212.09748).
 ///
@@ -64,7 +64,9 @@ impl First {
         match (parameter.kind, parameter.role) {
             (ParameterKind::Bias, _) => Self::Constant(0.0),
             (ParameterKind::Scale, _) => Self::Constant(1.0),
-            (ParameterKind::Weight, ParameterRole::TokenEmbedding) => Self::Normal(0.02),
+            // As large as what the blocks add to it. Small embeddings drown in the sum, and every
+            // prompt is encoded alike.
+            (ParameterKind::Weight, ParameterRole::TokenEmbedding) => Self::Normal(1.0),
             (ParameterKind::Weight, ParameterRole::Modulation | ParameterRole::FinalProjection) => {
                 Self::Constant(0.0)
             }
@@ -120,6 +122,7 @@ mod tests {
     use super::*;
     use crate::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
     use crate::testing::{TestBackend, values};
+    use crate::text_encoder::TextEncoderInput;
     use crate::training::{CharacterHead, CharacterHeadConfig, ParameterMap};
 
     fn first(seed: u64) -> ParameterMap<TestBackend> {
@@ -147,6 +150,27 @@ mod tests {
             assert_eq!(zero, silent || path.ends_with("bias"), "{path}");
         }
     }
+
+    #[test]
+    fn a_first_encoder_tells_tokens_apart() {
+        let config = TextEncoderConfig::tiny();
+        let model = config.init::<TestBackend>(&Default::default());
+        let model = initialize(model, &config.parameters(), 1).unwrap();
+        let last_row = |last: i64| {
+            let ids = TensorData::new(vec![3, 14, 15, 9, 26, last], [1, 6]);
+            let embeds = model.forward(TextEncoderInput {
+                input_ids: Tensor::from_data(ids, &Default::default()),
+                attention_mask: None,
+            });
+            values(embeds.narrow(1, 5, 1))
+        };
+        let norm = |row: &[f32]| row.iter().map(|value| value * value).sum::<f32>().sqrt();
+        let (first, other) = (last_row(5), last_row(6));
+        let differences = first.iter().zip(&other).map(|(first, other)| first - other);
+        let difference = norm(&differences.collect::<Vec<_>>());
+        assert!(difference > 0.5 * norm(&first), "{difference}");
+    }
+
     #[test]
     fn embeddings_kernels_and_heads_have_their_deviations() {
         let encoder = TextEncoderConfig::ovis_image_7b().parameters();
@@ -161,7 +185,7 @@ mod tests {
             First::of(found.unwrap())
         };
         let normal = |inputs: f32| First::Normal(1.0 / inputs.sqrt());
-        assert_eq!(of(&encoder, "embedding"), First::Normal(0.02));
+        assert_eq!(of(&encoder, "embedding"), First::Normal(1.0));
         assert_eq!(
             of(&encoder, "blocks.0.attention.query.weight"),
             normal(2048.0)
