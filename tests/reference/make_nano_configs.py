@@ -111,12 +111,12 @@ def main():
     write("text_encoder/config.json", text)
     transformer = read("transformer/config.json")
     transformer.update(
-        attention_head_dim=64, axes_dims_rope=[8, 28, 28], joint_attention_dim=128, num_attention_heads=4,
+        attention_head_dim=64, axes_dims_rope=[8, 28, 28], joint_attention_dim=128, num_attention_heads=2,
         num_layers=2, num_single_layers=4,
     )  # fmt: skip
     write("transformer/config.json", transformer)
     vae = read("vae/config.json")
-    vae.update(block_out_channels=[16, 32, 64, 64], scaling_factor=1.0, shift_factor=0.0, sample_size=128)
+    vae.update(block_out_channels=[16, 16, 32, 64], norm_num_groups=4, scaling_factor=1.0, shift_factor=0.0, sample_size=128)
     write("vae/config.json", vae)
     write("scheduler/scheduler_config.json", read("scheduler/scheduler_config.json"))
     write("model_index.json", read("model_index.json"))
