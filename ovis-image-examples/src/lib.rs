@@ -21,8 +21,8 @@
 //! `burn_store` (feature `burn-store`).
 //!
 //! Below the programs lies the engine that draws text, `typography` (feature `typography`): `dataset`
-//! writes what it draws, and training draws from it without files. `reader` (feature `evaluate`) reads
-//! text in images.
+//! writes what it draws, and training draws from it without files. `reader` (feature `reader`) reads
+//! text in images for `evaluate`.
 //!
 //! # Adding a program
 //!
@@ -57,7 +57,7 @@ pub mod evaluate;
 pub mod generate;
 #[cfg(feature = "flex")]
 pub mod inspect;
-#[cfg(feature = "evaluate")]
+#[cfg(feature = "reader")]
 pub mod reader;
 pub mod shared;
 #[cfg(feature = "train")]

@@ -1,6 +1,8 @@
 //! Readers of the text in images, for benchmarks and rewards.
 
 pub mod error;
+#[cfg(test)]
+mod golden;
 mod network;
 pub mod pp_ocr;
 mod vision;

@@ -54,7 +54,8 @@ impl Network {
     /// Runs the network on a batch `[images, 3, height, width]`.
     ///
     /// # Errors
-    /// Returns [`ReaderError`] if the network fails or its output is not of `RANK` axes.
+    /// Returns [`ReaderError`] if the network fails, or its output has not `RANK` axes with one row
+    /// for each image.
     pub(super) fn run<const RANK: usize>(
         &self,
         batch: NdTensor<f32, 4>,
@@ -63,6 +64,7 @@ impl Network {
             path: self.path.clone(),
             reason,
         };
+        let images = batch.size(0);
         let output = self
             .model
             .run_one(batch.into(), None)
@@ -71,9 +73,13 @@ impl Network {
             .try_into()
             .map_err(|_| failed("its output is not a tensor of 32-bit numbers".to_owned()))?;
         let shape = output.shape().to_vec();
-        output
-            .try_into()
-            .map_err(|_| failed(format!("its output has the shape {shape:?}")))
+        let of_each_image = shape.first() == Some(&images);
+        let output = output.try_into().ok().filter(|_| of_each_image);
+        output.ok_or_else(|| {
+            failed(format!(
+                "its output for {images} images has the shape {shape:?}"
+            ))
+        })
     }
 
     /// Runs the network on an empty image and checks the shape of the output.

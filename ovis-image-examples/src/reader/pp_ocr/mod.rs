@@ -14,6 +14,8 @@ mod files;
 mod order;
 mod recognition;
 mod sizes;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 

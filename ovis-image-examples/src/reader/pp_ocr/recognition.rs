@@ -76,36 +76,36 @@ impl Recognizer {
             let width = (f64::from(HEIGHT) * widest) as u32;
             let output: NdTensor<f32, 3> = self.network.run(batch(images, width))?;
             for (row, number) in numbers.into_iter().enumerate() {
-                readings[number] = self.decode(output.slice(row));
+                readings[number] = decode(&self.characters, output.slice(row));
             }
         }
         Ok(readings)
     }
+}
 
-    /// Takes the most probable class of each column, and drops repeated ones and gaps.
-    fn decode(&self, columns: NdTensorView<'_, f32, 2>) -> Reading {
-        let mut text = String::new();
-        let mut probabilities = Vec::new();
-        let mut before = None;
-        for column in 0..columns.size(0) {
-            let mut best = (0, f32::NEG_INFINITY);
-            for (class, probability) in columns.slice(column).iter().enumerate() {
-                if *probability > best.1 {
-                    best = (class, *probability);
-                }
-            }
-            let (class, probability) = best;
-            if before.replace(class) != Some(class)
-                && let Some(character) = self.characters.of_class(class)
-            {
-                text.push_str(character);
-                probabilities.push(f64::from(probability));
+/// Takes the most probable class of each column, and drops repeated ones and gaps.
+pub(super) fn decode(characters: &Characters, columns: NdTensorView<'_, f32, 2>) -> Reading {
+    let mut text = String::new();
+    let mut probabilities = Vec::new();
+    let mut before = None;
+    for column in 0..columns.size(0) {
+        let mut best = (0, f32::NEG_INFINITY);
+        for (class, probability) in columns.slice(column).iter().enumerate() {
+            if *probability > best.1 {
+                best = (class, *probability);
             }
         }
-        let count = probabilities.len().max(1) as f64;
-        Reading {
-            text,
-            score: probabilities.iter().sum::<f64>() / count,
+        let (class, probability) = best;
+        if before.replace(class) != Some(class)
+            && let Some(character) = characters.of_class(class)
+        {
+            text.push_str(character);
+            probabilities.push(f64::from(probability));
         }
+    }
+    let count = probabilities.len().max(1) as f64;
+    Reading {
+        text,
+        score: probabilities.iter().sum::<f64>() / count,
     }
 }

@@ -35,32 +35,20 @@ impl Prepared {
     /// Returns [`ReaderError::Narrow`] if a side would vanish.
     pub(super) fn new(image: &RgbImage) -> Result<Self, ReaderError> {
         let original = [image.width(), image.height()];
-        let mut scaled = image.clone();
-        let mut scale = [1.0; 2];
-        let longest = image.width().max(image.height());
-        let rules: [(bool, u32, u32); 2] =
-            [(longest > LONGEST, LONGEST, longest), (true, SHORTEST, 0)];
-        for (applies, target, side) in rules {
-            let [width, height] = [scaled.width(), scaled.height()];
-            let side = if side == 0 { width.min(height) } else { side };
-            if !applies || (target == SHORTEST && side >= SHORTEST) {
-                continue;
-            }
-            let size = rounded([width, height], f64::from(target) / f64::from(side));
-            let [new_width, new_height] = size;
-            if size.contains(&0) || original.contains(&0) {
-                return Err(ReaderError::Narrow {
-                    width: original[0],
-                    height: original[1],
-                    longest: LONGEST,
-                });
-            }
-            scaled = resize(&scaled, new_width, new_height);
-            // RapidOCR remembers the last scale only.
-            scale = [
-                (f64::from(width) / f64::from(new_width)) as f32,
-                (f64::from(height) / f64::from(new_height)) as f32,
-            ];
+        let narrow = || ReaderError::Narrow {
+            width: original[0],
+            height: original[1],
+            longest: LONGEST,
+        };
+        let (mut scaled, mut scale) = (image.clone(), [1.0; 2]);
+        let longest = scaled.width().max(scaled.height());
+        if longest > LONGEST {
+            (scaled, scale) = rescaled(&scaled, LONGEST, longest).ok_or_else(narrow)?;
+        }
+        let shortest = scaled.width().min(scaled.height());
+        if shortest < SHORTEST {
+            // RapidOCR forgets the first scale, so corners of such an image are wrong.
+            (scaled, scale) = rescaled(&scaled, SHORTEST, shortest).ok_or_else(narrow)?;
         }
         let margin = margin(&scaled);
         Ok(Self {
@@ -79,6 +67,18 @@ impl Prepared {
             [x.max(0.0).min(width), y.max(0.0).min(height)]
         })
     }
+}
+
+/// Scales a side to a length, or nearly so. Returns the image with the old size divided by the new
+/// one, or `None` if a side would vanish.
+fn rescaled(image: &RgbImage, target: u32, side: u32) -> Option<(RgbImage, [f32; 2])> {
+    let size = [image.width(), image.height()];
+    let new_size = rounded(size, f64::from(target) / f64::from(side));
+    if new_size.contains(&0) {
+        return None;
+    }
+    let scale = [0, 1].map(|axis| (f64::from(size[axis]) / f64::from(new_size[axis])) as f32);
+    Some((resize(image, new_size[0], new_size[1]), scale))
 }
 
 /// Returns a scaled size in whole multiples.

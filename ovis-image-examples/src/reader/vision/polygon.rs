@@ -83,7 +83,8 @@ impl Mask {
         }
     }
 
-    /// Draws a line of one pixel's width, from left to right.
+    /// Draws a line of one pixel's width, from left to right. OpenCV starts a line from outside at
+    /// the edge of the mask, which can move its pixels by one.
     fn draw_line(&mut self, first: Point, second: Point) {
         let (from, to) = if second.x < first.x {
             (second, first)
