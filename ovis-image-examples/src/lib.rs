@@ -14,14 +14,15 @@
 //! | [`convert`] | a checkpoint in another layout | – |
 //! | `train` | trains a model, exactly resumable | `train` |
 //! | `dataset` | images and captions for training | `dataset` |
-//! | `evaluate` | benchmarks of the report, from readings | `evaluate` |
+//! | `evaluate` | reads the text in images, and scores the benchmarks of the report | `evaluate` |
 //!
 //! Four short examples use little more than the public interface of `ovis-image`, and are a file in
 //! `src/bin/` each: `load_and_generate`, `several_backends`, `plot_schedule` (feature `plot`) and
 //! `burn_store` (feature `burn-store`).
 //!
 //! Below the programs lies the engine that draws text, `typography` (feature `typography`): `dataset`
-//! writes what it draws, and training draws from it without files.
+//! writes what it draws, and training draws from it without files. `reader` (feature `reader`) reads
+//! text in images for `evaluate`.
 //!
 //! # Adding a program
 //!
@@ -56,6 +57,8 @@ pub mod evaluate;
 pub mod generate;
 #[cfg(feature = "flex")]
 pub mod inspect;
+#[cfg(feature = "reader")]
+pub mod reader;
 pub mod shared;
 #[cfg(feature = "train")]
 pub mod train;

@@ -1,7 +1,8 @@
-//! `evaluate`: benchmarks of the report: their images, and figures from what was read in them.
+//! `evaluate`: benchmarks of the report: their images, what is read in them, and figures from that.
 
 pub mod error;
 pub mod prompts;
+pub mod read;
 pub mod readings;
 pub mod report;
 pub mod run;
@@ -28,6 +29,8 @@ pub enum Step {
     Signs(signs::Arguments),
     /// Generates images.
     Run(Box<run::Arguments>),
+    /// Reads images.
+    Read(read::Arguments),
     /// Computes figures.
     Score(score::Arguments),
 }

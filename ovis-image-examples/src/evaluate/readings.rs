@@ -9,7 +9,7 @@ use super::error::EvaluateError;
 use crate::shared::input_file;
 
 /// Greatest length of a file of readings, in bytes.
-const MOST_BYTES: u64 = 1 << 30;
+pub(super) const MOST_BYTES: u64 = 1 << 30;
 
 /// Line of the file.
 #[derive(Debug, Deserialize)]

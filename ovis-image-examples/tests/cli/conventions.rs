@@ -446,7 +446,8 @@ fn help_of_every_step_fits_a_terminal() {
     let steps = ["ingest", "recaption", "buckets", "balance", "inspect"];
     let dataset = [&steps[..], &["synthesize"]].concat();
     let dataset = dataset.into_iter().map(|step| ("dataset", step));
-    for (name, step) in dataset.chain([("evaluate", "score")]) {
+    let evaluate = ["read", "score"].map(|step| ("evaluate", step));
+    for (name, step) in dataset.chain(evaluate) {
         let (short, long) = (
             printed(name, &[step, "-h"]),
             printed(name, &[step, "--help"]),

@@ -19,6 +19,7 @@ mod loras;
 // Peaks are of flex, and of the resident set as Linux counts it.
 #[cfg(all(feature = "flex", target_os = "linux"))]
 mod memory;
+mod reading;
 // `train` is built with flex only.
 #[cfg(feature = "flex")]
 mod training;

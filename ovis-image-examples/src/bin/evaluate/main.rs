@@ -5,17 +5,19 @@ mod run;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use ovis_image_examples::evaluate::{Arguments, Step, score, signs};
+use ovis_image_examples::evaluate::{Arguments, Step, read, score, signs};
 use ovis_image_examples::shared::program;
 
 fn main() -> ExitCode {
     program::run(run)
 }
 
-fn run(arguments: Arguments) -> Result<()> {
+fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.step {
-        Step::Signs(arguments) => signs::run(&arguments),
-        Step::Run(arguments) => run::run(&arguments),
-        Step::Score(arguments) => score::run(&arguments),
+        Step::Signs(arguments) => signs::run(&arguments)?,
+        Step::Run(arguments) => run::run(&arguments)?,
+        Step::Read(arguments) => return read::run(&arguments),
+        Step::Score(arguments) => score::run(&arguments)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
