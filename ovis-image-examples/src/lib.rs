@@ -21,7 +21,8 @@
 //! `burn_store` (feature `burn-store`).
 //!
 //! Below the programs lies the engine that draws text, `typography` (feature `typography`): `dataset`
-//! writes what it draws, and training draws from it without files.
+//! writes what it draws, and training draws from it without files. `manifest` is the list of images
+//! that the steps of `dataset` pass on and that training reads, as `training_data`.
 //!
 //! # Adding a program
 //!
@@ -56,8 +57,12 @@ pub mod evaluate;
 pub mod generate;
 #[cfg(feature = "flex")]
 pub mod inspect;
+#[cfg(any(feature = "dataset", feature = "train"))]
+pub mod manifest;
 pub mod shared;
 #[cfg(feature = "train")]
 pub mod train;
+#[cfg(feature = "train")]
+pub mod training_data;
 #[cfg(feature = "typography")]
 pub mod typography;

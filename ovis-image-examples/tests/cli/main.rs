@@ -22,6 +22,8 @@ mod memory;
 // `train` is built with flex only.
 #[cfg(feature = "flex")]
 mod training;
+#[cfg(feature = "flex")]
+mod training_data;
 mod trust;
 mod wildcards;
 
