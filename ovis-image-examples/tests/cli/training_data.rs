@@ -199,7 +199,7 @@ fn data_that_cannot_be_trained_on_is_refused_before_the_work() {
         1,
         "32x128 is empty",
     );
-    fails("--data data --sizes 60x60", 1, "multiples of");
+    fails("--data data --sizes 62x62", 1, "multiples of");
     fails(
         "--data data --max-sequence-length 8",
         1,
