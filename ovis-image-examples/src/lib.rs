@@ -22,7 +22,8 @@
 //!
 //! Below the programs lies the engine that draws text, `typography` (feature `typography`): `dataset`
 //! writes what it draws, and training draws from it without files. `reader` (feature `reader`) reads
-//! text in images for `evaluate`.
+//! text in images for `evaluate`. `manifest` is the list of images that the steps of `dataset` pass on
+//! and that training reads, as `training_data`.
 //!
 //! # Adding a program
 //!
@@ -57,10 +58,14 @@ pub mod evaluate;
 pub mod generate;
 #[cfg(feature = "flex")]
 pub mod inspect;
+#[cfg(any(feature = "dataset", feature = "train"))]
+pub mod manifest;
 #[cfg(feature = "reader")]
 pub mod reader;
 pub mod shared;
 #[cfg(feature = "train")]
 pub mod train;
+#[cfg(feature = "train")]
+pub mod training_data;
 #[cfg(feature = "typography")]
 pub mod typography;

@@ -2,9 +2,11 @@
 
 pub mod balance;
 pub mod buckets;
+#[cfg(feature = "train")]
+pub mod cache;
 pub mod ingest;
 pub mod inspect;
-pub mod manifest;
+pub use crate::manifest;
 pub mod recaption;
 pub mod synthesize;
 
@@ -29,10 +31,23 @@ enum Step {
     Recaption(recaption::Arguments),
     Buckets(buckets::Arguments),
     Balance(balance::Arguments),
+    #[cfg(feature = "train")]
+    Cache(cache::Arguments),
     Inspect(inspect::Arguments),
 }
 
-/// Runs the step that the arguments name.
+impl Arguments {
+    /// Returns the arguments of the step that encodes, which the binary runs on a device.
+    #[cfg(feature = "train")]
+    pub fn cache(&self) -> Option<&cache::Arguments> {
+        match &self.step {
+            Step::Cache(arguments) => Some(arguments),
+            _ => None,
+        }
+    }
+}
+
+/// Runs the step that the arguments name. Those that need a model are run by the binary.
 ///
 /// # Errors
 /// Returns the errors of the step.
@@ -43,6 +58,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Step::Recaption(arguments) => recaption::run(arguments),
         Step::Buckets(arguments) => buckets::run(arguments),
         Step::Balance(arguments) => balance::run(arguments),
+        #[cfg(feature = "train")]
+        Step::Cache(_) => anyhow::bail!("this build runs `dataset cache` in its binary"),
         Step::Inspect(arguments) => inspect::run(arguments),
     }
 }

@@ -1,4 +1,4 @@
-//! Training stage of the autoencoder: the VAE, on drawn images.
+//! Training stage of the autoencoder: the VAE, on images.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,31 +16,65 @@ use ovis_image::training::{Autoencoding, Objective, PixelBatch, TrainedParts};
 use ovis_image::vae::AutoencoderKl;
 use serde_json::{Map, Value, json};
 
+use super::data::TrainingData;
 use super::drawing::{Drawing, grid, pixels};
+use super::encoding::images_of;
 use super::models::Models;
 use super::queue::BatchSource;
 use super::random::seed_for;
 use super::resolved::Resolved;
 use super::stage::Stage;
-use crate::typography::TypographySample;
+use crate::training_data::DataRow;
 
-/// Batches of drawn images for an autoencoder.
+/// Images of batches.
+#[derive(Clone)]
+enum Images {
+    Drawn(Arc<Drawing>),
+    Read(TrainingData),
+}
+
+impl Images {
+    fn batch(&mut self, number: u64) -> Result<Vec<RgbImage>> {
+        match self {
+            Self::Drawn(drawing) => {
+                let samples = drawing.batch(number)?.into_iter();
+                Ok(samples.map(|sample| sample.image).collect())
+            }
+            Self::Read(data) => {
+                let rows = data.batch(number).into_iter();
+                let rows: Vec<&DataRow> = rows.map(|(row, _)| row).collect();
+                images_of(&rows)
+            }
+        }
+    }
+}
+
+/// Batches of images for an autoencoder.
 #[derive(Clone)]
 pub struct PixelSource<B: Backend> {
-    drawing: Arc<Drawing>,
+    images: Images,
     vae_config: VaeConfig,
     seed: u64,
     device: B::Device,
 }
 
 impl<B: Backend> PixelSource<B> {
-    /// Creates the source of a run.
+    /// Creates the source of a run, of data that is read or else of drawn images.
     ///
     /// # Errors
     /// Returns an error if nothing can be drawn with the settings.
-    pub fn new(resolved: &Resolved, vae_config: &VaeConfig, device: &B::Device) -> Result<Self> {
+    pub fn new(
+        resolved: &Resolved,
+        data: Option<&TrainingData>,
+        vae_config: &VaeConfig,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let images = match data {
+            Some(data) => Images::Read(data.clone()),
+            None => Images::Drawn(Arc::new(Drawing::of_training(resolved)?)),
+        };
         Ok(Self {
-            drawing: Arc::new(Drawing::of_training(resolved)?),
+            images,
             vae_config: vae_config.clone(),
             seed: resolved.seed,
             device: device.clone(),
@@ -52,19 +86,19 @@ impl<B: Backend> BatchSource for PixelSource<B> {
     type Batch = PixelBatch<B>;
 
     fn batch(&mut self, number: u64) -> Result<PixelBatch<B>> {
-        let samples = self.drawing.batch(number)?;
+        let images = self.images.batch(number)?;
         let seed = seed_for(self.seed, "noise", number);
-        Ok(pixel_batch(&samples, &self.vae_config, seed, &self.device))
+        Ok(pixel_batch(&images, &self.vae_config, seed, &self.device))
     }
 }
 
 fn pixel_batch<B: Backend>(
-    samples: &[TypographySample],
+    images: &[RgbImage],
     config: &VaeConfig,
     seed: u64,
     device: &B::Device,
 ) -> PixelBatch<B> {
-    let pixels = pixels::<B>(samples.iter().map(|sample| &sample.image), device);
+    let pixels = pixels::<B>(images, device);
     let [count, _, height, width] = pixels.dims();
     let factor = config.scale_factor();
     let shape = [
@@ -83,6 +117,7 @@ pub struct AutoencoderStage<B: Backend> {
     resolved: Resolved,
     base: Models<B>,
     validation: Vec<PixelBatch<B>>,
+    data: Option<TrainingData>,
     device: B::Device,
 }
 
@@ -90,20 +125,40 @@ pub struct AutoencoderStage<B: Backend> {
 const SHOWN: usize = 16;
 
 impl<B: Backend> AutoencoderStage<B> {
-    /// Creates the stage, and draws the held-out images.
+    /// Creates the stage, and draws or reads the held-out images.
     ///
     /// # Errors
-    /// Returns an error if they cannot be drawn.
-    pub fn new(resolved: &Resolved, base: Models<B>, device: &B::Device) -> Result<Self> {
-        let held_out = Drawing::held_out(resolved)?.images(resolved.validation_images)?;
-        let parts = held_out.chunks(resolved.batch_size).enumerate();
-        let validation = parts.map(|(number, samples)| {
+    /// Returns an error if they cannot be drawn or read.
+    pub fn new(
+        resolved: &Resolved,
+        data: Option<&TrainingData>,
+        base: Models<B>,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let count = resolved.validation_images;
+        let parts: Vec<Vec<RgbImage>> = match data {
+            Some(data) => {
+                let parts = data.validation(count);
+                parts
+                    .iter()
+                    .map(|rows| images_of(rows))
+                    .collect::<Result<_>>()?
+            }
+            None => {
+                let samples = Drawing::held_out(resolved)?.images(count)?.into_iter();
+                let images: Vec<RgbImage> = samples.map(|sample| sample.image).collect();
+                let parts = images.chunks(resolved.batch_size);
+                parts.map(<[_]>::to_vec).collect()
+            }
+        };
+        let validation = parts.iter().enumerate().map(|(number, images)| {
             let seed = seed_for(resolved.seed, "validation", number as u64);
-            pixel_batch(samples, &base.vae_config, seed, device)
+            pixel_batch(images, &base.vae_config, seed, device)
         });
         Ok(Self {
             resolved: resolved.clone(),
             validation: validation.collect(),
+            data: data.cloned(),
             base,
             device: device.clone(),
         })
@@ -115,18 +170,20 @@ impl<B: Backend> AutoencoderStage<B> {
         model.decode(latents).clamp(-1.0, 1.0)
     }
 
-    /// Returns the configuration that gives scaled latents of drawn images mean 0 and deviation 1.
+    /// Returns the configuration that gives scaled latents of the images mean 0 and deviation 1.
     fn measured_config(&self, model: &AutoencoderKl<B>) -> Result<VaeConfig> {
-        let drawing = Drawing::of_last_phase(&self.resolved)?;
+        let mut measured = match &self.data {
+            Some(data) => Images::Read(data.clone()),
+            None => Images::Drawn(Arc::new(Drawing::of_last_phase(&self.resolved)?)),
+        };
         let batches = self
             .resolved
             .latent_images
             .div_ceil(self.resolved.batch_size);
         let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
         for number in 0..batches as u64 {
-            let samples = drawing.batch(number)?;
-            let images = samples.iter().map(|sample| &sample.image);
-            let latents = model.encode(pixels::<B>(images, &self.device)).mean;
+            let images = measured.batch(number)?;
+            let latents = model.encode(pixels::<B>(&images, &self.device)).mean;
             for value in latents.into_data().iter::<f64>() {
                 sum += value;
                 squares += value * value;

@@ -1,16 +1,20 @@
-//! Encodes drawn images and captions into the inputs of the transformer.
+//! Encodes images and captions into the inputs of the transformer.
 
 use anyhow::Result;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor, TensorData};
+use image::RgbImage;
 use ovis_image::ops::pack_latents;
 use ovis_image::sampling::NoiseGenerator;
-use ovis_image::text_encoder::{PREFIX_TOKENS, PromptTokenizer, TextEncoder, TextEncoderInput};
+use ovis_image::text_encoder::{
+    PREFIX_TOKENS, PromptTokenizer, TextEncoder, TextEncoderInput, TokenizedPrompt,
+};
 use ovis_image::training::{ImageBatch, PromptBatch};
 use ovis_image::vae::AutoencoderKl;
 
 use super::drawing::pixels;
 use super::error::TrainError;
+use crate::training_data::{DataRow, upright};
 use crate::typography::TypographySample;
 
 /// Number of cells of the auxiliary term along each side of an image token.
@@ -45,43 +49,47 @@ impl<B: Backend> Encoding<B> {
         timesteps: Vec<f32>,
         noise_seed: u64,
     ) -> Result<ImageBatch<B>> {
-        let images = samples.iter().map(|sample| &sample.image);
-        let moments = self.vae.encode(pixels::<B>(images, &self.device));
-        let latents = self.vae.scale(moments.mean);
-        let [count, _, height, width] = latents.dims();
-        let grid = [height / 2, width / 2];
-        let latents = pack_latents(latents).cast(DType::F32);
-        let noise = NoiseGenerator::from_seed(noise_seed).randn(latents.shape().num_elements());
-        let noise = TensorData::new(noise, latents.dims());
-        let characters = self.characters.then(|| {
-            let cells = samples.iter().flat_map(|sample| characters(sample, grid));
+        let latents = self.latents(samples.iter().map(|sample| &sample.image));
+        let mut batch = image_batch(latents, self.prompts(captions)?, noise_seed);
+        batch.timesteps = timesteps;
+        batch.characters = self.characters.then(|| {
+            let cells = samples
+                .iter()
+                .flat_map(|sample| characters(sample, batch.grid));
             let cells: Vec<i64> = cells.collect();
-            let shape = [count, cells.len() / count.max(1)];
+            let shape = [samples.len(), cells.len() / samples.len().max(1)];
             Tensor::<B, 2, Int>::from_data(TensorData::new(cells, shape), &self.device)
         });
-        Ok(ImageBatch {
-            latents,
-            noise: Tensor::from_data(noise, (&self.device, DType::F32)),
-            timesteps,
-            grid,
-            prompts: self.prompts(captions)?,
-            token_weights: None,
-            characters,
-        })
+        Ok(batch)
+    }
+
+    /// Reads and encodes the images of rows of one bucket with their captions, with noise from a
+    /// seed and without timesteps. Padding does not count in the loss.
+    ///
+    /// # Errors
+    /// Returns an error if an image cannot be read, or if a caption is too long.
+    pub fn rows(
+        &self,
+        rows: &[&DataRow],
+        captions: &[&str],
+        noise_seed: u64,
+    ) -> Result<ImageBatch<B>> {
+        let images = images_of(rows)?;
+        let latents = self.latents(&images);
+        let mut batch = image_batch(latents, self.prompts(captions)?, noise_seed);
+        batch.token_weights = shown_tokens(rows, batch.grid, &self.device);
+        Ok(batch)
+    }
+
+    fn latents<'a>(&self, images: impl IntoIterator<Item = &'a RgbImage>) -> Tensor<B, 4> {
+        let moments = self.vae.encode(pixels::<B>(images, &self.device));
+        self.vae.scale(moments.mean)
     }
 
     fn prompts(&self, captions: &[&str]) -> Result<PromptBatch<B>> {
         let (mut ids, mut real) = (Vec::new(), Vec::new());
         for caption in captions {
-            let tokens = self.tokenizer.tokenize_to(caption, self.text_rows)?;
-            if tokens.truncated > 0 {
-                return Err(TrainError::LongCaption {
-                    rows: self.text_rows,
-                    over: tokens.truncated,
-                    caption: (*caption).to_owned(),
-                }
-                .into());
-            }
+            let tokens = tokens_of(&self.tokenizer, caption, self.text_rows)?;
             ids.extend(tokens.padded_ids());
             let mask = tokens.attention_mask().into_iter().skip(PREFIX_TOKENS);
             real.extend(mask.map(|real| real as f32));
@@ -102,6 +110,78 @@ impl<B: Backend> Encoding<B> {
         let hidden = hidden.narrow(1, PREFIX_TOKENS, rows).cast(DType::F32);
         Ok(PromptBatch::Encoded(hidden * real))
     }
+}
+
+/// Tokenizes a caption.
+///
+/// # Errors
+/// Returns [`TrainError::LongCaption`] if it does not fit the text rows.
+pub(super) fn tokens_of(
+    tokenizer: &PromptTokenizer,
+    caption: &str,
+    rows: usize,
+) -> Result<TokenizedPrompt> {
+    let tokens = tokenizer.tokenize_to(caption, rows)?;
+    if tokens.truncated > 0 {
+        return Err(TrainError::LongCaption {
+            rows,
+            over: tokens.truncated,
+            caption: caption.to_owned(),
+        }
+        .into());
+    }
+    Ok(tokens)
+}
+
+/// Reads the images of rows of one bucket.
+///
+/// # Errors
+/// Returns an error that names the image that cannot be read.
+pub(super) fn images_of(rows: &[&DataRow]) -> Result<Vec<RgbImage>> {
+    let images = rows.iter().map(|row| Ok(row.frame.apply(upright(row)?)));
+    images.collect()
+}
+
+/// Packs latents into a batch with noise from a seed, without timesteps.
+pub(super) fn image_batch<B: Backend>(
+    latents: Tensor<B, 4>,
+    prompts: PromptBatch<B>,
+    noise_seed: u64,
+) -> ImageBatch<B> {
+    let [_, _, height, width] = latents.dims();
+    let device = latents.device();
+    let latents = pack_latents(latents).cast(DType::F32);
+    let noise = NoiseGenerator::from_seed(noise_seed).randn(latents.shape().num_elements());
+    let noise = TensorData::new(noise, latents.dims());
+    ImageBatch {
+        latents,
+        noise: Tensor::from_data(noise, (&device, DType::F32)),
+        timesteps: Vec::new(),
+        grid: [height / 2, width / 2],
+        prompts,
+        token_weights: None,
+        characters: None,
+    }
+}
+
+/// Returns 0 for tokens that are all padding and 1 for the others, `[batch, tokens, 1]`; `None` if
+/// there is no padding.
+pub(super) fn shown_tokens<B: Backend>(
+    rows: &[&DataRow],
+    grid: [usize; 2],
+    device: &B::Device,
+) -> Option<Tensor<B, 3>> {
+    let tokens = grid[0] * grid[1];
+    let shown: Vec<Option<Vec<f32>>> = rows.iter().map(|row| row.frame.shown_cells(grid)).collect();
+    if shown.iter().all(Option::is_none) {
+        return None;
+    }
+    let shown = shown.into_iter();
+    let weights: Vec<f32> = shown
+        .flat_map(|cells| cells.unwrap_or_else(|| vec![1.0; tokens]))
+        .collect();
+    let weights = TensorData::new(weights, [rows.len(), tokens, 1]);
+    Some(Tensor::from_data(weights, (device, DType::F32)))
 }
 
 /// Returns the classes of the cells of an image, token by token.

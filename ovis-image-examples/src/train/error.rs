@@ -52,7 +52,7 @@ pub enum TrainError {
     EmptyBucket,
     /// Images of this size cannot be encoded.
     #[error(
-        "a bucket has images of {width}x{height}, but both sides must be multiples of {multiple} (--sizes)"
+        "a bucket has images of {width}x{height}, but both sides must be multiples of {multiple}: name sizes (--sizes), or run `dataset buckets` over the manifest"
     )]
     Size {
         /// Width in pixels.

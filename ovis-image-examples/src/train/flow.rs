@@ -16,6 +16,8 @@ use ovis_image::training::{
 use ovis_image::{Checkpoint, GenerationRequest, Layout, LoadOptions, OvisImagePipeline};
 use serde_json::{Map, Value, json};
 
+use super::cached::cached_batch;
+use super::data::TrainingData;
 use super::drawing::{Drawing, grid};
 use super::encoding::{CELLS, Encoding};
 use super::models::Models;
@@ -23,12 +25,21 @@ use super::queue::BatchSource;
 use super::random::seed_for;
 use super::resolved::Resolved;
 use super::stage::Stage;
+use crate::training_data::DataRow;
+use crate::training_data::cache::Cache;
 use crate::typography::CELL_CLASSES;
 
-/// Batches of drawn images for flow matching.
+/// Images of batches, with their captions.
+#[derive(Clone)]
+enum Images {
+    Drawn(Arc<Drawing>),
+    Read(TrainingData),
+}
+
+/// Batches of images for flow matching.
 #[derive(Clone)]
 pub struct FlowSource<B: Backend> {
-    drawing: Arc<Drawing>,
+    images: Images,
     encoding: Encoding<B>,
     timesteps: TimestepDistribution,
     prompt_dropout: f32,
@@ -36,13 +47,21 @@ pub struct FlowSource<B: Backend> {
 }
 
 impl<B: Backend> FlowSource<B> {
-    /// Creates the source of a run.
+    /// Creates the source of a run, of data that is read or else of drawn images.
     ///
     /// # Errors
     /// Returns an error if nothing can be drawn with the settings.
-    pub fn new(resolved: &Resolved, encoding: Encoding<B>) -> Result<Self> {
+    pub fn new(
+        resolved: &Resolved,
+        data: Option<&TrainingData>,
+        encoding: Encoding<B>,
+    ) -> Result<Self> {
+        let images = match data {
+            Some(data) => Images::Read(data.clone()),
+            None => Images::Drawn(Arc::new(Drawing::of_training(resolved)?)),
+        };
         Ok(Self {
-            drawing: Arc::new(Drawing::of_training(resolved)?),
+            images,
             encoding,
             timesteps: resolved.timestep_distribution()?,
             prompt_dropout: resolved.prompt_dropout,
@@ -55,27 +74,38 @@ impl<B: Backend> BatchSource for FlowSource<B> {
     type Batch = ImageBatch<B>;
 
     fn batch(&mut self, number: u64) -> Result<ImageBatch<B>> {
-        let samples = self.drawing.batch(number)?;
-        let generator = |purpose| NoiseGenerator::from_seed(seed_for(self.seed, purpose, number));
-        let mut dropout = generator("dropout");
-        let captions: Vec<&str> = samples
-            .iter()
-            .map(|sample| {
-                let dropped = dropout.uniform() < self.prompt_dropout;
-                if dropped {
-                    ""
-                } else {
-                    &sample.captions.english
-                }
-            })
-            .collect();
-        let noise = seed_for(self.seed, "noise", number);
-        let mut batch = self
-            .encoding
-            .batch(&samples, &captions, Vec::new(), noise)?;
+        let seed = self.seed;
+        let generator = |purpose| NoiseGenerator::from_seed(seed_for(seed, purpose, number));
+        let (mut dropout, share) = (generator("dropout"), self.prompt_dropout);
+        let mut is_dropped = || dropout.uniform() < share;
+        let noise = seed_for(seed, "noise", number);
+        let mut batch = match &mut self.images {
+            Images::Drawn(drawing) => {
+                let samples = drawing.batch(number)?;
+                let captions = samples.iter().map(|sample| {
+                    if is_dropped() {
+                        ""
+                    } else {
+                        sample.captions.english.as_str()
+                    }
+                });
+                let captions: Vec<&str> = captions.collect();
+                self.encoding
+                    .batch(&samples, &captions, Vec::new(), noise)?
+            }
+            Images::Read(data) => {
+                let cache = data.cache().cloned();
+                let rows = data.batch(number).into_iter();
+                let rows = rows.map(|(row, caption)| (row, (!is_dropped()).then_some(caption)));
+                let rows: Vec<(&DataRow, Option<usize>)> = rows.collect();
+                encoded(cache.as_deref(), &self.encoding, &rows, noise)?
+            }
+        };
         let tokens = batch.grid[0] * batch.grid[1];
-        let mut generator = generator("timesteps");
-        batch.timesteps = self.timesteps.draw(samples.len(), tokens, &mut generator);
+        let count = batch.latents.dims()[0];
+        batch.timesteps = self
+            .timesteps
+            .draw(count, tokens, &mut generator("timesteps"));
         Ok(batch)
     }
 }
@@ -108,34 +138,26 @@ impl<B: Backend> FlowStage<B> {
         }
     }
 
-    /// Creates the stage, and draws the held-out images.
+    /// Creates the stage, and draws or reads the held-out images.
     ///
     /// # Errors
-    /// Returns an error if they cannot be drawn, or if a caption is too long.
+    /// Returns an error if they cannot be drawn or read, or if a caption is too long.
     pub fn new(
         resolved: &Resolved,
+        data: Option<&TrainingData>,
         base: Models<B>,
         encoding: &Encoding<B>,
         device: &B::Device,
     ) -> Result<Self> {
-        let count = resolved.validation_images.max(resolved.samples);
-        let held_out = Drawing::held_out(resolved)?.images(count)?;
-        let caption = |index: usize| held_out[index].captions.english.clone();
+        let (validation, prompts) = match data {
+            Some(data) => read_validation(resolved, data, encoding)?,
+            None => drawn_validation(resolved, encoding)?,
+        };
         let prompts = if resolved.sample_prompts.is_empty() {
-            (0..resolved.samples).map(caption).collect()
+            prompts
         } else {
             resolved.sample_prompts.clone()
         };
-        let mut validation = Vec::new();
-        let parts = held_out[..resolved.validation_images].chunks(resolved.batch_size);
-        for (number, samples) in parts.enumerate() {
-            let captions = samples
-                .iter()
-                .map(|sample| sample.captions.english.as_str());
-            let captions: Vec<&str> = captions.collect();
-            let noise = seed_for(resolved.seed, "validation", number as u64);
-            validation.push(encoding.batch(samples, &captions, Vec::new(), noise)?);
-        }
         Ok(Self {
             resolved: resolved.clone(),
             base,
@@ -164,6 +186,65 @@ impl<B: Backend> FlowStage<B> {
         }
         Ok(sum / images as f64)
     }
+}
+
+/// Draws held-out images. Returns them in batches, and prompts of samples.
+fn drawn_validation<B: Backend>(
+    resolved: &Resolved,
+    encoding: &Encoding<B>,
+) -> Result<(Vec<ImageBatch<B>>, Vec<String>)> {
+    let count = resolved.validation_images.max(resolved.samples);
+    let held_out = Drawing::held_out(resolved)?.images(count)?;
+    let caption = |index: usize| held_out[index].captions.english.clone();
+    let prompts = (0..resolved.samples).map(caption).collect();
+    let mut validation = Vec::new();
+    let parts = held_out[..resolved.validation_images].chunks(resolved.batch_size);
+    for (number, samples) in parts.enumerate() {
+        let captions = samples
+            .iter()
+            .map(|sample| sample.captions.english.as_str());
+        let captions: Vec<&str> = captions.collect();
+        let noise = seed_for(resolved.seed, "validation", number as u64);
+        validation.push(encoding.batch(samples, &captions, Vec::new(), noise)?);
+    }
+    Ok((validation, prompts))
+}
+
+/// Reads held-out images. Returns them in batches, and prompts of samples.
+fn read_validation<B: Backend>(
+    resolved: &Resolved,
+    data: &TrainingData,
+    encoding: &Encoding<B>,
+) -> Result<(Vec<ImageBatch<B>>, Vec<String>)> {
+    let mut validation = Vec::new();
+    let parts = data.validation(resolved.validation_images);
+    for (number, rows) in parts.iter().enumerate() {
+        let rows: Vec<(&DataRow, Option<usize>)> = rows.iter().map(|row| (*row, Some(0))).collect();
+        let noise = seed_for(resolved.seed, "validation", number as u64);
+        let cache = data.cache().map(AsRef::as_ref);
+        validation.push(encoded(cache, encoding, &rows, noise)?);
+    }
+    Ok((validation, data.prompts(resolved.samples)))
+}
+
+/// Reads rows with one caption each, or the empty prompt, from a cache, or else encodes them.
+fn encoded<B: Backend>(
+    cache: Option<&Cache>,
+    encoding: &Encoding<B>,
+    rows: &[(&DataRow, Option<usize>)],
+    noise: u64,
+) -> Result<ImageBatch<B>> {
+    if let Some(cache) = cache {
+        return cached_batch(cache, rows, encoding.text_rows, noise, &encoding.device);
+    }
+    let caption = |(row, index): &(&'_ DataRow, Option<usize>)| match index {
+        Some(index) => row.caption(*index).to_owned(),
+        None => String::new(),
+    };
+    let captions: Vec<String> = rows.iter().map(caption).collect();
+    let captions: Vec<&str> = captions.iter().map(String::as_str).collect();
+    let rows: Vec<&DataRow> = rows.iter().map(|(row, _)| *row).collect();
+    encoding.rows(&rows, &captions, noise)
 }
 
 /// Creates the head of the auxiliary term.

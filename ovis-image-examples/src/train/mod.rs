@@ -13,6 +13,8 @@ use crate::shared::usage::UsageError;
 
 pub mod autoencoder;
 pub mod bar;
+pub mod cached;
+pub mod data;
 pub mod drawing;
 pub mod encoding;
 pub mod error;

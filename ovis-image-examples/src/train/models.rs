@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use burn::module::Module;
 use burn::tensor::backend::Backend;
 use ovis_image::checkpoint::{ExportOptions, PartPaths};
 use ovis_image::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
@@ -12,7 +11,7 @@ use ovis_image::training::{TrainedParts, initialize};
 use ovis_image::transformer::OvisImageTransformer;
 use ovis_image::vae::AutoencoderKl;
 use ovis_image::{
-    Checkpoint, CheckpointPaths, Layout, LoadOptions, OvisImagePipeline, WeightDtype,
+    Checkpoint, CheckpointPaths, Layout, LoadOptions, OvisImagePipeline, Residency, WeightDtype,
 };
 use serde::de::DeserializeOwned;
 
@@ -70,24 +69,37 @@ impl<B: Backend> Models<B> {
                 CheckpointPaths::discover(&initial)?
             }
         };
-        Self::read(paths, resolved.weight_dtype()?, device)
+        Self::read(paths, resolved, device)
     }
 
-    fn read(paths: CheckpointPaths, dtype: WeightDtype, device: &B::Device) -> Result<Self> {
+    fn read(paths: CheckpointPaths, resolved: &Resolved, device: &B::Device) -> Result<Self> {
         let checkpoint = Checkpoint::open_paths(&paths)?;
+        // What a cache replaces stays in its file.
+        let text_encoder = if resolved.reads_cache() {
+            Residency::File
+        } else {
+            Residency::Device
+        };
         // The parameters are changed, and their files may be replaced.
         let options = LoadOptions::new()
             .with_in_place(false)
-            .with_dtype(dtype)
+            .with_dtype(resolved.weight_dtype()?)
+            .with_text_encoder_residency(text_encoder)
             .with_vae_dtype(WeightDtype::F32);
         let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, device)?;
+        let vae = if resolved.reads_cache() {
+            // Never used, and so never allocated.
+            checkpoint.vae_config().init(device)
+        } else {
+            pipeline.vae().clone()
+        };
         Ok(Self {
             paths,
             transformer: pipeline.transformer().clone(),
             transformer_config: checkpoint.transformer_config().clone(),
             text_encoder: pipeline.text_encoder().clone(),
             text_encoder_config: checkpoint.text_encoder_config().clone(),
-            vae: pipeline.vae().clone(),
+            vae,
             vae_config: checkpoint.vae_config().clone(),
             tokenizer: pipeline.tokenizer()?.clone(),
         })
@@ -95,8 +107,17 @@ impl<B: Backend> Models<B> {
 
     /// Returns the size of all parameters in f32, in bytes.
     pub fn bytes(&self) -> u64 {
-        let all = self.transformer.num_params() + self.text_encoder.num_params();
-        4 * (all + self.vae.num_params()) as u64
+        // The configurations say it too, and reading the models would load what stays in files.
+        let all = [
+            self.transformer_config.parameters(),
+            self.text_encoder_config.parameters(),
+            self.vae_config.parameters(),
+        ];
+        let sizes = all.iter().flatten().map(|parameter| {
+            let sides = parameter.shape.iter().map(|side| *side as u64);
+            sides.product::<u64>()
+        });
+        4 * sizes.sum::<u64>()
     }
 
     /// Returns the number that image sides must be a multiple of: a patch of 2x2 latents.

@@ -85,8 +85,11 @@ impl fmt::Display for Plan<'_> {
             self.trained
         )?;
         writeln!(f, "steps       {} of {batch} images", resolved.steps)?;
-        let share = resolved.steps.saturating_mul(batch) / resolved.sizes.len().max(1) as u64;
-        for size in &resolved.sizes {
+        let images = resolved.steps.saturating_mul(batch);
+        let equal = 1.0 / resolved.sizes.len().max(1) as f64;
+        for (index, size) in resolved.sizes.iter().enumerate() {
+            let share = resolved.size_shares.get(index).unwrap_or(&equal);
+            let share = (images as f64 * share) as u64;
             writeln!(f, "bucket      {size}, about {share} images")?;
         }
         let mut from = 0;

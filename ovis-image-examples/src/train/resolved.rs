@@ -15,6 +15,7 @@ use super::error::TrainError;
 use super::lora_settings::LoraSettings;
 use super::settings::{CurriculumEntry, RecomputeKind, ScheduleKind, StageKind, WeightingKind};
 use crate::shared::usage::UsageError;
+use crate::training_data::CaptionLanguage;
 
 /// Effective settings. [`Settings`](super::settings::Settings) documents them.
 #[allow(missing_docs, reason = "documented as flags")]
@@ -57,6 +58,19 @@ pub struct Resolved {
     pub edge_weight: f64,
     pub kl_weight: f64,
     pub latent_images: usize,
+    /// Absent if images are drawn, as in the settings of earlier versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_share: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<CaptionLanguage>,
+    /// Hash of the rows of `data`, found when they are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_hash: Option<String>,
+    /// Share of each size in the batches, if it is known. The others are as likely.
+    #[serde(skip)]
+    pub size_shares: Vec<f64>,
     pub preset: String,
     pub sizes: Vec<String>,
     pub fonts: Vec<String>,
@@ -118,6 +132,11 @@ impl Default for Resolved {
             edge_weight: 1.0,
             kl_weight: 1e-4,
             latent_images: 2000,
+            data: None,
+            validation_share: None,
+            languages: Vec::new(),
+            data_hash: None,
+            size_shares: Vec::new(),
             preset: "signs".to_owned(),
             sizes: vec!["128x128".to_owned()],
             fonts: Vec::new(),
@@ -141,9 +160,10 @@ impl Default for Resolved {
 }
 
 /// Keys that do not change what a run computes.
-const FREE: [&str; 19] = [
+const FREE: [&str; 20] = [
     "checkpoint-every",
     "checkpoint-minutes",
+    "data",
     "data-threads",
     "device",
     "export-every",
@@ -216,7 +236,7 @@ impl Resolved {
         if self.prompt_dropout > 1.0 {
             bail!(UsageError::new("--prompt-dropout is above 1"));
         }
-        if self.batch_size == 0 || self.sizes.is_empty() {
+        if self.batch_size == 0 || self.sizes.is_empty() && self.data.is_none() {
             bail!(TrainError::EmptyBucket);
         }
         if self.data_threads == 0 || self.threads == Some(0) {
@@ -227,6 +247,7 @@ impl Resolved {
         if let Some(lora) = &self.lora {
             self.check_lora(lora)?;
         }
+        self.check_data()?;
         self.buckets()?;
         self.check_curriculum()?;
         self.timestep_distribution()?;
@@ -377,7 +398,11 @@ impl Resolved {
     pub fn differences(&self, before: &serde_json::Value) -> Vec<String> {
         let now = serde_json::to_value(self).unwrap_or_default();
         let keys = now.as_object().into_iter().flatten();
-        let changed = keys.filter(|(key, _)| !FREE.contains(&key.as_str()));
+        let none = &serde_json::Value::Null;
+        let gone = before.as_object().into_iter().flatten();
+        let gone = gone.filter(|(key, value)| now.get(key.as_str()).is_none() && *value != none);
+        let all = keys.chain(gone.map(|(key, _)| (key, none)));
+        let changed = all.filter(|(key, _)| !FREE.contains(&key.as_str()));
         let changed = changed.filter(|(key, value)| before.get(key) != Some(value));
         changed
             .map(|(key, value)| {

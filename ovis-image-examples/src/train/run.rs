@@ -5,16 +5,18 @@ mod lora;
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::backend::Backend;
+use ovis_image::Checkpoint;
 use ovis_image::device::BackendVisitor;
 use ovis_image::training::{Autoencoding, FlowMatching, ImageModels};
 use tempfile::TempDir;
 
 use super::RunArguments;
 use super::autoencoder::{AutoencoderStage, PixelSource};
-use super::encoding::Encoding;
+use super::data::TrainingData;
+use super::encoding::{Encoding, tokens_of};
 use super::error::TrainError;
 use super::flow::{FlowSource, FlowStage, character_head};
 use super::folder::RunFolder;
@@ -28,11 +30,14 @@ use super::signals::Signals;
 use crate::shared::program::print;
 use crate::shared::terminal::say;
 use crate::shared::usage::UsageError;
+use crate::training_data::cache::ModelHashes;
 
 /// Checked run.
 #[derive(Debug)]
 pub struct Train {
     resolved: Resolved,
+    /// Data that is read; `None` if images are drawn.
+    data: Option<TrainingData>,
     folder: RunFolder,
     signals: Signals,
     /// Folder in which a dry run makes models.
@@ -44,12 +49,20 @@ impl Train {
     ///
     /// # Errors
     /// Returns an error if the folder contains another run, or one that was not to be resumed.
-    pub fn prepare(arguments: &RunArguments, resolved: Resolved) -> Result<Self> {
+    pub fn prepare(arguments: &RunArguments, mut resolved: Resolved) -> Result<Self> {
         let transformer = resolved.replay.is_some() || resolved.lora.is_some();
         if transformer && resolved.stage == StageKind::Autoencoder {
             bail!(UsageError::new(
                 "adapters and the batches of --replay are of the transformer: they need --stage flow"
             ));
+        }
+        let data = TrainingData::open(&resolved)?;
+        if let Some(data) = &data {
+            let buckets = data.buckets().into_iter();
+            (resolved.sizes, resolved.size_shares) = buckets
+                .map(|([width, height], share)| (format!("{width}x{height}"), share))
+                .unzip();
+            resolved.data_hash = Some(data.hash());
         }
         let dry = arguments.dry_run.then(tempfile::tempdir).transpose()?;
         let path = dry
@@ -72,6 +85,7 @@ impl Train {
         }
         Ok(Self {
             resolved,
+            data,
             folder,
             signals: Signals::listen()?,
             dry,
@@ -117,6 +131,11 @@ impl BackendVisitor for Train {
 
     fn visit<B: Backend>(self, device: B::Device) -> Result<Ending> {
         let base = Models::<B>::open(&self.resolved, &self.folder, &device)?;
+        if let Some(cache) = self.data.as_ref().and_then(TrainingData::cache) {
+            let checkpoint = Checkpoint::open_paths(&base.paths)?;
+            let models = ModelHashes::of(&checkpoint).context("cannot hash the model's files")?;
+            cache.check_models(&models)?;
+        }
         if let Some(lora) = &self.resolved.lora {
             return self.lora::<B>(base, lora, &device);
         }
@@ -155,7 +174,7 @@ impl Train {
 
     fn flow<B: Backend>(&self, base: Models<B>, device: &B::Device) -> Result<Ending> {
         let resolved = &self.resolved;
-        self.check_sizes(&base)?;
+        self.check_inputs(&base)?;
         let trains_encoder = resolved.train_text_encoder;
         let head = |weight: f64| {
             let hidden = base.transformer_config.hidden_size();
@@ -179,26 +198,27 @@ impl Train {
             characters: models.auxiliary.is_some(),
             device: device.clone(),
         };
-        let stage = FlowStage::new(resolved, base, &encoding, device)?;
-        let source = FlowSource::new(resolved, encoding)?;
+        let stage = FlowStage::new(resolved, self.data.as_ref(), base, &encoding, device)?;
+        let source = FlowSource::new(resolved, self.data.as_ref(), encoding)?;
         let objective = FlowMatching::new(resolved.flow_matching());
         train::<B, _, _>(&self.context(), stage, models, objective, &source, device)
     }
 
     fn autoencoder<B: Backend>(&self, base: Models<B>, device: &B::Device) -> Result<Ending> {
         let resolved = &self.resolved;
-        self.check_sizes(&base)?;
+        self.check_inputs(&base)?;
         let model = base.vae.clone();
         if !self.starts(&base, &model)? {
             return Ok(Ending::Finished);
         }
-        let source = PixelSource::<B>::new(resolved, &base.vae_config, device)?;
-        let stage = AutoencoderStage::new(resolved, base, device)?;
+        let source = PixelSource::<B>::new(resolved, self.data.as_ref(), &base.vae_config, device)?;
+        let stage = AutoencoderStage::new(resolved, self.data.as_ref(), base, device)?;
         let objective = Autoencoding::new(resolved.autoencoding());
         train::<B, _, _>(&self.context(), stage, model, objective, &source, device)
     }
 
-    fn check_sizes<B: Backend>(&self, base: &Models<B>) -> Result<()> {
+    /// Checks the sizes of images, and that the captions that are read fit the text rows.
+    fn check_inputs<B: Backend>(&self, base: &Models<B>) -> Result<()> {
         let multiple = base.size_multiple();
         for [width, height] in self.resolved.buckets()? {
             let fits = |side: u32| (side as usize).is_multiple_of(multiple);
@@ -210,6 +230,12 @@ impl Train {
                 });
             }
         }
-        Ok(())
+        let (rows, stage) = (self.resolved.max_sequence_length, self.resolved.stage);
+        match &self.data {
+            Some(data) if stage == StageKind::Flow => data.check_captions(rows, |caption| {
+                tokens_of(&base.tokenizer, caption, rows).map(drop)
+            }),
+            _ => Ok(()),
+        }
     }
 }

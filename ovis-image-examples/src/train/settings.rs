@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::lora_settings::LoraSettings;
 use crate::shared::input_file;
 use crate::shared::usage::UsageError;
+use crate::training_data::CaptionLanguage;
 
 /// Stage of training, which selects the trained models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
@@ -193,10 +194,19 @@ pub struct Settings {
     #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
     pub latent_images: Option<usize>,
 
+    /// Images to read instead of drawing them: a manifest, its folder, or the folder of a cache
+    #[arg(long, value_name = "PATH", help_heading = DATA)]
+    pub data: Option<PathBuf>,
+    /// Share of the images of --data to hold out for validation, or 0 for none [default: 0.02]
+    #[arg(long, help_heading = DATA, hide_short_help = true)]
+    pub validation_share: Option<f64>,
+    /// Languages of captions; an image that has several gets one of them at random [default: en,zh]
+    #[arg(long, value_enum, value_delimiter = ',', help_heading = DATA, hide_short_help = true)]
+    pub languages: Option<Vec<CaptionLanguage>>,
     /// Preset of the drawn images, or a TOML file [default: signs]
     #[arg(long, help_heading = DATA)]
     pub preset: Option<String>,
-    /// Sizes of the images; a batch has one of them [default: 128x128]
+    /// Sizes of the images; a batch has one of them [default: 128x128, or the buckets of --data]
     #[arg(long, value_name = "WxH", value_delimiter = ',', help_heading = DATA)]
     pub sizes: Option<Vec<String>>,
     /// Fonts to draw with [default: all built-in ones]
@@ -253,7 +263,7 @@ pub struct Settings {
 const OPTIMIZER: &str = "Optimizer";
 const FLOW: &str = "Flow matching";
 const AUTOENCODER: &str = "Autoencoder";
-const DATA: &str = "Drawn images";
+const DATA: &str = "Images";
 const OUTPUT: &str = "Validation, samples and checkpoints";
 
 /// Maximum size of a settings file, in bytes.
@@ -297,6 +307,7 @@ impl Settings {
             ("--edge-weight", self.edge_weight),
             ("--kl-weight", self.kl_weight),
             ("--checkpoint-minutes", self.checkpoint_minutes),
+            ("--validation-share", self.validation_share),
             ("--prompt-dropout", wide(self.prompt_dropout)),
             ("--sample-guidance", wide(self.sample_guidance)),
         ];

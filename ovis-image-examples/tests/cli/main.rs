@@ -23,6 +23,8 @@ mod reading;
 // `train` is built with flex only.
 #[cfg(feature = "flex")]
 mod training;
+#[cfg(feature = "flex")]
+mod training_data;
 mod trust;
 mod wildcards;
 

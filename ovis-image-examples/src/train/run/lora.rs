@@ -27,7 +27,7 @@ impl Train {
         let replay = match &resolved.replay {
             Some(path) => Some(ReplayFile::open(path, self.batches())?),
             None => {
-                self.check_sizes(&base)?;
+                self.check_inputs(&base)?;
                 None
             }
         };
@@ -55,9 +55,9 @@ impl Train {
             characters: false,
             device: device.clone(),
         };
-        let flow = FlowStage::new(resolved, base, &encoding, device)?;
+        let flow = FlowStage::new(resolved, self.data.as_ref(), base, &encoding, device)?;
         let stage = LoraStage::new(resolved, flow, objective.clone());
-        let source = FlowSource::new(resolved, encoding)?;
+        let source = FlowSource::new(resolved, self.data.as_ref(), encoding)?;
         train::<B, _, _>(&context, stage, adapters, objective, &source, device)
     }
 

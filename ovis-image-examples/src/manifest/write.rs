@@ -88,7 +88,7 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> ManifestError + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::manifest::{Row, Rows};
+    use crate::manifest::{Row, Rows};
 
     #[test]
     fn a_file_appears_when_it_is_finished() {
