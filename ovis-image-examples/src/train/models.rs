@@ -30,14 +30,21 @@ pub struct Models<B: Backend> {
     pub transformer: OvisImageTransformer<B>,
     /// Configuration of the transformer.
     pub transformer_config: TransformerConfig,
-    /// Text encoder.
-    pub text_encoder: TextEncoder<B>,
     /// Configuration of the text encoder.
     pub text_encoder_config: TextEncoderConfig,
-    /// VAE.
-    pub vae: AutoencoderKl<B>,
     /// Configuration of the VAE.
     pub vae_config: VaeConfig,
+    /// Models of images and captions; `None` if batches were recorded.
+    encoders: Option<Encoders<B>>,
+}
+
+/// Models that encode images and captions.
+#[derive(Debug, Clone)]
+pub struct Encoders<B: Backend> {
+    /// Text encoder.
+    pub text_encoder: TextEncoder<B>,
+    /// VAE.
+    pub vae: AutoencoderKl<B>,
     /// Tokenizer.
     pub tokenizer: PromptTokenizer,
 }
@@ -70,33 +77,54 @@ impl<B: Backend> Models<B> {
                 CheckpointPaths::discover(&initial)?
             }
         };
-        Self::read(paths, resolved.weight_dtype()?, device)
+        Self::read(paths, resolved, device)
     }
 
-    fn read(paths: CheckpointPaths, dtype: WeightDtype, device: &B::Device) -> Result<Self> {
+    fn read(paths: CheckpointPaths, resolved: &Resolved, device: &B::Device) -> Result<Self> {
         let checkpoint = Checkpoint::open_paths(&paths)?;
-        // The parameters are changed, and their files may be replaced.
         let options = LoadOptions::new()
-            .with_in_place(false)
-            .with_dtype(dtype)
+            // Trained parameters are changed, and their files may be replaced. Those under adapters
+            // are neither.
+            .with_in_place(resolved.lora.is_some())
+            .with_dtype(resolved.weight_dtype()?)
             .with_vae_dtype(WeightDtype::F32);
-        let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, device)?;
+        let (transformer, encoders) = if resolved.replay.is_some() {
+            let transformer = OvisImageTransformer::from_checkpoint(&checkpoint, &options, device)?;
+            (transformer, None)
+        } else {
+            let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, device)?;
+            let encoders = Encoders {
+                text_encoder: pipeline.text_encoder().clone(),
+                vae: pipeline.vae().clone(),
+                tokenizer: pipeline.tokenizer()?.clone(),
+            };
+            (pipeline.transformer().clone(), Some(encoders))
+        };
         Ok(Self {
-            paths,
-            transformer: pipeline.transformer().clone(),
+            transformer,
             transformer_config: checkpoint.transformer_config().clone(),
-            text_encoder: pipeline.text_encoder().clone(),
             text_encoder_config: checkpoint.text_encoder_config().clone(),
-            vae: pipeline.vae().clone(),
             vae_config: checkpoint.vae_config().clone(),
-            tokenizer: pipeline.tokenizer()?.clone(),
+            paths,
+            encoders,
         })
+    }
+
+    /// Returns the models of images and captions.
+    ///
+    /// # Errors
+    /// Returns an error if they were not read.
+    pub fn encoders(&self) -> Result<&Encoders<B>> {
+        let read = self.encoders.as_ref();
+        read.context("text encoder and VAE are not read for recorded batches")
     }
 
     /// Returns the size of all parameters in f32, in bytes.
     pub fn bytes(&self) -> u64 {
-        let all = self.transformer.num_params() + self.text_encoder.num_params();
-        4 * (all + self.vae.num_params()) as u64
+        let encoders = self.encoders.as_ref().map_or(0, |encoders| {
+            encoders.text_encoder.num_params() + encoders.vae.num_params()
+        });
+        4 * (self.transformer.num_params() + encoders) as u64
     }
 
     /// Returns the number that image sides must be a multiple of: a patch of 2x2 latents.
