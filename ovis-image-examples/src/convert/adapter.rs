@@ -1,6 +1,5 @@
 //! Conversion of a LoRA from one key format to another.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -42,7 +41,7 @@ pub(super) fn convert(arguments: &Arguments, format: LoraFormat) -> Result<ExitC
     };
     for file in &files {
         let updates = LoraUpdates::read(file, &config)?;
-        updates.save(output, format, &BTreeMap::new())?;
+        updates.save(output, format, &file.metadata())?;
         let count = updates.modules().len();
         print(format!("{}  {count} modules\n", shown(output)).as_bytes())?;
     }

@@ -67,6 +67,15 @@ impl LoraFile {
         &self.path
     }
 
+    /// Returns the texts in its metadata by name, except PEFT's configuration.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let texts = self.source.all_metadata();
+        texts
+            .filter(|(name, _)| *name != METADATA)
+            .map(|(name, text)| (name.to_owned(), text.to_owned()))
+            .collect()
+    }
+
     /// Lists its files with their sizes in bytes.
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         self.source.files().collect()

@@ -51,6 +51,7 @@ pub struct LoraUpdates {
 }
 
 impl LoraUpdates {
+    #[cfg(feature = "train")]
     pub(crate) fn new(layers: Vec<(String, [usize; 2])>, modules: Vec<LoraUpdate>) -> Self {
         Self { layers, modules }
     }

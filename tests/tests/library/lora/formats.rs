@@ -155,6 +155,20 @@ fn rank_and_alpha_are_stated() {
 }
 
 #[test]
+fn metadata_are_kept_without_the_configuration_of_peft() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lora.safetensors");
+    let trigger = ("modelspec.trigger_phrase".to_owned(), "ovsstyle".to_owned());
+    let updates = updates(&lora("all")).unwrap();
+    let metadata = BTreeMap::from([trigger.clone()]);
+    updates.save(&path, LoraFormat::Peft, &metadata).unwrap();
+    let found = LoraFile::open(&path).unwrap().metadata();
+    assert_eq!(found[&trigger.0], trigger.1);
+    assert_eq!(found["ss_network_alpha"], "6");
+    assert!(!found.contains_key("lora_adapter_metadata"));
+}
+
+#[test]
 fn modules_that_the_model_lacks_are_not_converted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lora.safetensors");
