@@ -80,7 +80,7 @@ pub use checkpoint::{Checkpoint, CheckpointPaths, EmbeddedCheckpoint, Layout};
 pub use config::WeightDtype;
 pub use error::{OvisImageError, Phase, Result};
 pub use images::SourceImage;
-pub use lora::{ActiveLora, LoraFile, LoraReport};
+pub use lora::{ActiveLora, LoraFile, LoraFormat, LoraReport};
 pub use pipeline::{GeneratedImage, GenerationOutput, OvisImagePipeline, Progress};
 pub use request::{
     GenerationParameters, GenerationRequest, GenerationSettings, LoadOptions, SecondPass,

@@ -1,4 +1,7 @@
-//! `convert`: writes a checkpoint in another layout, or with a quantized transformer for ComfyUI.
+//! `convert`: writes a checkpoint in another layout, with LoRAs merged or a quantized transformer if
+//! requested, or a LoRA in another key format.
+
+mod adapter;
 
 use std::fmt::Write;
 use std::ops::ControlFlow;
@@ -7,16 +10,18 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use crate::shared::interrupt;
+use crate::shared::lora::{self, LoraArgument};
 use crate::shared::model::ModelArguments;
 use crate::shared::program::{print, say};
 use crate::shared::progress::BytesBar;
 use crate::shared::terminal::{shown, start_log};
-use anyhow::Result;
+use crate::shared::usage::UsageError;
+use anyhow::{Result, bail};
 use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use ovis_image::checkpoint::ExportOptions;
 use ovis_image::error::{OvisImageError, RuntimeError};
-use ovis_image::{Layout, Quantization, WeightDtype};
+use ovis_image::{Layout, LoraFile, LoraFormat, Quantization, WeightDtype};
 
 /// Writes a checkpoint in another layout.
 ///
@@ -28,11 +33,19 @@ pub struct Arguments {
     #[arg(value_name = "DIR", conflicts_with = "model")]
     folder: Option<PathBuf>,
     /// Target layout
-    #[arg(long, value_name = "LAYOUT")]
-    to: Target,
-    /// Folder to create
+    #[arg(long, value_name = "LAYOUT", required_unless_present = "format")]
+    to: Option<Target>,
+    /// Folder to create, or file with --format
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// LoRA to merge into the transformer, with its scale [default: 1]; may be repeated
+    #[arg(long, value_name = "FILE[:SCALE]")]
+    lora: Vec<LoraArgument>,
+    /// Write the LoRA itself in another key format instead: peft, kohya or comfyui
+    ///
+    /// Sizes of modules are those of the model, by default of the 7B release.
+    #[arg(long, requires = "lora", conflicts_with_all = ["to", "dtype", "gguf", "quantize"])]
+    format: Option<LoraFormat>,
     /// Precision of tensors that are not quantized: f32, f16 or bf16 [default: unchanged]
     ///
     /// The default for dequantized tensors of a GGUF file is bf16.
@@ -69,9 +82,21 @@ enum Target {
 ///
 /// # Errors
 /// Returns the errors of opening the checkpoint and of writing the other.
-pub fn run(arguments: Arguments) -> Result<ExitCode> {
+pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
     start_log(0);
-    let layout = match arguments.to {
+    if let Some(folder) = arguments.folder.take() {
+        arguments.model.model = Some(folder);
+    }
+    match (arguments.format, arguments.to) {
+        (Some(format), _) => adapter::convert(&arguments, format),
+        (None, Some(target)) => checkpoint(&arguments, target),
+        (None, None) => bail!(UsageError::new("no layout: name one with --to")),
+    }
+}
+
+/// Writes a checkpoint in a layout.
+fn checkpoint(arguments: &Arguments, target: Target) -> Result<ExitCode> {
+    let layout = match target {
         Target::Diffusers => Layout::Diffusers,
         Target::Authors => Layout::Authors,
         Target::Comfyui => Layout::ComfyUi,
@@ -86,14 +111,13 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Some(quantization) = arguments.quantize {
         options = options.with_quantization(quantization);
     }
-    let mut model = arguments.model;
-    if let Some(folder) = arguments.folder {
-        model.model = Some(folder);
-    }
-    let checkpoint = model.resolve()?.open()?;
+    let files = lora::open(&arguments.lora, &arguments.model.hub)?;
+    let scales = arguments.lora.iter().map(|lora| lora.scale);
+    let loras: Vec<(&LoraFile, f32)> = files.iter().zip(scales).collect();
+    let checkpoint = arguments.model.resolve()?.open()?;
     let interrupted = interrupt::flag()?;
     let bar = BytesBar::new();
-    let report = checkpoint.export_with(&arguments.output, &options, |progress| {
+    let report = checkpoint.export_merged(&arguments.output, &options, &loras, |progress| {
         bar.show("writing", progress.written, progress.total);
         if interrupted.load(Ordering::Relaxed) {
             ControlFlow::Break(())

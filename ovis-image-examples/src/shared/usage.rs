@@ -25,13 +25,14 @@ impl UsageError {
 }
 
 /// Arguments of the library and the flags that set them.
-const FLAGS: [(&str, &str); 41] = [
+const FLAGS: [(&str, &str); 42] = [
     ("adam_betas", "--adam-betas"),
     ("adam_eps", "--adam-eps"),
     ("cache", "--hub-cache"),
     ("dtype", "--dtype"),
     ("ema_decay", "--ema-decay"),
     ("folder", "--output"),
+    ("format", "--format"),
     ("guidance_interval", "--guidance-interval"),
     ("guidance_method", "--guidance"),
     ("guidance_scale", "--guidance-scale"),

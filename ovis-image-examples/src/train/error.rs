@@ -21,6 +21,12 @@ pub enum TrainError {
         /// Folder of the run.
         folder: PathBuf,
     },
+    /// The output is an adapter that no run beside it has written.
+    #[error("{} exists, and no run is beside it: choose another --output", shown(.path))]
+    ExistingAdapter {
+        /// File.
+        path: PathBuf,
+    },
     /// The run was started with other settings.
     #[error("the run was started with other settings:\n{}\nResume with those settings, or add --accept-changes", Printable(.differences))]
     Changed {

@@ -77,6 +77,11 @@ impl RunFolder {
         self.path.join(name)
     }
 
+    /// Returns whether a folder contains a run.
+    pub fn has_run(folder: &Path) -> bool {
+        folder.join(SETTINGS).exists()
+    }
+
     /// Returns the settings that the run was started with.
     ///
     /// # Errors

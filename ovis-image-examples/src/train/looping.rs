@@ -227,11 +227,10 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
     }
 
     fn export(&self) -> Result<()> {
-        let folder = self.context.folder;
-        let [model, averaged_model] = self.stage.exports();
-        export::<B, S>(&self.stage, self.trainer.models(), folder, model)?;
+        let [model, averaged_model] = self.stage.exports(self.context.folder);
+        export::<B, S>(&self.stage, self.trainer.models(), &model)?;
         if let Some(averaged) = self.trainer.averaged_models() {
-            export::<B, S>(&self.stage, &averaged, folder, averaged_model)?;
+            export::<B, S>(&self.stage, &averaged, &averaged_model)?;
         }
         Ok(())
     }
@@ -256,8 +255,7 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
             write_whole(&self.context.folder.model("log.svg"), svg.as_bytes())?;
         }
         drop(self.bar);
-        let [name, _] = self.stage.exports();
-        let model = self.context.folder.model(name);
+        let [model, _] = self.stage.exports(self.context.folder);
         say(&format!(
             "finished after step {}: {}",
             self.trainer.steps(),

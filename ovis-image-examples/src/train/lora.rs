@@ -1,7 +1,7 @@
 //! Training stage of adapters: the transformer is frozen, and low-rank adapters learn.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use burn::tensor::backend::Backend;
@@ -14,7 +14,9 @@ use ovis_image::transformer::OvisImageTransformer;
 use serde_json::{Map, Value};
 
 use super::flow::FlowStage;
+use super::folder::RunFolder;
 use super::lora_settings::LoraSettings;
+use super::output::adapters;
 use super::resolved::Resolved;
 use super::stage::Stage;
 
@@ -54,15 +56,26 @@ pub struct LoraStage<B: Backend> {
     /// Objective on whose transformer the adapters act in samples.
     objective: LoraFlowMatching<B>,
     measures: FlowMatching,
+    resolved: Resolved,
+    /// Metadata of the exports.
+    metadata: BTreeMap<String, String>,
 }
 
 impl<B: Backend> LoraStage<B> {
     /// Creates the stage over the stage of the whole transformer, which validates and samples.
-    pub fn new(resolved: &Resolved, flow: FlowStage<B>, objective: LoraFlowMatching<B>) -> Self {
+    /// Exports have `metadata`.
+    pub fn new(
+        resolved: &Resolved,
+        flow: FlowStage<B>,
+        objective: LoraFlowMatching<B>,
+        metadata: BTreeMap<String, String>,
+    ) -> Self {
         Self {
             flow,
             objective,
             measures: FlowMatching::new(resolved.flow_matching()),
+            resolved: resolved.clone(),
+            metadata,
         }
     }
 
@@ -78,8 +91,8 @@ impl<B: Backend> LoraStage<B> {
 impl<B: Backend> Stage<B> for LoraStage<B> {
     type Objective = LoraFlowMatching<B>;
 
-    fn exports(&self) -> [&'static str; 2] {
-        ["lora.safetensors", "lora-ema.safetensors"]
+    fn exports(&self, run: &RunFolder) -> [PathBuf; 2] {
+        adapters(&self.resolved, run)
     }
 
     fn images_of(&self, batch: &ImageBatch<B>) -> usize {
@@ -101,6 +114,8 @@ impl<B: Backend> Stage<B> for LoraStage<B> {
     }
 
     fn export(&self, models: &LoraAdapters<B>, path: &Path) -> Result<()> {
-        Ok(models.save(path, &BTreeMap::new())?)
+        let settings = self.resolved.lora.as_ref();
+        let format = settings.and_then(|settings| settings.format);
+        Ok(models.save_as(path, format.unwrap_or_default(), &self.metadata)?)
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use ovis_image::LoraFormat;
 use ovis_image::training::LoraOverride;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,12 @@ pub struct LoraSettings {
     /// attention and feed-forward layers of all blocks]
     #[arg(long, value_name = "PATTERN", value_delimiter = ',', help_heading = ADAPTERS)]
     pub target_modules: Option<Vec<String>>,
+    /// Key format of the exported adapter: peft, kohya or comfyui [default: peft]
+    #[arg(long, help_heading = ADAPTERS)]
+    pub format: Option<LoraFormat>,
+    /// Word that calls the style in prompts, to be recorded in the adapter's metadata
+    #[arg(long, value_name = "WORD", help_heading = ADAPTERS)]
+    pub trigger: Option<String>,
     /// Ranks and alphas of some modules.
     #[arg(skip)]
     pub overrides: Vec<LoraOverride>,

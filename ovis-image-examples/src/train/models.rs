@@ -29,14 +29,21 @@ pub struct Models<B: Backend> {
     pub transformer: OvisImageTransformer<B>,
     /// Configuration of the transformer.
     pub transformer_config: TransformerConfig,
-    /// Text encoder.
-    pub text_encoder: TextEncoder<B>,
     /// Configuration of the text encoder.
     pub text_encoder_config: TextEncoderConfig,
-    /// VAE.
-    pub vae: AutoencoderKl<B>,
     /// Configuration of the VAE.
     pub vae_config: VaeConfig,
+    /// Models of images and captions; `None` if batches were recorded.
+    encoders: Option<Encoders<B>>,
+}
+
+/// Models that encode images and captions.
+#[derive(Debug, Clone)]
+pub struct Encoders<B: Backend> {
+    /// Text encoder.
+    pub text_encoder: TextEncoder<B>,
+    /// VAE.
+    pub vae: AutoencoderKl<B>,
     /// Tokenizer.
     pub tokenizer: PromptTokenizer,
 }
@@ -80,40 +87,62 @@ impl<B: Backend> Models<B> {
         } else {
             Residency::Device
         };
-        // The parameters are changed, and their files may be replaced.
         let options = LoadOptions::new()
-            .with_in_place(false)
+            // Trained parameters are changed, and their files may be replaced. Those under adapters
+            // are neither.
+            .with_in_place(resolved.lora.is_some())
             .with_dtype(resolved.weight_dtype()?)
             .with_text_encoder_residency(text_encoder)
             .with_vae_dtype(WeightDtype::F32);
-        let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, device)?;
-        let vae = if resolved.reads_cache() {
-            // Never used, and so never allocated.
-            checkpoint.vae_config().init(device)
+        let (transformer, encoders) = if resolved.replay.is_some() {
+            let transformer = OvisImageTransformer::from_checkpoint(&checkpoint, &options, device)?;
+            (transformer, None)
         } else {
-            pipeline.vae().clone()
+            let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, device)?;
+            let vae = if resolved.reads_cache() {
+                // Never used, and so never allocated.
+                checkpoint.vae_config().init(device)
+            } else {
+                pipeline.vae().clone()
+            };
+            let encoders = Encoders {
+                text_encoder: pipeline.text_encoder().clone(),
+                vae,
+                tokenizer: pipeline.tokenizer()?.clone(),
+            };
+            (pipeline.transformer().clone(), Some(encoders))
         };
         Ok(Self {
-            paths,
-            transformer: pipeline.transformer().clone(),
+            transformer,
             transformer_config: checkpoint.transformer_config().clone(),
-            text_encoder: pipeline.text_encoder().clone(),
             text_encoder_config: checkpoint.text_encoder_config().clone(),
-            vae,
             vae_config: checkpoint.vae_config().clone(),
-            tokenizer: pipeline.tokenizer()?.clone(),
+            paths,
+            encoders,
         })
+    }
+
+    /// Returns the models of images and captions.
+    ///
+    /// # Errors
+    /// Returns an error if they were not read.
+    pub fn encoders(&self) -> Result<&Encoders<B>> {
+        let read = self.encoders.as_ref();
+        read.context("text encoder and VAE are not read for recorded batches")
     }
 
     /// Returns the size of all parameters in f32, in bytes.
     pub fn bytes(&self) -> u64 {
         // The configurations say it too, and reading the models would load what stays in files.
-        let all = [
-            self.transformer_config.parameters(),
-            self.text_encoder_config.parameters(),
-            self.vae_config.parameters(),
-        ];
-        let sizes = all.iter().flatten().map(|parameter| {
+        let encoders = self.encoders.as_ref().map(|_| {
+            [
+                self.text_encoder_config.parameters(),
+                self.vae_config.parameters(),
+            ]
+        });
+        let transformer = [self.transformer_config.parameters()].into_iter();
+        let all = transformer.chain(encoders.into_iter().flatten());
+        let sizes = all.flatten().map(|parameter| {
             let sides = parameter.shape.iter().map(|side| *side as u64);
             sides.product::<u64>()
         });

@@ -51,6 +51,11 @@ impl ReplayFile {
         Ok(file)
     }
 
+    /// Returns the content of the file.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn tensors(&self) -> Result<SafeTensors<'_>> {
         let tensors = SafeTensors::deserialize(&self.bytes);
         tensors.map_err(|error| self.wrong(error.to_string()))

@@ -394,6 +394,15 @@ impl Resolved {
         self.auxiliary_weight * (1.0 - gone).max(0.0)
     }
 
+    /// Returns the settings that change what a run computes.
+    pub(super) fn deciding(&self) -> Result<serde_json::Value> {
+        let mut settings = serde_json::to_value(self)?;
+        if let Some(settings) = settings.as_object_mut() {
+            settings.retain(|key, _| !FREE.contains(&key.as_str()));
+        }
+        Ok(settings)
+    }
+
     /// Describes the settings that differ and change what a run computes, one per line.
     pub fn differences(&self, before: &serde_json::Value) -> Vec<String> {
         let now = serde_json::to_value(self).unwrap_or_default();

@@ -65,14 +65,16 @@ impl Train {
             resolved.data_hash = Some(data.hash());
         }
         let dry = arguments.dry_run.then(tempfile::tempdir).transpose()?;
-        let path = dry
-            .as_ref()
-            .map_or(resolved.output.as_path(), TempDir::path);
-        let folder = RunFolder::open(path)?;
+        let path = match &dry {
+            Some(dry) => dry.path().to_owned(),
+            None => resolved.folder(),
+        };
+        resolved.check_adapter()?;
+        let folder = RunFolder::open(&path)?;
         if let Some(before) = folder.settings()? {
             if !arguments.resume {
                 bail!(TrainError::ExistingRun {
-                    folder: resolved.output.clone()
+                    folder: path.clone()
                 });
             }
             let differences = resolved.differences(&before).join("\n");
@@ -176,6 +178,7 @@ impl Train {
         let resolved = &self.resolved;
         self.check_inputs(&base)?;
         let trains_encoder = resolved.train_text_encoder;
+        let encoders = base.encoders()?;
         let head = |weight: f64| {
             let hidden = base.transformer_config.hidden_size();
             (weight > 0.0)
@@ -184,16 +187,16 @@ impl Train {
         };
         let models = ImageModels {
             transformer: base.transformer.clone(),
-            text_encoder: trains_encoder.then(|| base.text_encoder.clone()),
+            text_encoder: trains_encoder.then(|| encoders.text_encoder.clone()),
             auxiliary: head(resolved.auxiliary_weight)?,
         };
         if !self.starts(&base, &models)? {
             return Ok(Ending::Finished);
         }
         let encoding = Encoding {
-            vae: base.vae.clone(),
-            tokenizer: base.tokenizer.clone(),
-            text_encoder: (!trains_encoder).then(|| base.text_encoder.clone()),
+            vae: encoders.vae.clone(),
+            tokenizer: encoders.tokenizer.clone(),
+            text_encoder: (!trains_encoder).then(|| encoders.text_encoder.clone()),
             text_rows: resolved.max_sequence_length,
             characters: models.auxiliary.is_some(),
             device: device.clone(),
@@ -207,7 +210,7 @@ impl Train {
     fn autoencoder<B: Backend>(&self, base: Models<B>, device: &B::Device) -> Result<Ending> {
         let resolved = &self.resolved;
         self.check_inputs(&base)?;
-        let model = base.vae.clone();
+        let model = base.encoders()?.vae.clone();
         if !self.starts(&base, &model)? {
             return Ok(Ending::Finished);
         }
@@ -232,9 +235,12 @@ impl Train {
         }
         let (rows, stage) = (self.resolved.max_sequence_length, self.resolved.stage);
         match &self.data {
-            Some(data) if stage == StageKind::Flow => data.check_captions(rows, |caption| {
-                tokens_of(&base.tokenizer, caption, rows).map(drop)
-            }),
+            Some(data) if stage == StageKind::Flow => {
+                let tokenizer = &base.encoders()?.tokenizer;
+                data.check_captions(rows, |caption| {
+                    tokens_of(tokenizer, caption, rows).map(drop)
+                })
+            }
             _ => Ok(()),
         }
     }

@@ -1,5 +1,8 @@
 //! Parts of training that depend on the stage: validation, samples, export of the trained models.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
 use image::RgbImage;
@@ -8,7 +11,6 @@ use serde_json::{Map, Value};
 
 use super::folder::RunFolder;
 use crate::shared::terminal::shown;
-use anyhow::{Context, Result};
 
 /// Models that a stage trains.
 pub type TrainedModels<B, S> = <<S as Stage<B>>::Objective as Objective<Autodiff<B>>>::Models;
@@ -44,38 +46,35 @@ pub trait Stage<B: Backend> {
     /// Returns the errors of the models.
     fn sample(&self, models: &TrainedModels<B, Self>) -> Result<Option<RgbImage>>;
 
-    /// Returns the names of the exports of the models and of their moving average.
-    fn exports(&self) -> [&'static str; 2] {
-        ["model", "model-ema"]
+    /// Returns the paths of the exports of the models and of their moving average.
+    fn exports(&self, run: &RunFolder) -> [PathBuf; 2] {
+        ["model", "model-ema"].map(|name| run.model(name))
     }
 
     /// Writes the models to a new folder or file.
     ///
     /// # Errors
     /// Returns the errors of writing.
-    fn export(&self, models: &TrainedModels<B, Self>, path: &std::path::Path) -> Result<()>;
+    fn export(&self, models: &TrainedModels<B, Self>, path: &Path) -> Result<()>;
 }
 
-/// Exports to a folder of the run. The old model is replaced when the new one is complete.
+/// Exports the models. The old export is replaced when the new one is complete.
 pub(super) fn export<B: Backend, S: Stage<B>>(
     stage: &S,
     models: &TrainedModels<B, S>,
-    run: &RunFolder,
-    name: &str,
+    target: &Path,
 ) -> Result<()> {
-    let (target, new, old) = (
-        run.model(name),
-        run.model(&format!(".{name}.new")),
-        run.model(&format!(".{name}.old")),
-    );
-    let remove = |path: &std::path::Path| {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let beside = |ending: &str| target.with_file_name(format!(".{name}.{ending}"));
+    let (new, old) = (beside("new"), beside("old"));
+    let remove = |path: &Path| {
         if path.is_file() {
             std::fs::remove_file(path)
         } else {
             std::fs::remove_dir_all(path)
         }
     };
-    let clear = |path: &std::path::Path| match remove(path) {
+    let clear = |path: &Path| match remove(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", shown(path)))
         }
@@ -84,12 +83,12 @@ pub(super) fn export<B: Backend, S: Stage<B>>(
     clear(&new)?;
     clear(&old)?;
     stage.export(models, &new)?;
-    let moved = |from: &std::path::Path, to: &std::path::Path| {
-        std::fs::rename(from, to).with_context(|| format!("cannot replace {}", shown(&target)))
+    let moved = |from: &Path, to: &Path| {
+        std::fs::rename(from, to).with_context(|| format!("cannot replace {}", shown(target)))
     };
     if target.exists() {
-        moved(&target, &old)?;
+        moved(target, &old)?;
     }
-    moved(&new, &target)?;
+    moved(&new, target)?;
     clear(&old)
 }

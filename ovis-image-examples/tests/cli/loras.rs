@@ -1,6 +1,8 @@
-//! Tests of `--lora` on the model that the committed adapters were made for.
+//! Tests of `--lora`, and of converting and merging, on the model that the committed adapters were
+//! made for.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -27,7 +29,6 @@ fn loras_act_as_strongly_as_asked_and_are_reported() {
             stderr(&output),
         )
     };
-    let largest = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
     let (plain, ..) = generated(&[]);
     let (full, summary, notes) = generated(&["--lora", &lora]);
     assert!(largest(&plain, &full) > 2);
@@ -55,4 +56,100 @@ fn loras_that_cannot_act_are_refused() {
     let folder = TempDir::new().unwrap();
     let output = small(&folder, &["--merge-loras"]);
     assert!(stderr(&output).contains("--lora"), "{}", stderr(&output));
+}
+
+fn convert(folder: &TempDir, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_convert"))
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// Returns the largest difference of two images.
+fn largest(a: &[u8], b: &[u8]) -> u8 {
+    a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+}
+
+#[test]
+fn converted_and_merged_loras_act_as_the_original() {
+    let folder = TempDir::new().unwrap();
+    let (model, lora) = (golden("base/model"), golden("lora/all"));
+    let image = |model: &str, more: &[&str]| {
+        let base = ["--dtype", "f32", "--model", model];
+        succeeds(&small(&folder, &[&base[..], more].concat()));
+        read_png(&folder.path().join("image.png")).0
+    };
+    let expected = image(&model, &["--lora", &lora]);
+    for format in ["kohya", "comfyui", "peft"] {
+        let output = format!("{format}.safetensors");
+        let arguments = ["--lora", &lora, "--format", format, "--model", &model];
+        let printed = succeeds(&convert(
+            &folder,
+            &[&arguments[..], &["-o", &output]].concat(),
+        ));
+        assert!(printed.contains("46 modules"), "{printed}");
+        assert!(largest(&expected, &image(&model, &["--lora", &output])) <= 1);
+        // From there to PEFT's keys.
+        let back = format!("{format}-back.safetensors");
+        let arguments = ["--lora", &output, "--format", "peft", &model, "-o", &back];
+        succeeds(&convert(&folder, &arguments));
+        assert!(largest(&expected, &image(&model, &["--lora", &back])) <= 1);
+    }
+    let half = format!("{lora}:0.5");
+    for layout in ["diffusers", "comfyui"] {
+        let twice = ["--lora", &half, "--lora", &half, "--dtype", "f32"];
+        let arguments = [&model, "--to", layout, "-o", layout];
+        succeeds(&convert(&folder, &[&arguments[..], &twice].concat()));
+        assert!(largest(&expected, &image(layout, &[])) <= 1, "{layout}");
+    }
+}
+
+#[test]
+fn loras_that_cannot_be_converted_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let lora = golden("lora/all");
+    let refuses = |arguments: &[&str], code: i32, text: &str| {
+        let output = convert(&folder, arguments);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        assert!(message.contains(text), "{message}");
+    };
+    let to = ["-o", "new.safetensors"];
+    let format = |more: &[&str]| -> Vec<String> {
+        let arguments = [&["--format", "kohya"][..], more, &to].concat();
+        arguments.into_iter().map(str::to_owned).collect()
+    };
+    let refuses_format = |more: &[&str], code: i32, text: &str| {
+        let arguments = format(more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        refuses(&arguments, code, text);
+    };
+    refuses_format(&[], 2, "--lora");
+    refuses_format(&["--lora", &lora, "--lora", &lora], 2, "one --lora");
+    refuses_format(&["--lora", &format!("{lora}:0.5")], 2, "scale");
+    refuses_format(&["--lora", &lora, "--to", "diffusers"], 2, "--to");
+    // Without --model, it has to be an adapter of the release.
+    refuses_format(&["--lora", &lora], 1, "another model");
+    refuses(&["--lora", &lora, "-o", "new"], 2, "--to");
+    let odd = [
+        "--lora",
+        &lora,
+        "--format",
+        "lycoris",
+        "-o",
+        "new.safetensors",
+    ];
+    refuses(&odd, 2, "lycoris");
+    let folder_name = ["--lora", &lora, "--format", "kohya", "-o", "new"];
+    refuses(&folder_name, 2, ".safetensors");
+    // The embedded model has other sizes.
+    refuses(
+        &["--to", "diffusers", "--lora", &lora, "-o", "new"],
+        1,
+        "another model",
+    );
+    assert!(super::names(&folder).is_empty());
+    std::fs::write(folder.path().join("new.safetensors"), "kept").unwrap();
+    refuses_format(&["--lora", &lora], 2, "exists");
 }

@@ -15,6 +15,9 @@ mod dataset;
 mod evaluation;
 mod generating;
 mod hires;
+// `train` is built with flex only.
+#[cfg(feature = "flex")]
+mod lora_training;
 mod loras;
 // Peaks are of flex, and of the resident set as Linux counts it.
 #[cfg(all(feature = "flex", target_os = "linux"))]

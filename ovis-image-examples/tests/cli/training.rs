@@ -11,18 +11,18 @@ use tempfile::TempDir;
 
 use super::{DEVICE, stderr, succeeds};
 
-fn golden(name: &str) -> PathBuf {
+pub(super) fn golden(name: &str) -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
     tests.join(name)
 }
 
-fn command(folder: &TempDir, arguments: &[&str]) -> Command {
+pub(super) fn command(folder: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
     command.current_dir(folder).args(arguments);
     command
 }
 
-fn train(folder: &TempDir, arguments: &[&str]) -> Output {
+pub(super) fn train(folder: &TempDir, arguments: &[&str]) -> Output {
     command(folder, arguments).output().unwrap()
 }
 
@@ -54,7 +54,7 @@ fn replayed(folder: &TempDir, run: &str, more: &[&str]) -> Output {
 }
 
 /// Lines of a log with a key.
-fn lines(folder: &TempDir, run: &str, key: &str) -> Vec<Value> {
+pub(super) fn lines(folder: &TempDir, run: &str, key: &str) -> Vec<Value> {
     let text = fs::read_to_string(folder.path().join(run).join("log.jsonl")).unwrap_or_default();
     let lines = text
         .lines()
@@ -62,7 +62,7 @@ fn lines(folder: &TempDir, run: &str, key: &str) -> Vec<Value> {
     lines.filter(|line| line.get(key).is_some()).collect()
 }
 
-fn weights(path: &Path) -> Vec<(String, Vec<f32>)> {
+pub(super) fn weights(path: &Path) -> Vec<(String, Vec<f32>)> {
     let bytes = fs::read(path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let mut weights: Vec<(String, Vec<f32>)> = tensors
@@ -103,9 +103,15 @@ fn a_replayed_run_equals_torch() {
     succeeds(&replayed(&folder, "run", &[]));
     let text = fs::read(golden("training/expected.json")).unwrap();
     let expected: Value = serde_json::from_slice(&text).unwrap();
-    let steps = lines(&folder, "run", "loss");
+    equals_torch(&lines(&folder, "run", "loss"), &expected["steps"]);
+    let expected = weights(&golden("training/last_weights.safetensors"));
+    weights_equal(&trained(&folder, "run"), &expected);
+}
+
+/// Compares the lines of twenty steps with recorded ones.
+pub(super) fn equals_torch(steps: &[Value], expected: &Value) {
     assert_eq!(steps.len(), 20);
-    for (found, expected) in steps.iter().zip(expected["steps"].as_array().unwrap()) {
+    for (found, expected) in steps.iter().zip(expected.as_array().unwrap()) {
         assert_eq!(found["step"], expected["step"]);
         assert_eq!(found["learning_rate"], 1e-3);
         for key in ["loss", "grad_norm"] {
@@ -117,10 +123,10 @@ fn a_replayed_run_equals_torch() {
             assert!(error < 1e-5, "{key}: {found}, not {expected}");
         }
     }
-    let (found, expected) = (
-        trained(&folder, "run"),
-        weights(&golden("training/last_weights.safetensors")),
-    );
+}
+
+/// Compares weights by name with recorded ones.
+pub(super) fn weights_equal(found: &[(String, Vec<f32>)], expected: &[(String, Vec<f32>)]) {
     let norm = |values: &[f32]| {
         values
             .iter()
@@ -135,7 +141,7 @@ fn a_replayed_run_equals_torch() {
         .fold(0.0, f64::max)
         / 100.0;
     assert_eq!(found.len(), expected.len());
-    for ((name, found), (wanted, expected)) in found.iter().zip(&expected) {
+    for ((name, found), (wanted, expected)) in found.iter().zip(expected) {
         assert_eq!(name, wanted);
         let difference: Vec<f32> = found.iter().zip(expected).map(|(a, b)| a - b).collect();
         let error = norm(&difference) / norm(expected).max(floor);
@@ -144,7 +150,7 @@ fn a_replayed_run_equals_torch() {
 }
 
 /// Starts a run and kills it as soon as a file of it exists. Returns whether it was still running.
-fn killed_at(folder: &TempDir, arguments: &[&str], file: &str) -> bool {
+pub(super) fn killed_at(folder: &TempDir, arguments: &[&str], file: &str) -> bool {
     let mut child: Child = command(folder, arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -248,6 +254,34 @@ characters = [1, 3]
 lines = [1, 1]
 fonts = ['DejaVu Sans Bold']
 ";
+
+#[test]
+fn the_auxiliary_term_is_trained_beside_models_in_bf16() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("small.toml"), SMALL).unwrap();
+    let tiny = super::checkpoints::tiny();
+    for recompute in ["none", "blocks"] {
+        let arguments = [
+            ["--config", "small.toml"],
+            ["--model", tiny.to_str().unwrap()],
+            ["--output", recompute],
+            ["--recompute", recompute],
+            ["--device", DEVICE],
+            ["--dtype", "bf16"],
+            ["--auxiliary-weight", "0.5"],
+            ["--train-text-encoder", "true"],
+            ["--steps", "2"],
+            ["--validate-every", "0"],
+            ["--sample-every", "0"],
+        ];
+        succeeds(&train(&folder, &arguments.concat()));
+        let characters = lines(&folder, recompute, "characters");
+        assert_eq!(characters.len(), 2);
+        for line in characters {
+            assert!(line["characters"].as_f64().unwrap() > 0.0, "{line}");
+        }
+    }
+}
 
 #[test]
 fn a_small_model_is_trained_from_nothing() {

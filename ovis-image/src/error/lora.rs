@@ -62,6 +62,18 @@ pub enum LoraError {
         module: String,
     },
 
+    /// A module of an adapter to be converted is not one of the model.
+    #[error(
+        "the model has no module `{module}` of {}: the adapter was made for another model, or also for a text \
+         encoder", path.display()
+    )]
+    UnknownModule {
+        /// Path of the file.
+        path: PathBuf,
+        /// Module, as the file names it.
+        module: String,
+    },
+
     /// A pattern selects no module of the model.
     #[error(
         "no module of this model matches `{pattern}`: a pattern is a module's name or the end of one, such as \

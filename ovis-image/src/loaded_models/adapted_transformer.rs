@@ -8,9 +8,10 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use crate::checkpoint::{Checkpoint, TransformerFiles};
+use crate::checkpoint::{Checkpoint, TransformerFiles, check_dtype};
 use crate::config::WeightDtype;
 use crate::error::{OvisImageError, Result};
+use crate::kernels::BackendInfo;
 use crate::lora::{self, ActiveLora, LoraFile, LoraReport};
 use crate::request::LoadOptions;
 use crate::tensor_file::FilesInUse;
@@ -51,6 +52,24 @@ enum Originals<B: Backend> {
     InFiles(Arc<TransformerFiles>, BTreeSet<String>),
     /// Memory, because the transformer did not come from the checkpoint.
     Kept(BTreeMap<String, Param<Tensor<B, 2>>>),
+}
+
+impl<B: Backend> OvisImageTransformer<B> {
+    /// Reads the transformer of a checkpoint alone, without text encoder and VAE.
+    ///
+    /// # Errors
+    /// Returns the errors of reading the weights, or
+    /// [`DeviceError::UnsupportedDtype`](crate::error::DeviceError::UnsupportedDtype).
+    pub fn from_checkpoint(
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        device: &B::Device,
+    ) -> Result<Self> {
+        check_dtype::<B>(options.dtype, device)?;
+        let in_place = options.in_place && BackendInfo::of::<B>().computes_in_place;
+        let loaded = AdaptedTransformer::load(checkpoint, options, in_place, device)?;
+        Ok(loaded.model)
+    }
 }
 
 impl<B: Backend> AdaptedTransformer<B> {

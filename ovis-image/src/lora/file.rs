@@ -26,16 +26,8 @@ pub(super) struct LoraModule {
     pub(super) up: String,
     /// Factor of the update: alpha over the rank, or over its root.
     pub(super) scaling: f32,
-    #[cfg_attr(
-        not(feature = "train"),
-        allow(dead_code, reason = "for adapters that are trained")
-    )]
     pub(super) alpha: f64,
     /// True if alpha is divided by the root of the rank.
-    #[cfg_attr(
-        not(feature = "train"),
-        allow(dead_code, reason = "for adapters that are trained")
-    )]
     pub(super) rank_stabilized: bool,
 }
 
@@ -75,6 +67,15 @@ impl LoraFile {
         &self.path
     }
 
+    /// Returns the texts in its metadata by name, except PEFT's configuration.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let texts = self.source.all_metadata();
+        texts
+            .filter(|(name, _)| *name != METADATA)
+            .map(|(name, text)| (name.to_owned(), text.to_owned()))
+            .collect()
+    }
+
     /// Lists its files with their sizes in bytes.
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         self.source.files().collect()
@@ -109,7 +110,6 @@ impl LoraFile {
 
     /// Reads both matrices of a module and the factor of its update; `None` if it has no such
     /// module.
-    #[cfg(feature = "train")]
     pub(crate) fn matrices(&self, module: &str) -> Result<Option<(TensorData, TensorData, f32)>> {
         let Some(module) = self.modules.get(module) else {
             return Ok(None);

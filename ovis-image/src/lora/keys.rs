@@ -95,7 +95,7 @@ pub(super) fn parse(key: &str) -> Key<'_> {
 }
 
 /// Returns a module's name without its prefixes.
-fn bare_module(mut module: &str) -> &str {
+pub(super) fn bare_module(mut module: &str) -> &str {
     for prefix in PREFIXES {
         module = module.strip_prefix(prefix).unwrap_or(module);
     }

@@ -12,20 +12,33 @@
 
 mod attach;
 mod file;
+mod format;
 mod keys;
+mod matrix;
 mod modules;
 mod peft;
+mod placed;
+mod regroup;
 #[cfg(feature = "train")]
 mod start;
 mod targets;
+mod updates;
+mod write;
 
 pub use attach::{attach_lora, detach_lora, set_lora_scale};
 pub use file::LoraFile;
+pub use format::LoraFormat;
+#[cfg(feature = "train")]
+pub(crate) use modules::layer_shapes;
 pub use modules::{AdaptableModule, adaptable_modules};
 #[cfg(feature = "train")]
-pub(crate) use peft::{METADATA, scaling};
+pub(crate) use peft::scaling;
+pub(crate) use placed::{LayerUpdate, layer_updates};
 #[cfg(feature = "train")]
 pub(crate) use start::{StartModule, read_start};
+pub use updates::LoraUpdates;
+#[cfg(feature = "train")]
+pub(crate) use updates::{LoraUpdate, matrix_of};
 
 use std::fmt;
 

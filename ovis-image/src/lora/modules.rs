@@ -44,7 +44,7 @@ pub fn adaptable_modules<B: Backend>(
 }
 
 /// Returns path and `[out, in]` of each linear layer, without reading weights.
-pub(super) fn layer_shapes<B: Backend>(
+pub(crate) fn layer_shapes<B: Backend>(
     transformer: &OvisImageTransformer<B>,
 ) -> Vec<(String, [usize; 2])> {
     let mut copy = transformer.clone();

@@ -17,13 +17,13 @@ pub(super) struct PeftConfig {
     pub(super) use_rslora: bool,
     #[serde(default)]
     pub(super) use_dora: bool,
-    /// Alphas of single modules, by the ends of their names; anchors are removed.
+    /// Alphas of single modules, by their names after [`START`] or the ends of their names.
     #[serde(default)]
     alpha_pattern: BTreeMap<String, f64>,
 }
 
 /// Metadata name under which diffusers stores the configuration in the file.
-pub(crate) const METADATA: &str = "lora_adapter_metadata";
+pub(super) const METADATA: &str = "lora_adapter_metadata";
 /// File in which PEFT stores the configuration, beside the weights.
 pub(super) const CONFIG_FILE: &str = "adapter_config.json";
 /// Beginning of PEFT's name of the weights file.
@@ -85,7 +85,7 @@ impl PeftConfig {
             None => {
                 config.alpha_pattern = mem::take(&mut config.alpha_pattern)
                     .into_iter()
-                    .map(|(pattern, alpha)| (bare(&pattern).to_owned(), alpha))
+                    .map(|(pattern, alpha)| (pattern.trim_end_matches('$').to_owned(), alpha))
                     .collect();
                 Ok(Some(config))
             }
@@ -94,8 +94,12 @@ impl PeftConfig {
 
     /// Returns the alpha of a module.
     pub(super) fn alpha(&self, module: &str) -> f64 {
-        // Ends of the name are looked up, the longest first: there may be as many patterns as
-        // modules.
+        // Whole names come first, and then ends, the longest first. They are looked up: there may be
+        // as many patterns as modules.
+        let whole = self.alpha_pattern.get(&format!("{START}{module}"));
+        if let Some(alpha) = whole {
+            return *alpha;
+        }
         let ends = module.match_indices('.').map(|(dot, _)| &module[dot + 1..]);
         iter::once(module)
             .chain(ends)
@@ -126,9 +130,12 @@ fn method(kind: &str) -> &'static str {
     }
 }
 
+/// Beginning of a pattern that is a whole name.
+const START: char = '^';
+
 /// Returns a pattern without its anchors.
 fn bare(pattern: &str) -> &str {
-    pattern.trim_start_matches('^').trim_end_matches('$')
+    pattern.trim_start_matches(START).trim_end_matches('$')
 }
 
 /// Returns whether a pattern is a name or the end of one, optionally anchored.
@@ -174,12 +181,20 @@ mod tests {
     #[test]
     fn of_several_patterns_the_longest_counts() {
         let config = self::config(
-            r#"{"lora_alpha": 1, "alpha_pattern": {"to_q": 2, "^1.attn.to_q$": 3, "attn.to_q": 4}}"#,
+            r#"{"lora_alpha": 1, "alpha_pattern": {"to_q": 2, "^1.attn.to_q$": 3, "attn.to_q$": 4}}"#,
         );
         assert_eq!(config.scaling("0.attn.to_q", 1), 4.0);
         assert_eq!(config.scaling("1.attn.to_q", 1), 3.0);
         assert_eq!(config.scaling("to_q", 1), 2.0);
         assert_eq!(config.scaling("", 1), 1.0);
+    }
+
+    #[test]
+    fn a_pattern_with_a_start_is_a_whole_name() {
+        let config = config(r#"{"lora_alpha": 1, "alpha_pattern": {"^proj_out$": 2}}"#);
+        assert_eq!(config.scaling("proj_out", 1), 2.0);
+        let block = "single_transformer_blocks.0.proj_out";
+        assert_eq!(config.scaling(block, 1), 1.0);
     }
 
     #[test]

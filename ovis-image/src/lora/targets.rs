@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::weights::{NameTable, RowShare, TransformerNaming};
+use crate::weights::{NameTable, RowShare, TransformerNaming, comfyui_name};
 
 /// A part of a module on one of our layers.
 #[derive(Debug, Clone)]
@@ -29,10 +29,16 @@ impl Targets {
         for table in [&authors, &diffusers] {
             for (layer, (path, shape)) in layers.iter().enumerate() {
                 for share in table.row_shares(path, *shape) {
-                    let flat = share.module.replace('.', "_");
+                    // ComfyUI's spelling is found with underscores only here: it cannot be told
+                    // from its parts.
+                    let comfyui = comfyui_name(&format!("{}.weight", share.module));
+                    let comfyui = comfyui.trim_end_matches(".weight");
+                    let flat = [&share.module, comfyui].map(|name| name.replace('.', "_"));
                     let mut names = vec![share.module.clone()];
-                    if flat != share.module {
-                        names.push(flat);
+                    for name in flat {
+                        if !names.contains(&name) {
+                            names.push(name);
+                        }
                     }
                     for name in names {
                         let share = share.clone();

@@ -115,6 +115,11 @@ impl TensorSource {
         self.files.iter().find_map(|file| file.metadata(name))
     }
 
+    /// Lists the files' metadata texts by name.
+    pub(crate) fn all_metadata(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().flat_map(|file| file.all_metadata())
+    }
+
     /// Returns the names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.index.keys().map(String::as_str)

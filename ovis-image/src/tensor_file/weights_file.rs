@@ -158,6 +158,12 @@ impl WeightsFile {
         self.metadata.get(name).map(String::as_str)
     }
 
+    /// Lists the file's metadata texts by name.
+    pub(crate) fn all_metadata(&self) -> impl Iterator<Item = (&str, &str)> {
+        let texts = self.metadata.iter();
+        texts.map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
     pub(crate) fn tensors(&self) -> &Tensors {
         &self.tensors
     }

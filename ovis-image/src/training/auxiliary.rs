@@ -108,6 +108,8 @@ impl<B: Backend> CharacterHead<B> {
 
     /// Computes the scores of all classes, `[batch * tokens * cells, classes]`, f32.
     fn scores(&self, image: Tensor<B, 3>) -> Tensor<B, 2> {
+        // The head is in f32 beside a transformer in half precision.
+        let image = image.cast(self.output.weight.val().dtype());
         let scores = self.output.forward(self.norm.forward(image));
         let [batch, tokens, width] = scores.dims();
         scores

@@ -2,17 +2,21 @@
 //! an adapter is refused for (`tests/reference/lora_training.py`).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor};
 use burn_flex::{Flex, FlexDevice};
+use ovis_image::checkpoint::ExportOptions;
 use ovis_image::error::LoraError;
 use ovis_image::training::{
     AdamWConfig, FlowMatchingConfig, LearningRate, LoraAdapters, LoraConfig, LoraFlowMatching,
     Objective, ParameterMap, Recomputation, Trainer, TrainerConfig, TrainingState,
 };
-use ovis_image::{LoraFile, OvisImageError};
+use ovis_image::{
+    Checkpoint, Layout, LoadOptions, LoraFile, OvisImageError, OvisImagePipeline, Quantization,
+    Residency,
+};
 use ovis_image_tests::golden::golden_folder;
 use ovis_image_tests::training::{batch, file, floats, worst};
 use safetensors::SafeTensors;
@@ -96,6 +100,81 @@ fn gradients_of_every_adapter_equal_peft() {
             assert_eq!(outcome.gradients.len(), expected.len(), "of adapters only");
             let (path, error) = worst(&outcome.gradients, &expected);
             assert!(error < 1e-5, "{name}, {recomputation:?}: {path}: {error:e}");
+        }
+    }
+}
+
+/// Gradients of the recorded adapters over a base that is loaded with options.
+fn gradients_over(
+    model: &Path,
+    options: LoadOptions,
+    recomputation: Recomputation,
+) -> Vec<ParameterMap<Flex>> {
+    let bytes = replay();
+    let replay = SafeTensors::deserialize(&bytes).unwrap();
+    let base = OvisImagePipeline::<Flex>::from_pretrained(model, options, &FlexDevice).unwrap();
+    let config = FlowMatchingConfig {
+        recomputation,
+        ..FlowMatchingConfig::default()
+    };
+    let objective = LoraFlowMatching::new(config, base.transformer().clone());
+    let gradients = |(_, path): (&str, &str)| {
+        let batch = batch::<Flex>(&replay, 0, &FlexDevice);
+        let outcome = Objective::<B>::gradients(&objective, &start(path), batch);
+        outcome.unwrap().gradients
+    };
+    let found = CASES.map(gradients).to_vec();
+    // The base gives back what it reads.
+    for block in &objective.base().double_blocks {
+        let weight = &block.image_attention.qkv.weight;
+        let before = &base.transformer().double_blocks[0]
+            .image_attention
+            .qkv
+            .weight;
+        assert_eq!(weight.is_initialized(), before.is_initialized());
+    }
+    found
+}
+
+fn compare(found: &[ParameterMap<Flex>], expected: &[ParameterMap<Flex>], what: &str) {
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(found.len(), expected.len());
+        let (path, error) = worst(found, expected);
+        assert!(error < 1e-5, "{what}: {path}: {error:e}");
+    }
+}
+
+#[test]
+fn gradients_over_a_streamed_base_are_the_plain_ones() {
+    let model = golden_folder().join("base/model");
+    let expected = gradients_over(&model, LoadOptions::new(), Recomputation::None);
+    for recomputation in [Recomputation::None, Recomputation::Blocks] {
+        let options = LoadOptions::new()
+            .with_streamed_blocks(4)
+            .with_modulation_residency(Residency::File);
+        let found = gradients_over(&model, options, recomputation);
+        compare(&found, &expected, &format!("{recomputation:?}"));
+    }
+}
+
+#[test]
+fn gradients_over_a_quantized_base_are_those_over_its_values() {
+    let model = golden_folder().join("base/model");
+    let checkpoint = Checkpoint::open(&model).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for quantization in [Quantization::Q8_0, Quantization::Q4_0] {
+        let quantized = folder.path().join(quantization.to_string());
+        let export = ExportOptions::new(Layout::ComfyUi).with_quantization(quantization);
+        checkpoint.export(&quantized, &export).unwrap();
+        let values = LoadOptions::new().with_dequantize_on_load(true);
+        let expected = gradients_over(&quantized, values, Recomputation::None);
+        for recomputation in [Recomputation::None, Recomputation::Blocks] {
+            let what = format!("{quantization}, {recomputation:?}");
+            let found = gradients_over(&quantized, LoadOptions::new(), recomputation);
+            compare(&found, &expected, &what);
+            let on_load = LoadOptions::new().with_quantization(quantization);
+            let found = gradients_over(&model, on_load, recomputation);
+            compare(&found, &expected, &what);
         }
     }
 }

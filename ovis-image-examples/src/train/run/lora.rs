@@ -11,6 +11,7 @@ use crate::train::encoding::Encoding;
 use crate::train::flow::{FlowSource, FlowStage};
 use crate::train::looping::{Ending, train};
 use crate::train::lora::LoraStage;
+use crate::train::lora_metadata::metadata;
 use crate::train::lora_settings::LoraSettings;
 use crate::train::models::Models;
 use crate::train::plan::Plan;
@@ -36,27 +37,28 @@ impl Train {
             return Ok(Ending::Finished);
         }
         let objective = LoraFlowMatching::new(resolved.flow_matching(), base.transformer.clone());
+        let metadata = metadata(resolved, replay.as_ref())?;
         let context = self.context();
         if let Some(file) = replay {
             let flow = FlowStage::replayed(resolved, base, device);
-            let stage = LoraStage::new(resolved, flow, objective.clone());
-            let device_of_batches = device.clone();
+            let stage = LoraStage::new(resolved, flow, objective.clone(), metadata);
             let source = ReplaySource {
                 file,
-                device: device_of_batches,
+                device: device.clone(),
             };
             return train::<B, _, _>(&context, stage, adapters, objective, &source, device);
         }
+        let encoders = base.encoders()?;
         let encoding = Encoding {
-            vae: base.vae.clone(),
-            tokenizer: base.tokenizer.clone(),
-            text_encoder: Some(base.text_encoder.clone()),
+            vae: encoders.vae.clone(),
+            tokenizer: encoders.tokenizer.clone(),
+            text_encoder: Some(encoders.text_encoder.clone()),
             text_rows: resolved.max_sequence_length,
             characters: false,
             device: device.clone(),
         };
         let flow = FlowStage::new(resolved, self.data.as_ref(), base, &encoding, device)?;
-        let stage = LoraStage::new(resolved, flow, objective.clone());
+        let stage = LoraStage::new(resolved, flow, objective.clone(), metadata);
         let source = FlowSource::new(resolved, self.data.as_ref(), encoding)?;
         train::<B, _, _>(&context, stage, adapters, objective, &source, device)
     }

@@ -7,6 +7,7 @@ mod configs;
 mod files;
 mod folder;
 mod gguf;
+mod merge;
 mod part_lock;
 mod rows;
 mod safetensors;
@@ -15,6 +16,7 @@ mod tensor;
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -27,6 +29,7 @@ use super::open::Checkpoint;
 use super::part::{Part, PartConfig};
 use crate::config::{SchedulerConfig, WeightDtype};
 use crate::error::{OvisImageError, Result, RuntimeError};
+use crate::lora::{LayerUpdate, LoraFile, layer_updates};
 use crate::tensor_file::Quantization;
 use crate::weights::{NameTable, QuantizationScheme};
 
@@ -158,12 +161,33 @@ impl Checkpoint {
         &self,
         folder: impl AsRef<Path>,
         options: &ExportOptions,
+        on_progress: impl FnMut(ExportProgress) -> ControlFlow<()>,
+    ) -> Result<ExportReport> {
+        self.export_merged(folder, options, &[], on_progress)
+    }
+
+    /// Like [`export_with`](Self::export_with), with LoRAs merged into the transformer, each with a
+    /// scale. The sum is computed in f32 and rounded once.
+    ///
+    /// # Errors
+    /// Returns the errors of [`export_with`](Self::export_with), or
+    /// [`LoraError`](crate::error::LoraError) if a LoRA was made for another model.
+    pub fn export_merged(
+        &self,
+        folder: impl AsRef<Path>,
+        options: &ExportOptions,
+        loras: &[(&LoraFile, f32)],
         mut on_progress: impl FnMut(ExportProgress) -> ControlFlow<()>,
     ) -> Result<ExportReport> {
         options.check()?;
         let folder = folder.as_ref();
         let files = ExportFiles::new(options, self.vae.config.block_out_channels.len());
-        let parts = self.outgoing_files(&files, options)?;
+        let mut updates = Vec::new();
+        for (file, scale) in loras {
+            let read = layer_updates(file, *scale, &self.transformer.config)?;
+            updates.extend(read.into_iter().map(Arc::new));
+        }
+        let parts = self.outgoing_files(&files, options, &updates)?;
         let tensors = parts.iter().flat_map(|part| &part.tensors);
         let total = tensors.map(|tensor| tensor.bytes() as u64).sum();
         let mut written = 0;
@@ -205,8 +229,14 @@ impl Checkpoint {
         &'a self,
         files: &ExportFiles,
         options: &ExportOptions,
+        updates: &[Arc<LayerUpdate>],
     ) -> Result<[OutgoingFile<'a>; 3]> {
+        let mut updates = merge::of_tensors(updates, &files.transformer_table);
         let transformer = outgoing(&self.transformer, &files.transformer_table)?;
+        let transformer = transformer.map(|tensor| {
+            let updates = updates.remove(&tensor.name).unwrap_or_default();
+            tensor.merging(updates)
+        });
         let vae = outgoing(&self.vae, &files.vae_table)?;
         let text_encoder = outgoing(&self.text_encoder, &files.text_encoder_table)?;
         Ok([

@@ -3,6 +3,7 @@
 use burn::tensor::DType;
 
 use super::ExportOptions;
+use super::merge::TensorUpdate;
 use super::rows::{AssembledTensor, SourceRows};
 use crate::config::WeightDtype;
 use crate::error::{OvisImageError, Result};
@@ -20,6 +21,8 @@ pub(super) struct OutgoingTensor<'a> {
     pub(super) encoding: Encoding,
     parameter: Parameter,
     rows: Vec<SourceRows>,
+    /// LoRAs to merge.
+    updates: Vec<TensorUpdate>,
 }
 
 impl<'a> OutgoingTensor<'a> {
@@ -31,7 +34,13 @@ impl<'a> OutgoingTensor<'a> {
             encoding: Encoding::F32,
             parameter: tensor.parameter,
             rows: tensor.rows,
+            updates: Vec::new(),
         }
+    }
+
+    pub(super) fn merging(mut self, updates: Vec<TensorUpdate>) -> Self {
+        self.updates = updates;
+        self
     }
 
     pub(super) fn rename(mut self, rename: impl FnOnce(&str) -> String) -> Self {
@@ -65,10 +74,16 @@ impl<'a> OutgoingTensor<'a> {
             (Some(scheme), _) if scheme.quantizes(&self.parameter) => {
                 scheme.quantization.encoding()
             }
-            (_, Some(stored)) if stored.is_quantized() => stored,
+            (_, Some(stored)) if stored.is_quantized() && self.can_be(&stored) => stored,
             _ => return self.in_safetensors(options),
         };
         Self { encoding, ..self }
+    }
+
+    /// Returns whether the tensor can be written in its quantized encoding: as it is, or quantized
+    /// again after merging.
+    fn can_be(&self, stored: &Encoding) -> bool {
+        self.updates.is_empty() || Quantization::of(stored).is_some()
     }
 
     /// Returns the encoding of the source's rows; `None` if they differ.
@@ -101,7 +116,7 @@ impl<'a> OutgoingTensor<'a> {
     pub(super) fn read(&self) -> Result<Vec<u8>> {
         self.source.check_unchanged()?;
         let pieces = || self.rows.iter().map(|rows| self.piece(rows));
-        if self.stored().as_ref() == Some(&self.encoding) {
+        if self.stored().as_ref() == Some(&self.encoding) && self.updates.is_empty() {
             let mut bytes = Vec::with_capacity(self.bytes());
             for piece in pieces() {
                 bytes.extend(piece?.1);
@@ -109,11 +124,21 @@ impl<'a> OutgoingTensor<'a> {
             self.release();
             return Ok(bytes);
         }
-        let mut buffer = HostBuffer::new(dtype_of(&self.encoding), self.shape.iter().product());
-        for piece in pieces() {
-            let (encoding, bytes) = piece?;
-            buffer.extend(bytes, encoding);
-        }
+        let elements = self.shape.iter().product();
+        let collect = |dtype| -> Result<HostBuffer> {
+            let mut buffer = HostBuffer::new(dtype, elements);
+            for piece in pieces() {
+                let (encoding, bytes) = piece?;
+                buffer.extend(bytes, encoding);
+            }
+            Ok(buffer)
+        };
+        let dtype = dtype_of(&self.encoding);
+        let buffer = if self.updates.is_empty() {
+            collect(dtype)?
+        } else {
+            self.merged(collect(DType::F32)?, dtype)
+        };
         self.release();
         let bytes = match (Quantization::of(&self.encoding), buffer.as_f32()) {
             _ if !buffer.is_finite() => None,
@@ -129,6 +154,19 @@ impl<'a> OutgoingTensor<'a> {
                 ),
             )
         })
+    }
+
+    /// Merges the updates in f32 and rounds once.
+    fn merged(&self, buffer: HostBuffer, dtype: DType) -> HostBuffer {
+        let mut elements = buffer.as_f32().unwrap_or_default().to_vec();
+        for update in &self.updates {
+            update.add_to(&mut elements);
+        }
+        let bytes = elements.iter().flat_map(|value| value.to_le_bytes());
+        let bytes: Vec<u8> = bytes.collect();
+        let mut rounded = HostBuffer::new(dtype, elements.len());
+        rounded.extend(&bytes, &Encoding::F32);
+        rounded
     }
 
     fn piece(&self, rows: &SourceRows) -> Result<(&Encoding, &[u8])> {

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use super::config::{LoraConfig, Planned};
 use crate::error::Result;
-use crate::lora::{LoraFile, StartModule, read_start, scaling};
+use crate::lora::{LoraFile, StartModule, layer_shapes, read_start, scaling};
 use crate::sampling::NoiseGenerator;
 use crate::training::initialize::seed_of;
 use crate::transformer::OvisImageTransformer;
@@ -76,6 +76,8 @@ impl<B: Backend> LoraModule<B> {
 #[derive(Debug, Clone)]
 pub struct LoraAdapters<B: Backend> {
     modules: Vec<LoraModule<B>>,
+    /// Path and `[out, in]` of the transformer's linear layers.
+    layers: Vec<(String, [usize; 2])>,
 }
 
 impl<B: Backend> LoraAdapters<B> {
@@ -94,7 +96,10 @@ impl<B: Backend> LoraAdapters<B> {
         let modules = planned
             .map(|planned| LoraModule::first(planned, config.rank_stabilized, seed, device))
             .collect();
-        Ok(Self { modules })
+        Ok(Self {
+            modules,
+            layers: layer_shapes(transformer),
+        })
     }
 
     /// Reads an adapter to be trained further. Modules, ranks and alphas are those of the file.
@@ -112,6 +117,7 @@ impl<B: Backend> LoraAdapters<B> {
             modules: modules
                 .map(|module| LoraModule::read(module, device))
                 .collect(),
+            layers: layer_shapes(transformer),
         })
     }
 
@@ -120,9 +126,15 @@ impl<B: Backend> LoraAdapters<B> {
         &self.modules
     }
 
+    /// Returns path and `[out, in]` of the transformer's linear layers.
+    pub(super) fn layers(&self) -> &[(String, [usize; 2])] {
+        &self.layers
+    }
+
     fn map_modules(self, change: impl FnMut(LoraModule<B>) -> LoraModule<B>) -> Self {
         Self {
             modules: self.modules.into_iter().map(change).collect(),
+            layers: self.layers,
         }
     }
 }
@@ -164,6 +176,7 @@ impl<B: Backend> Module<B> for LoraAdapters<B> {
     fn load_record(self, record: Self::Record) -> Self {
         Self {
             modules: self.modules.load_record(record),
+            layers: self.layers,
         }
     }
 

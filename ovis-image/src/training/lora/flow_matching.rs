@@ -1,8 +1,8 @@
 use std::ops::Range;
 
 use burn::module::Param;
-use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{DType, Tensor};
 
 use super::adapters::LoraAdapters;
 use crate::error::{OvisImageError, Result};
@@ -26,6 +26,8 @@ pub struct LoraFlowMatching<B: Backend> {
     flow_matching: FlowMatching,
     base: ImageModels<B>,
     modules: Vec<AdaptableModule>,
+    /// Dtype of the transformer. A block's weights are not asked for it: they may be in a file.
+    dtype: DType,
 }
 
 impl<B: Backend> LoraFlowMatching<B> {
@@ -34,6 +36,7 @@ impl<B: Backend> LoraFlowMatching<B> {
         Self {
             flow_matching: FlowMatching::new(config),
             modules: adaptable_modules(&base),
+            dtype: base.image_embedder.weight.val().dtype(),
             base: ImageModels {
                 transformer: base,
                 text_encoder: None,
@@ -63,7 +66,7 @@ impl<B: Backend> LoraFlowMatching<B> {
         for place in &mut places {
             let module = &adapters.modules()[place.module];
             let (_, layer) = &mut layers[place.layer];
-            let dtype = layer.weight.val().dtype();
+            let dtype = self.dtype;
             let up = module.up.val().slice([place.rows.clone()]);
             place.index = layer.adapters.len();
             layer.adapters.push(LowRankAdapter {

@@ -8,6 +8,7 @@ use burn::tensor::{DType, Tensor};
 
 use super::{PassGradients, PassInput, PassLoss, PassModels};
 use crate::kernels;
+use crate::layers::fold_blocks;
 use crate::ops::RotaryTable;
 use crate::training::module_update::{Trained, lift, lift_some};
 use crate::training::{CharacterHead, ParameterMap};
@@ -78,23 +79,32 @@ impl<B: Backend> Forward<B> {
         let rope = transformer.rope(input.prompt_embeds.dims()[1], input.grid, &device);
         let conditioning = transformer.conditioning(&input.timesteps);
         let embeds = transformer.text_norm.forward(input.prompt_embeds.clone());
-        let mut streams = JointHiddenStates {
+        let streams = JointHiddenStates {
             image: transformer.image_embedder.forward(input.latents.clone()),
             text: transformer.text_embedder.forward(embeds),
         };
-        let mut double_inputs = Vec::with_capacity(transformer.double_blocks.len());
-        for block in &transformer.double_blocks {
-            double_inputs.push(streams.clone());
-            streams = block.forward(streams, conditioning.clone(), &rope);
-        }
+        // Streamed blocks give their weights back after their turn.
+        let (streams, double_inputs) = fold_blocks(
+            &transformer.double_blocks,
+            (streams, Vec::new()),
+            |(streams, mut inputs): (JointHiddenStates<B>, Vec<_>), _, block| {
+                inputs.push(streams.clone());
+                let output = block.forward(streams, conditioning.clone(), &rope);
+                (output, inputs)
+            },
+        );
         let tokens = [streams.text.dims()[1], streams.image.dims()[1]];
         let double_output = streams.image.clone();
-        let mut joint = kernels::join(streams.text, streams.image, 1);
-        let mut single_inputs = Vec::with_capacity(transformer.single_blocks.len());
-        for block in &transformer.single_blocks {
-            single_inputs.push(joint.clone());
-            joint = block.forward(joint, conditioning.clone(), &rope);
-        }
+        let joint = kernels::join(streams.text, streams.image, 1);
+        let (joint, single_inputs) = fold_blocks(
+            &transformer.single_blocks,
+            (joint, Vec::new()),
+            |(joint, mut inputs): (Tensor<B, 3>, Vec<_>), _, block| {
+                inputs.push(joint.clone());
+                let output = block.forward(joint, conditioning.clone(), &rope);
+                (output, inputs)
+            },
+        );
         Self {
             conditioning,
             double_inputs,

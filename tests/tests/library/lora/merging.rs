@@ -1,7 +1,12 @@
 //! Tests of merging LoRAs into the weights, and of taking them out again.
 
+use std::ops::ControlFlow;
+
 use burn_flex::{Flex, FlexDevice};
-use ovis_image::{CheckpointPaths, LoadOptions, OvisImagePipeline, WeightDtype};
+use ovis_image::checkpoint::ExportOptions;
+use ovis_image::{
+    Checkpoint, CheckpointPaths, Layout, LoadOptions, OvisImagePipeline, Quantization, WeightDtype,
+};
 use ovis_image_tests::compare::relative_error;
 use ovis_image_tests::golden::golden_folder;
 use ovis_image_tests::tolerance::tolerance;
@@ -30,6 +35,51 @@ fn the_merged_weight_of_every_module_is_that_of_peft() {
         // Sums of four products and one addition in another order.
         assert!(error <= 2e-7, "{path} is off by {error:.1e}");
     }
+}
+
+#[test]
+fn exports_with_merged_loras_give_what_applied_ones_give_in_any_layout() {
+    let mut applied = pipeline();
+    applied.load_lora("all", &lora("all"), 0.5).unwrap();
+    applied
+        .load_lora("attention", &lora("attention"), -0.75)
+        .unwrap();
+    let expected = latents(&applied);
+    let loras = [lora("all"), lora("attention")];
+    let loras = [(&loras[0], 0.5), (&loras[1], -0.75)];
+    let checkpoint = Checkpoint::open(base_model()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, layout) in [
+        ("diffusers", Layout::Diffusers),
+        ("authors", Layout::Authors),
+        ("comfyui", Layout::ComfyUi),
+        ("burnpack", Layout::Burnpack),
+    ] {
+        let path = folder.path().join(name);
+        let options = ExportOptions::new(layout).with_dtype(WeightDtype::F32);
+        let export =
+            checkpoint.export_merged(&path, &options, &loras, |_| ControlFlow::Continue(()));
+        export.unwrap();
+        let merged =
+            OvisImagePipeline::<Flex>::from_pretrained(&path, LoadOptions::new(), &FlexDevice);
+        let error = relative_error(&latents(&merged.unwrap()), &expected);
+        assert!(error < 1e-5, "{name} is off by {error:.1e}");
+    }
+    // Blocks in eight bits, quantized after merging.
+    let path = folder.path().join("gguf");
+    let options = ExportOptions::new(Layout::ComfyUi).with_quantization(Quantization::Q8_0);
+    let export = checkpoint.export_merged(&path, &options, &loras, |_| ControlFlow::Continue(()));
+    export.unwrap();
+    let merged = OvisImagePipeline::<Flex>::from_pretrained(&path, LoadOptions::new(), &FlexDevice);
+    let error = relative_error(&latents(&merged.unwrap()), &expected);
+    assert!(0.0 < error && error < 0.3, "{error:.1e}");
+
+    let wrong = [(loras[0].0, f32::NAN)];
+    let options = ExportOptions::new(Layout::Diffusers);
+    let error = checkpoint.export_merged(folder.path().join("nan"), &options, &wrong, |_| {
+        ControlFlow::Continue(())
+    });
+    assert!(error.unwrap_err().to_string().contains("NaN"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! files.
 
 mod errors;
+mod formats;
 mod images;
 mod merging;
 mod modules;

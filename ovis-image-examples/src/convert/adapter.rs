@@ -1,0 +1,49 @@
+//! Conversion of a LoRA from one key format to another.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use ovis_image::LoraFormat;
+use ovis_image::config::TransformerConfig;
+use ovis_image::lora::LoraUpdates;
+
+use super::Arguments;
+use crate::shared::lora;
+use crate::shared::output_file;
+use crate::shared::program::print;
+use crate::shared::terminal::shown;
+use crate::shared::usage::UsageError;
+
+/// Writes the LoRA of the arguments in a format.
+pub(super) fn convert(arguments: &Arguments, format: LoraFormat) -> Result<ExitCode> {
+    let [given] = &arguments.lora[..] else {
+        bail!(UsageError::new("--format takes one --lora"));
+    };
+    if given.scale != 1.0 {
+        bail!(UsageError::new(
+            "--format keeps the strength of the LoRA: leave out its scale"
+        ));
+    }
+    let output = &arguments.output;
+    output_file::check(output, &["safetensors"])?;
+    if output.exists() {
+        bail!(UsageError(format!(
+            "{} exists: choose another --output",
+            shown(output)
+        )));
+    }
+    let files = lora::open(&arguments.lora, &arguments.model.hub)?;
+    let config = if arguments.model.is_given() {
+        let checkpoint = arguments.model.resolve()?.open()?;
+        checkpoint.transformer_config().clone()
+    } else {
+        TransformerConfig::ovis_image_7b()
+    };
+    for file in &files {
+        let updates = LoraUpdates::read(file, &config)?;
+        updates.save(output, format, &file.metadata())?;
+        let count = updates.modules().len();
+        print(format!("{}  {count} modules\n", shown(output)).as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
