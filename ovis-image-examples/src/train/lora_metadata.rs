@@ -10,10 +10,11 @@ use sha2::{Digest, Sha256};
 use super::replay::ReplayFile;
 use super::resolved::Resolved;
 
-/// Settings that determine which images are drawn.
-const DRAWING: [&str; 6] = [
+/// Settings that determine which images are drawn, and what was read instead.
+const DRAWING: [&str; 7] = [
     "batch-size",
     "curriculum",
+    "data-hash",
     "fonts",
     "preset",
     "seed",
