@@ -6,12 +6,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
+use burn::tensor::{BasicOps, Tensor};
 use image::RgbImage;
 use ovis_image::checkpoint::ExportOptions;
 use ovis_image::sampling::NoiseGenerator;
 use ovis_image::training::{
     CharacterHead, CharacterHeadConfig, FlowMatching, ImageBatch, ImageModels, Objective,
-    TimestepDistribution, TrainedParts, initialize,
+    PromptBatch, TimestepDistribution, TrainedParts, initialize,
 };
 use ovis_image::{Checkpoint, GenerationRequest, Layout, LoadOptions, OvisImagePipeline};
 use serde_json::{Map, Value, json};
@@ -168,7 +169,13 @@ impl<B: Backend> FlowStage<B> {
     }
 
     /// Computes the mean loss of a band of timesteps over all held-out images.
-    fn band(&self, objective: &FlowMatching, models: &ImageModels<B>, band: usize) -> Result<f64> {
+    fn band(
+        &self,
+        objective: &FlowMatching,
+        models: &ImageModels<B>,
+        band: usize,
+        prompts: Prompts,
+    ) -> Result<f64> {
         let (mut sum, mut images) = (0.0, 0);
         for batch in &self.validation {
             let count = batch.latents.dims()[0];
@@ -178,6 +185,10 @@ impl<B: Backend> FlowStage<B> {
             };
             let batch = ImageBatch {
                 timesteps: (0..count).map(timestep).collect(),
+                prompts: match prompts {
+                    Prompts::Own => batch.prompts.clone(),
+                    Prompts::OfOthers => of_others(&batch.prompts),
+                },
                 ..batch.clone()
             };
             let terms = Objective::<Autodiff<B>>::loss(objective, models, batch)?;
@@ -186,6 +197,34 @@ impl<B: Backend> FlowStage<B> {
         }
         Ok(sum / images as f64)
     }
+}
+
+/// Prompts of the images of a validation.
+#[derive(Clone, Copy)]
+enum Prompts {
+    Own,
+    OfOthers,
+}
+
+/// Gives each image of a batch the prompt of the next one.
+fn of_others<B: Backend>(prompts: &PromptBatch<B>) -> PromptBatch<B> {
+    match prompts {
+        PromptBatch::Encoded(embeds) => PromptBatch::Encoded(rolled(embeds.clone())),
+        PromptBatch::Tokens { input_ids, real } => PromptBatch::Tokens {
+            input_ids: rolled(input_ids.clone()),
+            real: rolled(real.clone()),
+        },
+    }
+}
+
+/// Moves the first row of a tensor to its end.
+fn rolled<B: Backend, const D: usize, K: BasicOps<B>>(tensor: Tensor<B, D, K>) -> Tensor<B, D, K> {
+    let rows = tensor.dims()[0];
+    let first = tensor.clone().narrow(0, 0, 1);
+    if rows == 1 {
+        return first;
+    }
+    Tensor::cat(vec![tensor.narrow(0, 1, rows - 1), first], 0)
 }
 
 /// Draws held-out images. Returns them in batches, and prompts of samples.
@@ -282,11 +321,17 @@ impl<B: Backend> Stage<B> for FlowStage<B> {
         if self.validation.is_empty() {
             return Ok(line);
         }
-        let bands = (0..BANDS).map(|band| self.band(objective, models, band));
-        let bands = bands.collect::<Result<Vec<f64>>>()?;
-        let mean = bands.iter().sum::<f64>() / BANDS as f64;
-        line.insert("validation".to_owned(), json!(mean));
-        line.insert("bands".to_owned(), json!(bands));
+        let loss = |prompts: Prompts| -> Result<Vec<f64>> {
+            (0..BANDS)
+                .map(|band| self.band(objective, models, band, prompts))
+                .collect()
+        };
+        let mean = |bands: &[f64]| bands.iter().sum::<f64>() / BANDS as f64;
+        let (own, others) = (loss(Prompts::Own)?, loss(Prompts::OfOthers)?);
+        line.insert("validation".to_owned(), json!(mean(&own)));
+        line.insert("bands".to_owned(), json!(own));
+        // A model that does not read prompts is as good with those of other images.
+        line.insert("prompt_gain".to_owned(), json!(mean(&others) - mean(&own)));
         Ok(line)
     }
 

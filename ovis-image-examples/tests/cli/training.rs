@@ -334,6 +334,9 @@ fn a_small_model_is_trained_from_nothing() {
         }
         assert_eq!(fs::read_dir(at("checkpoints")).unwrap().count(), 2);
     }
+    for line in lines(&folder, "flow", "validation") {
+        assert!(line["prompt_gain"].as_f64().is_some(), "{line}");
+    }
     assert!(lines(&folder, "flow", "characters").len() == 4);
 
     // Stopped after half of the steps, and resumed from its checkpoint.

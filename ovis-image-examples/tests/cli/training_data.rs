@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -86,8 +87,12 @@ fn numbers(folder: &TempDir, run: &str, model: &str) -> (Vec<String>, Vec<u8>) {
     let mut values = of("loss", &["step", "loss", "grad_norm"]);
     values.extend(of("validation", &["step", "validation"]));
     let part = folder.path().join(run).join("model").join(model);
-    let weights = fs::read(part.join("diffusion_pytorch_model.safetensors")).unwrap();
-    (values, weights)
+    let file = fs::read(part.join("diffusion_pytorch_model.safetensors")).unwrap();
+    // Without the metadata, which contain the settings.
+    let mut tensors = SafeTensors::deserialize(&file).unwrap().tensors();
+    tensors.sort_by(|first, second| first.0.cmp(&second.0));
+    let weights = tensors.iter().flat_map(|(_, tensor)| tensor.data());
+    (values, weights.copied().collect())
 }
 
 fn killed_at(folder: &TempDir, arguments: &[String], file: &str) -> bool {
