@@ -32,7 +32,7 @@ pub enum EvaluateError {
         path: PathBuf,
         /// Name of the benchmark.
         benchmark: &'static str,
-        /// What is missing or invalid.
+        /// Description of the missing or invalid part.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What a reader found in images: a file of JSON lines, one image each.
+//! Readings: a file of JSON lines, each with the lines of text that a reader found in an image.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,8 @@ impl Readings {
     /// one of the benchmark's.
     ///
     /// # Errors
-    /// Returns [`EvaluateError`] with the line that is no reading, or names an image again.
+    /// Returns [`EvaluateError`] with the number of the first line that is not a reading, or that
+    /// repeats an image.
     pub fn open(
         path: &Path,
         key_of: impl Fn(&str) -> Option<String>,

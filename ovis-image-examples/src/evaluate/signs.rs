@@ -15,8 +15,8 @@ use crate::typography::{Fonts, Preset, Split, SyntheticTypography, TypographyErr
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Number of prompts
-    #[arg(long, value_name = "N", default_value = "500")]
-    count: usize,
+    #[arg(long, value_name = "N", default_value = "500", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    count: u32,
 }
 
 /// Prints the prompts.
@@ -25,7 +25,7 @@ pub struct Arguments {
 /// Returns an error of the images that captions are taken from, or of the output.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let mut lines = String::new();
-    for prompt in prompts(arguments.count)? {
+    for prompt in prompts(arguments.count as usize)? {
         lines += &serde_json::to_string(&prompt)?;
         lines.push('\n');
     }

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::evaluation::put;
 use super::{stderr, succeeds};
 
 /// The smallest image of the embedded model, in one step.
@@ -30,12 +31,6 @@ fn run(folder: &TempDir, arguments: &[&str]) -> Output {
         .args(SMALL)
         .output()
         .unwrap()
-}
-
-fn put(folder: &TempDir, name: &str, content: &str) {
-    let path = folder.path().join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, content).unwrap();
 }
 
 fn size(folder: &TempDir, name: &str) -> (u32, u32) {
@@ -96,6 +91,8 @@ fn images_of_cvtg_are_made_once_and_logged() {
 
     let said = succeeds(&run(&folder, &arguments));
     assert!(said.contains("all 2 prompts have their images"), "{said}");
+    let reseeded = run(&folder, &[&arguments[..], &["--seed", "5"]].concat());
+    assert!(stderr(&reseeded).contains("seed: null then, 5 now"));
     let other = run(&folder, &[&arguments[..], &["--sampler", "heun"]].concat());
     assert_eq!(other.status.code(), Some(2));
     assert!(
@@ -197,9 +194,15 @@ fn wrong_prompts_and_flags_are_refused_before_the_work() {
             "{arguments:?}"
         );
     }
-    let part = run(
-        &folder,
-        &["cvtg", "--prompts", "prompts", "-o", "out", "--part", "3/2"],
-    );
-    assert_eq!(part.status.code(), Some(2));
+    for wrong in [
+        ["--part", "3/2"],
+        ["--limit", "0"],
+        ["--images-per-prompt", "65"],
+    ] {
+        let output = run(
+            &folder,
+            &[&["cvtg", "--prompts", "prompts", "-o", "out"][..], &wrong].concat(),
+        );
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
 }

@@ -16,7 +16,7 @@ fn evaluate(folder: &TempDir, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn put(folder: &TempDir, name: &str, content: &str) {
+pub(super) fn put(folder: &TempDir, name: &str, content: &str) {
     let path = folder.path().join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, content).unwrap();

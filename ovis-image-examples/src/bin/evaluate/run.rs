@@ -79,6 +79,8 @@ impl BackendVisitor for Generate<'_> {
             UsageError::new("a benchmark names its own number of images: see --images-per-prompt")
         );
         let settings = json!({
+            "seed": arguments.seed,
+            "images_per_prompt": arguments.images_per_prompt,
             "benchmark": format!("{:?}", arguments.benchmark).to_lowercase(),
             "model": Model::hash(&checkpoint)?,
             "dtype": dtype.to_string(),

@@ -16,7 +16,7 @@ const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 ///
 /// # Errors
 /// Returns an error that names an argument that does not exist or a folder that cannot be read, or
-/// says that there is no image.
+/// an error if none of the arguments leads to an image.
 pub(super) fn list(arguments: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
     let mut images = BTreeMap::new();
     let mut folders = Vec::new();

@@ -17,7 +17,9 @@ struct Seeds {
 impl Seeds {
     /// Returns the seeds of the prompt at a place. No two images of a benchmark share one.
     fn of(&self, place: usize) -> Vec<u64> {
-        let start = self.first.wrapping_add((place * self.per_prompt) as u64);
+        let start = self
+            .first
+            .wrapping_add(place as u64 * self.per_prompt as u64);
         (0..self.per_prompt as u64)
             .map(|image| start.wrapping_add(image))
             .collect()
@@ -116,7 +118,7 @@ fn signs(path: &Path, seeds: &Seeds) -> Result<Work> {
             files: seeds.files(&format!("{place:04}")),
             prompt: prompt.prompt,
             seeds: (0..images)
-                .map(|image| prompt.seed + 1_000_000 * image)
+                .map(|image| prompt.seed.wrapping_add(1_000_000 * image))
                 .collect(),
         }
     })))

@@ -38,8 +38,8 @@ pub struct Arguments {
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
     /// Number of images per prompt [default: the benchmark's]
-    #[arg(long, value_name = "N")]
-    pub images_per_prompt: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub images_per_prompt: Option<u8>,
     /// Seed of the first image; signs have their own [default: 0]
     #[arg(short, long)]
     pub seed: Option<u64>,
@@ -63,7 +63,7 @@ pub struct Arguments {
     pub part: Option<Part>,
     /// Number of prompts to stop after, for a trial
     #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
+    pub limit: Option<NonZeroUsize>,
     /// Folder name of the model in the images of `oneig`
     #[arg(long, value_name = "NAME", default_value = "ovis-image")]
     pub model_name: String,
@@ -117,7 +117,8 @@ impl Arguments {
         if let Some(part) = self.part {
             work.keep(part);
         }
-        work.tasks.truncate(self.limit.unwrap_or(usize::MAX));
+        work.tasks
+            .truncate(self.limit.map_or(usize::MAX, usize::from));
         Ok(work)
     }
 

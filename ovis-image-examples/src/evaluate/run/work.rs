@@ -1,4 +1,4 @@
-//! What is to be generated.
+//! Images to generate: prompts, seeds and files.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -22,7 +22,7 @@ pub struct Task {
 pub enum Files {
     /// A file for each image.
     Each(Vec<PathBuf>),
-    /// One file with all images in rows: two by two for four images.
+    /// A single file that shows all images in rows: two by two for four images.
     Grid(PathBuf),
 }
 
@@ -74,7 +74,7 @@ impl Work {
     }
 }
 
-/// One of several equal parts of the prompts.
+/// Share of the prompts that one device or machine generates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
     /// Place among the parts, from 0.

@@ -24,7 +24,7 @@ pub struct Arguments {
     /// Benchmark
     #[arg(value_name = "BENCH")]
     benchmark: Benchmark,
-    /// What was read: a line {"image": "CVTG/2/0.png", "words": ["…"]} for each image, where
+    /// File of readings: a line {"image": "CVTG/2/0.png", "words": ["…"]} for each image, where
     /// `words` has the lines that the reader returned
     #[arg(long, value_name = "FILE")]
     readings: PathBuf,
