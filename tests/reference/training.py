@@ -65,33 +65,40 @@ def loss_of(model, tensors):
     return ((prediction - target) ** 2).mean()
 
 
-def edges(error):
+def edges(error, measure):
     total = 0
     for size in range(3):
         if size:
             error = F.avg_pool2d(error, 2)
-        total = total + (error[:, :, 1:] - error[:, :, :-1]).abs().mean() + (error[..., 1:] - error[..., :-1]).abs().mean()
+        total = total + measure(error[:, :, 1:] - error[:, :, :-1]).mean() + measure(error[..., 1:] - error[..., :-1]).mean()
     return total
 
 
 def autoencoder(model, output):
-    """Write the losses and gradients of one step of the VAE."""
+    """Write the losses and gradients of one step of the VAE, and return its losses for both measures of errors."""
     vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32)
     generator = torch.Generator().manual_seed(6)
     pixels = torch.rand(2, 3, 24, 16, generator=generator) * 2 - 1
     latents = vae.encode(pixels).latent_dist
     noise = torch.randn(latents.mean.shape, generator=generator)
     error = vae.decode(latents.mean + latents.std * noise).sample - pixels
-    terms = {
-        "pixels": error.abs().mean(),
-        "edges": edges(error),
-        "divergence": 0.5 * (latents.mean**2 + latents.var - 1 - latents.logvar).mean(),
-    }
-    loss = terms["pixels"] + 0.7 * terms["edges"] + 0.01 * terms["divergence"]
-    loss.backward()
     save_file({"pixels": pixels, "noise": noise}, f"{output}/autoencoder_batch.safetensors")
-    save_file({n: p.grad.contiguous() for n, p in vae.named_parameters()}, f"{output}/autoencoder_gradients.safetensors")
-    return {name: value.item() for name, value in {"loss": loss, **terms}.items()}
+    result = {}
+    for name, measure in {"absolute": torch.abs, "squared": torch.square}.items():
+        terms = {
+            "pixels": measure(error).mean(),
+            "edges": edges(error, measure),
+            "divergence": 0.5 * (latents.mean**2 + latents.var - 1 - latents.logvar).mean(),
+        }
+        loss = terms["pixels"] + 0.7 * terms["edges"] + 0.01 * terms["divergence"]
+        vae.zero_grad()
+        loss.backward(retain_graph=True)
+        gradients = {n: p.grad.contiguous() for n, p in vae.named_parameters()}
+        if name == "absolute":
+            save_file(gradients, f"{output}/autoencoder_gradients.safetensors")
+        norm = torch.sqrt(sum((gradient.double() ** 2).sum() for gradient in gradients.values()))
+        result[name] = {"terms": {n: value.item() for n, value in {"loss": loss, **terms}.items()}, "grad_norm": norm.item()}
+    return result
 
 
 def main():

@@ -170,8 +170,12 @@ impl<B: Backend> AutoencoderStage<B> {
         model.decode(latents).clamp(-1.0, 1.0)
     }
 
-    /// Returns the configuration that gives scaled latents of the images mean 0 and deviation 1.
+    /// Returns the configuration that gives scaled latents of the images mean 0 and deviation 1, or
+    /// the present one if the encoder does not change.
     fn measured_config(&self, model: &AutoencoderKl<B>) -> Result<VaeConfig> {
+        if !self.resolved.train_encoder {
+            return Ok(self.base.vae_config.clone());
+        }
         let mut measured = match &self.data {
             Some(data) => Images::Read(data.clone()),
             None => Images::Drawn(Arc::new(Drawing::of_last_phase(&self.resolved)?)),

@@ -7,13 +7,15 @@ use ovis_image::WeightDtype;
 use ovis_image::device::DeviceSpec;
 use ovis_image::training::{
     AdamWConfig, AutoencodingConfig, FlowMatchingConfig, LearningRate, LearningRateSchedule,
-    LossWeighting, Recomputation, TimestepDistribution, TrainerConfig,
+    LossWeighting, PixelError, Recomputation, TimestepDistribution, TrainerConfig,
 };
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
 use super::lora_settings::LoraSettings;
-use super::settings::{CurriculumEntry, RecomputeKind, ScheduleKind, StageKind, WeightingKind};
+use super::settings::{
+    CurriculumEntry, PixelErrorKind, RecomputeKind, ScheduleKind, StageKind, WeightingKind,
+};
 use crate::shared::usage::UsageError;
 use crate::training_data::CaptionLanguage;
 
@@ -55,8 +57,10 @@ pub struct Resolved {
     pub max_sequence_length: usize,
     pub auxiliary_weight: f64,
     pub auxiliary_fade: Vec<u64>,
+    pub pixel_error: PixelErrorKind,
     pub edge_weight: f64,
     pub kl_weight: f64,
+    pub train_encoder: bool,
     pub latent_images: usize,
     /// Absent if images are drawn, as in the settings of earlier versions.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,8 +133,10 @@ impl Default for Resolved {
             max_sequence_length: 256,
             auxiliary_weight: 0.0,
             auxiliary_fade: Vec::new(),
+            pixel_error: PixelErrorKind::Absolute,
             edge_weight: 1.0,
             kl_weight: 1e-4,
+            train_encoder: true,
             latent_images: 2000,
             data: None,
             validation_share: None,
@@ -380,8 +386,13 @@ impl Resolved {
     /// Returns the settings of the autoencoder's losses.
     pub fn autoencoding(&self) -> AutoencodingConfig {
         AutoencodingConfig {
+            pixel_error: match self.pixel_error {
+                PixelErrorKind::Absolute => PixelError::Absolute,
+                PixelErrorKind::Squared => PixelError::Squared,
+            },
             edge_weight: self.edge_weight,
             kl_weight: self.kl_weight,
+            train_encoder: self.train_encoder,
         }
     }
 

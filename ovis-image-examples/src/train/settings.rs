@@ -59,6 +59,17 @@ pub enum WeightingKind {
     Cosmap,
 }
 
+/// Measure of the errors of an autoencoder's pixels and edges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PixelErrorKind {
+    /// Absolute differences: sharper edges, for a model that already draws shapes
+    #[default]
+    Absolute,
+    /// Squared differences: learns far sooner from nothing
+    Squared,
+}
+
 /// Texts to draw until a number of images has been seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -184,12 +195,18 @@ pub struct Settings {
     #[arg(long, value_delimiter = ',', help_heading = FLOW, hide_short_help = true)]
     pub auxiliary_fade: Option<Vec<u64>>,
 
+    /// Measure of the errors of pixels and edges [default: absolute]
+    #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
+    pub pixel_error: Option<PixelErrorKind>,
     /// Weight of errors at edges [default: 1]
     #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
     pub edge_weight: Option<f64>,
     /// Weight of the divergence of the latents from a normal distribution [default: 1e-4]
     #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
     pub kl_weight: Option<f64>,
+    /// Train the encoder, too; without it, its latents stay as they are [default: true]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = AUTOENCODER, hide_short_help = true)]
+    pub train_encoder: Option<bool>,
     /// Number of drawn images whose latents are measured at the end [default: 2000]
     #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
     pub latent_images: Option<usize>,

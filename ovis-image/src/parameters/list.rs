@@ -105,6 +105,27 @@ impl ModuleParameters<'_> {
             .bias(name, output)
     }
 
+    /// Adds a linear layer with a bias that ends a residual branch.
+    pub(crate) fn residual_linear(&mut self, name: &str, features: usize) -> &mut Self {
+        let shape = [features, features];
+        self.add(ParameterKind::ResidualWeight, name, "weight", shape)
+            .bias(name, features)
+    }
+
+    /// Adds a 3x3 convolution with a bias that ends a residual branch.
+    pub(crate) fn residual_conv(&mut self, name: &str, channels: usize) -> &mut Self {
+        let shape = [channels, channels, 3, 3];
+        self.add(ParameterKind::ResidualWeight, name, "weight", shape)
+            .bias(name, channels)
+    }
+
+    /// Adds the 3x3 convolution that gives the moments of so many latent channels.
+    pub(crate) fn moments(&mut self, name: &str, input: usize, latents: usize) -> &mut Self {
+        let shape = [2 * latents, input, 3, 3];
+        self.add(ParameterKind::MomentsWeight, name, "weight", shape)
+            .add(ParameterKind::MomentsBias, name, "bias", [2 * latents])
+    }
+
     fn bias(&mut self, name: &str, features: usize) -> &mut Self {
         self.add(ParameterKind::Bias, name, "bias", [features])
     }

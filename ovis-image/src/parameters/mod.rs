@@ -34,6 +34,12 @@ pub enum ParameterKind {
     Scale,
     /// Summands of a layer or norm.
     Bias,
+    /// Matrix or kernel of the last layer of a residual branch.
+    ResidualWeight,
+    /// Kernel of the latents' moments: means first, then as many logarithms of variances.
+    MomentsWeight,
+    /// Summands of the latents' moments.
+    MomentsBias,
 }
 
 /// Role of a parameter in its model, which determines where it may be placed, whether it may be

@@ -13,7 +13,9 @@ use crate::sampling::NoiseGenerator;
 /// Initializes the parameters of a module, depending on the seed alone: matrices and kernels are
 /// normal with a variance of `1 / inputs`, embeddings have a standard deviation of one, biases are
 /// zero, and scales of norms one. Modulations and the last projection of the transformer are zero,
-/// so that each block starts as the identity (adaLN-Zero, arXiv 2212.09748).
+/// so that each block starts as the identity (adaLN-Zero, arXiv 2212.09748); so are the last layers
+/// of the VAE's residual branches, for the same reason. Its latents start with a deviation of 0.05
+/// around their means: with one of about 1, noise hides the image from the decoder.
 ///
 /// `parameters` tells what each parameter is; the module's configuration lists them.
 ///
@@ -52,17 +54,26 @@ struct Initialize<'a> {
     unlisted: Option<String>,
 }
 
+/// First logarithm of the latents' variance.
+const LOG_VARIANCE: f32 = -6.0;
+
 /// Initial values of a parameter.
 #[derive(Debug, PartialEq)]
 enum First {
     Constant(f32),
     Normal(f32),
+    /// Normal values of this deviation in the first half, the constant in the second.
+    Halves(f32, f32),
 }
 
 impl First {
     fn of(parameter: &Parameter) -> Self {
+        let inputs = || parameter.shape.iter().skip(1).product::<usize>().max(1);
+        let deviation = || 1.0 / (inputs() as f32).sqrt();
         match (parameter.kind, parameter.role) {
-            (ParameterKind::Bias, _) => Self::Constant(0.0),
+            (ParameterKind::Bias | ParameterKind::ResidualWeight, _) => Self::Constant(0.0),
+            (ParameterKind::MomentsWeight, _) => Self::Halves(deviation(), 0.0),
+            (ParameterKind::MomentsBias, _) => Self::Halves(0.0, LOG_VARIANCE),
             (ParameterKind::Scale, _) => Self::Constant(1.0),
             // As large as what the blocks add to it. Small embeddings drown in the sum, and every
             // prompt is encoded alike.
@@ -70,9 +81,21 @@ impl First {
             (ParameterKind::Weight, ParameterRole::Modulation | ParameterRole::FinalProjection) => {
                 Self::Constant(0.0)
             }
-            (ParameterKind::Weight, _) => {
-                let inputs = parameter.shape.iter().skip(1).product::<usize>().max(1);
-                Self::Normal(1.0 / (inputs as f32).sqrt())
+            (ParameterKind::Weight, _) => Self::Normal(deviation()),
+        }
+    }
+
+    fn values(&self, count: usize, seed: u64) -> Vec<f32> {
+        let normal = |count: usize, deviation: f32| {
+            let noise = NoiseGenerator::from_seed(seed).randn(count);
+            noise.into_iter().map(move |value| value * deviation)
+        };
+        match *self {
+            Self::Constant(value) => vec![value; count],
+            Self::Normal(deviation) => normal(count, deviation).collect(),
+            Self::Halves(deviation, value) => {
+                let second = std::iter::repeat_n(value, count - count / 2);
+                normal(count / 2, deviation).chain(second).collect()
             }
         }
     }
@@ -94,14 +117,7 @@ impl<B: Backend> ModuleMapper<B> for Initialize<'_> {
             return param;
         };
         let shape: [usize; D] = param.lazy_shape().dims();
-        let count = shape.iter().product();
-        let values = match First::of(parameter) {
-            First::Constant(value) => vec![value; count],
-            First::Normal(deviation) => {
-                let noise = NoiseGenerator::from_seed(seed_of(self.seed, &path)).randn(count);
-                noise.into_iter().map(|value| value * deviation).collect()
-            }
-        };
+        let values = First::of(parameter).values(shape.iter().product(), seed_of(self.seed, &path));
         let device = param.lazy_device();
         let data = TensorData::new(values, shape);
         Param::initialized(param.id, Tensor::from_data(data, (&device, DType::F32)))
@@ -172,6 +188,25 @@ mod tests {
     }
 
     #[test]
+    fn first_latents_are_nearly_their_means() {
+        let config = VaeConfig::tiny();
+        let model = config.init::<TestBackend>(&Default::default());
+        let model = initialize(model, &config.parameters(), 1).unwrap();
+        let pixels = Tensor::random(
+            [1, 3, 16, 16],
+            burn::tensor::Distribution::Uniform(-1.0, 1.0),
+            &Default::default(),
+        );
+        let latents = model.encode(pixels);
+        assert!(
+            values(latents.log_variance)
+                .iter()
+                .all(|value| *value == LOG_VARIANCE)
+        );
+        assert!(values(latents.mean).iter().any(|value| value.abs() > 0.1));
+    }
+
+    #[test]
     fn embeddings_kernels_and_heads_have_their_deviations() {
         let encoder = TextEncoderConfig::ovis_image_7b().parameters();
         let vae = VaeConfig::ovis_image_7b().parameters();
@@ -194,6 +229,10 @@ mod tests {
         assert_eq!(of(&vae, "decoder.conv_in.weight"), normal(16.0 * 9.0));
         assert_eq!(of(&vae, "decoder.norm_out.weight"), First::Constant(1.0));
         assert_eq!(of(&vae, "decoder.conv_out.bias"), First::Constant(0.0));
+        assert_eq!(
+            of(&vae, "decoder.mid.resnet1.conv2.weight"),
+            First::Constant(0.0)
+        );
         assert_eq!(of(&head, "output.weight"), normal(64.0));
     }
 

@@ -32,7 +32,7 @@ mod timesteps;
 mod trainer;
 mod transformer_pass;
 
-pub use autoencoding::{Autoencoding, AutoencodingConfig, PixelBatch};
+pub use autoencoding::{Autoencoding, AutoencodingConfig, PixelBatch, PixelError};
 pub use auxiliary::{CharacterHead, CharacterHeadConfig};
 pub use batch::{ImageBatch, PromptBatch};
 pub use export::TrainedParts;

@@ -15,6 +15,19 @@ pub(super) enum Trained {
     All,
     /// Low-rank adapters of linear layers; weights and biases are frozen.
     Adapters,
+    /// Parameters inside modules of this name.
+    Inside(&'static str),
+}
+
+impl Trained {
+    /// Name of the modules whose parameters are trained, if not all are.
+    fn module(self) -> Option<&'static str> {
+        match self {
+            Self::All => None,
+            Self::Adapters => Some(ADAPTERS),
+            Self::Inside(name) => Some(name),
+        }
+    }
 }
 
 /// Field of a linear layer that contains its adapters.
@@ -32,21 +45,22 @@ pub(super) fn lift_some<A: AutodiffBackend, M: AutodiffModule<A>>(
     trained: Trained,
 ) -> M {
     struct RequireGradients {
-        trained: Trained,
-        /// Number of lists of adapters that the current module is in.
-        adapters: usize,
+        /// Name of the modules whose parameters get a gradient; `None` for all parameters.
+        module: Option<&'static str>,
+        /// Number of such modules that the current one is in.
+        inside: usize,
     }
     impl<A: AutodiffBackend> ModuleMapper<A> for RequireGradients {
         fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.adapters += usize::from(name == ADAPTERS);
+            self.inside += usize::from(self.module == Some(name));
         }
 
         fn exit_module(&mut self, name: &str, _container_type: &str) {
-            self.adapters -= usize::from(name == ADAPTERS);
+            self.inside -= usize::from(self.module == Some(name));
         }
 
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<A, D>>) -> Param<Tensor<A, D>> {
-            if self.trained == Trained::Adapters && self.adapters == 0 {
+            if self.module.is_some() && self.inside == 0 {
                 return param.set_require_grad(false);
             }
             // Parameters that were loaded on a backend without gradients do not ask for one.
@@ -54,8 +68,8 @@ pub(super) fn lift_some<A: AutodiffBackend, M: AutodiffModule<A>>(
         }
     }
     M::from_inner(module).map(&mut RequireGradients {
-        trained,
-        adapters: 0,
+        module: trained.module(),
+        inside: 0,
     })
 }
 

@@ -37,7 +37,7 @@ impl VaeConfig {
         mid_block(&mut encoder.inner("mid"), last);
         encoder
             .group_norm("norm_out", last)
-            .conv("conv_out", [last, 2 * self.latent_channels], 3);
+            .moments("conv_out", last, self.latent_channels);
     }
 
     fn decoder(&self, decoder: &mut ModuleParameters<'_>) {
@@ -67,7 +67,7 @@ fn resnet(block: &mut ModuleParameters<'_>, input: usize, output: usize) {
         .group_norm("norm1", input)
         .conv("conv1", [input, output], 3)
         .group_norm("norm2", output)
-        .conv("conv2", [output, output], 3);
+        .residual_conv("conv2", output);
     if input != output {
         block.conv("shortcut", [input, output], 1);
     }
@@ -81,7 +81,7 @@ fn mid_block(block: &mut ModuleParameters<'_>, channels: usize) {
         .linear("query", channels, channels)
         .linear("key", channels, channels)
         .linear("value", channels, channels)
-        .linear("output", channels, channels);
+        .residual_linear("output", channels);
     resnet(&mut block.inner("resnet2"), channels, channels);
 }
 

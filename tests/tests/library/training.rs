@@ -8,8 +8,8 @@ use burn::tensor::{DType, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::training::{
     AdamWConfig, Autoencoding, AutoencodingConfig, FlowMatching, FlowMatchingConfig, ImageModels,
-    LearningRate, Objective, ParameterMap, PixelBatch, Recomputation, Trainer, TrainerConfig,
-    TrainingState,
+    LearningRate, Objective, ParameterMap, PixelBatch, PixelError, Recomputation, Trainer,
+    TrainerConfig, TrainingState,
 };
 use ovis_image_tests::training::{batch, file, floats, loaded, worst};
 use safetensors::SafeTensors;
@@ -23,7 +23,13 @@ type B = Autodiff<Flex>;
 struct Expected {
     weight_decay: f64,
     steps: Vec<ExpectedStep>,
-    autoencoder: BTreeMap<String, f64>,
+    autoencoder: BTreeMap<PixelError, ExpectedAutoencoder>,
+}
+
+#[derive(Deserialize)]
+struct ExpectedAutoencoder {
+    terms: BTreeMap<String, f64>,
+    grad_norm: f64,
 }
 
 #[derive(Deserialize)]
@@ -71,8 +77,7 @@ fn trainer(recomputation: Recomputation, config: TrainerConfig) -> Trainer<B, Fl
     Trainer::new(objective(recomputation), models(), config).unwrap()
 }
 
-#[test]
-fn gradients_of_the_autoencoder_equal_torch() {
+fn pixel_batch() -> PixelBatch<Flex> {
     let bytes = std::fs::read(file("autoencoder_batch.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let tensor = |name: &str| {
@@ -81,20 +86,44 @@ fn gradients_of_the_autoencoder_equal_torch() {
         let data = TensorData::new(values, view.shape().to_vec());
         Tensor::<Flex, 4>::from_data(data, (&FlexDevice, DType::F32))
     };
-    let batch = PixelBatch {
+    PixelBatch {
         pixels: tensor("pixels"),
         noise: tensor("noise"),
-    };
-    let objective = Autoencoding::new(AutoencodingConfig {
+    }
+}
+
+fn autoencoding(pixel_error: PixelError, train_encoder: bool) -> Autoencoding {
+    Autoencoding::new(AutoencodingConfig {
+        pixel_error,
         edge_weight: 0.7,
         kl_weight: 0.01,
-    });
+        train_encoder,
+    })
+}
+
+#[test]
+fn gradients_of_the_autoencoder_equal_torch() {
+    let batch = pixel_batch();
     let model = pipeline().vae().clone();
-    let outcome = Objective::<B>::gradients(&objective, &model, batch.clone()).unwrap();
-    for (name, expected) in expected().autoencoder {
-        let error = (outcome.terms.0[name.as_str()] - expected).abs() / expected;
-        assert!(error < 1e-5, "{name}: {error:e}");
+    for (pixel_error, expected) in expected().autoencoder {
+        let objective = autoencoding(pixel_error, true);
+        let outcome = Objective::<B>::gradients(&objective, &model, batch.clone()).unwrap();
+        let near = |name: &str, value: f64, expected: f64| {
+            let error = (value - expected).abs() / expected;
+            assert!(error < 1e-5, "{pixel_error:?}, {name}: {error:e}");
+        };
+        for (name, expected) in expected.terms {
+            near(&name, outcome.terms.0[name.as_str()], expected);
+        }
+        let squares = outcome.gradients.clone().into_iter();
+        let squares = squares.flat_map(|(_, gradient)| values(gradient));
+        let squares: f64 = squares.map(|value| f64::from(value).powi(2)).sum();
+        near("norm of the gradients", squares.sqrt(), expected.grad_norm);
+        let alone = Objective::<B>::loss(&objective, &model, batch.clone()).unwrap();
+        assert!((alone.loss() - outcome.terms.loss()).abs() < 1e-6);
     }
+    let objective = autoencoding(PixelError::Absolute, true);
+    let outcome = Objective::<B>::gradients(&objective, &model, batch).unwrap();
     let gradients = loaded::<Flex>(
         "vae",
         &file("autoencoder_gradients.safetensors"),
@@ -103,8 +132,22 @@ fn gradients_of_the_autoencoder_equal_torch() {
     let expected = ParameterMap::of_module(gradients.vae());
     let (path, error) = worst(&outcome.gradients, &expected);
     assert!(error < 1e-5, "{path}: {error:e}");
-    let alone = Objective::<B>::loss(&objective, &model, batch).unwrap();
-    assert!((alone.loss() - outcome.terms.loss()).abs() < 1e-6);
+}
+
+#[test]
+fn a_frozen_encoder_leaves_the_gradients_of_the_decoder_as_they_are() {
+    let model = pipeline().vae().clone();
+    let gradients = |train_encoder| {
+        let objective = autoencoding(PixelError::Squared, train_encoder);
+        let outcome = Objective::<B>::gradients(&objective, &model, pixel_batch()).unwrap();
+        let gradients = outcome.gradients.into_iter();
+        let gradients = gradients.map(|(path, gradient)| (path, values(gradient)));
+        gradients.collect::<BTreeMap<String, Vec<f32>>>()
+    };
+    let (mut all, decoder) = (gradients(true), gradients(false));
+    all.retain(|path, _| path.starts_with("decoder."));
+    assert!(!all.is_empty());
+    assert_eq!(decoder, all);
 }
 
 #[test]
