@@ -1,5 +1,6 @@
 //! `evaluate`: benchmarks of the report: their images, what is read in them, and figures from that.
 
+pub mod compare;
 pub mod error;
 pub mod prompts;
 pub mod read;
@@ -33,4 +34,6 @@ pub enum Step {
     Read(read::Arguments),
     /// Computes figures.
     Score(score::Arguments),
+    /// Compares two runs.
+    Compare(compare::Arguments),
 }

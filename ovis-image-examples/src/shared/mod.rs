@@ -6,6 +6,8 @@ pub mod completions;
 pub mod device;
 pub mod error_chain;
 pub mod headings;
+#[cfg(any(feature = "dataset", feature = "evaluate"))]
+pub mod html;
 pub mod hub;
 pub mod image_file;
 pub mod input_file;

@@ -100,6 +100,43 @@ fn images_of_cvtg_are_made_once_and_logged() {
         "{}",
         stderr(&other)
     );
+
+    let items = json!([{"index": 0, "prompt": "a sign 'ONE'"}, {"index": 7, "prompt": "'TEN'"}]);
+    let text = json!({"data_list": items}).to_string();
+    put(&folder, "prompts/CVTG/2.json", &text);
+    let reworded = run(&folder, &arguments);
+    assert!(stderr(&reworded).contains("prompts: \""));
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn two_prompts_with_one_file_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let line = r#"{"prompt_id": 5, "prompt": "a poster", "text": ["A"]}"#;
+    put(&folder, "text_prompts.jsonl", &format!("{line}\n{line}\n"));
+    let output = run(&folder, &["longtext", "--prompts", ".", "-o", "out"]);
+    let message = stderr(&output);
+    assert!(
+        message.contains("two prompts would write 5.png"),
+        "{message}"
+    );
+    assert!(!folder.path().join("out").exists());
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn cut_prompts_are_counted() {
+    let folder = TempDir::new().unwrap();
+    let long = "a poster ".repeat(300);
+    let items = json!([{"index": 0, "prompt": "a sign 'ONE'"}, {"index": 7, "prompt": long}]);
+    let text = json!({"data_list": items}).to_string();
+    put(&folder, "prompts/CVTG/2.json", &text);
+    let output = run(&folder, &["cvtg", "--prompts", "prompts", "-o", "out"]);
+    succeeds(&output);
+    let message = stderr(&output);
+    assert!(message.contains("1 prompts were too long"), "{message}");
+    let log = fs::read_to_string(folder.path().join("out/run.jsonl")).unwrap();
+    assert_eq!(log.matches("truncated_tokens").count(), 1, "{log}");
 }
 
 #[cfg(feature = "flex")]

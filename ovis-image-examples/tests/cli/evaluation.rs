@@ -292,3 +292,67 @@ fn signs_are_scored_by_whole_texts_and_colors() {
         &["--images"],
     );
 }
+
+#[test]
+fn two_runs_are_compared_prompt_by_prompt() {
+    let folder = TempDir::new().unwrap();
+    let prompt = |text: &str| json!({"prompt": text, "text": text, "text_color": "white", "ground_color": "red", "seed": 0});
+    let prompts = [prompt("OPEN"), prompt("<TODAY>"), prompt("BUS")];
+    let lines = prompts.map(|prompt| prompt.to_string());
+    put(&folder, "signs.jsonl", &lines.join("\n"));
+    let reading = |image: &str, word: &str| json!({"image": image, "words": [word]}).to_string();
+    let readings = |words: &[(&str, &str)]| {
+        let lines: Vec<String> = words
+            .iter()
+            .map(|(image, word)| reading(image, word))
+            .collect();
+        lines.join("\n")
+    };
+    let first = [
+        ("0000.png", "OPEN"),
+        ("0001.png", "<TODAY>"),
+        ("0002.png", "BUT"),
+    ];
+    let second = [
+        ("0000.png", "OPEN"),
+        ("0001.png", "<TODAX>"),
+        ("0002.png", "BUS"),
+    ];
+    put(&folder, "a.jsonl", &readings(&first));
+    put(&folder, "b.jsonl", &readings(&second));
+    for name in ["a", "b"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let image = image::RgbImage::from_pixel(16, 16, image::Rgb([210, 40, 30]));
+    image.save(folder.path().join("a/0001.png")).unwrap();
+
+    let base = ["compare", "signs", "a.jsonl", "b.jsonl", "--prompts", "."];
+    let output = evaluate(&folder, &[&base[..], &["--json"]].concat());
+    let result: Value = serde_json::from_str(&succeeds(&output)).unwrap();
+    let exact = &result["metrics"]["exact"];
+    assert_eq!(exact["difference"], 0.0);
+    assert_eq!(
+        [&exact["worse"], &exact["equal"], &exact["better"]],
+        [&json!(1), &json!(1), &json!(1)]
+    );
+    let [lower, upper] = [0, 1].map(|end| exact["interval_95"][end].as_f64().unwrap());
+    assert!(lower < 0.0 && upper > 0.0, "{exact}");
+    assert_eq!(result["worst"][0]["image"], "0001.png");
+    assert_eq!(result["worst"].as_array().map(Vec::len), Some(1));
+
+    let page = ["--html", "page.html", "--images-a", "a", "--images-b", "b"];
+    let table = succeeds(&evaluate(&folder, &[&base[..], &page].concat()));
+    assert!(table.contains("ground_color"), "{table}");
+    assert!(
+        table.contains("0001.png: \"<TODAY>\", A \"<TODAY>\", B \"<TODAX>\""),
+        "{table}"
+    );
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert_eq!(page.matches("data:image/png;base64,").count(), 1);
+    assert!(page.contains("&lt;TODAX&gt;") && !page.contains("<TODAX>"));
+
+    let one = [&base[..], &["--images-a", "a"]].concat();
+    fails(&folder, &one, 2, &["--images-b"]);
+    let other = [&base[..], &["--images-a", "a", "--images-b", "c"]].concat();
+    fails(&folder, &other, 2, &["c is not a folder"]);
+}

@@ -5,7 +5,7 @@ mod run;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use ovis_image_examples::evaluate::{Arguments, Step, read, score, signs};
+use ovis_image_examples::evaluate::{Arguments, Step, compare, read, score, signs};
 use ovis_image_examples::shared::program;
 
 fn main() -> ExitCode {
@@ -18,6 +18,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Step::Run(arguments) => run::run(&arguments)?,
         Step::Read(arguments) => return read::run(&arguments),
         Step::Score(arguments) => score::run(&arguments)?,
+        Step::Compare(arguments) => compare::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }

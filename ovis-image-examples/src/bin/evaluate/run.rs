@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(threads) = arguments.threads {
         threads::limit(threads.into())?;
     }
-    let work = arguments.work()?;
+    let (work, prompts_hash) = arguments.work()?;
     let device = arguments.device.spec.open()?;
     let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
     let model = arguments.model.resolve()?;
@@ -49,6 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         model: &model,
         loras: &loras,
         work,
+        prompts_hash,
         place,
     })
 }
@@ -59,6 +60,7 @@ struct Generate<'a> {
     model: &'a Model,
     loras: &'a [LoraFile],
     work: Work,
+    prompts_hash: String,
     place: String,
 }
 
@@ -81,7 +83,8 @@ impl BackendVisitor for Generate<'_> {
         let settings = json!({
             "seed": arguments.seed,
             "images_per_prompt": arguments.images_per_prompt,
-            "benchmark": format!("{:?}", arguments.benchmark).to_lowercase(),
+            "benchmark": arguments.benchmark.name(),
+            "prompts": self.prompts_hash,
             "model": Model::hash(&checkpoint)?,
             "dtype": dtype.to_string(),
             "loras": arguments.lora.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -126,7 +129,7 @@ impl Generate<'_> {
         let bar = ProgressBar::new(self.work.tasks.len() as u64)
             .with_style(ProgressStyle::with_template(TEMPLATE)?);
         bar.enable_steady_tick(Duration::from_millis(500));
-        let mut spent = Duration::ZERO;
+        let (mut spent, mut cut) = (Duration::ZERO, 0);
         for tasks in self.work.batches(self.arguments.batch_size.into()) {
             let start = Instant::now();
             let prompts = tasks.iter().map(|task| task.prompt.as_str());
@@ -140,21 +143,33 @@ impl Generate<'_> {
             let output = pipeline.generate_with(&request, |_| ControlFlow::Continue(()))?;
             let elapsed = start.elapsed();
             spent += elapsed;
+            let reports = &output.settings.prompt_reports;
+            let truncated: Vec<usize> = reports
+                .iter()
+                .map(|report| report.truncated_tokens)
+                .collect();
             let mut images = output.images.into_iter().map(|image| image.image);
-            for task in tasks {
+            for (place, task) in tasks.iter().enumerate() {
                 let own: Vec<_> = images.by_ref().take(task.seeds.len()).collect();
                 save(&self.arguments.output, task, &own)?;
                 let generated = Generated {
                     image: task.files.paths().first().cloned().unwrap_or_default(),
                     seeds: task.seeds.clone(),
+                    truncated_tokens: truncated.get(place).copied().unwrap_or(0),
                     seconds_per_image: elapsed.as_secs_f64() / count.max(1) as f64,
                     peak_memory_bytes: peak_memory::peak_memory_bytes(),
                 };
                 append(&self.arguments.output, &generated)?;
+                cut += usize::from(generated.truncated_tokens > 0);
                 bar.inc(1);
             }
         }
         bar.finish_and_clear();
+        if cut > 0 {
+            say(&format!(
+                "note: {cut} prompts were too long and lost their ends: run.jsonl has how many tokens each"
+            ));
+        }
         Ok(spent)
     }
 }

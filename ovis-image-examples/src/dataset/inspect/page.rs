@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::statistics::Statistics;
 use crate::dataset::manifest::Row;
+use crate::shared::html::escaped;
 
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
 <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'\">\n\
@@ -79,26 +80,6 @@ fn sample(page: &mut String, row: &Row) {
         "<div class=\"fields\">{}</div></div>",
         escaped(&fields.join(", "))
     );
-}
-
-/// Escapes text for HTML, and makes control characters visible.
-fn escaped(text: &str) -> String {
-    let mut result = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => result.push_str("&amp;"),
-            '<' => result.push_str("&lt;"),
-            '>' => result.push_str("&gt;"),
-            '"' => result.push_str("&quot;"),
-            '\'' => result.push_str("&#39;"),
-            '\n' => result.push_str("<br>"),
-            // Marks that turn the direction of the text after them.
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => result.push('\u{fffd}'),
-            letter if letter.is_control() => result.push('\u{fffd}'),
-            letter => result.push(letter),
-        }
-    }
-    result
 }
 
 /// Writes a relative path as an address. The prefix `./` keeps a name from being read as a scheme.

@@ -11,7 +11,7 @@ pub mod work;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use ovis_image::GenerationRequest;
 
@@ -103,23 +103,41 @@ pub enum Benchmark {
     Signs,
 }
 
+impl Benchmark {
+    /// Returns the name on the command line.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
 impl Arguments {
-    /// Lists what is to be generated.
+    /// Lists what is to be generated, and returns a hash of all prompts, those of other parts
+    /// included.
     ///
     /// # Errors
-    /// Returns an error if the prompts cannot be read or are those of another benchmark.
-    pub fn work(&self) -> Result<Work> {
+    /// Returns an error if the prompts cannot be read or are those of another benchmark, or if two
+    /// of them name one file.
+    pub fn work(&self) -> Result<(Work, String)> {
         ensure!(
             self.seed.is_none() || self.benchmark != Benchmark::Signs,
             UsageError::new("--seed: signs have seeds of their own in their file")
         );
         let mut work = layouts::work(self)?;
+        if let Some(path) = work.repeated_file() {
+            bail!(
+                "{}: two prompts would write {}",
+                self.prompts.display(),
+                path.display()
+            );
+        }
+        let prompts = work.hash();
         if let Some(part) = self.part {
             work.keep(part);
         }
         work.tasks
             .truncate(self.limit.map_or(usize::MAX, usize::from));
-        Ok(work)
+        Ok((work, prompts))
     }
 
     /// Returns the request that all images have in common.

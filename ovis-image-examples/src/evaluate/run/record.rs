@@ -24,10 +24,17 @@ pub struct Generated {
     pub image: PathBuf,
     /// Seeds of the images.
     pub seeds: Vec<u64>,
+    /// Number of tokens of the prompt that did not fit and were cut.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub truncated_tokens: usize,
     /// Time per image in seconds, without loading.
     pub seconds_per_image: f64,
     /// Peak memory of the process so far, if the system reports it.
     pub peak_memory_bytes: Option<u64>,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// Writes the settings of a run, or compares them with those of the images that are there already.

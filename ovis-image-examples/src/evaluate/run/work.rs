@@ -1,10 +1,12 @@
 //! Images to generate: prompts, seeds and files.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use image::RgbImage;
 use image::imageops::replace;
+use sha2::{Digest, Sha256};
 
 /// Images of one prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,30 @@ pub struct Work {
 }
 
 impl Work {
+    /// Returns a hash of all prompts and file names.
+    pub fn hash(&self) -> String {
+        let mut hash = Sha256::new();
+        for task in &self.tasks {
+            hash.update(task.prompt.as_bytes());
+            for path in task.files.paths() {
+                hash.update([0]);
+                hash.update(path.as_os_str().as_encoded_bytes());
+            }
+            hash.update([1]);
+        }
+        hash.finalize()[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// Returns the first file that two tasks would write.
+    pub fn repeated_file(&self) -> Option<&Path> {
+        let mut seen = HashSet::new();
+        let paths = self.tasks.iter().flat_map(|task| task.files.paths());
+        paths.map(PathBuf::as_path).find(|path| !seen.insert(*path))
+    }
+
     /// Drops the tasks of other parts. Texts stay, as they are equal in all parts.
     pub fn keep(&mut self, part: Part) {
         let mut index = 0;
@@ -160,6 +186,17 @@ mod tests {
         let work = work(&[("a", 1), ("b", 1), ("c", 1), ("d", 4), ("e", 4)]);
         let sizes: Vec<usize> = work.batches(2).iter().map(|batch| batch.len()).collect();
         assert_eq!(sizes, [2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn another_prompt_or_file_is_another_hash_and_a_repeated_file_is_found() {
+        let one = work(&[("a", 1), ("b", 1)]);
+        assert_eq!(one.hash(), work(&[("a", 1), ("b", 1)]).hash());
+        assert_ne!(one.hash(), work(&[("a", 1), ("c", 1)]).hash());
+        assert_ne!(one.hash(), work(&[("ab", 1)]).hash());
+        assert_eq!(one.repeated_file(), None);
+        let twice = work(&[("a", 1), ("b", 1), ("a", 1)]);
+        assert_eq!(twice.repeated_file(), Some(Path::new("a")));
     }
 
     #[test]

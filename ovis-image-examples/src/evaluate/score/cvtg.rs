@@ -1,6 +1,6 @@
 //! CVTG-2K from readings.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use ovis_image::evaluation::cvtg::{
@@ -8,7 +8,7 @@ use ovis_image::evaluation::cvtg::{
 };
 use ovis_image::evaluation::{Mode, bootstrap_interval};
 
-use super::name_of;
+use super::{PromptScore, Share, name_of};
 use crate::evaluate::prompts;
 use crate::evaluate::readings::{Readings, last_parts};
 use crate::evaluate::report::{Figures, Report};
@@ -16,16 +16,15 @@ use crate::evaluate::report::{Figures, Report};
 /// Image of a prompt with its scores.
 struct Scored {
     set: String,
+    index: String,
     regions: &'static str,
-    read: bool,
+    expected: Vec<String>,
+    lines: Option<Vec<String>>,
     scores: WordScores,
 }
 
-/// Scores the images of the benchmark.
-///
-/// # Errors
-/// Returns an error if the readings or the prompts cannot be used.
-pub(super) fn report(readings: &Path, folder: &Path, mode: Mode) -> Result<Report> {
+/// Scores the images of the benchmark. Also returns the images that belong to no prompt.
+fn scored(readings: &Path, folder: &Path, mode: Mode) -> Result<(Vec<Scored>, Vec<String>)> {
     let prompts = prompts::cvtg(folder)?;
     let mut readings = Readings::open(readings, |image| {
         last_parts(image, 3).map(|parts| parts.join("/"))
@@ -37,11 +36,48 @@ pub(super) fn report(readings: &Path, folder: &Path, mode: Mode) -> Result<Repor
         let lines = reading.flatten();
         images.push(Scored {
             set: prompt.set,
+            index: prompt.index,
             regions: prompt.regions,
-            read: lines.is_some(),
             scores: score(&expected, lines.as_deref(), mode),
+            expected,
+            lines,
         });
     }
+    Ok((images, readings.ignored()))
+}
+
+/// Scores the images of the benchmark, prompt by prompt.
+///
+/// # Errors
+/// Returns an error if the readings or the prompts cannot be used.
+pub(super) fn by_prompt(readings: &Path, folder: &Path, mode: Mode) -> Result<Vec<PromptScore>> {
+    let (images, _) = scored(readings, folder, mode)?;
+    let of_image = |image: Scored| {
+        let words = image.scores.words() as f64;
+        let share = |metric, part| Share {
+            metric,
+            part,
+            whole: words,
+        };
+        PromptScore {
+            image: PathBuf::from(format!("{}/{}.png", image.set, image.index)),
+            expected: image.expected.join(" "),
+            reading: image.lines.map(|lines| lines.join(" ")),
+            shares: vec![
+                share("word_accuracy", image.scores.correct as f64),
+                share("ned", image.scores.similarities.iter().sum()),
+            ],
+        }
+    };
+    Ok(images.into_iter().map(of_image).collect())
+}
+
+/// Scores the images of the benchmark.
+///
+/// # Errors
+/// Returns an error if the readings or the prompts cannot be used.
+pub(super) fn report(readings: &Path, folder: &Path, mode: Mode) -> Result<Report> {
+    let (images, ignored) = scored(readings, folder, mode)?;
     let regions = ["2", "3", "4", "5"].map(|regions| {
         let of_region = images.iter().filter(|image| image.regions == regions);
         (regions.to_owned(), of_region.collect::<Vec<_>>())
@@ -59,7 +95,7 @@ pub(super) fn report(readings: &Path, folder: &Path, mode: Mode) -> Result<Repor
         reader: None,
         total: figures(&images.iter().collect::<Vec<_>>()),
         groups: vec![("regions", groups(regions)), ("sets", groups(sets))],
-        ignored: readings.ignored(),
+        ignored,
     })
 }
 
@@ -94,7 +130,7 @@ fn figures(images: &[&Scored]) -> Figures {
             ("words", scores().map(WordScores::words).sum()),
             ("correct_words", scores().map(|score| score.correct).sum()),
         ],
-        covered: images.iter().filter(|image| image.read).count(),
+        covered: images.iter().filter(|image| image.lines.is_some()).count(),
         expected: images.len(),
     }
 }

@@ -1,17 +1,92 @@
 //! LongText-Bench from readings.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use ovis_image::evaluation::longtext::{Language, MatchCount, score, text_accuracy};
 use ovis_image::evaluation::{Mode, bootstrap_interval};
 
-use super::{LanguageName, name_of};
-use crate::evaluate::prompts;
+use super::{LanguageName, PromptScore, Share, name_of};
+use crate::evaluate::prompts::{self, LongTextPrompt};
 use crate::evaluate::readings::{Readings, last_parts};
 use crate::evaluate::report::{Figures, Report};
 
-/// Scores the images of the benchmark: `ID.png`, or `ID_K.png` for several of a prompt.
+/// Prompt with the scores of its images: `ID.png`, or `ID_K.png` for several.
+struct Scored {
+    prompt: LongTextPrompt,
+    readings: Vec<String>,
+    /// One for each reading, or a single one that has nothing.
+    counts: Vec<MatchCount>,
+}
+
+/// Scores the images of the benchmark. Also returns the images that belong to no prompt.
+fn scored(
+    readings: &Path,
+    prompts: &Path,
+    language: LanguageName,
+    mode: Mode,
+) -> Result<(Vec<Scored>, Vec<String>)> {
+    let (language, file) = match language {
+        LanguageName::En => (Language::English, "text_prompts.jsonl"),
+        LanguageName::Zh => (Language::Chinese, "text_prompts_zh.jsonl"),
+    };
+    let prompts = prompts::longtext(prompts, file)?;
+    let mut readings = Readings::open(readings, |image| {
+        last_parts(image, 1).map(|parts| parts.concat())
+    })?;
+    let mut all = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        let id = prompt.prompt_id.to_string();
+        let images = readings.take_all(|key| key.split('_').next() == Some(&id));
+        let read: Vec<String> = images
+            .into_iter()
+            .flatten()
+            .map(|lines| lines.join("\n"))
+            .collect();
+        let counted = read.iter().map(|reading| Some(reading.as_str()));
+        let missing = read.is_empty().then_some(None);
+        let counts = counted
+            .chain(missing)
+            .map(|reading| score(&prompt.text, reading, language, mode))
+            .collect();
+        all.push(Scored {
+            prompt,
+            readings: read,
+            counts,
+        });
+    }
+    Ok((all, readings.ignored()))
+}
+
+/// Scores the images of the benchmark, prompt by prompt.
+///
+/// # Errors
+/// Returns an error if the readings or the prompts cannot be used.
+pub(super) fn by_prompt(
+    readings: &Path,
+    prompts: &Path,
+    language: LanguageName,
+    mode: Mode,
+) -> Result<Vec<PromptScore>> {
+    let (prompts, _) = scored(readings, prompts, language, mode)?;
+    let of_prompt = |scored: Scored| PromptScore {
+        image: PathBuf::from(format!("{}.png", scored.prompt.prompt_id)),
+        expected: scored.prompt.text.join(" "),
+        reading: (!scored.readings.is_empty()).then(|| scored.readings.join(" | ")),
+        shares: vec![Share {
+            metric: "text_accuracy",
+            part: scored.counts.iter().map(|count| count.matched as f64).sum(),
+            whole: scored
+                .counts
+                .iter()
+                .map(|count| count.expected as f64)
+                .sum(),
+        }],
+    };
+    Ok(prompts.into_iter().map(of_prompt).collect())
+}
+
+/// Scores the images of the benchmark.
 ///
 /// # Errors
 /// Returns an error if the readings or the prompts cannot be used.
@@ -21,30 +96,13 @@ pub(super) fn report(
     language: LanguageName,
     mode: Mode,
 ) -> Result<Report> {
-    let (language, file) = match language {
-        LanguageName::En => (Language::English, "text_prompts.jsonl"),
-        LanguageName::Zh => (Language::Chinese, "text_prompts_zh.jsonl"),
-    };
-    let prompts = prompts::longtext(prompts, file)?;
-    let mut readings = Readings::open(readings, |image| {
-        last_parts(image, 1).map(|parts| parts.concat())
-    })?;
-    let (mut counts, mut covered) = (Vec::new(), 0);
-    for prompt in &prompts {
-        let id = prompt.prompt_id.to_string();
-        let images = readings.take_all(|key| key.split('_').next() == Some(&id));
-        let read: Vec<String> = images
-            .into_iter()
-            .flatten()
-            .map(|lines| lines.join("\n"))
-            .collect();
-        covered += usize::from(!read.is_empty());
-        let counted = read.iter().map(|reading| Some(reading.as_str()));
-        let missing = read.is_empty().then_some(None);
-        for reading in counted.chain(missing) {
-            counts.push(score(&prompt.text, reading, language, mode));
-        }
-    }
+    let (prompts, ignored) = scored(readings, prompts, language, mode)?;
+    let read = prompts.iter().filter(|scored| !scored.readings.is_empty());
+    let covered = read.count();
+    let counts: Vec<MatchCount> = prompts
+        .iter()
+        .flat_map(|scored| scored.counts.iter().copied())
+        .collect();
     let interval = bootstrap_interval(&counts, |drawn| text_accuracy(drawn.iter().copied()));
     Ok(Report {
         benchmark: "longtext",
@@ -61,7 +119,7 @@ pub(super) fn report(
             expected: prompts.len(),
         },
         groups: Vec::new(),
-        ignored: readings.ignored(),
+        ignored,
     })
 }
 

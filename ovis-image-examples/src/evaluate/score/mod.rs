@@ -1,19 +1,23 @@
 //! `evaluate score`: figures of a benchmark from readings.
 
+mod benchmark;
 mod cvtg;
 mod longtext;
+mod prompt_score;
 mod signs;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
-use clap::ValueEnum;
+use anyhow::Result;
 use ovis_image::evaluation::Mode;
+
+pub use benchmark::BenchmarkArguments;
+pub use prompt_score::{PromptScore, Share};
 
 use super::report::Report;
 use crate::shared::program::{print, say};
 use crate::shared::terminal::printable_lines;
-use crate::shared::usage::UsageError;
+use benchmark::LanguageName;
 
 /// Scores a benchmark from what a reader found in its images.
 ///
@@ -21,23 +25,13 @@ use crate::shared::usage::UsageError;
 /// resamples of the images.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Benchmark
-    #[arg(value_name = "BENCH")]
-    benchmark: Benchmark,
+    /// Benchmark and rules.
+    #[command(flatten)]
+    benchmark: BenchmarkArguments,
     /// File of readings: a line {"image": "CVTG/2/0.png", "words": ["…"]} for each image, where
     /// `words` has the lines that the reader returned
     #[arg(long, value_name = "FILE")]
     readings: PathBuf,
-    /// Prompts of the benchmark as published: the folder with CVTG/2.json to CVTG-Style/5.json,
-    /// text_prompts.jsonl, or signs.jsonl
-    #[arg(long, value_name = "PATH")]
-    prompts: PathBuf,
-    /// Rules: the official script's with its faults, or mended ones
-    #[arg(long, value_name = "MODE", default_value = "official")]
-    mode: ModeName,
-    /// Language of the prompts of `longtext`
-    #[arg(long, value_name = "LANGUAGE")]
-    language: Option<LanguageName>,
     /// Folder of the images of `signs`, to measure colors
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
@@ -49,29 +43,6 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Benchmark that can be scored from readings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Benchmark {
-    /// CVTG-2K: words in quotes, 2 to 5 regions
-    Cvtg,
-    /// LongText-Bench: words of long texts, characters of Chinese ones
-    Longtext,
-    /// Signs, the benchmark of the small model in this repository: whole texts, and colors
-    Signs,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ModeName {
-    Official,
-    Strict,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LanguageName {
-    En,
-    Zh,
-}
-
 /// Number of ignored images that a warning names.
 const NAMED: usize = 5;
 
@@ -80,51 +51,15 @@ const NAMED: usize = 5;
 /// # Errors
 /// Returns an error if the readings or the prompts cannot be used.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    arguments.check()?;
-    let mut report = match arguments.benchmark {
-        Benchmark::Cvtg => {
-            cvtg::report(&arguments.readings, &arguments.prompts, arguments.rules())?
-        }
-        Benchmark::Signs => signs::report(
-            &arguments.readings,
-            &arguments.prompts,
-            arguments.images.as_deref(),
-        )?,
-        Benchmark::Longtext => longtext::report(
-            &arguments.readings,
-            &arguments.prompts,
-            arguments.language.unwrap_or(LanguageName::En),
-            arguments.rules(),
-        )?,
-    };
+    let images = arguments.images.as_deref();
+    arguments.benchmark.check(images.is_some())?;
+    let mut report = arguments.benchmark.report(&arguments.readings, images)?;
     report.reader.clone_from(&arguments.reader);
     warn(&report);
     if arguments.json {
         print(format!("{:#}\n", report.json()).as_bytes())
     } else {
         print(printable_lines(&report.table()).as_bytes())
-    }
-}
-
-impl Arguments {
-    /// Refuses flags of other benchmarks.
-    fn check(&self) -> Result<()> {
-        ensure!(
-            self.language.is_none() || self.benchmark == Benchmark::Longtext,
-            UsageError::new("--language is for longtext: the other benchmarks are English")
-        );
-        ensure!(
-            self.images.is_none() || self.benchmark == Benchmark::Signs,
-            UsageError::new("--images is for signs: the other benchmarks have no colors")
-        );
-        Ok(())
-    }
-
-    fn rules(&self) -> Mode {
-        match self.mode {
-            ModeName::Official => Mode::Official,
-            ModeName::Strict => Mode::Strict,
-        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use ovis_image::evaluation::bootstrap_interval;
 use ovis_image::evaluation::signs::{SignColors, SignScore, colors, score};
 
+use super::{PromptScore, Share};
 use crate::evaluate::prompts;
 use crate::evaluate::readings::{Readings, last_parts};
 use crate::evaluate::report::{Figures, Report};
@@ -25,20 +26,23 @@ const LENGTHS: [(&str, RangeInclusive<usize>); 4] = [
 
 /// Image of a prompt with its scores.
 struct Scored {
+    text: String,
     characters: usize,
+    /// Number of lines of the text.
     lines: usize,
-    read: bool,
+    reading: Option<String>,
     score: SignScore,
     /// Whether ground and text have the colors of the prompt, if the image was opened.
     colors: Option<[bool; 2]>,
 }
 
 /// Scores the images of the benchmark, `0000.png` and so on, and the colors in the images of a
-/// folder.
-///
-/// # Errors
-/// Returns an error if the readings or the prompts cannot be used.
-pub(super) fn report(readings: &Path, prompts: &Path, images: Option<&Path>) -> Result<Report> {
+/// folder. Also returns the images that belong to no prompt.
+fn scored(
+    readings: &Path,
+    prompts: &Path,
+    images: Option<&Path>,
+) -> Result<(Vec<Scored>, Vec<String>)> {
     let prompts = prompts::signs(prompts)?;
     let mut readings = Readings::open(readings, |image| {
         last_parts(image, 1).map(|parts| parts.concat())
@@ -59,20 +63,59 @@ pub(super) fn report(readings: &Path, prompts: &Path, images: Option<&Path>) -> 
         let lines = readings.take(&format!("{index:04}")).flatten();
         let path = images.map(|folder| folder.join(format!("{index:04}.png")));
         scored.push(Scored {
+            text: prompt.text.clone(),
             characters: prompt.text.chars().filter(|c| !c.is_whitespace()).count(),
             lines: prompt.text.split(' ').count(),
-            read: lines.is_some(),
             score: score(&prompt.text, lines.as_deref()),
+            reading: lines.map(|lines| lines.join(" ")),
             colors: path.map(|path| colors_agree(&path, prompt, &palette)),
         });
     }
+    Ok((scored, readings.ignored()))
+}
+
+/// Scores the images of the benchmark, prompt by prompt.
+///
+/// # Errors
+/// Returns an error if the readings or the prompts cannot be used.
+pub(super) fn by_prompt(
+    readings: &Path,
+    prompts: &Path,
+    images: Option<&Path>,
+) -> Result<Vec<PromptScore>> {
+    let (signs, _) = scored(readings, prompts, images)?;
+    let of_sign = |(index, sign): (usize, Scored)| {
+        let mut shares = vec![
+            Share::of_mean("exact", f64::from(sign.score.exact)),
+            Share::of_mean("ned", sign.score.similarity),
+        ];
+        if let Some([ground, text]) = sign.colors {
+            shares.push(Share::of_mean("ground_color", f64::from(ground)));
+            shares.push(Share::of_mean("text_color", f64::from(text)));
+        }
+        PromptScore {
+            image: PathBuf::from(format!("{index:04}.png")),
+            expected: sign.text,
+            reading: sign.reading,
+            shares,
+        }
+    };
+    Ok(signs.into_iter().enumerate().map(of_sign).collect())
+}
+
+/// Scores the images of the benchmark.
+///
+/// # Errors
+/// Returns an error if the readings or the prompts cannot be used.
+pub(super) fn report(readings: &Path, prompts: &Path, images: Option<&Path>) -> Result<Report> {
+    let (scored, ignored) = scored(readings, prompts, images)?;
     Ok(Report {
         benchmark: "signs",
         mode: "strict",
         reader: None,
         total: figures(&scored.iter().collect::<Vec<_>>()),
         groups: groups(&scored),
-        ignored: readings.ignored(),
+        ignored,
     })
 }
 
@@ -149,7 +192,10 @@ fn figures(images: &[&Scored]) -> Figures {
             "exact_images",
             images.iter().filter(|image| image.score.exact).count(),
         )],
-        covered: images.iter().filter(|image| image.read).count(),
+        covered: images
+            .iter()
+            .filter(|image| image.reading.is_some())
+            .count(),
         expected: images.len(),
     }
 }
