@@ -7,9 +7,8 @@ use ovis_image::LoraFormat;
 use ovis_image::config::TransformerConfig;
 use ovis_image::lora::LoraUpdates;
 
-use super::Arguments;
+use super::{Arguments, check_output};
 use crate::shared::lora;
-use crate::shared::output_file;
 use crate::shared::program::print;
 use crate::shared::terminal::shown;
 use crate::shared::usage::UsageError;
@@ -25,13 +24,7 @@ pub(super) fn convert(arguments: &Arguments, format: LoraFormat) -> Result<ExitC
         ));
     }
     let output = &arguments.output;
-    output_file::check(output, &["safetensors"])?;
-    if output.exists() {
-        bail!(UsageError(format!(
-            "{} exists: choose another --output",
-            shown(output)
-        )));
-    }
+    check_output(output)?;
     let files = lora::open(&arguments.lora, &arguments.model.hub)?;
     let config = if arguments.model.is_given() {
         let checkpoint = arguments.model.resolve()?.open()?;

@@ -2,16 +2,19 @@
 //! requested, or a LoRA in another key format.
 
 mod adapter;
+#[cfg(feature = "extract-lora")]
+mod extract;
 
 use std::fmt::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use crate::shared::interrupt;
 use crate::shared::lora::{self, LoraArgument};
 use crate::shared::model::ModelArguments;
+use crate::shared::output_file;
 use crate::shared::program::{print, say};
 use crate::shared::progress::BytesBar;
 use crate::shared::terminal::{shown, start_log};
@@ -33,7 +36,7 @@ pub struct Arguments {
     #[arg(value_name = "DIR", conflicts_with = "model")]
     folder: Option<PathBuf>,
     /// Target layout
-    #[arg(long, value_name = "LAYOUT", required_unless_present = "format")]
+    #[arg(long, value_name = "LAYOUT")]
     to: Option<Target>,
     /// Folder to create, or file with --format
     #[arg(short, long, value_name = "DIR")]
@@ -44,8 +47,18 @@ pub struct Arguments {
     /// Write the LoRA itself in another key format instead: peft, kohya or comfyui
     ///
     /// Sizes of modules are those of the model, by default of the 7B release.
-    #[arg(long, requires = "lora", conflicts_with_all = ["to", "dtype", "gguf", "quantize"])]
+    #[arg(long, conflicts_with_all = ["to", "dtype", "gguf", "quantize"])]
     format: Option<LoraFormat>,
+    /// Write the difference of the transformer from that of this checkpoint as a LoRA instead
+    ///
+    /// --format chooses its keys: peft unless said.
+    #[cfg(feature = "extract-lora")]
+    #[arg(long, value_name = "BASE", conflicts_with_all = ["to", "lora", "dtype", "gguf", "quantize"])]
+    extract_lora: Option<PathBuf>,
+    /// Rank of the LoRA to extract [default: 16]
+    #[cfg(feature = "extract-lora")]
+    #[arg(long, value_name = "RANK", requires = "extract_lora")]
+    rank: Option<std::num::NonZeroUsize>,
     /// Precision of tensors that are not quantized: f32, f16 or bf16 [default: unchanged]
     ///
     /// The default for dequantized tensors of a GGUF file is bf16.
@@ -87,11 +100,30 @@ pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
     if let Some(folder) = arguments.folder.take() {
         arguments.model.model = Some(folder);
     }
+    #[cfg(feature = "extract-lora")]
+    if let Some(base) = &arguments.extract_lora {
+        return extract::extract(&arguments, base);
+    }
     match (arguments.format, arguments.to) {
+        (Some(_), _) if arguments.lora.is_empty() => {
+            bail!(UsageError::new("--format needs a --lora to write"))
+        }
         (Some(format), _) => adapter::convert(&arguments, format),
         (None, Some(target)) => checkpoint(&arguments, target),
         (None, None) => bail!(UsageError::new("no layout: name one with --to")),
     }
+}
+
+/// Refuses a file of a LoRA that exists or has another ending.
+fn check_output(output: &Path) -> Result<()> {
+    output_file::check(output, &["safetensors"])?;
+    if output.exists() {
+        bail!(UsageError(format!(
+            "{} exists: choose another --output",
+            shown(output)
+        )));
+    }
+    Ok(())
 }
 
 /// Writes a checkpoint in a layout.

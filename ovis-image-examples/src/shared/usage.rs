@@ -25,9 +25,10 @@ impl UsageError {
 }
 
 /// Arguments of the library and the flags that set them.
-const FLAGS: [(&str, &str); 42] = [
+const FLAGS: [(&str, &str); 44] = [
     ("adam_betas", "--adam-betas"),
     ("adam_eps", "--adam-eps"),
+    ("base", "--extract-lora"),
     ("cache", "--hub-cache"),
     ("dtype", "--dtype"),
     ("ema_decay", "--ema-decay"),
@@ -50,6 +51,7 @@ const FLAGS: [(&str, &str); 42] = [
     ("num_inference_steps", "--steps"),
     ("prompts", "--prompt"),
     ("quantization", "--quantize"),
+    ("rank", "--rank"),
     ("revision", "--model"),
     ("sampler", "--sampler"),
     ("scale", "--lora"),

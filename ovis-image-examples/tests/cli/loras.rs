@@ -106,6 +106,70 @@ fn converted_and_merged_loras_act_as_the_original() {
 }
 
 #[test]
+fn the_difference_of_two_checkpoints_is_extracted_as_a_lora() {
+    let folder = TempDir::new().unwrap();
+    let (model, lora) = (golden("base/model"), golden("lora/all"));
+    let image = |model: &str, more: &[&str]| {
+        let base = ["--dtype", "f32", "--model", model];
+        succeeds(&small(&folder, &[&base[..], more].concat()));
+        read_png(&folder.path().join("image.png")).0
+    };
+    let f32 = ["--to", "diffusers", "--dtype", "f32", "-o"];
+    let base = [&[model.as_str()][..], &f32, &["base"]].concat();
+    succeeds(&convert(&folder, &base));
+    let tuned = [&[model.as_str()][..], &f32, &["tuned", "--lora", &lora]].concat();
+    succeeds(&convert(&folder, &tuned));
+    let expected = image("tuned", &[]);
+    assert!(largest(&expected, &image("base", &[])) > 2);
+    for format in ["peft", "kohya"] {
+        let output = format!("{format}.safetensors");
+        let arguments = ["tuned", "--extract-lora", "base", "--format", format];
+        let printed = succeeds(&convert(
+            &folder,
+            &[&arguments[..], &["-o", &output]].concat(),
+        ));
+        assert!(printed.contains("46 modules, 100.00 %"), "{printed}");
+        assert!(largest(&expected, &image("base", &["--lora", &output])) <= 1);
+    }
+    let less = [
+        "tuned",
+        "--extract-lora",
+        "base",
+        "--rank",
+        "1",
+        "-o",
+        "1.safetensors",
+    ];
+    let printed = succeeds(&convert(&folder, &less));
+    assert!(!printed.contains("100.00 %"), "{printed}");
+
+    let refuses = |arguments: &[&str], code: i32, text: &str| {
+        let output = convert(&folder, &[arguments, &["-o", "new.safetensors"]].concat());
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        assert!(message.contains(text), "{message}");
+        assert!(!folder.path().join("new.safetensors").exists());
+    };
+    refuses(&["base", "--extract-lora", "base"], 2, "no matrix");
+    refuses(&["--extract-lora", "base"], 2, "of this size");
+    refuses(
+        &["tuned", "--extract-lora", "base", "--rank", "0"],
+        2,
+        "--rank",
+    );
+    refuses(
+        &["tuned", "--extract-lora", "no-such-folder"],
+        1,
+        "no-such-folder",
+    );
+    refuses(
+        &["tuned", "--to", "diffusers", "--rank", "4"],
+        2,
+        "--extract-lora",
+    );
+}
+
+#[test]
 fn loras_that_cannot_be_converted_are_refused() {
     let folder = TempDir::new().unwrap();
     let lora = golden("lora/all");

@@ -2,6 +2,8 @@
 //! them to another layout.
 
 mod export;
+#[cfg(feature = "extract-lora")]
+mod extract;
 pub(crate) mod file_names;
 mod given_model;
 mod infer;
@@ -13,6 +15,8 @@ mod pending_tokenizer;
 mod transformer_files;
 
 pub use export::{ExportOptions, ExportProgress, ExportReport};
+#[cfg(feature = "extract-lora")]
+pub use extract::ExtractedLora;
 pub use inspect::{EncodingShare, PartInspection};
 pub use layout::{CheckpointPaths, Layout, PartPaths};
 pub use open::{Checkpoint, EmbeddedCheckpoint};

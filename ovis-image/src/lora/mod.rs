@@ -14,7 +14,9 @@ mod attach;
 mod file;
 mod format;
 mod keys;
-mod matrix;
+#[cfg(feature = "extract-lora")]
+mod low_rank;
+pub(crate) mod matrix;
 mod modules;
 mod peft;
 mod placed;
@@ -28,6 +30,8 @@ mod write;
 pub use attach::{attach_lora, detach_lora, set_lora_scale};
 pub use file::LoraFile;
 pub use format::LoraFormat;
+#[cfg(feature = "extract-lora")]
+pub(crate) use low_rank::low_rank;
 #[cfg(feature = "train")]
 pub(crate) use modules::layer_shapes;
 pub use modules::{AdaptableModule, adaptable_modules};
@@ -36,9 +40,13 @@ pub(crate) use peft::scaling;
 pub(crate) use placed::{LayerUpdate, layer_updates};
 #[cfg(feature = "train")]
 pub(crate) use start::{StartModule, read_start};
+#[cfg(any(feature = "extract-lora", feature = "train"))]
+pub(crate) use updates::LoraUpdate;
 pub use updates::LoraUpdates;
+#[cfg(feature = "extract-lora")]
+pub(crate) use updates::layers_of;
 #[cfg(feature = "train")]
-pub(crate) use updates::{LoraUpdate, matrix_of};
+pub(crate) use updates::matrix_of;
 
 use std::fmt;
 

@@ -51,7 +51,7 @@ pub struct LoraUpdates {
 }
 
 impl LoraUpdates {
-    #[cfg(feature = "train")]
+    #[cfg(any(feature = "extract-lora", feature = "train"))]
     pub(crate) fn new(layers: Vec<(String, [usize; 2])>, modules: Vec<LoraUpdate>) -> Self {
         Self { layers, modules }
     }

@@ -31,6 +31,8 @@ use crate::config::{SchedulerConfig, WeightDtype};
 use crate::error::{OvisImageError, Result, RuntimeError};
 use crate::lora::{LayerUpdate, LoraFile, layer_updates};
 use crate::tensor_file::Quantization;
+#[cfg(feature = "extract-lora")]
+use crate::weights::TransformerNaming;
 use crate::weights::{NameTable, QuantizationScheme};
 
 /// Options of an export: layout, dtype and quantization.
@@ -293,6 +295,37 @@ fn is_the_releases(scheduler: &SchedulerConfig) -> bool {
         ..scheduler.clone()
     };
     spelled_alike == SchedulerConfig::ovis_image_7b()
+}
+
+/// Tensor of a transformer by diffusers' name.
+#[cfg(feature = "extract-lora")]
+pub(super) struct NamedTensor<'a>(OutgoingTensor<'a>);
+
+#[cfg(feature = "extract-lora")]
+impl NamedTensor<'_> {
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub(super) fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    /// Reads the elements.
+    pub(super) fn read(&self) -> Result<Vec<f32>> {
+        let bytes = self.0.read()?;
+        let values = bytes.as_chunks::<4>().0.iter();
+        Ok(values.map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    }
+}
+
+/// Lists the tensors of a transformer by diffusers' names.
+#[cfg(feature = "extract-lora")]
+pub(super) fn transformer_tensors(checkpoint: &Checkpoint) -> Result<Vec<NamedTensor<'_>>> {
+    let table = NameTable::transformer(TransformerNaming::Diffusers);
+    Ok(outgoing(&checkpoint.transformer, &table)?
+        .map(NamedTensor)
+        .collect())
 }
 
 /// Receives the number of bytes of a tensor that was written. An error ends the export.

@@ -1,0 +1,102 @@
+//! LoRAs from the difference of two checkpoints.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use super::export::{ExportProgress, NamedTensor, transformer_tensors};
+use super::open::Checkpoint;
+use crate::error::{OvisImageError, Result, RuntimeError};
+use crate::lora::matrix::Matrix;
+use crate::lora::{LoraUpdate, LoraUpdates, layers_of, low_rank};
+
+/// LoRA that was extracted from the difference of two transformers.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ExtractedLora {
+    /// The LoRA, to be [saved](LoraUpdates::save) in any format.
+    pub updates: LoraUpdates,
+    /// Share of the sum of squares of the matrices' differences that it keeps, 0 to 1.
+    pub kept: f64,
+    /// Tensors that differ and are no matrices: a LoRA cannot express them.
+    pub left_out: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Extracts the difference of this transformer from a base's as a LoRA: for each matrix that
+    /// differs, the nearest product of at most a rank, by a randomized singular value
+    /// decomposition. `on_progress` gets the bytes of f32 that were compared.
+    ///
+    /// # Errors
+    /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError) if the rank is 0, the
+    /// base has other sizes or no matrix differs, [`RuntimeError::ExportCanceled`] if `on_progress`
+    /// breaks, and the errors of reading both.
+    pub fn extract_lora(
+        &self,
+        base: &Self,
+        rank: usize,
+        mut on_progress: impl FnMut(ExportProgress) -> ControlFlow<()>,
+    ) -> Result<ExtractedLora> {
+        if rank == 0 {
+            return Err(OvisImageError::argument("rank", "it must be at least 1"));
+        }
+        let tuned = transformer_tensors(self)?;
+        let base = transformer_tensors(base)?;
+        let base: HashMap<&str, &NamedTensor<'_>> =
+            base.iter().map(|tensor| (tensor.name(), tensor)).collect();
+        let bytes = |tensor: &NamedTensor<'_>| 4 * tensor.shape().iter().product::<usize>() as u64;
+        let total = tuned.iter().map(bytes).sum();
+        let (mut written, mut squares, mut kept) = (0, 0.0, 0.0);
+        let (mut modules, mut left_out) = (Vec::new(), Vec::new());
+        for tensor in &tuned {
+            let other = base.get(tensor.name()).copied();
+            let Some(other) = other.filter(|other| other.shape() == tensor.shape()) else {
+                return Err(OvisImageError::argument(
+                    "base",
+                    format!("it has no `{}` of this size", tensor.name()),
+                ));
+            };
+            let mut values = tensor.read()?;
+            for (value, base) in values.iter_mut().zip(other.read()?) {
+                *value -= base;
+            }
+            let module = tensor.name().strip_suffix(".weight");
+            match (module, tensor.shape()) {
+                _ if values.iter().all(|value| *value == 0.0) => {}
+                (Some(module), &[rows, columns]) => {
+                    let squared = values.iter().map(|value| f64::from(*value).powi(2));
+                    squares += squared.sum::<f64>();
+                    let difference = Matrix {
+                        rows,
+                        columns,
+                        values,
+                    };
+                    let found = low_rank(&difference, rank);
+                    kept += found.kept;
+                    modules.push(LoraUpdate {
+                        name: module.to_owned(),
+                        alpha: found.down.rows as f64,
+                        down: found.down,
+                        up: found.up,
+                        rank_stabilized: false,
+                    });
+                }
+                _ => left_out.push(tensor.name().to_owned()),
+            }
+            written += bytes(tensor);
+            if on_progress(ExportProgress { written, total }).is_break() {
+                return Err(RuntimeError::ExportCanceled { written, total }.into());
+            }
+        }
+        if modules.is_empty() {
+            return Err(OvisImageError::argument(
+                "base",
+                "no matrix of the transformer differs from it",
+            ));
+        }
+        Ok(ExtractedLora {
+            updates: LoraUpdates::new(layers_of(self.transformer_config()), modules),
+            kept: kept / squares,
+            left_out,
+        })
+    }
+}
