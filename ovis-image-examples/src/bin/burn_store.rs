@@ -11,12 +11,12 @@ use burn_store::{BurnpackStore, ModuleSnapshot};
 use ovis_image::checkpoint::Checkpoint;
 use ovis_image::transformer::OvisImageTransformer;
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline};
-use ovis_image_examples::shared::tiny;
+use ovis_image_examples::shared::embedded;
 
 fn main() -> anyhow::Result<()> {
     let checkpoint = match std::env::args_os().nth(1) {
         Some(folder) => Checkpoint::open(folder)?,
-        None => Checkpoint::open_embedded(&tiny::TINY)?,
+        None => Checkpoint::open_embedded(&embedded::EMBEDDED)?,
     };
     let options = LoadOptions::new();
     let pipeline = OvisImagePipeline::<Flex>::from_checkpoint(&checkpoint, options, &FlexDevice)?;
@@ -34,9 +34,8 @@ fn main() -> anyhow::Result<()> {
     ensure!(result.is_success() && result.unused.is_empty(), "{result}");
 
     let pipeline = pipeline.with_transformer(loaded)?;
-    let request = GenerationRequest::new("a lighthouse at dusk")
-        .with_size(tiny::SIDE, tiny::SIDE)
-        .with_num_inference_steps(tiny::STEPS);
+    let request = GenerationRequest::new("a lighthouse at dusk");
+    let request = embedded::with_defaults(request);
     let output = pipeline.generate(&request)?;
     output.images[0].image.save("burn-store.png")?;
     Ok(())

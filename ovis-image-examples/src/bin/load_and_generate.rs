@@ -7,21 +7,17 @@ use std::path::Path;
 
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline, Result, WeightDtype};
-use ovis_image_examples::shared::tiny;
+use ovis_image_examples::shared::embedded;
 
 fn main() -> anyhow::Result<()> {
     let folder = std::env::args_os().nth(1);
-    let (pipeline, side) = match &folder {
-        Some(folder) => (load(Path::new(folder))?, 512),
-        None => (load_tiny()?, tiny::SIDE),
-    };
-
     let request = GenerationRequest::new("a poster that says HELLO, 3D letters, wood and moss")
-        .with_negative_prompt("blurry")
-        .with_size(side, side)
-        .with_num_inference_steps(tiny::STEPS)
         .with_images_per_prompt(2)
         .with_seed(7);
+    let (pipeline, request) = match &folder {
+        Some(folder) => (load(Path::new(folder))?, request.with_size(512, 512)),
+        None => (load_embedded()?, embedded::with_defaults(request)),
+    };
     let output = pipeline.generate(&request)?;
 
     for (index, generated) in output.images.iter().enumerate() {
@@ -36,7 +32,7 @@ fn load(folder: &Path) -> Result<OvisImagePipeline<Flex>> {
     OvisImagePipeline::from_pretrained(folder, options, &FlexDevice)
 }
 
-/// Loads the model that is embedded in this program. It is untrained, so its images are noise.
-fn load_tiny() -> Result<OvisImagePipeline<Flex>> {
-    OvisImagePipeline::from_embedded(&tiny::TINY, LoadOptions::new(), &FlexDevice)
+/// Loads the small model that is embedded in this program.
+fn load_embedded() -> Result<OvisImagePipeline<Flex>> {
+    OvisImagePipeline::from_embedded(&embedded::EMBEDDED, LoadOptions::new(), &FlexDevice)
 }

@@ -6,7 +6,7 @@
 use burn::tensor::backend::Backend;
 use ovis_image::device::{BackendVisitor, DeviceSpec};
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline};
-use ovis_image_examples::shared::tiny;
+use ovis_image_examples::shared::embedded;
 
 const DEVICES: [DeviceSpec; 7] = [
     DeviceSpec::Flex,
@@ -26,7 +26,8 @@ impl BackendVisitor for Latents {
 
     fn visit<B: Backend>(self, device: B::Device) -> Self::Output {
         let options = LoadOptions::new();
-        let pipeline = OvisImagePipeline::<B>::from_embedded(&tiny::TINY, options, &device)?;
+        let pipeline =
+            OvisImagePipeline::<B>::from_embedded(&embedded::EMBEDDED, options, &device)?;
         let request = GenerationRequest::new("a lighthouse at dusk")
             .with_size(64, 64)
             .with_num_inference_steps(4);

@@ -57,7 +57,7 @@ pub struct Arguments {
     extract_lora: Option<PathBuf>,
     /// Rank of the LoRA to extract [default: 16]
     #[cfg(feature = "extract-lora")]
-    #[arg(long, value_name = "RANK", requires = "extract_lora")]
+    #[arg(long, value_name = "RANK", requires = "extract_lora", conflicts_with_all = ["to", "lora"])]
     rank: Option<std::num::NonZeroUsize>,
     /// Precision of tensors that are not quantized: f32, f16 or bf16 [default: unchanged]
     ///

@@ -84,12 +84,12 @@ impl Arguments {
 
     /// Makes a request with the defaults of the model and the size of the image to start from.
     fn default_request(&self, source: Option<&SourceImage>) -> GenerationRequest {
-        let (side, steps) = self.model.default_size_and_steps();
-        let size = source.map(|source| source.size_in_multiples_of(16));
-        let (width, height) = size.unwrap_or((side, side));
-        GenerationRequest::from_prompts(self.prompt.iter().cloned())
-            .with_size(width, height)
-            .with_num_inference_steps(steps)
+        let request = GenerationRequest::from_prompts(self.prompt.iter().cloned());
+        let request = self.model.with_defaults(request);
+        match source.map(|source| source.size_in_multiples_of(16)) {
+            Some((width, height)) => request.with_size(width, height),
+            None => request,
+        }
     }
 
     /// Replaces what was given, except for what other groups of arguments replace.

@@ -125,14 +125,14 @@ mod tests {
     use ovis_image::Checkpoint;
 
     use super::*;
-    use crate::shared::tiny::TINY;
+    use crate::shared::embedded::EMBEDDED;
 
     fn said(flags: &str) -> Vec<String> {
         let words = ["generate", "a cat", "--width", "64"].into_iter();
         let arguments = Arguments::parse_from(words.chain(flags.split_whitespace()));
         let arguments = arguments.with_prompts_joined(None);
         let request = arguments.request(None).unwrap();
-        let checkpoint = Checkpoint::open_embedded(&TINY).unwrap();
+        let checkpoint = Checkpoint::open_embedded(&EMBEDDED).unwrap();
         warnings(&arguments, &request.request, &checkpoint)
     }
 

@@ -4,6 +4,7 @@
 pub mod allocator;
 pub mod completions;
 pub mod device;
+pub mod embedded;
 pub mod error_chain;
 pub mod headings;
 #[cfg(any(feature = "dataset", feature = "evaluate"))]
@@ -27,6 +28,5 @@ pub mod sampling;
 pub mod seed;
 pub mod terminal;
 pub mod threads;
-pub mod tiny;
 pub mod usage;
 pub mod wildcards;

@@ -7,12 +7,12 @@ use burn::tensor::backend::Backend;
 use clap::Args;
 use ovis_image::checkpoint::PartPaths;
 use ovis_image::kernels::BackendInfo;
-use ovis_image::{Checkpoint, CheckpointPaths, WeightDtype};
+use ovis_image::{Checkpoint, CheckpointPaths, GenerationRequest, WeightDtype};
 
 use super::hub::HubArguments;
 use super::record::hashes::of_weights;
 use super::usage::UsageError;
-use super::{headings, tiny};
+use super::{embedded, headings};
 
 /// The arguments that choose a model. Without any of them it is the embedded one.
 #[derive(Debug, Clone, Args)]
@@ -49,7 +49,7 @@ pub struct ModelArguments {
 #[derive(Debug, Clone)]
 pub enum Model {
     /// The embedded model.
-    Tiny,
+    Embedded,
     /// A model in files.
     Files {
         /// Name to show: the path that was given.
@@ -74,12 +74,12 @@ impl ModelArguments {
         parts.into_iter().any(Option::is_some)
     }
 
-    /// Returns the default side in pixels and number of steps.
-    pub fn default_size_and_steps(&self) -> (usize, usize) {
+    /// Sets a request to the defaults of the model: those of the release, or of the embedded one.
+    pub fn with_defaults(&self, request: GenerationRequest) -> GenerationRequest {
         if self.is_given() {
-            (1024, 50)
+            request.with_size(1024, 1024).with_num_inference_steps(50)
         } else {
-            (tiny::SIDE, tiny::STEPS)
+            embedded::with_defaults(request)
         }
     }
 
@@ -124,7 +124,7 @@ impl ModelArguments {
                     scheduler: None,
                 },
             }),
-            _ if given == PartPaths::default() => Ok(Model::Tiny),
+            _ if given == PartPaths::default() => Ok(Model::Embedded),
             _ => {
                 let missing: Vec<&str> = [
                     ("--transformer", &given.transformer),
@@ -148,7 +148,7 @@ impl Model {
     /// Returns the name to show.
     pub fn name(&self) -> &str {
         match self {
-            Self::Tiny => "embedded tiny model",
+            Self::Embedded => "embedded tiny model",
             Self::Files { name, .. } => name,
         }
     }
@@ -157,7 +157,7 @@ impl Model {
     /// supports. On a CPU the embedded model is fastest in f32.
     pub fn default_dtype<B: Backend>(&self, device: &B::Device) -> WeightDtype {
         let on_cpu = BackendInfo::of::<B>().uses_host_memory;
-        if on_cpu && matches!(self, Self::Tiny) {
+        if on_cpu && matches!(self, Self::Embedded) {
             return WeightDtype::F32;
         }
         [WeightDtype::BF16, WeightDtype::F16]
@@ -187,7 +187,7 @@ impl Model {
     /// Returns the errors of [`Checkpoint::open_paths`].
     pub fn open(&self) -> Result<Checkpoint> {
         Ok(match self {
-            Self::Tiny => Checkpoint::open_embedded(&tiny::TINY)?,
+            Self::Embedded => Checkpoint::open_embedded(&embedded::EMBEDDED)?,
             Self::Files { paths, .. } => Checkpoint::open_paths(paths)?,
         })
     }

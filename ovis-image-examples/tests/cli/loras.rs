@@ -162,11 +162,7 @@ fn the_difference_of_two_checkpoints_is_extracted_as_a_lora() {
         1,
         "no-such-folder",
     );
-    refuses(
-        &["tuned", "--to", "diffusers", "--rank", "4"],
-        2,
-        "--extract-lora",
-    );
+    refuses(&["tuned", "--to", "diffusers", "--rank", "4"], 2, "--rank");
 }
 
 #[test]

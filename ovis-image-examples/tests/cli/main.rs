@@ -23,6 +23,8 @@ mod loras;
 #[cfg(all(feature = "flex", target_os = "linux"))]
 mod memory;
 mod reading;
+mod sign_reader;
+mod signs;
 // `train` is built with flex only.
 #[cfg(feature = "flex")]
 mod training;

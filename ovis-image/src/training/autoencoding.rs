@@ -187,9 +187,10 @@ impl<A: AutodiffBackend> Objective<A> for Autoencoding {
         batch: Self::Batch,
     ) -> Result<Outcome<A::InnerBackend>> {
         check(&batch, models)?;
-        let trained = match self.config.train_encoder {
-            true => Trained::All,
-            false => Trained::Inside("decoder"),
+        let trained = if self.config.train_encoder {
+            Trained::All
+        } else {
+            Trained::Inside("decoder")
         };
         let model = lift_some::<A, AutoencoderKl<A>>(models.clone(), trained);
         let pixels = Tensor::from_inner(batch.pixels);

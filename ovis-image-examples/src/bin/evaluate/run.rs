@@ -22,7 +22,7 @@ use ovis_image_examples::shared::model::Model;
 use ovis_image_examples::shared::program::{print, say};
 use ovis_image_examples::shared::terminal::printable_lines;
 use ovis_image_examples::shared::usage::UsageError;
-use ovis_image_examples::shared::{interrupt, lora, output_file, peak_memory, threads, tiny};
+use ovis_image_examples::shared::{embedded, interrupt, lora, output_file, peak_memory, threads};
 
 const TEMPLATE: &str = "{wide_bar} {pos}/{len} prompts, {elapsed} so far, {eta} left";
 
@@ -40,8 +40,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let device = arguments.device.spec.open()?;
     let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
     let model = arguments.model.resolve()?;
-    if matches!(model, Model::Tiny) {
-        say(&format!("note: {}", tiny::NOTICE));
+    if matches!(model, Model::Embedded) {
+        say(&format!("note: {}", embedded::NOTICE));
     }
     let place = device.to_string();
     device.visit(Generate {

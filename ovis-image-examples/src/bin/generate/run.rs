@@ -34,7 +34,7 @@ use ovis_image_examples::shared::progress::StepBar;
 use ovis_image_examples::shared::record::hashes::{self, Hashes};
 use ovis_image_examples::shared::record::{Origin, PromptTemplate, Record};
 use ovis_image_examples::shared::terminal::start_log;
-use ovis_image_examples::shared::{interrupt, output_file, peak_memory, threads, tiny};
+use ovis_image_examples::shared::{embedded, interrupt, output_file, peak_memory, threads};
 
 /// Number of previews that are checked before the work.
 const MOST_FILES: usize = 4096;
@@ -66,8 +66,8 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let device = arguments.device.spec.open()?;
     let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
     let model = arguments.model.resolve()?;
-    if matches!(model, Model::Tiny) {
-        say(&format!("note: {}", tiny::NOTICE));
+    if matches!(model, Model::Embedded) {
+        say(&format!("note: {}", embedded::NOTICE));
     }
     for note in &notes {
         say(note);

@@ -142,12 +142,13 @@ impl Arguments {
 
     /// Returns the request that all images have in common.
     pub fn request(&self) -> GenerationRequest {
-        let (side, steps) = self.model.default_size_and_steps();
-        let mut request = self.sampling.apply(
-            GenerationRequest::new("")
-                .with_size(self.width.unwrap_or(side), self.height.unwrap_or(side))
-                .with_num_inference_steps(self.steps.unwrap_or(steps)),
-        );
+        let mut request = self.model.with_defaults(GenerationRequest::new(""));
+        let (width, height) = request.size();
+        request = request.with_size(self.width.unwrap_or(width), self.height.unwrap_or(height));
+        if let Some(steps) = self.steps {
+            request = request.with_num_inference_steps(steps);
+        }
+        request = self.sampling.apply(request);
         if let Some(tokens) = self.max_sequence_length {
             request = request.with_max_sequence_length(tokens);
         }

@@ -1,6 +1,6 @@
 //! The embedded model: every part of the real one, at small sizes and untrained.
 
-use ovis_image::EmbeddedCheckpoint;
+use ovis_image::{EmbeddedCheckpoint, GenerationRequest};
 
 /// Default side of its images in pixels.
 pub const SIDE: usize = 256;
@@ -12,7 +12,7 @@ pub const STEPS: usize = 20;
 pub const NOTICE: &str = "the embedded model is small and untrained: its image is noise (choose a real one with --model)";
 
 /// The files of `assets/tiny`.
-pub const TINY: EmbeddedCheckpoint = EmbeddedCheckpoint {
+pub const EMBEDDED: EmbeddedCheckpoint = EmbeddedCheckpoint {
     transformer_config: include_str!("../../assets/tiny/transformer/config.json"),
     transformer: include_bytes!(
         "../../assets/tiny/transformer/diffusion_pytorch_model.safetensors"
@@ -24,3 +24,10 @@ pub const TINY: EmbeddedCheckpoint = EmbeddedCheckpoint {
     scheduler_config: include_str!("../../assets/tiny/scheduler/scheduler_config.json"),
     tokenizer: include_bytes!("../../assets/tiny/tokenizer/tokenizer.json"),
 };
+
+/// Sets a request to what suits the embedded model.
+pub fn with_defaults(request: GenerationRequest) -> GenerationRequest {
+    request
+        .with_size(SIDE, SIDE)
+        .with_num_inference_steps(STEPS)
+}
