@@ -22,7 +22,7 @@ struct SignPrompt {
     seed: u64,
 }
 
-/// What a reader cannot tell apart counts as the same.
+/// Replaces the letters that look like digits: O by 0 and I by 1.
 fn folded(text: &str) -> String {
     text.replace('O', "0").replace('I', "1")
 }

@@ -17,7 +17,7 @@ pub struct ExtractedLora {
     pub updates: LoraUpdates,
     /// Share of the sum of squares of the matrices' differences that it keeps, 0 to 1.
     pub kept: f64,
-    /// Tensors that differ and are no matrices: a LoRA cannot express them.
+    /// Names of the biases and scales that differ, which a LoRA cannot represent.
     pub left_out: Vec<String>,
 }
 
@@ -28,7 +28,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError) if the rank is 0, the
-    /// base has other sizes or no matrix differs, [`RuntimeError::ExportCanceled`] if `on_progress`
+    /// base has other sizes, a difference is not finite or no matrix differs, [`RuntimeError::ExportCanceled`] if `on_progress`
     /// breaks, and the errors of reading both.
     pub fn extract_lora(
         &self,
@@ -58,6 +58,12 @@ impl Checkpoint {
             let mut values = tensor.read()?;
             for (value, base) in values.iter_mut().zip(other.read()?) {
                 *value -= base;
+            }
+            if !values.iter().all(|value| value.is_finite()) {
+                return Err(OvisImageError::argument(
+                    "base",
+                    format!("the difference in `{}` is not finite", tensor.name()),
+                ));
             }
             let module = tensor.name().strip_suffix(".weight");
             match (module, tensor.shape()) {

@@ -119,7 +119,7 @@ impl ModuleParameters<'_> {
             .bias(name, channels)
     }
 
-    /// Adds the 3x3 convolution that gives the moments of so many latent channels.
+    /// Adds the 3x3 convolution that outputs mean and log-variance of each latent channel.
     pub(crate) fn moments(&mut self, name: &str, input: usize, latents: usize) -> &mut Self {
         let shape = [2 * latents, input, 3, 3];
         self.add(ParameterKind::MomentsWeight, name, "weight", shape)

@@ -52,8 +52,8 @@ pub struct AutoencodingConfig {
     /// Weight of the divergence of the latents from a standard normal distribution (arXiv
     /// 1312.6114), per latent value.
     pub kl_weight: f64,
-    /// Whether the encoder is trained, too. Without it, a better decoder is learned for latents that
-    /// a transformer knows already.
+    /// True to train the encoder, too; false to train only the decoder, so that a transformer that
+    /// was trained on the latents stays valid.
     pub train_encoder: bool,
 }
 

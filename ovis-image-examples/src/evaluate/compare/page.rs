@@ -1,4 +1,4 @@
-//! One HTML page with everything in it: no scripts, no external resources, everything escaped.
+//! Self-contained HTML page: images are embedded, all text is escaped, and there are no scripts.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -15,7 +15,7 @@ use crate::evaluate::report::{Figures, Report};
 struct Scored {
     prompt: LongTextPrompt,
     readings: Vec<String>,
-    /// One for each reading, or a single one that has nothing.
+    /// Matches in each reading; without a reading, a single count of zero matches.
     counts: Vec<MatchCount>,
 }
 

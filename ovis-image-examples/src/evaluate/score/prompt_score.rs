@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-/// What the images of one prompt contribute to a benchmark.
+/// Scores of one prompt's images in a benchmark.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PromptScore {
     /// First image, relative to the folder of the run.
