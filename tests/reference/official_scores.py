@@ -1,45 +1,41 @@
 #!/usr/bin/env python3
-"""Record what the official scripts of CVTG-2K and LongText-Bench make of readings: tests/golden/evaluation.json.
+"""Record what the official scripts of the benchmarks make of readings, detections and answers: tests/golden/evaluation*.json.
 
 The functions are called from the scripts' own files, which are not copied here:
 
-    git clone https://github.com/zlab-princeton/i1
-    python3 -m venv venv && venv/bin/pip install Levenshtein==0.27.5
-    venv/bin/python tests/reference/official_scores.py i1/benchmark_eval
+    git clone https://github.com/zlab-princeton/i1                      # CVTG-2K and LongText-Bench
+    git clone https://github.com/djghosh13/geneval                      # GenEval
+    git clone https://github.com/TencentQQGYLab/ELLA                    # DPG-Bench
+    git clone https://github.com/OneIG-Bench/OneIG-Benchmark            # OneIG-Bench
+    python3 -m venv venv && venv/bin/pip install Levenshtein==0.27.5 numpy==2.4.6 pandas==3.1.1
+    venv/bin/python tests/reference/official_scores.py --i1 i1 --geneval geneval --ella ELLA --oneig OneIG-Benchmark
 
-Only the functions are taken out of the files, so torch and the readers are not needed. Last run: 2026-11-25,
-i1 at b58a62f."""
+Only the functions are taken out of the files, so torch and the models are not needed. Without the folder of a
+benchmark, its file is left as it is. Last run: 2026-11-25 with i1 at b58a62f; 2026-11-30 with geneval at af4902f,
+ELLA at 3c228f1 and OneIG-Benchmark at 41b4983."""
 
-import ast
+import argparse
 import json
 import os
 import random
 import re
-import sys
 from collections import Counter
 
-import difflib
-import Levenshtein  # noqa: F401  (imported by the official function)
+import difflib  # noqa: F401  (used by an official function)
+import Levenshtein  # noqa: F401  (imported by an official function)
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-OUTPUT = os.path.join(os.path.dirname(HERE), "golden", "evaluation.json")
+from official_functions import functions, phrases, reading, WORDS
+from official_judges import dpg, geneval, oneig
+
+GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden")
 CASES = 340
 
-WORDS = """GRAND OPENING Sale 50% off! coffee & tea EXIT No. 7 don't DON'T it's Café Müller naïve ÇA open-late 24/7 Straße
-www.example.com price: $9.99 ΣΊΣΥΦΟΣ İstanbul ﬁne 你好 世界 欢迎 光临 今日 特价 LONDON bridge Bridge BRIDGE a A the The""".split()
 
-
-def functions(path, names, scope):
-    """Evaluate the named functions and methods of a file in `scope`."""
-    tree = ast.parse(open(path, encoding="utf-8").read())
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in names]
-    for node in found:
-        node.returns = None
-        for argument in node.args.args:
-            argument.annotation = None
-        exec(compile(ast.Module([node], []), path, "exec"), scope)
-    assert len(found) == len(names), (path, names)
-    return scope
+def parser():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, scripts in [("i1", "i1"), ("geneval", "GenEval"), ("ella", "ELLA"), ("oneig", "OneIG-Benchmark")]:
+        parser.add_argument(f"--{name}", metavar="DIR", help=f"clone of {scripts}")
+    return parser
 
 
 class Reader:
@@ -51,45 +47,6 @@ class Reader:
     def ocr(self, _path, cls):
         assert cls
         return [[[None, (line, 1.0)] for line in self.lines] if self.lines else None]
-
-
-def noisy(rng, text):
-    kind = rng.randrange(8)
-    if kind == 0 or not text:
-        return text
-    at = rng.randrange(len(text))
-    if kind == 1:
-        return text[:at] + text[at + 1 :]
-    if kind == 2:
-        return text[:at] + rng.choice("0O1Il.,'  ") + text[at:]
-    if kind == 3:
-        return text[:at] + rng.choice("XYZ") + text[at + 1 :]
-    if kind == 4:
-        return text.swapcase()
-    if kind == 5:
-        return text + " " + text
-    if kind == 6:
-        return text.replace(" ", rng.choice(["\t", "\u3000", "", "\u001c", "\u00a0"]))
-    return "".join(rng.sample(text, len(text)))
-
-
-def phrases(rng):
-    return [" ".join(rng.choices(WORDS, k=rng.randint(1, 4))) for _ in range(rng.randint(1, 5))]
-
-
-def reading(rng, texts):
-    kind = rng.randrange(10)
-    if kind == 0:
-        return []
-    if kind == 1:
-        return ["".join(rng.choices("#@%&*~ 的一是\x00\u200b", k=rng.randint(0, 9)))]
-    if kind == 2:
-        return [rng.choice(["No text recognized.", "addCriterion", "No text recognized"])] + texts[:1]
-    lines = [noisy(rng, text) for text in texts if rng.random() < 0.9]
-    if kind == 3:
-        lines.append("ab" * 120 + rng.choice(WORDS))
-    rng.shuffle(lines)
-    return lines
 
 
 def cvtg(folder, rng):
@@ -146,17 +103,35 @@ def longtext(folder, rng):
     return cases
 
 
+def write(name, recorded):
+    """Write a file with one case a line."""
+    with open(os.path.join(GOLDEN, name), "w", encoding="utf-8") as file:
+        file.write("{\n" + ",\n".join(f"{json.dumps(key)}: {lines(value)}" for key, value in recorded.items()) + "\n}\n")
+
+
+def lines(value):
+    """JSON with one item a line, if the items of a list or object are lists or objects."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    if not any(isinstance(item, (list, dict)) for item in inner):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return "[\n" + ",\n".join(json.dumps(item, ensure_ascii=False) for item in value) + "\n]"
+    items = (json.dumps({key: item}, ensure_ascii=False)[1:-1] for key, item in value.items())
+    return "{\n" + ",\n".join(items) + "\n}"
+
+
 def main():
-    folder = sys.argv[1]
-    rng = random.Random(20261125)
-    recorded = {"cvtg": cvtg(folder, rng), "longtext": longtext(folder, rng)}
-    with open(OUTPUT, "w", encoding="utf-8") as file:
-        file.write("{\n")
-        for name, cases in recorded.items():
-            lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
-            file.write(f'"{name}": [\n{lines}\n]{"," if name == "cvtg" else ""}\n')
-        file.write("}\n")
-    assert difflib and len(recorded["cvtg"]) == CASES
+    arguments = parser().parse_args()
+    if arguments.i1:
+        rng = random.Random(20261125)
+        folder = os.path.join(arguments.i1, "benchmark_eval")
+        write("evaluation.json", {"cvtg": cvtg(folder, rng), "longtext": longtext(folder, rng)})
+    if arguments.geneval:
+        write("evaluation_geneval.json", geneval(arguments.geneval))
+    if arguments.ella:
+        write("evaluation_dpg.json", dpg(arguments.ella))
+    if arguments.oneig:
+        write("evaluation_oneig.json", oneig(arguments.oneig))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ pub fn normalized(text: &str, language: Language) -> String {
 
 /// Returns true for ASCII letters and digits, Chinese characters, and French and German letters
 /// with marks.
-fn is_compared(character: char) -> bool {
+pub(super) fn is_compared(character: char) -> bool {
     character.is_ascii_alphanumeric()
         || ('\u{4e00}'..='\u{9fa5}').contains(&character)
         || "àâäéèêëîïôöùûüçÀÂÄÉÈÊËÎÏÔÖÙÛÜÇ".contains(character)
@@ -88,7 +88,8 @@ pub fn score(
     }
 }
 
-fn matches<T: Eq + Hash>(
+/// Counts the expected items that were read, each at most as often as it was read.
+pub(super) fn matches<T: Eq + Hash>(
     expected: impl Iterator<Item = T>,
     read: impl Iterator<Item = T>,
 ) -> MatchCount {

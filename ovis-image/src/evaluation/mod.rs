@@ -5,14 +5,19 @@
 //! [`Mode::Strict`] mends the faults, each of which is named where it is mended.
 
 mod bootstrap;
+mod boxes;
 mod close_match;
 pub mod cvtg;
+pub mod dpg;
 mod edit_distance;
+pub mod geneval;
 pub mod longtext;
+pub mod oneig;
 mod python_text;
 pub mod signs;
 
 pub use bootstrap::{Interval, bootstrap_interval};
+pub use boxes::{Relation, relations};
 pub use close_match::{closest_match, matching_ratio};
 pub use edit_distance::edit_distance;
 

@@ -18,6 +18,7 @@ mod layouts;
 mod lora;
 mod lora_training;
 mod memory_plan;
+mod official_judges;
 mod official_scores;
 mod parts;
 mod request_errors;
