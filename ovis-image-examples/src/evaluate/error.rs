@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Error in a file of prompts or readings.
+/// Error in a file of prompts, readings, judgments or results.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvaluateError {
@@ -15,7 +15,7 @@ pub enum EvaluateError {
         /// The system's error.
         source: io::Error,
     },
-    /// A line of readings is invalid.
+    /// A line about an image is invalid.
     #[error("line {line} of {}: {reason}", .path.display())]
     Line {
         /// The file.
@@ -23,6 +23,14 @@ pub enum EvaluateError {
         /// Number of the line, from 1.
         line: usize,
         /// Reason why the line is invalid.
+        reason: String,
+    },
+    /// A result file of an official scorer is absent or invalid.
+    #[error("cannot use the results in {}: {reason}", .path.display())]
+    Results {
+        /// The file or folder.
+        path: PathBuf,
+        /// Description of the missing or invalid part.
         reason: String,
     },
     /// The prompts are not those of the benchmark.

@@ -32,7 +32,11 @@ pub enum Step {
     Run(Box<run::Arguments>),
     /// Reads images.
     Read(read::Arguments),
-    /// Computes figures.
+    /// Computes the scores of a benchmark from what was found in its images.
+    ///
+    /// What was found is the text that a reader returned, the objects of a detector, or the answers
+    /// of a model. A missing image counts as wrong and lowers the coverage. Intervals contain 95 % of
+    /// 1,000 bootstrap resamples of the prompts.
     Score(score::Arguments),
     /// Compares two runs.
     Compare(compare::Arguments),

@@ -40,10 +40,14 @@ impl Figures {
         map
     }
 
-    fn cells(&self) -> Vec<String> {
-        let metrics = self.metrics.iter().map(|(_, value, interval)| {
-            let range = interval.map(|[lower, upper]| format!(" ({lower:.4} to {upper:.4})"));
-            format!("{value:.4}{}", range.unwrap_or_default())
+    /// Returns the cells of the metrics with these names, and of the number of images.
+    fn cells(&self, names: &[&str]) -> Vec<String> {
+        let metrics = names.iter().map(|name| {
+            let metric = self.metrics.iter().find(|(other, ..)| other == name);
+            metric.map_or_else(String::new, |(_, value, interval)| {
+                let range = interval.map(|[lower, upper]| format!(" ({lower:.4} to {upper:.4})"));
+                format!("{value:.4}{}", range.unwrap_or_default())
+            })
         });
         let images = format!("{} of {}", self.covered, self.expected);
         metrics.chain([images]).collect()
@@ -65,6 +69,8 @@ pub struct Report {
     pub groups: Vec<(&'static str, Vec<(String, Figures)>)>,
     /// Images that were read and belong to no prompt.
     pub ignored: Vec<String>,
+    /// What else a reader of the result must know.
+    pub notes: Vec<String>,
 }
 
 impl Report {
@@ -82,22 +88,37 @@ impl Report {
             map.insert((*kind).to_owned(), Value::Object(groups.collect()));
         }
         map.insert("ignored".to_owned(), json!(self.ignored));
+        map.insert("notes".to_owned(), json!(self.notes));
         Value::Object(map)
+    }
+
+    /// Returns the names of all metrics, first those of all images.
+    fn metric_names(&self) -> Vec<&'static str> {
+        let groups = self.groups.iter().flat_map(|(_, groups)| groups);
+        let figures = [&self.total].into_iter();
+        let figures = figures.chain(groups.map(|(_, figures)| figures));
+        let mut names = Vec::new();
+        for (name, ..) in figures.flat_map(|figures| &figures.metrics) {
+            if !names.contains(name) {
+                names.push(*name);
+            }
+        }
+        names
     }
 
     /// Returns the result as a table.
     pub fn table(&self) -> String {
-        let names = self.total.metrics.iter().map(|(name, ..)| *name);
-        let head = ["group"].into_iter().chain(names).chain(["images"]);
-        let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
+        let names = self.metric_names();
+        let head = ["group"].iter().chain(&names).chain(&["images"]);
+        let mut rows = vec![head.map(|name| (*name).to_owned()).collect::<Vec<_>>()];
         for (kind, groups) in &self.groups {
             for (name, figures) in groups {
                 let label = format!("{kind}: {name}");
-                rows.push([label].into_iter().chain(figures.cells()).collect());
+                rows.push([label].into_iter().chain(figures.cells(&names)).collect());
             }
         }
         let total = ["all".to_owned()].into_iter();
-        rows.push(total.chain(self.total.cells()).collect());
+        rows.push(total.chain(self.total.cells(&names)).collect());
         let widths: Vec<usize> = (0..rows[0].len())
             .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
             .collect();

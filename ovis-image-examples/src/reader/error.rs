@@ -70,6 +70,28 @@ pub enum ReaderError {
         /// What went wrong.
         reason: String,
     },
+    /// A program cannot be started.
+    #[error("cannot run the program {program}: is it installed?")]
+    NotStarted {
+        /// Name of the program.
+        program: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Tesseract has no data of a language.
+    #[error("tesseract has no data of the language `{language}`; see `tesseract --list-langs`")]
+    Language {
+        /// The language as Tesseract names it.
+        language: String,
+    },
+    /// A program failed on an image.
+    #[error("{program} failed: {reason}")]
+    Program {
+        /// Name of the program.
+        program: &'static str,
+        /// What it said.
+        reason: String,
+    },
     /// The image is too narrow to be read.
     #[error(
         "an image of {width}x{height} pixels is too narrow: scaled to {longest} pixels, its short \

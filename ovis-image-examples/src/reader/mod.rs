@@ -5,12 +5,14 @@ pub mod error;
 mod golden;
 mod network;
 pub mod pp_ocr;
+pub mod tesseract;
 mod vision;
 
 use image::RgbImage;
 
 pub use error::ReaderError;
 pub use pp_ocr::PpOcr;
+pub use tesseract::Tesseract;
 
 /// Line of text that was read in an image.
 #[derive(Debug, Clone, PartialEq)]

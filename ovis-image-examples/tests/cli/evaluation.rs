@@ -1,5 +1,7 @@
 //! Tests of `evaluate`: figures of readings, and files that are not what they should be.
 
+mod judged;
+
 use std::fs;
 use std::process::{Command, Output};
 
@@ -197,7 +199,7 @@ fn files_that_are_not_what_they_should_be_are_named() {
         2,
         &["--language"],
     );
-    fails(&folder, &["score", "geneval"], 2, &["geneval", "cvtg"]);
+    fails(&folder, &["score", "unknown"], 2, &["unknown", "cvtg"]);
     let missing = [
         "score",
         "cvtg",

@@ -54,7 +54,7 @@ pub struct Arguments {
 /// Returns an error if readings, prompts or images cannot be used, or the page cannot be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let benchmark = &arguments.benchmark;
-    benchmark.check(false)?;
+    benchmark.check(false, false)?;
     let folders = [&arguments.images_a, &arguments.images_b];
     for folder in folders.into_iter().flatten() {
         ensure!(

@@ -2,9 +2,11 @@
 
 mod cvtg;
 mod dpg;
+mod dpg_questions;
 mod geneval;
 mod longtext;
 mod oneig;
+mod oneig_texts;
 mod signs;
 
 use std::path::{Path, PathBuf};
@@ -16,9 +18,11 @@ use crate::shared::input_file;
 
 pub use cvtg::{CvtgPrompt, cvtg};
 pub use dpg::dpg;
-pub use geneval::geneval;
+pub use dpg_questions::dpg_questions;
+pub use geneval::{geneval, geneval_objects};
 pub use longtext::{LongTextPrompt, longtext};
 pub use oneig::{OneIgPrompt, oneig};
+pub use oneig_texts::{OneIgText, oneig_texts};
 pub use signs::signs;
 
 /// Greatest length of a prompt file, in bytes.

@@ -28,6 +28,10 @@ pub struct OneIgPrompt {
     pub id: String,
     /// Text of the prompt.
     pub prompt: String,
+    /// Length of the prompt: `short`, `middle` or `long`. Chinese prompts have none.
+    pub length: Option<String>,
+    /// Style of an anime image, or field of a reasoning image, if there is one.
+    pub kind: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +40,8 @@ struct Row {
     id: String,
     #[serde(alias = "prompt_en", alias = "prompt_cn")]
     prompt: String,
+    prompt_length: Option<String>,
+    class: Option<String>,
 }
 
 /// Reads the prompts of OneIG-Bench from `OneIG-Bench.csv` or `OneIG-Bench-ZH.csv`, or the English
@@ -65,6 +71,8 @@ pub fn oneig(path: &Path) -> Result<Vec<OneIgPrompt>, EvaluateError> {
             class,
             id: row.id,
             prompt: row.prompt,
+            length: row.prompt_length,
+            kind: row.class,
         });
     }
     if prompts.is_empty() {

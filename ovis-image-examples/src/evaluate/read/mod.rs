@@ -1,43 +1,64 @@
 //! `evaluate read`: what a reader finds in images.
 
+mod grid;
 mod images;
 mod record;
 
-use std::collections::BTreeMap;
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use image::RgbImage;
 
-use self::record::Record;
-use crate::reader::{PpOcr, TextReader};
+use self::record::{Record, Records};
+use crate::reader::{PpOcr, Tesseract, TextReader};
 use crate::shared::error_chain::one_line;
 use crate::shared::program::{print, say};
 use crate::shared::progress::CountBar;
+use crate::shared::usage::UsageError;
 use crate::shared::{input_image, interrupt, output_file};
 
 /// Reads the text in images.
 ///
 /// Writes a line {"image": "CVTG/2/0.png", "words": ["…"]} for each image, in the order of their
-/// paths, where `words` has the lines of text that PP-OCR found. An image that cannot be read has
-/// `error` instead. The models are those of the Python package rapidocr-onnxruntime, and the
-/// readings are equal to RapidOCR's.
+/// paths, where `words` has the lines of text that were found. An image that cannot be read has
+/// `error` instead. The models of PP-OCR are those of the Python package rapidocr-onnxruntime, and
+/// the readings are equal to RapidOCR's.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Images, and folders with images
     #[arg(required = true, value_name = "IMAGES")]
     images: Vec<PathBuf>,
+    /// Reader: PP-OCR, which is built in, or the program tesseract
+    #[arg(long, value_name = "READER", default_value = "pp-ocr")]
+    reader: ReaderName,
     /// Folder with the ONNX models of PP-OCR
     #[arg(long, value_name = "DIR")]
-    models: PathBuf,
+    models: Option<PathBuf>,
+    /// Languages of Tesseract, such as chi_sim+eng
+    #[arg(long, value_name = "LANGUAGES", default_value = "eng")]
+    languages: String,
+    /// Number of images in a row and in a column of each file, which is a grid: 2 for the files of
+    /// `oneig`
+    #[arg(long, value_name = "N")]
+    grid: Option<NonZeroU8>,
     /// File to write, instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Keep the readings in the output file, and read only the images that have none
     #[arg(long, requires = "output")]
     resume: bool,
+}
+
+/// Reader of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReaderName {
+    PpOcr,
+    Tesseract,
 }
 
 /// Time between two writes of the readings so far.
@@ -56,15 +77,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(output) = &arguments.output {
         output_file::check(output, &["jsonl"])?;
     }
-    let mut readings = BTreeMap::new();
+    let mut readings = Records::new();
+    let parts = arguments.grid.map(|side| usize::from(side.get()).pow(2));
     if let Some(output) = &arguments.output
         && arguments.resume
         && output.exists()
     {
-        readings = record::read_words(output)?;
+        readings = record::read_words(output, parts)?;
         readings.retain(|name, _| paths.contains_key(name));
     }
-    let reader = PpOcr::open(&arguments.models)?;
+    let reader = reader(arguments)?;
     let interrupted = interrupt::flag()?;
     let bar = CountBar::new("images", (paths.len() - readings.len()) as u64);
     let mut saved = Instant::now();
@@ -72,7 +94,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         if readings.contains_key(name) {
             continue;
         }
-        readings.insert(name.clone(), read(&reader, name, path));
+        let of_image = read(reader.as_ref(), name, path, arguments.grid);
+        readings.insert(name.clone(), of_image);
         bar.advance();
         let stopped = interrupted.load(Ordering::Relaxed);
         if let Some(output) = &arguments.output
@@ -95,27 +118,61 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(reader: &impl TextReader, name: &str, path: &Path) -> Record {
-    let words = || -> Result<Vec<String>> {
-        let image = input_image::read(path)?.image.into_rgb8();
-        let lines = reader.read(&image)?;
-        Ok(lines.into_iter().map(|line| line.text).collect())
+/// Opens the reader that the arguments name.
+fn reader(arguments: &Arguments) -> Result<Box<dyn TextReader>> {
+    Ok(match arguments.reader {
+        ReaderName::PpOcr => {
+            let models = arguments.models.as_ref();
+            let needed = || UsageError::new("--models is needed to read with PP-OCR");
+            Box::new(PpOcr::open(models.with_context(needed)?)?)
+        }
+        ReaderName::Tesseract => Box::new(Tesseract::new(&arguments.languages)?),
+    })
+}
+
+/// Reads an image, or each image of a grid.
+fn read(reader: &dyn TextReader, name: &str, path: &Path, grid: Option<NonZeroU8>) -> Vec<Record> {
+    let image = match input_image::read(path) {
+        Ok(image) => image.image.into_rgb8(),
+        Err(error) => {
+            let part = grid.map(|_| 0);
+            return vec![Record::unreadable(name, part, one_line(&error))];
+        }
     };
-    match words() {
-        Ok(words) => Record::read(name, words),
-        Err(error) => Record::unreadable(name, one_line(&error)),
+    let Some(side) = grid else {
+        return vec![record(reader, name, None, &image)];
+    };
+    let parts = grid::parts(&image, side.get().into());
+    let parts = parts.into_iter().enumerate();
+    parts
+        .map(|(part, image)| record(reader, name, Some(part), &image))
+        .collect()
+}
+
+fn record(reader: &dyn TextReader, name: &str, part: Option<usize>, image: &RgbImage) -> Record {
+    if part.is_some() && grid::is_black(image) {
+        let reason = "it is all black, as an image that is missing in a grid".to_owned();
+        return Record::unreadable(name, part, reason);
+    }
+    match reader.read(image) {
+        Ok(lines) => {
+            let words = lines.into_iter().map(|line| line.text).collect();
+            Record::read(name, part, words)
+        }
+        Err(error) => Record::unreadable(name, part, one_line(&error.into())),
     }
 }
 
-fn warn(readings: &BTreeMap<String, Record>) {
-    let errors: Vec<&str> = readings.values().filter_map(Record::error).collect();
+fn warn(readings: &Records) {
+    let records = readings.values().flatten();
+    let errors: Vec<&str> = records.clone().filter_map(Record::error).collect();
     if errors.is_empty() {
         return;
     }
     say(&format!(
         "warning: {} of {} images could not be read: {}{}",
         errors.len(),
-        readings.len(),
+        records.count(),
         errors[..errors.len().min(NAMED)].join("; "),
         if errors.len() > NAMED { "; …" } else { "" }
     ));

@@ -1,39 +1,52 @@
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use ovis_image::evaluation::Mode;
+use ovis_image::evaluation::longtext::Language;
 
+use super::oneig_results::OneIgResults;
 use super::prompt_score::PromptScore;
-use super::{cvtg, longtext, signs};
+use super::{cvtg, dpg, geneval, longtext, oneig, signs};
 use crate::evaluate::report::Report;
 use crate::shared::usage::UsageError;
 
-/// A benchmark that is scored from readings, and its rules.
+/// A benchmark that is scored, and its rules.
 #[derive(Debug, clap::Args)]
 pub struct BenchmarkArguments {
     /// Benchmark
     #[arg(value_name = "BENCH")]
     benchmark: Benchmark,
     /// Prompts of the benchmark as published: the folder with CVTG/2.json to CVTG-Style/5.json,
-    /// text_prompts.jsonl, or signs.jsonl
+    /// text_prompts.jsonl, evaluation_metadata.jsonl, dpg_bench.csv, a clone of OneIG-Benchmark, or
+    /// signs.jsonl
     #[arg(long, value_name = "PATH")]
     prompts: PathBuf,
-    /// Rules: the official script's with its faults, or mended ones
+    /// Rules: those of the official script with its faults, or corrected ones
     #[arg(long, value_name = "MODE", default_value = "official")]
     mode: ModeName,
-    /// Language of the prompts of `longtext`
+    /// Language of the prompts of `longtext` and `oneig` [default: en]
     #[arg(long, value_name = "LANGUAGE")]
     language: Option<LanguageName>,
+    /// Number of images per prompt of `geneval`, `dpg` and `oneig` [default: 4]
+    #[arg(long, value_name = "N")]
+    images_per_prompt: Option<NonZeroU8>,
 }
 
-/// Benchmark that can be scored from readings.
+/// Benchmark that can be scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Benchmark {
     /// CVTG-2K: words in quotes, 2 to 5 regions
     Cvtg,
     /// LongText-Bench: words of long texts, characters of Chinese ones
     Longtext,
+    /// GenEval: objects, numbers, colors and positions, from detections
+    Geneval,
+    /// DPG-Bench: questions that are answered with yes or no
+    Dpg,
+    /// OneIG-Bench: text, and all dimensions with official results of the others
+    Oneig,
     /// Signs, the benchmark of the small model in this repository: whole texts, and colors
     Signs,
 }
@@ -44,7 +57,7 @@ enum ModeName {
     Strict,
 }
 
-/// Language of LongText-Bench.
+/// Language of LongText-Bench and OneIG-Bench.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum LanguageName {
     En,
@@ -52,14 +65,25 @@ pub(super) enum LanguageName {
 }
 
 impl BenchmarkArguments {
-    /// Refuses flags of other benchmarks; `images` says whether a folder of images is given.
+    /// Refuses flags of other benchmarks; `images` and `results` say whether folders of images and
+    /// of official results are given.
     ///
     /// # Errors
     /// Returns an error that names the flag.
-    pub fn check(&self, images: bool) -> Result<()> {
+    pub fn check(&self, images: bool, results: bool) -> Result<()> {
+        let is_one_of = |benchmarks: &[Benchmark]| benchmarks.contains(&self.benchmark);
         ensure!(
-            self.language.is_none() || self.benchmark == Benchmark::Longtext,
-            UsageError::new("--language is for longtext: the other benchmarks are English")
+            self.language.is_none() || is_one_of(&[Benchmark::Longtext, Benchmark::Oneig]),
+            UsageError::new("--language is for longtext and oneig: the others are English")
+        );
+        ensure!(
+            self.images_per_prompt.is_none()
+                || is_one_of(&[Benchmark::Geneval, Benchmark::Dpg, Benchmark::Oneig]),
+            UsageError::new("--images-per-prompt is for geneval, dpg and oneig")
+        );
+        ensure!(
+            !results || self.benchmark == Benchmark::Oneig,
+            UsageError::new("--results is for oneig: the others have one dimension")
         );
         ensure!(
             !images || self.benchmark == Benchmark::Signs,
@@ -72,8 +96,18 @@ impl BenchmarkArguments {
     ///
     /// # Errors
     /// Returns an error if the readings or the prompts cannot be used.
-    pub(super) fn report(&self, readings: &Path, images: Option<&Path>) -> Result<Report> {
+    pub(super) fn report(
+        &self,
+        readings: &Path,
+        images: Option<&Path>,
+        results: Option<&OneIgResults>,
+    ) -> Result<Report> {
         match self.benchmark {
+            Benchmark::Geneval => {
+                geneval::report(readings, &self.prompts, self.images(), self.rules())
+            }
+            Benchmark::Dpg => dpg::report(readings, &self.prompts, self.images(), self.rules()),
+            Benchmark::Oneig => oneig::report(self.oneig(readings), results),
             Benchmark::Cvtg => cvtg::report(readings, &self.prompts, self.rules()),
             Benchmark::Signs => signs::report(readings, &self.prompts, images),
             Benchmark::Longtext => {
@@ -89,6 +123,9 @@ impl BenchmarkArguments {
     /// Returns an error if the readings or the prompts cannot be used.
     pub fn by_prompt(&self, readings: &Path, images: Option<&Path>) -> Result<Vec<PromptScore>> {
         match self.benchmark {
+            Benchmark::Geneval => geneval::by_prompt(readings, &self.prompts, self.images()),
+            Benchmark::Dpg => dpg::by_prompt(readings, &self.prompts, self.images(), self.rules()),
+            Benchmark::Oneig => oneig::by_prompt(self.oneig(readings)),
             Benchmark::Cvtg => cvtg::by_prompt(readings, &self.prompts, self.rules()),
             Benchmark::Signs => signs::by_prompt(readings, &self.prompts, images),
             Benchmark::Longtext => {
@@ -101,6 +138,24 @@ impl BenchmarkArguments {
     pub fn name(&self) -> String {
         let value = self.benchmark.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    fn oneig<'a>(&'a self, readings: &'a Path) -> oneig::Source<'a> {
+        oneig::Source {
+            readings,
+            prompts: &self.prompts,
+            images: self.images(),
+            language: match self.language() {
+                LanguageName::En => Language::English,
+                LanguageName::Zh => Language::Chinese,
+            },
+            mode: self.rules(),
+        }
+    }
+
+    fn images(&self) -> usize {
+        self.images_per_prompt
+            .map_or(4, |images| images.get().into())
     }
 
     fn language(&self) -> LanguageName {

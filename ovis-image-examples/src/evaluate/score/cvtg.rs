@@ -96,6 +96,7 @@ pub(super) fn report(readings: &Path, folder: &Path, mode: Mode) -> Result<Repor
         total: figures(&images.iter().collect::<Vec<_>>()),
         groups: vec![("regions", groups(regions)), ("sets", groups(sets))],
         ignored,
+        notes: Vec::new(),
     })
 }
 

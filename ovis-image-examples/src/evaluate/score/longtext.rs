@@ -120,6 +120,7 @@ pub(super) fn report(
         },
         groups: Vec::new(),
         ignored,
+        notes: Vec::new(),
     })
 }
 

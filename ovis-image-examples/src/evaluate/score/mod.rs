@@ -1,8 +1,13 @@
-//! `evaluate score`: figures of a benchmark from readings.
+//! `evaluate score`: scores of a benchmark from readings and judgments.
 
 mod benchmark;
 mod cvtg;
+mod dpg;
+mod dpg_answers;
+mod geneval;
 mod longtext;
+mod oneig;
+mod oneig_results;
 mod prompt_score;
 mod signs;
 
@@ -18,24 +23,30 @@ use super::report::Report;
 use crate::shared::program::{print, say};
 use crate::shared::terminal::printable_lines;
 use benchmark::LanguageName;
+use oneig_results::OneIgResults;
 
-/// Scores a benchmark from what a reader found in its images.
+/// Computes the scores of a benchmark from what a reader, a detector or another model found in its
+/// images.
 ///
-/// A missing image counts as wrong and lowers the coverage. Intervals hold 95 % of 1,000 bootstrap
-/// resamples of the images.
+/// A missing image counts as wrong and lowers the coverage. Intervals contain 95 % of 1,000
+/// bootstrap resamples of the prompts.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Benchmark and rules.
     #[command(flatten)]
     benchmark: BenchmarkArguments,
-    /// File of readings: a line {"image": "CVTG/2/0.png", "words": ["…"]} for each image, where
-    /// `words` has the lines that the reader returned
+    /// What was found in the images, one JSON object a line: {"image": "CVTG/2/0.png", "words":
+    /// ["…"]} with the lines of text that a reader returned; for geneval, `objects` instead of
+    /// `words`, or results.jsonl of the official scorer; for dpg, `answers`; see docs/evaluation.md
     #[arg(long, value_name = "FILE")]
     readings: PathBuf,
     /// Folder of the images of `signs`, to measure colors
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// Reader that was used, for the record
+    /// Official results of the other dimensions of `oneig`.
+    #[command(flatten)]
+    results: OneIgResults,
+    /// Name of the reader or other model that was used, to be stored in the result
     #[arg(long, value_name = "NAME")]
     reader: Option<String>,
     /// Print one JSON object
@@ -51,9 +62,13 @@ const NAMED: usize = 5;
 /// # Errors
 /// Returns an error if the readings or the prompts cannot be used.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    let results = Some(&arguments.results).filter(|results| results.is_given());
     let images = arguments.images.as_deref();
-    arguments.benchmark.check(images.is_some())?;
-    let mut report = arguments.benchmark.report(&arguments.readings, images)?;
+    arguments
+        .benchmark
+        .check(images.is_some(), results.is_some())?;
+    let benchmark = &arguments.benchmark;
+    let mut report = benchmark.report(&arguments.readings, images, results)?;
     report.reader.clone_from(&arguments.reader);
     warn(&report);
     if arguments.json {
@@ -75,9 +90,12 @@ fn warn(report: &Report) {
     let missing = report.total.expected - report.total.covered;
     if missing > 0 {
         say(&format!(
-            "warning: {missing} of {} images were not read and count as wrong",
+            "warning: {missing} of {} images were not read or judged and count as wrong",
             report.total.expected
         ));
+    }
+    for note in &report.notes {
+        say(&format!("warning: {note}"));
     }
     if !report.ignored.is_empty() {
         let some = report.ignored.iter().take(NAMED).map(String::as_str);

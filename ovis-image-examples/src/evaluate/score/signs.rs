@@ -116,6 +116,7 @@ pub(super) fn report(readings: &Path, prompts: &Path, images: Option<&Path>) -> 
         total: figures(&scored.iter().collect::<Vec<_>>()),
         groups: groups(&scored),
         ignored,
+        notes: Vec::new(),
     })
 }
 
