@@ -3,14 +3,14 @@
 //! # Where things are
 //!
 //! Each program is a folder here with a function `run`, and a file in `src/bin/` that parses its
-//! arguments and calls it. The folders are modules of this library, so that their unit tests run
-//! without compiling every backend once more per binary. What a second program needs moves to
-//! [`shared`]. Programs import [`shared`] and `ovis-image`, never one another.
+//! arguments and calls it. The folders are modules of this library, so that code that is generic over
+//! the backend is compiled once per backend, and not once more for every program. What a second
+//! program needs moves to [`shared`]. Programs import [`shared`] and `ovis-image`, never one another.
 //!
 //! | program | what it does | feature |
 //! |---|---|---|
 //! | [`generate`](mod@generate) | prompt to PNG | – |
-//! | `inspect` | contents, problems and memory requirements of a checkpoint | `flex` |
+//! | `inspect` | contents, problems and memory requirements of a checkpoint | – |
 //! | [`convert`] | a checkpoint in another layout | – |
 //! | `train` | trains a model, exactly resumable | `train` |
 //! | `dataset` | images and captions for training | `dataset` |
@@ -56,7 +56,6 @@ pub mod dataset;
 #[cfg(feature = "evaluate")]
 pub mod evaluate;
 pub mod generate;
-#[cfg(feature = "flex")]
 pub mod inspect;
 #[cfg(any(feature = "dataset", feature = "train"))]
 pub mod manifest;

@@ -36,18 +36,7 @@ enum Step {
     Inspect(inspect::Arguments),
 }
 
-impl Arguments {
-    /// Returns the arguments of the step that encodes, which the binary runs on a device.
-    #[cfg(feature = "train")]
-    pub fn cache(&self) -> Option<&cache::Arguments> {
-        match &self.step {
-            Step::Cache(arguments) => Some(arguments),
-            _ => None,
-        }
-    }
-}
-
-/// Runs the step that the arguments name. Those that need a model are run by the binary.
+/// Runs the step that the arguments name.
 ///
 /// # Errors
 /// Returns the errors of the step.
@@ -59,7 +48,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Step::Buckets(arguments) => buckets::run(arguments),
         Step::Balance(arguments) => balance::run(arguments),
         #[cfg(feature = "train")]
-        Step::Cache(_) => anyhow::bail!("this build runs `dataset cache` in its binary"),
+        Step::Cache(arguments) => cache::run(arguments),
         Step::Inspect(arguments) => inspect::run(arguments),
     }
 }

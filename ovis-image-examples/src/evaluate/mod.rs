@@ -10,6 +10,9 @@ pub mod run;
 pub mod score;
 pub mod signs;
 
+use std::process::ExitCode;
+
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Computes the benchmarks of the Ovis-Image report.
@@ -40,4 +43,19 @@ pub enum Step {
     Score(score::Arguments),
     /// Compares two runs.
     Compare(compare::Arguments),
+}
+
+/// Runs the step that the arguments name.
+///
+/// # Errors
+/// Returns the errors of the step.
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    match arguments.step {
+        Step::Signs(arguments) => signs::run(&arguments)?,
+        Step::Run(arguments) => run::run(&arguments)?,
+        Step::Read(arguments) => return read::run(&arguments),
+        Step::Score(arguments) => score::run(&arguments)?,
+        Step::Compare(arguments) => compare::run(&arguments)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

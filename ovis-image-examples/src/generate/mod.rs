@@ -1,7 +1,7 @@
 //! `generate`: prompt to PNG.
 //!
-//! [`arguments`] are read, [`requested`] makes a request of them; the binary (`src/bin/generate/`) generates and saves it. The
-//! other modules are one feature each.
+//! [`arguments`] are read, [`requested`] makes a request of them, and [`run()`] generates and saves
+//! it. The other modules are one feature each.
 
 pub mod arguments;
 pub mod captions;
@@ -18,6 +18,7 @@ pub mod profile;
 pub mod prompt_file;
 pub mod prompts;
 pub mod requested;
+mod run;
 pub mod source_image;
 pub mod summary;
 pub mod time_estimate;
@@ -25,3 +26,4 @@ pub mod trust;
 pub mod warnings;
 
 pub use arguments::Arguments;
+pub use run::run;

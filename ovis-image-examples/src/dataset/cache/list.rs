@@ -50,17 +50,15 @@ mod tests {
                 let side = i64::from(bucket[axis]) - 2 * place[axis];
                 u32::try_from(side).unwrap()
             };
+            let frame = Frame {
+                bucket,
+                resize: [side(0), side(1)],
+                place,
+            };
             let row = DataRow {
-                name: "a.png".to_owned(),
-                image: "a.png".into(),
-                frame: Frame {
-                    bucket,
-                    resize: [side(0), side(1)],
-                    place,
-                },
                 captions: vec![(CaptionLanguage::Zh, "b".to_owned())],
                 weight: 0.5,
-                encodings: None,
+                ..DataRow::new("a.png".to_owned(), "a.png".into(), frame)
             };
             let line = line(&row, "l", &["e".to_owned()]);
             assert_eq!(

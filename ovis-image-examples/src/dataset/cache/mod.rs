@@ -14,7 +14,7 @@ use ovis_image::{Checkpoint, CheckpointPaths, WeightDtype};
 use crate::shared::usage::UsageError;
 use crate::training_data::CaptionLanguage;
 
-pub use work::CacheWork;
+use work::CacheWork;
 
 /// Encodes images and captions once, for training.
 ///
@@ -49,18 +49,13 @@ pub struct Arguments {
     pub(super) max_sequence_length: usize,
     /// Device, for example flex or cuda:0
     #[arg(long, default_value_t)]
-    pub(super) device: DeviceSpec,
+    device: DeviceSpec,
     /// Precision of the text encoder: f32 or bf16
     #[arg(long, default_value = "f32")]
     pub(super) dtype: WeightDtype,
 }
 
 impl Arguments {
-    /// Returns the device to encode on.
-    pub fn device(&self) -> DeviceSpec {
-        self.device
-    }
-
     /// Finds the models. Their weights are not read.
     pub(super) fn checkpoint(&self) -> Result<Checkpoint> {
         if self.dtype == WeightDtype::F16 {
@@ -85,6 +80,16 @@ impl Arguments {
         let paths = CheckpointPaths::discover_with(&self.model, &parts)?;
         Ok(Checkpoint::open_paths(&paths)?)
     }
+}
+
+/// Encodes what the cache does not have yet.
+///
+/// # Errors
+/// Returns an error if the manifest, the models or the images cannot be used, or the cache cannot be
+/// written.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let device = arguments.device.open()?;
+    device.visit(CacheWork(arguments))
 }
 
 fn size(text: &str) -> Result<[u32; 2], String> {

@@ -27,7 +27,7 @@ const MOST_FILE_BYTES: u64 = 512 << 20;
 
 /// Work of the step, which is done on a device.
 #[derive(Debug)]
-pub struct CacheWork(pub Arguments);
+pub(super) struct CacheWork(pub(super) Arguments);
 
 impl BackendVisitor for CacheWork {
     type Output = Result<()>;

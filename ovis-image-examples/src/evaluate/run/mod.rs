@@ -1,9 +1,9 @@
 //! `evaluate run`: images of a benchmark's prompts, in the folders that its official scorer reads.
 //!
 //! `work` is what is to be generated, `layouts` makes it from the prompts of each benchmark, and
-//! `record` keeps what was done. The work itself is generic over the backend and stands in the
-//! binary.
+//! `record` keeps what was done. `generate` does the work.
 
+mod generate;
 mod layouts;
 pub mod record;
 pub mod work;
@@ -20,6 +20,7 @@ use crate::shared::lora::LoraArgument;
 use crate::shared::model::ModelArguments;
 use crate::shared::sampling::SamplingArguments;
 use crate::shared::usage::UsageError;
+pub use generate::run;
 use work::{Part, Work};
 
 /// Generates the images of a benchmark.

@@ -1,11 +1,10 @@
 //! Prompt to PNG; `--help` lists everything.
 
-mod run;
-
 use std::process::ExitCode;
 
+use ovis_image_examples::generate::run;
 use ovis_image_examples::shared::program;
 
 fn main() -> ExitCode {
-    program::run(run::run)
+    program::run(run)
 }

@@ -1,4 +1,4 @@
-//! Generation of a benchmark's images. It is compiled for every backend, so it stands in the binary.
+//! Generation of a benchmark's images.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -12,17 +12,15 @@ use ovis_image::error::Printable;
 use ovis_image::{GenerationRequest, LoadOptions, LoraFile, OvisImagePipeline};
 use serde_json::json;
 
-use ovis_image_examples::evaluate::run::Arguments;
-use ovis_image_examples::evaluate::run::record::{
-    Generated, append, check_settings, create_folder_of,
-};
-use ovis_image_examples::evaluate::run::work::{Files, Task, Work, grid};
-use ovis_image_examples::shared::image_file::ImageFormat;
-use ovis_image_examples::shared::model::Model;
-use ovis_image_examples::shared::program::{print, say};
-use ovis_image_examples::shared::terminal::printable_lines;
-use ovis_image_examples::shared::usage::UsageError;
-use ovis_image_examples::shared::{embedded, interrupt, lora, output_file, peak_memory, threads};
+use super::Arguments;
+use super::record::{Generated, append, check_settings, create_folder_of};
+use super::work::{Files, Task, Work, grid};
+use crate::shared::image_file::ImageFormat;
+use crate::shared::model::Model;
+use crate::shared::program::{print, say};
+use crate::shared::terminal::printable_lines;
+use crate::shared::usage::UsageError;
+use crate::shared::{embedded, interrupt, lora, output_file, peak_memory, threads};
 
 const TEMPLATE: &str = "{wide_bar} {pos}/{len} prompts, {elapsed} so far, {eta} left";
 
@@ -31,7 +29,7 @@ const TEMPLATE: &str = "{wide_bar} {pos}/{len} prompts, {elapsed} so far, {eta} 
 /// # Errors
 /// Returns an error if the prompts, the model or the settings are wrong, before anything is
 /// generated, and errors of the generation.
-pub(super) fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments) -> Result<()> {
     interrupt::exit_between_files()?;
     if let Some(threads) = arguments.threads {
         threads::limit(threads.into())?;

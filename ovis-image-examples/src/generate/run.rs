@@ -1,5 +1,4 @@
-//! The run: check, load, generate, save. It is compiled for every backend, so it stands in the
-//! binary: in the library, its tests would compile it once more.
+//! The run: check, load, generate, save.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -18,23 +17,23 @@ use ovis_image::{
     Progress,
 };
 
-use ovis_image_examples::generate::arguments::Arguments;
-use ovis_image_examples::generate::grid::{self, GridRequests};
-use ovis_image_examples::generate::preview::PreviewFile;
-use ovis_image_examples::generate::requested::RequestedImages;
-use ovis_image_examples::generate::summary::{self, Seconds, Summary};
-use ovis_image_examples::generate::time_estimate::TimeEstimate;
-use ovis_image_examples::generate::trust::{self, RecordedInputs};
-use ovis_image_examples::generate::{dump, memory, output_names, profile, prompt_file, warnings};
-use ovis_image_examples::shared::image_file::ImageFormat;
-use ovis_image_examples::shared::lora::{self, AppliedLora};
-use ovis_image_examples::shared::model::Model;
-use ovis_image_examples::shared::program::{print, say};
-use ovis_image_examples::shared::progress::StepBar;
-use ovis_image_examples::shared::record::hashes::{self, Hashes};
-use ovis_image_examples::shared::record::{Origin, PromptTemplate, Record};
-use ovis_image_examples::shared::terminal::start_log;
-use ovis_image_examples::shared::{embedded, interrupt, output_file, peak_memory, threads};
+use super::arguments::Arguments;
+use super::grid::{self, GridRequests};
+use super::preview::PreviewFile;
+use super::requested::RequestedImages;
+use super::summary::{self, Seconds, Summary};
+use super::time_estimate::TimeEstimate;
+use super::trust::{self, RecordedInputs};
+use super::{dump, memory, output_names, profile, prompt_file, warnings};
+use crate::shared::image_file::ImageFormat;
+use crate::shared::lora::{self, AppliedLora};
+use crate::shared::model::Model;
+use crate::shared::program::{print, say};
+use crate::shared::progress::StepBar;
+use crate::shared::record::hashes::{self, Hashes};
+use crate::shared::record::{Origin, PromptTemplate, Record};
+use crate::shared::terminal::start_log;
+use crate::shared::{embedded, interrupt, output_file, peak_memory, threads};
 
 /// Number of previews that are checked before the work.
 const MOST_FILES: usize = 4096;
@@ -44,7 +43,7 @@ const MOST_FILES: usize = 4096;
 /// # Errors
 /// Returns an error if anything is wrong with the arguments or with the files that they name,
 /// before weights are read if possible, and errors of the run.
-pub(super) fn run(arguments: Arguments) -> Result<()> {
+pub fn run(arguments: Arguments) -> Result<()> {
     let start = Instant::now();
     start_log(arguments.verbose);
     interrupt::exit_between_files()?;
