@@ -54,12 +54,10 @@ mod tests {
 
     #[test]
     fn a_report_of_tensors_keeps_its_lines() {
-        let report = WeightsReport {
-            source: "a".into(),
-            part: "transformer",
-            missing: vec!["x\ny\u{202e}".to_owned()],
-            ..WeightsReport::default()
-        };
+        let mut report = WeightsReport::default();
+        report.source = "a".into();
+        report.part = "transformer";
+        report.missing = vec!["x\ny\u{202e}".to_owned()];
         let error = OvisImageError::from(CheckpointError::Weights(Box::new(report)));
         let lines = one_line(&error.into());
         let lines: Vec<&str> = lines.lines().collect();

@@ -6,6 +6,7 @@ use super::{Printable, WrongShape};
 /// Report of every tensor that does not fit the model. Its text has a line for each, with names
 /// that are [`Printable`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WeightsReport {
     /// File or folder that the weights were read from.
     pub source: PathBuf,

@@ -4,6 +4,7 @@ use serde::Serialize;
 /// Interval that contains 95 % of resampled values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(into = "[f64; 2]")]
+#[non_exhaustive]
 pub struct Interval {
     /// Lower end: 2.5 % of the values are below it.
     pub lower: f64,

@@ -21,6 +21,7 @@ pub struct AutoencoderKl<B: Backend> {
 
 /// Normal distribution over latents in the VAE's scale.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LatentDistribution<B: Backend> {
     /// Mean, `[batch, latent channels, height, width]`.
     pub mean: Tensor<B, 4>,
