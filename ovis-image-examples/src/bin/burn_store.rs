@@ -34,7 +34,7 @@ fn main() -> anyhow::Result<()> {
     ensure!(result.is_success() && result.unused.is_empty(), "{result}");
 
     let pipeline = pipeline.with_transformer(loaded)?;
-    let request = GenerationRequest::new("a lighthouse at dusk");
+    let request = GenerationRequest::new("a blue sign with the word \"BURN\" in yellow");
     let request = embedded::with_defaults(request);
     let output = pipeline.generate(&request)?;
     output.images[0].image.save("burn-store.png")?;

@@ -11,8 +11,7 @@ use ovis_image_examples::shared::embedded;
 
 fn main() -> anyhow::Result<()> {
     let folder = std::env::args_os().nth(1);
-    let request = GenerationRequest::new("a poster that says HELLO, 3D letters, wood and moss")
-        .with_negative_prompt("blurry")
+    let request = GenerationRequest::new("a green sign with the word \"HELLO\" in white")
         .with_images_per_prompt(2)
         .with_seed(7);
     let (pipeline, request) = match &folder {
@@ -33,7 +32,7 @@ fn load(folder: &Path) -> Result<OvisImagePipeline<Flex>> {
     OvisImagePipeline::from_pretrained(folder, options, &FlexDevice)
 }
 
-/// Loads the model that is embedded in this program. It is untrained, so its images are noise.
+/// Loads the small model that is embedded in this program.
 fn load_embedded() -> Result<OvisImagePipeline<Flex>> {
     OvisImagePipeline::from_embedded(&embedded::EMBEDDED, LoadOptions::new(), &FlexDevice)
 }

@@ -30,7 +30,8 @@ impl BackendVisitor for Latents {
             OvisImagePipeline::<B>::from_embedded(&embedded::EMBEDDED, options, &device)?;
         let request = GenerationRequest::new("a lighthouse at dusk")
             .with_size(64, 64)
-            .with_num_inference_steps(4);
+            .with_num_inference_steps(4)
+            .with_max_sequence_length(embedded::MAX_SEQUENCE_LENGTH);
         let latents = pipeline.generate(&request)?.latents.try_into_data();
         latents
             .ok()

@@ -66,13 +66,13 @@ pub struct Arguments {
     pub output: PathBuf,
     /// Width in pixels [default: 1024]
     ///
-    /// Must be a multiple of 16. The default is 256 for the embedded model, and the width of
+    /// Must be a multiple of 16. The default is 128 for the embedded model, and the width of
     /// --init-image if there is one.
     #[arg(short = 'W', long)]
     pub width: Option<usize>,
     /// Height in pixels [default: 1024]
     ///
-    /// Must be a multiple of 16. The default is 256 for the embedded model, and the height of
+    /// Must be a multiple of 16. The default is 128 for the embedded model, and the height of
     /// --init-image if there is one.
     #[arg(short = 'H', long)]
     pub height: Option<usize>,
@@ -113,7 +113,7 @@ pub struct Arguments {
     /// Number of text tokens that the transformer reads, from 1 to 256 [default: 256]
     ///
     /// Longer prompts are truncated, shorter ones padded. Fewer tokens are faster and give another
-    /// image.
+    /// image. The default is 64 for the embedded model.
     #[arg(long, value_name = "TOKENS", help_heading = headings::SAMPLING, hide_short_help = true)]
     pub max_sequence_length: Option<usize>,
     /// The image to start from.

@@ -1,28 +1,34 @@
-//! The embedded model: every part of the real one, at small sizes and untrained.
+//! The embedded model: every part of the real one at a small size, trained to draw signs.
 
 use ovis_image::{EmbeddedCheckpoint, GenerationRequest};
 
 /// Default side of its images in pixels.
-pub const SIDE: usize = 256;
+pub const SIDE: usize = 128;
 
 /// Default number of denoising steps.
 pub const STEPS: usize = 20;
 
-/// Notice to show before its images.
-pub const NOTICE: &str = "the embedded model is small and untrained: its image is noise (choose a real one with --model)";
+/// Default guidance scale. More oversaturates flat grounds at this size.
+pub const GUIDANCE_SCALE: f32 = 1.5;
 
-/// The files of `assets/tiny`.
+/// Number of text tokens that it was trained with.
+pub const MAX_SEQUENCE_LENGTH: usize = 64;
+
+/// Notice to show before its images.
+pub const NOTICE: &str = "the embedded model is small and draws only signs, such as '\"OPEN\" in white on a red sign' (choose a real one with --model)";
+
+/// The files of `assets/nano`.
 pub const EMBEDDED: EmbeddedCheckpoint = EmbeddedCheckpoint {
-    transformer_config: include_str!("../../assets/tiny/transformer/config.json"),
+    transformer_config: include_str!("../../assets/nano/transformer/config.json"),
     transformer: include_bytes!(
-        "../../assets/tiny/transformer/diffusion_pytorch_model.safetensors"
+        "../../assets/nano/transformer/diffusion_pytorch_model.safetensors"
     ),
-    vae_config: include_str!("../../assets/tiny/vae/config.json"),
-    vae: include_bytes!("../../assets/tiny/vae/diffusion_pytorch_model.safetensors"),
-    text_encoder_config: include_str!("../../assets/tiny/text_encoder/config.json"),
-    text_encoder: include_bytes!("../../assets/tiny/text_encoder/model.safetensors"),
-    scheduler_config: include_str!("../../assets/tiny/scheduler/scheduler_config.json"),
-    tokenizer: include_bytes!("../../assets/tiny/tokenizer/tokenizer.json"),
+    vae_config: include_str!("../../assets/nano/vae/config.json"),
+    vae: include_bytes!("../../assets/nano/vae/diffusion_pytorch_model.safetensors"),
+    text_encoder_config: include_str!("../../assets/nano/text_encoder/config.json"),
+    text_encoder: include_bytes!("../../assets/nano/text_encoder/model.safetensors"),
+    scheduler_config: include_str!("../../assets/nano/scheduler/scheduler_config.json"),
+    tokenizer: include_bytes!("../../assets/nano/tokenizer/tokenizer.json"),
 };
 
 /// Sets a request to what suits the embedded model.
@@ -30,4 +36,6 @@ pub fn with_defaults(request: GenerationRequest) -> GenerationRequest {
     request
         .with_size(SIDE, SIDE)
         .with_num_inference_steps(STEPS)
+        .with_guidance_scale(GUIDANCE_SCALE)
+        .with_max_sequence_length(MAX_SEQUENCE_LENGTH)
 }

@@ -25,6 +25,8 @@ mod memory;
 mod reading;
 mod sign_reader;
 mod signs;
+#[cfg(feature = "flex")]
+mod style;
 // `train` is built with flex only.
 #[cfg(feature = "flex")]
 mod training;
@@ -154,11 +156,12 @@ fn write_latents(path: &Path, name: &str, shape: &[usize], value: f32) {
 }
 
 #[test]
-fn the_first_command_makes_an_image_and_says_that_it_is_noise() {
+fn the_first_command_makes_an_image_and_says_what_the_model_draws() {
     let folder = TempDir::new().unwrap();
     let output = small(&folder, &[]);
     assert!(succeeds(&output).contains("image.png"));
-    assert!(stderr(&output).contains("untrained"), "{}", stderr(&output));
+    let message = stderr(&output);
+    assert!(message.contains("draws only signs"), "{message}");
     assert_eq!(names(&folder), ["image.png"]);
     let (pixels, _) = read_png(&folder.path().join("image.png"));
     assert_eq!(pixels.len(), 3 * 64 * 64);
@@ -184,7 +187,7 @@ fn an_image_carries_its_settings_in_any_script() {
     for field in [
         "Seed: 7",
         "Size: 64x32",
-        "CFG scale: 5",
+        "CFG scale: 1.5",
         "Schedule type: \"shift:3\"",
     ] {
         assert!(parameters.contains(field), "{parameters}");
@@ -217,7 +220,7 @@ fn json_is_one_object_with_settings_seconds_memory_and_files() {
     assert!(summary["peak_memory_bytes"].as_u64().unwrap() > 1 << 20);
     assert_eq!(summary["files"], serde_json::json!(["image.png"]));
     assert!(summary["device"].as_str().unwrap().contains(DEVICE));
-    assert!(summary["model"].as_str().unwrap().contains("tiny"));
+    assert!(summary["model"].as_str().unwrap().contains("embedded"));
 }
 
 #[test]
@@ -246,10 +249,10 @@ fn the_dumped_noise_fed_back_makes_the_same_image() {
     let context = shape("prompt_embeds")[2];
     let channels = shape("latents_in")[1];
     let expected = [
-        ("input_ids", Dtype::I64, vec![1, 284]),
-        ("attention_mask", Dtype::I64, vec![1, 284]),
-        ("prompt_embeds", Dtype::F32, vec![1, 256, context]),
-        ("negative_prompt_embeds", Dtype::F32, vec![1, 256, context]),
+        ("input_ids", Dtype::I64, vec![1, 92]),
+        ("attention_mask", Dtype::I64, vec![1, 92]),
+        ("prompt_embeds", Dtype::F32, vec![1, 64, context]),
+        ("negative_prompt_embeds", Dtype::F32, vec![1, 64, context]),
         ("sigmas", Dtype::F32, vec![3]),
         ("latents_in", Dtype::F32, vec![1, channels, 4, 8]),
         ("latents_out", Dtype::F32, vec![1, channels, 4, 8]),
@@ -313,10 +316,12 @@ fn a_prompt_that_is_too_long_is_reported_with_what_was_cut() {
 #[test]
 fn the_model_may_be_a_folder_or_its_parts() {
     let folder = TempDir::new().unwrap();
-    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny");
-    let part = |name: &str| tiny.join(name).to_str().unwrap().to_owned();
+    let nano = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/nano");
+    let part = |name: &str| nano.join(name).to_str().unwrap().to_owned();
     let run = |output: &str, model: &[(&str, String)]| {
         let mut arguments = vec!["--dtype", "f32", "--output", output];
+        // The defaults of the embedded model.
+        arguments.extend(["--guidance-scale", "1.5", "--max-sequence-length", "64"]);
         for (flag, path) in model {
             arguments.extend([*flag, path]);
         }

@@ -58,7 +58,7 @@ mod tests {
             ("masks/1.png", "masks/1.png"),
             ("owner/name", "owner/name"),
             ("hf:owner/name/file.gguf", "hf:owner/name/file.gguf"),
-            ("embedded tiny model", "embedded tiny model"),
+            ("embedded model", "embedded model"),
         ] {
             assert_eq!(
                 portable(path.as_ref(), folder),
