@@ -91,6 +91,7 @@ pub fn batch<B: Backend>(
         grid: [grid[0] as usize, grid[1] as usize],
         prompts: PromptBatch::Encoded(tensor("prompt_embeds")),
         token_weights: None,
+        image_weights: Vec::new(),
         characters: None,
     }
 }

@@ -101,6 +101,7 @@ fn main() -> Result<()> {
             grid,
             prompts: PromptBatch::Encoded(embeds.clone()),
             token_weights: None,
+            image_weights: Vec::new(),
             characters: None,
         })?;
         losses.push(report.map(|report| report.terms.loss()));

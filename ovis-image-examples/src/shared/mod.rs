@@ -2,6 +2,10 @@
 
 #[cfg(feature = "train")]
 pub mod allocator;
+#[cfg(any(feature = "dataset", feature = "train"))]
+pub mod aspect_buckets;
+#[cfg(any(feature = "dataset", feature = "train"))]
+pub mod captioned_images;
 pub mod completions;
 pub mod device;
 pub mod embedded;

@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 use ovis_image::training::{ImageBatch, PromptBatch};
 
-use super::encoding::{image_batch, shown_tokens};
+use super::encoding::{image_batch, token_weights};
 use super::error::TrainError;
 use crate::training_data::cache::Cache;
 use crate::training_data::{DataError, DataRow};
@@ -48,7 +48,7 @@ pub(super) fn cached_batch<B: Backend>(
     let embeddings = Tensor::<B, 3>::from_data(TensorData::new(embeddings, shape), options);
     let mut batch = image_batch(latents, PromptBatch::Encoded(embeddings), noise_seed);
     let rows: Vec<&DataRow> = rows.iter().map(|(row, _)| *row).collect();
-    batch.token_weights = shown_tokens(&rows, batch.grid, device);
+    batch.token_weights = token_weights(&rows, &[], batch.grid, device);
     Ok(batch)
 }
 

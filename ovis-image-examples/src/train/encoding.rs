@@ -3,7 +3,7 @@
 use anyhow::Result;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor, TensorData};
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
 use ovis_image::ops::pack_latents;
 use ovis_image::sampling::NoiseGenerator;
 use ovis_image::text_encoder::{
@@ -14,7 +14,7 @@ use ovis_image::vae::AutoencoderKl;
 
 use super::drawing::pixels;
 use super::error::TrainError;
-use crate::training_data::{DataRow, upright};
+use crate::training_data::{DataRow, cell_means, upright};
 use crate::typography::TypographySample;
 
 /// Number of cells of the auxiliary term along each side of an image token.
@@ -64,7 +64,7 @@ impl<B: Backend> Encoding<B> {
     }
 
     /// Reads and encodes the images of rows of one bucket with their captions, with noise from a
-    /// seed and without timesteps. Padding does not count in the loss.
+    /// seed and without timesteps. Padding and what is masked do not count in the loss.
     ///
     /// # Errors
     /// Returns an error if an image cannot be read, or if a caption is too long.
@@ -74,10 +74,32 @@ impl<B: Backend> Encoding<B> {
         captions: &[&str],
         noise_seed: u64,
     ) -> Result<ImageBatch<B>> {
-        let images = images_of(rows)?;
+        self.rows_with(rows, self.prompts(captions)?, noise_seed)
+    }
+
+    /// Like [`rows`](Self::rows), with prompts that are encoded already.
+    pub(super) fn rows_with(
+        &self,
+        rows: &[&DataRow],
+        prompts: PromptBatch<B>,
+        noise_seed: u64,
+    ) -> Result<ImageBatch<B>> {
+        let (mut images, mut masks) = (Vec::new(), Vec::new());
+        for row in rows {
+            let image = upright(row)?;
+            masks.push(
+                row.mask
+                    .of(&image)?
+                    .map(|mask| row.frame.apply_to_mask(mask)),
+            );
+            images.push(row.frame.apply(image));
+        }
         let latents = self.latents(&images);
-        let mut batch = image_batch(latents, self.prompts(captions)?, noise_seed);
-        batch.token_weights = shown_tokens(rows, batch.grid, &self.device);
+        let mut batch = image_batch(latents, prompts, noise_seed);
+        batch.token_weights = token_weights(rows, &masks, batch.grid, &self.device);
+        if rows.iter().any(|row| row.loss_weight != 1.0) {
+            batch.image_weights = rows.iter().map(|row| row.loss_weight).collect();
+        }
         Ok(batch)
     }
 
@@ -86,7 +108,7 @@ impl<B: Backend> Encoding<B> {
         self.vae.scale(moments.mean)
     }
 
-    fn prompts(&self, captions: &[&str]) -> Result<PromptBatch<B>> {
+    pub(super) fn prompts(&self, captions: &[&str]) -> Result<PromptBatch<B>> {
         let (mut ids, mut real) = (Vec::new(), Vec::new());
         for caption in captions {
             let tokens = tokens_of(&self.tokenizer, caption, self.text_rows)?;
@@ -149,35 +171,55 @@ pub(super) fn image_batch<B: Backend>(
     noise_seed: u64,
 ) -> ImageBatch<B> {
     let [_, _, height, width] = latents.dims();
-    let device = latents.device();
     let latents = pack_latents(latents).cast(DType::F32);
+    packed_batch(latents, [height / 2, width / 2], prompts, noise_seed)
+}
+
+/// Makes a batch of packed latents in f32 with noise from a seed, without timesteps.
+pub(super) fn packed_batch<B: Backend>(
+    latents: Tensor<B, 3>,
+    grid: [usize; 2],
+    prompts: PromptBatch<B>,
+    noise_seed: u64,
+) -> ImageBatch<B> {
+    let device = latents.device();
     let noise = NoiseGenerator::from_seed(noise_seed).randn(latents.shape().num_elements());
     let noise = TensorData::new(noise, latents.dims());
     ImageBatch {
         latents,
         noise: Tensor::from_data(noise, (&device, DType::F32)),
         timesteps: Vec::new(),
-        grid: [height / 2, width / 2],
+        grid,
         prompts,
         token_weights: None,
+        image_weights: Vec::new(),
         characters: None,
     }
 }
 
-/// Returns 0 for tokens that are all padding and 1 for the others, `[batch, tokens, 1]`; `None` if
-/// there is no padding.
-pub(super) fn shown_tokens<B: Backend>(
+/// Returns the weights of tokens, `[batch, tokens, 1]`: 0 for those that are all padding, and else
+/// the mean of the mask of the image, if it has one. `None` if all weights are 1.
+pub(super) fn token_weights<B: Backend>(
     rows: &[&DataRow],
+    masks: &[Option<GrayImage>],
     grid: [usize; 2],
     device: &B::Device,
 ) -> Option<Tensor<B, 3>> {
     let tokens = grid[0] * grid[1];
-    let shown: Vec<Option<Vec<f32>>> = rows.iter().map(|row| row.frame.shown_cells(grid)).collect();
-    if shown.iter().all(Option::is_none) {
+    let cells = rows.iter().enumerate().map(|(index, row)| {
+        let shown = row.frame.shown_cells(grid);
+        let mask = masks.get(index).and_then(Option::as_ref);
+        match (shown, mask.map(|mask| cell_means(mask, grid))) {
+            (Some(shown), Some(mask)) => Some(shown.iter().zip(mask).map(|(a, b)| a * b).collect()),
+            (shown, mask) => shown.or(mask),
+        }
+    });
+    let cells: Vec<Option<Vec<f32>>> = cells.collect();
+    if cells.iter().all(Option::is_none) {
         return None;
     }
-    let shown = shown.into_iter();
-    let weights: Vec<f32> = shown
+    let cells = cells.into_iter();
+    let weights: Vec<f32> = cells
         .flat_map(|cells| cells.unwrap_or_else(|| vec![1.0; tokens]))
         .collect();
     let weights = TensorData::new(weights, [rows.len(), tokens, 1]);

@@ -1,7 +1,6 @@
 //! Training stage of flow matching: the transformer, and the text encoder if requested.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Result;
 use burn::backend::Autodiff;
@@ -9,107 +8,25 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{BasicOps, Tensor};
 use image::RgbImage;
 use ovis_image::checkpoint::ExportOptions;
-use ovis_image::sampling::NoiseGenerator;
 use ovis_image::training::{
     CharacterHead, CharacterHeadConfig, FlowMatching, ImageBatch, ImageModels, Objective,
-    PromptBatch, TimestepDistribution, TrainedParts, initialize,
+    PromptBatch, TrainedParts, initialize,
 };
-use ovis_image::{Checkpoint, GenerationRequest, Layout, LoadOptions, OvisImagePipeline};
+use ovis_image::{
+    Checkpoint, GenerationRequest, Layout, LoadOptions, OvisImagePipeline, Residency,
+};
 use serde_json::{Map, Value, json};
 
-use super::cached::cached_batch;
-use super::data::TrainingData;
+use super::data::{ChosenCaption, TrainingData};
 use super::drawing::{Drawing, grid};
 use super::encoding::{CELLS, Encoding};
+use super::flow_source::{Encoder, FlowImages};
 use super::models::Models;
-use super::queue::BatchSource;
 use super::random::seed_for;
 use super::resolved::Resolved;
 use super::stage::Stage;
 use crate::training_data::DataRow;
-use crate::training_data::cache::Cache;
 use crate::typography::CELL_CLASSES;
-
-/// Images of batches, with their captions.
-#[derive(Clone)]
-enum Images {
-    Drawn(Arc<Drawing>),
-    Read(TrainingData),
-}
-
-/// Batches of images for flow matching.
-#[derive(Clone)]
-pub struct FlowSource<B: Backend> {
-    images: Images,
-    encoding: Encoding<B>,
-    timesteps: TimestepDistribution,
-    prompt_dropout: f32,
-    seed: u64,
-}
-
-impl<B: Backend> FlowSource<B> {
-    /// Creates the source of a run, of data that is read or else of drawn images.
-    ///
-    /// # Errors
-    /// Returns an error if nothing can be drawn with the settings.
-    pub fn new(
-        resolved: &Resolved,
-        data: Option<&TrainingData>,
-        encoding: Encoding<B>,
-    ) -> Result<Self> {
-        let images = match data {
-            Some(data) => Images::Read(data.clone()),
-            None => Images::Drawn(Arc::new(Drawing::of_training(resolved)?)),
-        };
-        Ok(Self {
-            images,
-            encoding,
-            timesteps: resolved.timestep_distribution()?,
-            prompt_dropout: resolved.prompt_dropout,
-            seed: resolved.seed,
-        })
-    }
-}
-
-impl<B: Backend> BatchSource for FlowSource<B> {
-    type Batch = ImageBatch<B>;
-
-    fn batch(&mut self, number: u64) -> Result<ImageBatch<B>> {
-        let seed = self.seed;
-        let generator = |purpose| NoiseGenerator::from_seed(seed_for(seed, purpose, number));
-        let (mut dropout, share) = (generator("dropout"), self.prompt_dropout);
-        let mut is_dropped = || dropout.uniform() < share;
-        let noise = seed_for(seed, "noise", number);
-        let mut batch = match &mut self.images {
-            Images::Drawn(drawing) => {
-                let samples = drawing.batch(number)?;
-                let captions = samples.iter().map(|sample| {
-                    if is_dropped() {
-                        ""
-                    } else {
-                        sample.captions.english.as_str()
-                    }
-                });
-                let captions: Vec<&str> = captions.collect();
-                self.encoding
-                    .batch(&samples, &captions, Vec::new(), noise)?
-            }
-            Images::Read(data) => {
-                let cache = data.cache().cloned();
-                let rows = data.batch(number).into_iter();
-                let rows = rows.map(|(row, caption)| (row, (!is_dropped()).then_some(caption)));
-                let rows: Vec<(&DataRow, Option<usize>)> = rows.collect();
-                encoded(cache.as_deref(), &self.encoding, &rows, noise)?
-            }
-        };
-        let tokens = batch.grid[0] * batch.grid[1];
-        let count = batch.latents.dims()[0];
-        batch.timesteps = self
-            .timesteps
-            .draw(count, tokens, &mut generator("timesteps"));
-        Ok(batch)
-    }
-}
 
 /// Number of timestep bands in a validation.
 const BANDS: usize = 4;
@@ -145,14 +62,13 @@ impl<B: Backend> FlowStage<B> {
     /// Returns an error if they cannot be drawn or read, or if a caption is too long.
     pub fn new(
         resolved: &Resolved,
-        data: Option<&TrainingData>,
+        images: &FlowImages<B>,
         base: Models<B>,
-        encoding: &Encoding<B>,
         device: &B::Device,
     ) -> Result<Self> {
-        let (validation, prompts) = match data {
-            Some(data) => read_validation(resolved, data, encoding)?,
-            None => drawn_validation(resolved, encoding)?,
+        let (validation, prompts) = match images {
+            FlowImages::Read(data, encoder) => read_validation(resolved, data, encoder)?,
+            FlowImages::Drawn(encoding) => drawn_validation(resolved, encoding)?,
         };
         let prompts = if resolved.sample_prompts.is_empty() {
             prompts
@@ -253,37 +169,18 @@ fn drawn_validation<B: Backend>(
 fn read_validation<B: Backend>(
     resolved: &Resolved,
     data: &TrainingData,
-    encoding: &Encoding<B>,
+    encoder: &Encoder<B>,
 ) -> Result<(Vec<ImageBatch<B>>, Vec<String>)> {
     let mut validation = Vec::new();
     let parts = data.validation(resolved.validation_images);
     for (number, rows) in parts.iter().enumerate() {
-        let rows: Vec<(&DataRow, Option<usize>)> = rows.iter().map(|row| (*row, Some(0))).collect();
+        let first = |row: &&'_ DataRow| Some(ChosenCaption::first(row));
+        let rows: Vec<(&DataRow, Option<ChosenCaption>)> =
+            rows.iter().map(|row| (*row, first(row))).collect();
         let noise = seed_for(resolved.seed, "validation", number as u64);
-        let cache = data.cache().map(AsRef::as_ref);
-        validation.push(encoded(cache, encoding, &rows, noise)?);
+        validation.push(encoder.batch(&rows, noise)?);
     }
     Ok((validation, data.prompts(resolved.samples)))
-}
-
-/// Reads rows with one caption each, or the empty prompt, from a cache, or else encodes them.
-fn encoded<B: Backend>(
-    cache: Option<&Cache>,
-    encoding: &Encoding<B>,
-    rows: &[(&DataRow, Option<usize>)],
-    noise: u64,
-) -> Result<ImageBatch<B>> {
-    if let Some(cache) = cache {
-        return cached_batch(cache, rows, encoding.text_rows, noise, &encoding.device);
-    }
-    let caption = |(row, index): &(&'_ DataRow, Option<usize>)| match index {
-        Some(index) => row.caption(*index).to_owned(),
-        None => String::new(),
-    };
-    let captions: Vec<String> = rows.iter().map(caption).collect();
-    let captions: Vec<&str> = captions.iter().map(String::as_str).collect();
-    let rows: Vec<&DataRow> = rows.iter().map(|(row, _)| *row).collect();
-    encoding.rows(&rows, &captions, noise)
 }
 
 /// Creates the head of the auxiliary term.
@@ -327,11 +224,16 @@ impl<B: Backend> Stage<B> for FlowStage<B> {
                 .collect()
         };
         let mean = |bands: &[f64]| bands.iter().sum::<f64>() / BANDS as f64;
-        let (own, others) = (loss(Prompts::Own)?, loss(Prompts::OfOthers)?);
+        let own = loss(Prompts::Own)?;
         line.insert("validation".to_owned(), json!(mean(&own)));
+        // A model that does not read prompts is as good with those of other images, which a batch of
+        // one does not have.
+        let mut batches = self.validation.iter();
+        if batches.any(|batch| batch.latents.dims()[0] > 1) {
+            let gain = mean(&loss(Prompts::OfOthers)?) - mean(&own);
+            line.insert("prompt_gain".to_owned(), json!(gain));
+        }
         line.insert("bands".to_owned(), json!(own));
-        // A model that does not read prompts is as good with those of other images.
-        line.insert("prompt_gain".to_owned(), json!(mean(&others) - mean(&own)));
         Ok(line)
     }
 
@@ -341,8 +243,14 @@ impl<B: Backend> Stage<B> for FlowStage<B> {
         }
         let resolved = &self.resolved;
         let checkpoint = Checkpoint::open_paths(&self.base.paths)?;
-        let options = LoadOptions::new().with_dtype(resolved.weight_dtype()?);
-        let options = options.with_vae_dtype(ovis_image::WeightDtype::F32);
+        // The transformer of the checkpoint is replaced at once, and the text encoder is used once: so
+        // their weights stay in their files.
+        let options = LoadOptions::new()
+            .with_dtype(resolved.weight_dtype()?)
+            .with_vae_dtype(ovis_image::WeightDtype::F32)
+            .with_streamed_blocks(usize::MAX)
+            .with_modulation_residency(Residency::File)
+            .with_text_encoder_residency(Residency::File);
         let pipeline = OvisImagePipeline::<B>::from_checkpoint(&checkpoint, options, &self.device)?;
         let mut pipeline = pipeline.with_transformer(models.transformer.clone())?;
         if let Some(encoder) = &models.text_encoder {

@@ -85,6 +85,31 @@ fn step_of(line: &str) -> u64 {
     step.unwrap_or(u64::MAX)
 }
 
+/// Returns the number of validations in a log after the one with the lowest loss, which is that of
+/// the moving average if there is one. A loss that is not a number is never the lowest.
+///
+/// # Errors
+/// Returns the system's error.
+pub fn validations_since_best(log: &Path) -> Result<usize> {
+    let text =
+        std::fs::read_to_string(log).with_context(|| format!("cannot read {}", shown(log)))?;
+    let loss = |line: &str| -> Option<f64> {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let own = line.get("validation")?;
+        let averaged = line.get("ema").and_then(|ema| ema.get("validation"));
+        Some(averaged.unwrap_or(own).as_f64().unwrap_or(f64::INFINITY))
+    };
+    let (mut lowest, mut since) = (f64::INFINITY, 0);
+    for loss in text.lines().filter_map(loss) {
+        if loss < lowest {
+            (lowest, since) = (loss, 0);
+        } else {
+            since += 1;
+        }
+    }
+    Ok(since)
+}
+
 /// Maximum number of points of a line in the plot. More are averaged.
 const POINTS: usize = 400;
 
@@ -142,6 +167,25 @@ mod tests {
 
     fn line(step: u64) -> Value {
         json!({"step": step, "loss": 1.0, "grad_norm": 2.0, "learning_rate": 1e-3})
+    }
+
+    #[test]
+    fn validations_are_counted_after_the_best_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let mut log = Log::open(&path, 0).unwrap();
+        let mut since = |validation: Value| {
+            log.write(&line(1)).unwrap();
+            log.write(&validation).unwrap();
+            validations_since_best(&path).unwrap()
+        };
+        assert_eq!(since(json!({"validation": 0.5})), 0);
+        assert_eq!(since(json!({"validation": 0.5})), 1);
+        assert_eq!(since(json!({"validation": null})), 2);
+        assert_eq!(since(json!({"validation": 0.4})), 0);
+        // The moving average counts.
+        let averaged = json!({"validation": 0.3, "ema": {"validation": 0.6}});
+        assert_eq!(since(averaged), 1);
     }
 
     #[test]

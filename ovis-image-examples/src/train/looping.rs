@@ -1,6 +1,7 @@
 //! Training loop: takes one batch after another, and writes checkpoints, validations, samples and
 //! exports when they are due.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -53,6 +54,8 @@ struct Loop<'a, B: Backend, S: Stage<B>> {
     bar: TrainBar,
     saved: Instant,
     saved_step: Option<u64>,
+    /// True after too many validations without a lower loss.
+    ends_early: bool,
 }
 
 /// Trains to the end, or until the user stops it.
@@ -108,9 +111,14 @@ where
         bar,
         saved: Instant::now(),
         saved_step,
+        ends_early: false,
     };
+    if resolved.patience > 0 {
+        let since = log::validations_since_best(&context.folder.log())?;
+        run.ends_early = since >= resolved.patience as usize;
+    }
     let mut pauses = Pauses::new(context.signals.clone(), context.folder.path());
-    while !run.trainer.is_finished() {
+    while !run.trainer.is_finished() && !run.ends_early {
         pauses.wait();
         if context.signals.stops() {
             return run.stop();
@@ -119,6 +127,16 @@ where
         run.learn(batch)?;
     }
     run.finish()
+}
+
+/// Returns the path of the best export beside the last one.
+fn best(model: &Path) -> PathBuf {
+    let stem = model.file_stem().unwrap_or_default().to_string_lossy();
+    let name = match model.extension() {
+        Some(extension) => format!("{stem}-best.{}", extension.to_string_lossy()),
+        None => format!("{stem}-best"),
+    };
+    model.with_file_name(name)
 }
 
 impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
@@ -190,7 +208,31 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
             self.trainer.steps(),
             value.unwrap_or(f64::NAN)
         ));
-        self.log.write(&Value::Object(line))
+        self.log.write(&Value::Object(line))?;
+        self.watch_validations()
+    }
+
+    /// With a patience, exports the models of the best validation, and ends the run after too many
+    /// that are not better.
+    fn watch_validations(&mut self) -> Result<()> {
+        let patience = self.context.resolved.patience;
+        if patience == 0 {
+            return Ok(());
+        }
+        let since = log::validations_since_best(&self.context.folder.log())?;
+        if since == 0 {
+            let [model, _] = self.stage.exports(self.context.folder);
+            let averaged = self.trainer.averaged_models();
+            let models = averaged.as_ref().unwrap_or_else(|| self.trainer.models());
+            return export::<B, S>(&self.stage, models, &best(&model));
+        }
+        if since >= patience as usize {
+            self.bar.say(&format!(
+                "the last {since} validations were not better than the best one: the run ends"
+            ));
+            self.ends_early = true;
+        }
+        Ok(())
     }
 
     fn sample(&mut self) -> Result<()> {
@@ -261,6 +303,10 @@ impl<B: Backend, S: Stage<B>> Loop<'_, B, S> {
             self.trainer.steps(),
             shown(&model)
         ));
+        let best = best(&model);
+        if self.context.resolved.patience > 0 && best.exists() {
+            say(&format!("of the best validation: {}", shown(&best)));
+        }
         Ok(Ending::Finished)
     }
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use burn::tensor::backend::Backend;
 use image::RgbImage;
-use ovis_image::LoraFile;
 use ovis_image::training::{
     FlowMatching, ImageBatch, ImageModels, LoraAdapters, LoraConfig, LoraFlowMatching,
 };
 use ovis_image::transformer::OvisImageTransformer;
+use ovis_image::{LoadOptions, LoraFile};
 use serde_json::{Map, Value};
 
 use super::flow::FlowStage;
@@ -21,6 +21,15 @@ use super::resolved::Resolved;
 use super::stage::Stage;
 
 impl LoraSettings {
+    /// Returns the options with those of the frozen base.
+    pub fn base_options(&self, options: LoadOptions) -> LoadOptions {
+        let options = match self.quantize {
+            Some(quantization) => options.with_quantization(quantization),
+            None => options,
+        };
+        options.with_streamed_blocks(self.stream_blocks.unwrap_or(0))
+    }
+
     /// Reads or creates the adapters that a run starts from.
     ///
     /// # Errors

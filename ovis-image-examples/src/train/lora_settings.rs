@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use ovis_image::LoraFormat;
 use ovis_image::training::LoraOverride;
+use ovis_image::{LoraFormat, Quantization};
 use serde::{Deserialize, Serialize};
 
 use crate::shared::usage::UsageError;
@@ -35,9 +35,18 @@ pub struct LoraSettings {
     /// Key format of the exported adapter: peft, kohya or comfyui [default: peft]
     #[arg(long, help_heading = ADAPTERS)]
     pub format: Option<LoraFormat>,
-    /// Word that calls the style in prompts, to be recorded in the adapter's metadata
+    /// Word that calls the style in prompts: put in front of the captions of --images that do not have
+    /// it, and recorded in the adapter's metadata
     #[arg(long, value_name = "WORD", help_heading = ADAPTERS)]
     pub trigger: Option<String>,
+    /// Quantize the frozen weights of the transformer's blocks when loading: q8_0 or q4_0 [default:
+    /// no]
+    #[arg(long, value_name = "FORMAT", help_heading = ADAPTERS)]
+    pub quantize: Option<Quantization>,
+    /// Number of transformer blocks whose frozen weights stay in the checkpoint and are read at each
+    /// step [default: 0]
+    #[arg(long, value_name = "COUNT", help_heading = ADAPTERS)]
+    pub stream_blocks: Option<usize>,
     /// Ranks and alphas of some modules.
     #[arg(skip)]
     pub overrides: Vec<LoraOverride>,
@@ -46,6 +55,13 @@ pub struct LoraSettings {
 impl LoraSettings {
     /// Checks what requires no model.
     pub(super) fn check(&self) -> Result<()> {
+        if self
+            .trigger
+            .as_deref()
+            .is_some_and(|word| word.trim().is_empty())
+        {
+            bail!(UsageError::new("--trigger is empty"));
+        }
         if self.rank == Some(0) {
             bail!(UsageError::new("--rank must be at least 1"));
         }

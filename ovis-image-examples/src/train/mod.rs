@@ -5,20 +5,25 @@
 //! fills in other threads. A `stage` validates, samples and exports its models.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
+use crate::shared::terminal::start_log;
 use crate::shared::usage::UsageError;
+use crate::shared::{interrupt, threads};
 
 pub mod autoencoder;
 pub mod bar;
 pub mod cached;
 pub mod data;
 pub mod drawing;
+pub mod encoded_rows;
 pub mod encoding;
 pub mod error;
 pub mod flow;
+pub mod flow_source;
 pub mod folder;
 pub mod log;
 pub mod looping;
@@ -39,10 +44,10 @@ pub mod signals;
 pub mod stage;
 
 pub use error::TrainError;
-pub use looping::Ending;
+use looping::Ending;
 pub use lora_settings::LoraSettings;
 pub use resolved::Resolved;
-pub use run::Train;
+use run::Train;
 pub use settings::Settings;
 
 /// Trains a model.
@@ -129,4 +134,23 @@ impl Arguments {
         }
         flags.resolve(&file)
     }
+}
+
+/// Runs the training that the arguments request.
+///
+/// # Errors
+/// Returns an error if the settings, the models or the images cannot be used, or the run cannot be
+/// written.
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    start_log(arguments.run().verbose);
+    let resolved = arguments.resolve()?;
+    if let Some(threads) = resolved.threads {
+        threads::limit(threads.into())?;
+    }
+    let device = resolved.device_spec()?.open()?;
+    let work = Train::prepare(arguments.run(), resolved)?;
+    Ok(match device.visit(work)? {
+        Ending::Finished => ExitCode::SUCCESS,
+        Ending::Stopped => ExitCode::from(interrupt::EXIT_CODE),
+    })
 }

@@ -6,17 +6,20 @@ use anyhow::{Context, Result};
 use burn::tensor::backend::Backend;
 use ovis_image::checkpoint::{ExportOptions, PartPaths};
 use ovis_image::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
+use ovis_image::parameters::{Parameter, ParameterRole};
 use ovis_image::text_encoder::{PromptTokenizer, TextEncoder};
 use ovis_image::training::{TrainedParts, initialize};
 use ovis_image::transformer::OvisImageTransformer;
 use ovis_image::vae::AutoencoderKl;
 use ovis_image::{
-    Checkpoint, CheckpointPaths, Layout, LoadOptions, OvisImagePipeline, Residency, WeightDtype,
+    Checkpoint, CheckpointPaths, Layout, LoadOptions, OvisImagePipeline, Quantization, Residency,
+    WeightDtype,
 };
 use serde::de::DeserializeOwned;
 
 use super::folder::RunFolder;
 use super::resolved::{Resolved, part_of};
+use crate::shared::hub::HubArguments;
 use crate::shared::input_file;
 use crate::shared::terminal::shown;
 
@@ -60,7 +63,7 @@ impl<B: Backend> Models<B> {
     pub fn open(resolved: &Resolved, folder: &RunFolder, device: &B::Device) -> Result<Self> {
         let paths = match (&resolved.model, &resolved.from_configs) {
             (Some(model), _) => CheckpointPaths::discover_with(
-                model,
+                HubArguments::default().folder(model)?,
                 &PartPaths {
                     vae: resolved.vae.as_deref().map(|path| part_of(path, "vae")),
                     text_encoder: given_text_encoder(resolved),
@@ -94,6 +97,10 @@ impl<B: Backend> Models<B> {
             .with_dtype(resolved.weight_dtype()?)
             .with_text_encoder_residency(text_encoder)
             .with_vae_dtype(WeightDtype::F32);
+        let options = match &resolved.lora {
+            Some(lora) => lora.base_options(options),
+            None => options,
+        };
         let (transformer, encoders) = if resolved.replay.is_some() {
             let transformer = OvisImageTransformer::from_checkpoint(&checkpoint, &options, device)?;
             (transformer, None)
@@ -122,6 +129,13 @@ impl<B: Backend> Models<B> {
         })
     }
 
+    /// Drops the models of images and captions, unless what encodes has copies of them.
+    #[must_use]
+    pub fn without_encoders(mut self) -> Self {
+        self.encoders = None;
+        self
+    }
+
     /// Returns the models of images and captions.
     ///
     /// # Errors
@@ -133,20 +147,71 @@ impl<B: Backend> Models<B> {
 
     /// Returns the size of all parameters in f32, in bytes.
     pub fn bytes(&self) -> u64 {
+        let [transformer, text_encoder, vae] = self.sizes();
+        4 * (transformer + text_encoder + vae)
+    }
+
+    /// Returns the size of the parameters in memory, in bytes, if none of them is trained. The text
+    /// encoder and the VAE count only if they encode during training.
+    ///
+    /// # Errors
+    /// Returns an error if the dtype of the settings cannot be used.
+    pub fn frozen_bytes(&self, resolved: &Resolved) -> Result<u64> {
+        let each = resolved.weight_dtype()?.to_burn().size() as u64;
+        let [_, text_encoder, vae] = self.sizes();
+        let encoders = if resolved.encodes_first() || resolved.reads_cache() {
+            0
+        } else {
+            each * text_encoder + 4 * vae
+        };
+        let lora = resolved.lora.clone().unwrap_or_default();
+        let streamed = lora.stream_blocks.unwrap_or(0);
+        let bytes = |parameter: Parameter| {
+            let elements = parameter.elements();
+            match parameter.role {
+                // Blocks of 32 with an f16 scale.
+                ParameterRole::BlockMatrix(_) => match lora.quantize {
+                    Some(Quantization::Q8_0) => elements * 34 / 32,
+                    Some(Quantization::Q4_0) => elements * 18 / 32,
+                    _ => elements * each,
+                },
+                _ => elements * each,
+            }
+        };
+        let config = &self.transformer_config;
+        let blocks = config.num_layers + config.num_single_layers;
+        let kept = blocks.saturating_sub(streamed) as u64;
+        let (mut in_blocks, mut others) = (0, 0);
+        for parameter in config.parameters() {
+            let sum = match parameter.role.block() {
+                Some(_) => &mut in_blocks,
+                None => &mut others,
+            };
+            *sum += bytes(parameter);
+        }
+        Ok(encoders + others + in_blocks * kept / blocks.max(1) as u64)
+    }
+
+    /// Returns the numbers of parameters of the transformer, the text encoder and the VAE. Those of
+    /// models that are not read count as none.
+    fn sizes(&self) -> [u64; 3] {
         // The configurations say it too, and reading the models would load what stays in files.
-        let encoders = self.encoders.as_ref().map(|_| {
-            [
-                self.text_encoder_config.parameters(),
-                self.vae_config.parameters(),
-            ]
-        });
-        let transformer = [self.transformer_config.parameters()].into_iter();
-        let all = transformer.chain(encoders.into_iter().flatten());
-        let sizes = all.flatten().map(|parameter| {
-            let sides = parameter.shape.iter().map(|side| *side as u64);
-            sides.product::<u64>()
-        });
-        4 * sizes.sum::<u64>()
+        let size = |parameters: Vec<Parameter>| -> u64 {
+            let sizes = parameters.iter().map(|parameter| {
+                let sides = parameter.shape.iter().map(|side| *side as u64);
+                sides.product::<u64>()
+            });
+            sizes.sum()
+        };
+        let read = |parameters: Vec<Parameter>| match &self.encoders {
+            Some(_) => size(parameters),
+            None => 0,
+        };
+        [
+            size(self.transformer_config.parameters()),
+            read(self.text_encoder_config.parameters()),
+            read(self.vae_config.parameters()),
+        ]
     }
 
     /// Returns the number that image sides must be a multiple of: a patch of 2x2 latents.

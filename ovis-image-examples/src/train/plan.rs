@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use super::error::TrainError;
 use super::folder::free_bytes;
 use super::resolved::Resolved;
-use super::settings::StageKind;
+use super::settings::{RecomputeKind, StageKind};
 
 /// Number of checkpoints that exist at once: the last two, and one that is being written.
 const CHECKPOINTS: u64 = 3;
@@ -37,8 +37,8 @@ impl Plan<'_> {
     pub fn disk_bytes(&self) -> u64 {
         let resolved = self.resolved;
         let kept = resolved.steps.checked_div(resolved.keep_every).unwrap_or(0);
-        // The trained model, its average, and one that is being written.
-        let models = 2 + u64::from(resolved.ema_decay > 0.0);
+        // The trained model, its average, the best one, and one that is being written.
+        let models = 2 + u64::from(resolved.ema_decay > 0.0) + u64::from(resolved.patience > 0);
         let checkpoints = kept.saturating_add(CHECKPOINTS);
         checkpoints
             .saturating_mul(self.checkpoint_bytes())
@@ -52,6 +52,37 @@ impl Plan<'_> {
             .saturating_add(self.checkpoint_bytes())
             .saturating_add(self.model_bytes)
             .saturating_add(self.frozen_bytes)
+    }
+
+    /// Describes the memory that the run needs, and which settings would need less.
+    pub fn memory(&self) -> String {
+        let (resolved, state) = (self.resolved, ByteSize(self.state_bytes()));
+        let mut text =
+            format!("{state} for parameters and optimizer, and the activations of a batch");
+        let lora = resolved.lora.clone().unwrap_or_default();
+        let encodes = resolved.reads_images() && !resolved.reads_cache();
+        let less = [
+            (resolved.dtype == "f32", "--dtype bf16"),
+            (
+                resolved.recompute == RecomputeKind::None,
+                "--recompute blocks",
+            ),
+            (lora.quantize.is_none(), "--quantize q8_0 or q4_0"),
+            (lora.stream_blocks.is_none(), "--stream-blocks"),
+            (
+                encodes && !resolved.encodes_first(),
+                "a cache (`dataset cache`) as --data",
+            ),
+            (resolved.batch_size > 1, "a smaller --batch-size"),
+        ];
+        let less = less
+            .into_iter()
+            .filter_map(|(helps, flag)| helps.then_some(flag));
+        let less: Vec<&str> = less.collect();
+        if self.frozen_bytes > 0 && !less.is_empty() {
+            text = format!("{text}; less with {}", less.join(", "));
+        }
+        text
     }
 
     /// Checks that the disk has enough space.
@@ -104,11 +135,7 @@ impl fmt::Display for Plan<'_> {
             )?;
             from = entry.until_images.unwrap_or(from);
         }
-        let state = ByteSize(self.state_bytes());
-        writeln!(
-            f,
-            "memory      {state} for parameters and optimizer, and the activations of a batch"
-        )?;
+        writeln!(f, "memory      {}", self.memory())?;
         let (disk, one) = (
             ByteSize(self.disk_bytes()),
             ByteSize(self.checkpoint_bytes()),

@@ -134,6 +134,7 @@ impl ReplayFile {
             grid: [rows, columns],
             prompts: PromptBatch::Encoded(tensor("prompt_embeds")?),
             token_weights: None,
+            image_weights: Vec::new(),
             characters: None,
         })
     }

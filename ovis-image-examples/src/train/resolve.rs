@@ -48,33 +48,82 @@ fn overlay(values: &mut Value, given: Value) {
 /// Share of the images of `--data` that is held out by default.
 const VALIDATION_SHARE: f64 = 0.02;
 
+/// Keys of folders of images.
+const OF_FOLDERS: [&str; 6] = [
+    "epochs",
+    "regularization-images",
+    "prior-weight",
+    "resolution",
+    "masks",
+    "alpha-masks",
+];
+
+/// Beginnings of the names of devices that cannot train in bf16.
+const NO_BF16: [&str; 4] = ["ndarray", "wgpu", "vulkan", "metal"];
+
+/// Keys of all images that are read.
+const OF_READ_IMAGES: [&str; 4] = [
+    "validation-share",
+    "shuffle-tags",
+    "keep-tags",
+    "tag-dropout",
+];
+
 /// Gives the keys of data that is read their defaults, and refuses those of drawn images beside
 /// them.
 fn complete_data(values: &mut Value) -> Result<(), UsageError> {
     let given = |key: &str| values.get(key).is_some();
-    if !given("data") {
-        let unused = ["validation-share", "languages"];
-        let unused = unused.into_iter().find(|key| given(key));
-        return unused.map_or(Ok(()), |key| {
+    let (data, images) = (given("data"), given("images"));
+    let unused = |keys: &[&'static str]| keys.iter().copied().find(|key| given(key));
+    if !images && let Some(key) = unused(&OF_FOLDERS) {
+        return Err(UsageError(format!(
+            "--{key} is of folders of images: name them with --images"
+        )));
+    }
+    if !data && let Some(key) = unused(&["languages"]) {
+        return Err(UsageError(format!(
+            "--{key} is of the captions of a manifest: name it with --data"
+        )));
+    }
+    if !data && !images {
+        return unused(&OF_READ_IMAGES).map_or(Ok(()), |key| {
             Err(UsageError(format!(
-                "--{key} is of images that are read: name them with --data"
+                "--{key} is of images that are read: name them with --data or --images"
             )))
         });
     }
-    for key in ["preset", "fonts", "curriculum"] {
-        if given(key) {
-            return Err(UsageError(format!(
-                "{key} is of drawn images, and --data names images to read: choose one of the two"
-            )));
-        }
+    if let Some(key) = unused(&["preset", "fonts", "curriculum"]) {
+        return Err(UsageError(format!(
+            "{key} is of drawn images, and --data and --images name images to read: choose one of the two"
+        )));
     }
+    if given("steps") && given("epochs") {
+        return Err(UsageError::new("--steps and --epochs exclude one another"));
+    }
+    let adapts = given("lora");
+    let device = values
+        .get("device")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let half = !NO_BF16.iter().any(|name| device.starts_with(name));
     if let Some(values) = values.as_object_mut() {
         let mut default = |key: &str, value: Value| {
             values.entry(key).or_insert(value);
         };
         default("sizes", json!([]));
-        default("validation-share", json!(VALIDATION_SHARE));
-        default("languages", json!(CaptionLanguage::ALL));
+        if images {
+            // Few images, of several shapes: a batch has images of one shape only.
+            default("batch-size", json!(1));
+            default("validation-share", json!(0.0));
+            if adapts {
+                // For one card of 24 GB.
+                default("recompute", json!("blocks"));
+                default("dtype", json!(if half { "bf16" } else { "f32" }));
+            }
+        } else {
+            default("validation-share", json!(VALIDATION_SHARE));
+            default("languages", json!(CaptionLanguage::ALL));
+        }
     }
     Ok(())
 }
@@ -92,6 +141,7 @@ fn is_absent(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::settings::RecomputeKind;
 
     #[test]
     fn flags_win_over_the_file_and_defaults_fill_the_rest() {
@@ -104,6 +154,69 @@ mod tests {
         let resolved = flags.resolve(&file).unwrap();
         assert_eq!((resolved.learning_rate, resolved.batch_size), (2e-3, 4));
         assert_eq!(resolved.adam_betas, [0.9, 0.95]);
+    }
+
+    #[test]
+    fn folders_have_defaults_and_mistakes_of_their_own() {
+        let resolve = |text: &str| {
+            let file = format!("output = 'run'\nmodel = 'm'\n{text}");
+            let file: Settings = toml::from_str(&file).unwrap();
+            Settings::default().resolve(&file)
+        };
+        let read = resolve("images = ['a', 'b:2']\nshuffle-tags = true").unwrap();
+        assert_eq!((read.sizes.len(), read.batch_size), (0, 1));
+        assert_eq!(
+            (read.validation_share, read.images[1].weight),
+            (Some(0.0), 2.0)
+        );
+        assert!(read.tag_changes().shuffle);
+        assert_eq!(
+            (read.dtype.as_str(), read.recompute),
+            ("f32", RecomputeKind::None)
+        );
+        let adapters = resolve("images = ['a']\n[lora]\nrank = 2").unwrap();
+        assert_eq!(
+            (adapters.dtype.as_str(), adapters.recompute),
+            ("bf16", RecomputeKind::Blocks)
+        );
+        let gpu = resolve("images = ['a']\ndevice = 'wgpu'\n[lora]\nrank = 2").unwrap();
+        assert_eq!(gpu.dtype, "f32");
+        for (text, word) in [
+            ("images = ['d']\ndata = 'd'", "--images"),
+            ("images = ['d']\nfonts = ['a']", "fonts"),
+            ("images = ['d']\nlanguages = ['en']", "--languages"),
+            ("images = ['d']\nresolution = 7", "--resolution"),
+            (
+                "images = ['d']\nresolution = 64\nsizes = ['64x64']",
+                "--sizes",
+            ),
+            ("images = ['d']\nmasks = 'm'\nalpha-masks = true", "--masks"),
+            ("images = ['d']\ntag-dropout = 2", "--tag-dropout"),
+            ("data = 'd'\ntag-dropout = 2", "--tag-dropout"),
+            ("images = ['d']\nkeep-tags = 2", "--keep-tags"),
+            (
+                "images = ['d']\nprior-weight = 1",
+                "--regularization-images",
+            ),
+            (
+                "images = ['d']\nregularization-images = ['r']\nprior-weight = -1",
+                "--prior-weight",
+            ),
+            ("images = ['d', 'e']\nmasks = 'm'", "--masks"),
+            (
+                "images = ['d']\nstage = 'autoencoder'\nalpha-masks = true",
+                "--alpha-masks",
+            ),
+            ("images = ['d']\nsteps = 1\nepochs = 1", "--epochs"),
+            ("images = ['d']\npatience = 1", "--validation-share"),
+            ("patience = 1\nvalidate-every = 0", "--validate-every"),
+            ("images = ['d']\n[lora]\ntrigger = ' '", "--trigger"),
+            ("masks = 'm'", "--images"),
+            ("shuffle-tags = true", "--data or --images"),
+        ] {
+            let error = resolve(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
     }
 
     #[test]

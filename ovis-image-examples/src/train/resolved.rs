@@ -18,6 +18,7 @@ use super::settings::{
 };
 use crate::shared::usage::UsageError;
 use crate::training_data::CaptionLanguage;
+use crate::training_data::folders::ImageFolder;
 
 /// Effective settings. [`Settings`](super::settings::Settings) documents them.
 #[allow(missing_docs, reason = "documented as flags")]
@@ -37,6 +38,9 @@ pub struct Resolved {
     pub threads: Option<u16>,
     pub data_threads: u16,
     pub steps: u64,
+    /// Absent unless it determines the steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u32>,
     pub batch_size: usize,
     pub accumulation: u32,
     pub learning_rate: f64,
@@ -65,6 +69,25 @@ pub struct Resolved {
     /// Absent if images are drawn, as in the settings of earlier versions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// Empty unless images are read from folders, and so are the next ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageFolder>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub regularization_images: Vec<ImageFolder>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prior_weight: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masks: Option<PathBuf>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub alpha_masks: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub shuffle_tags: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_tags: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag_dropout: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_share: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -80,6 +103,9 @@ pub struct Resolved {
     pub fonts: Vec<String>,
     pub curriculum: Vec<CurriculumEntry>,
     pub validate_every: u64,
+    /// Absent for never, as in the settings of earlier versions.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub patience: u32,
     pub validation_images: usize,
     pub validation_characters: Vec<usize>,
     pub validation_lines: Vec<usize>,
@@ -113,6 +139,7 @@ impl Default for Resolved {
             threads: None,
             data_threads: 1,
             steps: 1000,
+            epochs: None,
             batch_size: 16,
             accumulation: 1,
             learning_rate: 1e-4,
@@ -139,6 +166,15 @@ impl Default for Resolved {
             train_encoder: true,
             latent_images: 2000,
             data: None,
+            images: Vec::new(),
+            regularization_images: Vec::new(),
+            prior_weight: None,
+            resolution: None,
+            masks: None,
+            alpha_masks: false,
+            shuffle_tags: false,
+            keep_tags: None,
+            tag_dropout: None,
             validation_share: None,
             languages: Vec::new(),
             data_hash: None,
@@ -148,6 +184,7 @@ impl Default for Resolved {
             fonts: Vec::new(),
             curriculum: Vec::new(),
             validate_every: 500,
+            patience: 0,
             validation_images: 64,
             validation_characters: vec![3, 7],
             validation_lines: vec![1, 2],
@@ -166,7 +203,7 @@ impl Default for Resolved {
 }
 
 /// Keys that do not change what a run computes.
-const FREE: [&str; 20] = [
+const FREE: [&str; 24] = [
     "checkpoint-every",
     "checkpoint-minutes",
     "data",
@@ -174,9 +211,13 @@ const FREE: [&str; 20] = [
     "device",
     "export-every",
     "from-configs",
+    "images",
     "keep-every",
     "latent-images",
+    "masks",
     "output",
+    "patience",
+    "regularization-images",
     "sample-every",
     "sample-guidance",
     "sample-prompts",
@@ -242,7 +283,7 @@ impl Resolved {
         if self.prompt_dropout > 1.0 {
             bail!(UsageError::new("--prompt-dropout is above 1"));
         }
-        if self.batch_size == 0 || self.sizes.is_empty() && self.data.is_none() {
+        if self.batch_size == 0 || self.sizes.is_empty() && !self.reads_images() {
             bail!(TrainError::EmptyBucket);
         }
         if self.data_threads == 0 || self.threads == Some(0) {
@@ -254,12 +295,30 @@ impl Resolved {
             self.check_lora(lora)?;
         }
         self.check_data()?;
+        self.check_folders()?;
+        self.check_patience()?;
         self.buckets()?;
         self.check_curriculum()?;
         self.timestep_distribution()?;
         self.weight_dtype()?;
         self.device_spec()?;
         self.trainer_config().validate()?;
+        Ok(())
+    }
+
+    /// Checks that a run that waits for better validations has some.
+    fn check_patience(&self) -> Result<()> {
+        let held_out =
+            !self.reads_images() || self.validation_share.is_some_and(|share| share > 0.0);
+        let validates = self.validate_every > 0
+            && self.validation_images > 0
+            && self.replay.is_none()
+            && held_out;
+        if self.patience > 0 && !validates {
+            bail!(UsageError::new(
+                "--patience waits for better validations, and there are none: see --validation-share, --validate-every and --validation-images"
+            ));
+        }
         Ok(())
     }
 
@@ -289,6 +348,11 @@ impl Resolved {
             ));
         }
         Ok(())
+    }
+
+    /// Returns true if images are read and not drawn.
+    pub fn reads_images(&self) -> bool {
+        self.data.is_some() || !self.images.is_empty()
     }
 
     /// Returns the sizes of images, width and height.
@@ -431,6 +495,16 @@ impl Resolved {
             })
             .collect()
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 /// Finds a part that is given as its own folder or as a checkpoint that contains it.

@@ -1,5 +1,4 @@
-//! Runs training from the settings to the end. Code that is generic over the backend is compiled in
-//! the binary, which calls [`Train`] for the chosen device.
+//! Runs training from the settings to the end.
 
 mod lora;
 
@@ -18,7 +17,8 @@ use super::autoencoder::{AutoencoderStage, PixelSource};
 use super::data::TrainingData;
 use super::encoding::{Encoding, tokens_of};
 use super::error::TrainError;
-use super::flow::{FlowSource, FlowStage, character_head};
+use super::flow::{FlowStage, character_head};
+use super::flow_source::{FlowImages, FlowSource};
 use super::folder::RunFolder;
 use super::looping::{Ending, RunContext, train};
 use super::models::Models;
@@ -63,6 +63,11 @@ impl Train {
                 .map(|([width, height], share)| (format!("{width}x{height}"), share))
                 .unzip();
             resolved.data_hash = Some(data.hash());
+            if let Some(epochs) = resolved.epochs {
+                let batch = resolved.batch_size as f64 * f64::from(resolved.accumulation);
+                let steps = data.images_per_epoch() * f64::from(epochs) / batch;
+                resolved.steps = (steps.ceil() as u64).max(1);
+            }
         }
         let dry = arguments.dry_run.then(tempfile::tempdir).transpose()?;
         let path = match &dry {
@@ -94,8 +99,7 @@ impl Train {
         })
     }
 
-    /// Prints the plan of a dry run, or checks the disk space and writes the settings. Returns true
-    /// if the run starts.
+    /// Prints the plan of a dry run, or checks the disk space. Returns true if the run starts.
     fn starts<B: Backend, M: Module<B>>(&self, base: &Models<B>, models: &M) -> Result<bool> {
         let plan = Plan {
             resolved: &self.resolved,
@@ -108,9 +112,13 @@ impl Train {
             return Ok(false);
         }
         plan.check_disk(self.folder.path())?;
-        self.folder
-            .write_settings(&serde_json::to_value(&self.resolved)?)?;
         Ok(true)
+    }
+
+    /// Writes the settings. A run starts with this: what fails before leaves no run behind.
+    fn write_settings(&self) -> Result<()> {
+        let settings = serde_json::to_value(&self.resolved)?;
+        self.folder.write_settings(&settings)
     }
 
     /// Returns the number of batches of the run.
@@ -165,6 +173,7 @@ impl Train {
         if !self.starts(&base, &models)? {
             return Ok(Ending::Finished);
         }
+        self.write_settings()?;
         let stage = FlowStage::replayed(&self.resolved, base, device);
         let objective = FlowMatching::new(self.resolved.flow_matching());
         let source = ReplaySource {
@@ -201,8 +210,10 @@ impl Train {
             characters: models.auxiliary.is_some(),
             device: device.clone(),
         };
-        let stage = FlowStage::new(resolved, self.data.as_ref(), base, &encoding, device)?;
-        let source = FlowSource::new(resolved, self.data.as_ref(), encoding)?;
+        let images = FlowImages::new(self.data.as_ref(), encoding)?;
+        let stage = FlowStage::new(resolved, &images, base.without_encoders(), device)?;
+        let source = FlowSource::new(resolved, images)?;
+        self.write_settings()?;
         let objective = FlowMatching::new(resolved.flow_matching());
         train::<B, _, _>(&self.context(), stage, models, objective, &source, device)
     }
@@ -216,6 +227,7 @@ impl Train {
         }
         let source = PixelSource::<B>::new(resolved, self.data.as_ref(), &base.vae_config, device)?;
         let stage = AutoencoderStage::new(resolved, self.data.as_ref(), base, device)?;
+        self.write_settings()?;
         let objective = Autoencoding::new(resolved.autoencoding());
         train::<B, _, _>(&self.context(), stage, model, objective, &source, device)
     }

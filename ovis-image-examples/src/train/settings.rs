@@ -10,6 +10,7 @@ use super::lora_settings::LoraSettings;
 use crate::shared::input_file;
 use crate::shared::usage::UsageError;
 use crate::training_data::CaptionLanguage;
+use crate::training_data::folders::ImageFolder;
 
 /// Stage of training, which selects the trained models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
@@ -95,7 +96,7 @@ pub struct Settings {
     /// Stage of training, which selects the trained models [default: flow]
     #[arg(long, value_enum)]
     pub stage: Option<StageKind>,
-    /// Checkpoint folder to start from
+    /// Checkpoint folder to start from, or owner/name on the Hub
     #[arg(short, long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Folder with configurations and a tokenizer, to start from random parameters
@@ -119,7 +120,7 @@ pub struct Settings {
     /// Device, for example flex or ndarray [default: auto]
     #[arg(long)]
     pub device: Option<String>,
-    /// Precision of the computation: f32 or bf16 [default: f32]
+    /// Precision of the computation: f32 or bf16 [default: f32, or bf16 for adapters on --images]
     #[arg(long)]
     pub dtype: Option<String>,
     /// Number of compute threads [default: all]
@@ -132,7 +133,10 @@ pub struct Settings {
     /// Number of steps of the whole run [default: 1000]
     #[arg(long, help_heading = OPTIMIZER)]
     pub steps: Option<u64>,
-    /// Number of images in a batch [default: 16]
+    /// Number of passes over --images, repeats included, instead of --steps
+    #[arg(long, help_heading = OPTIMIZER)]
+    pub epochs: Option<u32>,
+    /// Number of images in a batch [default: 16, or 1 with --images]
     #[arg(long, help_heading = OPTIMIZER)]
     pub batch_size: Option<usize>,
     /// Number of batches whose gradients are averaged for a step [default: 1]
@@ -176,7 +180,8 @@ pub struct Settings {
     /// Weight of each timestep in the loss [default: none]
     #[arg(long, value_enum, help_heading = FLOW, hide_short_help = true)]
     pub loss_weighting: Option<WeightingKind>,
-    /// Parts of the forward pass to compute again in the backward pass [default: none]
+    /// Parts of the forward pass to compute again in the backward pass [default: none, or blocks for
+    /// adapters on --images]
     #[arg(long, value_enum, help_heading = FLOW, hide_short_help = true)]
     pub recompute: Option<RecomputeKind>,
     /// Train the text encoder too [default: false]
@@ -214,7 +219,39 @@ pub struct Settings {
     /// Images to read instead of drawing them: a manifest, its folder, or the folder of a cache
     #[arg(long, value_name = "PATH", help_heading = DATA)]
     pub data: Option<PathBuf>,
-    /// Share of the images of --data to hold out for validation, or 0 for none [default: 0.02]
+    /// Folder of images to read, with captions in text files of the same names; several add up, and
+    /// DIR:2 is drawn twice as often
+    #[arg(long, value_name = "DIR[:WEIGHT]", value_delimiter = ',', help_heading = DATA)]
+    pub images: Option<Vec<ImageFolder>>,
+    /// Regularization images (prior preservation): a folder of other images of the same class, with
+    /// captions; all together are drawn as often as --images
+    #[arg(long, value_name = "DIR[:WEIGHT]", value_delimiter = ',', help_heading = DATA, hide_short_help = true)]
+    pub regularization_images: Option<Vec<ImageFolder>>,
+    /// Weight of regularization images in the loss [default: 1]
+    #[arg(long, help_heading = DATA, hide_short_help = true)]
+    pub prior_weight: Option<f32>,
+    /// Side of square images of --images, in pixels; others get a bucket of the same area [default:
+    /// 1024]
+    #[arg(long, value_name = "PIXELS", help_heading = DATA)]
+    pub resolution: Option<u32>,
+    /// Folder of masks for --images: only what is white in an image's mask counts in the loss
+    #[arg(long, value_name = "DIR", help_heading = DATA, hide_short_help = true)]
+    pub masks: Option<PathBuf>,
+    /// Use the opacity of --images as their masks [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = DATA, hide_short_help = true)]
+    pub alpha_masks: Option<bool>,
+    /// Shuffle the tags of captions, which commas separate [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = DATA, hide_short_help = true)]
+    pub shuffle_tags: Option<bool>,
+    /// Number of tags at the front of captions that stay there and are not dropped; the trigger word
+    /// always stays [default: 0]
+    #[arg(long, value_name = "N", help_heading = DATA, hide_short_help = true)]
+    pub keep_tags: Option<usize>,
+    /// Share of the tags of captions to leave out [default: 0]
+    #[arg(long, help_heading = DATA, hide_short_help = true)]
+    pub tag_dropout: Option<f32>,
+    /// Share of the images that are read to hold out for validation, or 0 for none [default: 0.02,
+    /// or 0 with --images]
     #[arg(long, help_heading = DATA, hide_short_help = true)]
     pub validation_share: Option<f64>,
     /// Languages of captions; an image that has several gets one of them at random [default: en,zh]
@@ -223,7 +260,7 @@ pub struct Settings {
     /// Preset of the drawn images, or a TOML file [default: signs]
     #[arg(long, help_heading = DATA)]
     pub preset: Option<String>,
-    /// Sizes of the images; a batch has one of them [default: 128x128, or the buckets of --data]
+    /// Sizes of the images; a batch has one of them [default: 128x128, or those of the data]
     #[arg(long, value_name = "WxH", value_delimiter = ',', help_heading = DATA)]
     pub sizes: Option<Vec<String>>,
     /// Fonts to draw with [default: all built-in ones]
@@ -236,6 +273,10 @@ pub struct Settings {
     /// Number of steps between validations, or 0 for none [default: 500]
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub validate_every: Option<u64>,
+    /// End the run after this many validations in a row that are not better than the best one, and
+    /// keep the best models; 0 for never [default: 0]
+    #[arg(long, value_name = "N", help_heading = OUTPUT, hide_short_help = true)]
+    pub patience: Option<u32>,
     /// Number of held-out images in a validation [default: 64]
     #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
     pub validation_images: Option<usize>,
@@ -325,6 +366,8 @@ impl Settings {
             ("--kl-weight", self.kl_weight),
             ("--checkpoint-minutes", self.checkpoint_minutes),
             ("--validation-share", self.validation_share),
+            ("--prior-weight", wide(self.prior_weight)),
+            ("--tag-dropout", wide(self.tag_dropout)),
             ("--prompt-dropout", wide(self.prompt_dropout)),
             ("--sample-guidance", wide(self.sample_guidance)),
         ];

@@ -28,6 +28,56 @@ pub enum DataError {
         /// Description of the problem.
         reason: String,
     },
+    /// A folder has no images.
+    #[error("{} contains no images", shown(.folder))]
+    NoImages {
+        /// Folder.
+        folder: PathBuf,
+    },
+    /// Images have no captions.
+    #[error("{count} {} no caption, {} first: write the caption of an image into a text file beside it, of the same name and with the extension txt, or name a word that stands for all of them with --trigger", if *.count == 1 { "image has" } else { "images have" }, shown(.image))]
+    NoCaption {
+        /// First of the images.
+        image: PathBuf,
+        /// Number of the images.
+        count: u64,
+    },
+    /// Regularization images have no captions.
+    #[error("{count} regularization {} no caption, {} first: write the caption of an image into a text file beside it, of the same name and with the extension txt, or name the folder N_class", if *.count == 1 { "image has" } else { "images have" }, shown(.image))]
+    NoPriorCaption {
+        /// First of the images.
+        image: PathBuf,
+        /// Number of the images.
+        count: u64,
+    },
+    /// An image would be too long if it were as wide as its bucket.
+    #[error("{} has {width}x{height} pixels and is too thin for every bucket: crop it", shown(.image))]
+    TooThin {
+        /// File.
+        image: PathBuf,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+    /// A mask has another shape than its image.
+    #[error("the mask {} has {}x{} pixels, and {} has {}x{}: they need the same shape", shown(.mask), .found[0], .found[1], shown(.image), .size[0], .size[1])]
+    MaskShape {
+        /// File of the mask.
+        mask: PathBuf,
+        /// Width and height of the mask in pixels.
+        found: [u32; 2],
+        /// File of the image.
+        image: PathBuf,
+        /// Width and height of the image in pixels.
+        size: [u32; 2],
+    },
+    /// An image has no mask.
+    #[error("the mask {} is missing: each image needs one", shown(.mask))]
+    NoMask {
+        /// File of the mask.
+        mask: PathBuf,
+    },
     /// There are no rows.
     #[error("{} has no rows to train on", shown(.manifest))]
     NoRows {

@@ -1,7 +1,7 @@
 //! Place of an image in its bucket: resized, then cropped or padded.
 
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, Rgb, RgbImage};
+use image::{DynamicImage, GrayImage, ImageBuffer, Pixel, Rgb, RgbImage};
 use serde::de::DeserializeOwned;
 
 use crate::manifest::Row;
@@ -19,7 +19,7 @@ pub struct Frame {
 }
 
 /// Maximum side of a bucket and of a resized image, in pixels.
-const MOST_SIDE: u32 = 16_384;
+pub(super) const MOST_SIDE: u32 = 16_384;
 
 impl Frame {
     /// Keeps an image as it is.
@@ -28,6 +28,15 @@ impl Frame {
             bucket: size,
             resize: size,
             place: [0, 0],
+        }
+    }
+
+    /// Crops a resized image to a bucket that it covers, around its center.
+    pub fn cropped(bucket: [u32; 2], resize: [u32; 2]) -> Self {
+        Self {
+            bucket,
+            resize,
+            place: centered(bucket, resize),
         }
     }
 
@@ -56,11 +65,10 @@ impl Frame {
             }
         };
         let resize = [side(0), side(1)];
-        let start = |axis: usize| (i64::from(bucket[axis]) - i64::from(resize[axis])) / 2;
         Some(Self {
             bucket,
             resize,
-            place: [start(0), start(1)],
+            place: centered(bucket, resize),
         })
     }
 
@@ -109,10 +117,25 @@ impl Frame {
     /// Fits an image to the bucket. Transparent parts become white, and padding repeats the pixels
     /// of the edge.
     pub fn apply(&self, image: DynamicImage) -> RgbImage {
+        self.fit(opaque(image), FilterType::Lanczos3)
+    }
+
+    /// Fits a mask to the bucket, without values beyond those that it has.
+    pub fn apply_to_mask(&self, mask: GrayImage) -> GrayImage {
+        self.fit(mask, FilterType::Triangle)
+    }
+
+    fn fit<P>(
+        &self,
+        mut image: ImageBuffer<P, Vec<u8>>,
+        filter: FilterType,
+    ) -> ImageBuffer<P, Vec<u8>>
+    where
+        P: Pixel<Subpixel = u8> + 'static,
+    {
         let [width, height] = self.resize;
-        let mut image = opaque(image);
         if image.dimensions() != (width, height) {
-            image = imageops::resize(&image, width, height, FilterType::Lanczos3);
+            image = imageops::resize(&image, width, height, filter);
         }
         if self.place == [0, 0] && self.resize == self.bucket {
             return image;
@@ -121,7 +144,7 @@ impl Frame {
             let at = i64::from(at) - self.place[axis];
             at.clamp(0, i64::from(side) - 1) as u32
         };
-        RgbImage::from_fn(self.bucket[0], self.bucket[1], |x, y| {
+        ImageBuffer::from_fn(self.bucket[0], self.bucket[1], |x, y| {
             *image.get_pixel(inside(x, 0, width), inside(y, 1, height))
         })
     }
@@ -150,6 +173,11 @@ impl Frame {
         });
         Some(cells.collect())
     }
+}
+
+/// Returns the place of a resized image in the middle of a bucket.
+fn centered(bucket: [u32; 2], resize: [u32; 2]) -> [i64; 2] {
+    [0, 1].map(|axis| (i64::from(bucket[axis]) - i64::from(resize[axis])) / 2)
 }
 
 fn field<T: DeserializeOwned>(row: &Row, name: &str) -> Result<Option<T>, String> {

@@ -4,12 +4,15 @@
 pub mod cache;
 mod caption;
 mod error;
+pub mod folders;
 mod frame;
+mod mask;
 mod read;
 mod row;
 
 pub use caption::CaptionLanguage;
 pub use error::DataError;
 pub use frame::Frame;
+pub use mask::{Mask, cell_means};
 pub use read::{Reading, read_manifest, upright};
 pub use row::{DataRow, Encodings};

@@ -59,11 +59,17 @@ pub fn read_manifest(argument: &Path, reading: &Reading<'_>) -> Result<Vec<DataR
     if rows.is_empty() {
         return Err(DataError::NoRows { manifest }.into());
     }
-    let unused = |size: &&[u32; 2]| rows.iter().all(|row| row.frame.bucket != **size);
-    if let Some([width, height]) = reading.sizes.iter().find(unused).copied() {
-        return Err(DataError::EmptyBucket { width, height }.into());
-    }
+    no_empty_bucket(&rows, reading.sizes)?;
     Ok(rows)
+}
+
+/// Checks that each size that was named has images.
+pub(super) fn no_empty_bucket(rows: &[DataRow], sizes: &[[u32; 2]]) -> Result<(), DataError> {
+    let unused = |size: &&[u32; 2]| rows.iter().all(|row| row.frame.bucket != **size);
+    match sizes.iter().find(unused).copied() {
+        Some([width, height]) => Err(DataError::EmptyBucket { width, height }),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn data_row(
@@ -103,17 +109,14 @@ pub(super) fn data_row(
         nearest.ok_or_else(|| anyhow!("there are no sizes"))?
     };
     Ok(DataRow {
-        frame,
         captions,
         weight: weight(row).map_err(refused)?,
-        encodings: None,
-        name,
-        image,
+        ..DataRow::new(name.clone(), image, frame)
     })
 }
 
 /// Reads the size of an image as its orientation shows it, without decoding its pixels.
-fn upright_size(path: &Path) -> Result<[u32; 2]> {
+pub(super) fn upright_size(path: &Path) -> Result<[u32; 2]> {
     let read = || -> Result<[u32; 2]> {
         let file = std::io::BufReader::new(input_file::open(path)?);
         let reader = ImageReader::new(file).with_guessed_format()?;

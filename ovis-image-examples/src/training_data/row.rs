@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::caption::CaptionLanguage;
 use super::frame::Frame;
+use super::mask::Mask;
 use crate::manifest::Row;
 
 /// Image with its captions, its place in a bucket, and its weight.
@@ -21,7 +22,13 @@ pub struct DataRow {
     pub captions: Vec<(CaptionLanguage, String)>,
     /// How often the row is drawn, relative to others. Not negative.
     pub weight: f64,
-    /// Keys of the encodings in a cache; `None` if the row is of a manifest.
+    /// Weight of the image in the loss. Not negative.
+    pub loss_weight: f32,
+    /// True for a regularization image, which is not held out.
+    pub is_prior: bool,
+    /// Part of the image that counts in the loss.
+    pub mask: Mask,
+    /// Keys of the encodings in a cache; `None` if the row is of images.
     pub encodings: Option<Encodings>,
 }
 
@@ -35,6 +42,21 @@ pub struct Encodings {
 }
 
 impl DataRow {
+    /// Creates the row of an image that counts as others do and has no captions yet.
+    pub fn new(name: String, image: PathBuf, frame: Frame) -> Self {
+        Self {
+            name,
+            image,
+            frame,
+            captions: Vec::new(),
+            weight: 1.0,
+            loss_weight: 1.0,
+            is_prior: false,
+            mask: Mask::Whole,
+            encodings: None,
+        }
+    }
+
     /// Returns one of the captions, or an empty text if there are not so many.
     pub fn caption(&self, index: usize) -> &str {
         let caption = self.captions.get(index);

@@ -290,3 +290,163 @@ fn adapters_learn_from_drawn_images_and_act_in_generate() {
         stderr(&output)
     );
 }
+
+/// Writes images of one color with captions, of two shapes.
+fn put_images(folder: &Path, images: &[(&str, [u32; 2], Option<&str>)]) {
+    for (name, [width, height], caption) in images {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let image = image::RgbImage::from_pixel(*width, *height, image::Rgb([200, 40, 90]));
+        image.save(&path).unwrap();
+        if let Some(caption) = caption {
+            fs::write(path.with_extension("txt"), caption).unwrap();
+        }
+    }
+}
+
+#[test]
+fn adapters_learn_from_a_folder_of_images() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let photos = [
+        ("photos/a.png", [40, 40], Some("red, flat, square")),
+        ("photos/b.jpg", [80, 40], None),
+        ("photos/4_wide/c.png", [90, 30], Some("wide, flat, red")),
+    ];
+    put_images(folder.path(), &photos);
+    put_images(
+        folder.path(),
+        &[
+            ("class/r.png", [40, 40], Some("a square")),
+            ("masks/a.png", [40, 40], None),
+            ("masks/b.png", [40, 40], None),
+            ("masks/4_wide/c.png", [40, 40], None),
+        ],
+    );
+    let tiny = super::checkpoints::tiny();
+    let run = |output: &str, more: &[&str]| {
+        let base = [
+            "lora",
+            "--model",
+            tiny.to_str().unwrap(),
+            "--images",
+            "photos",
+            "--resolution",
+            "32",
+            "--rank",
+            "2",
+            "--learning-rate",
+            "1e-2",
+            "--dtype",
+            "f32",
+            "--sample-every",
+            "0",
+            "--device",
+            DEVICE,
+            "--output",
+            output,
+        ];
+        let steps = if more.contains(&"--epochs") {
+            &[][..]
+        } else {
+            &["--steps", "4"]
+        };
+        train(&folder, &[&base[..], steps, more].concat())
+    };
+    let message = stderr(&run("none.safetensors", &[]));
+    assert!(
+        message.contains("b.jpg") && message.contains("--trigger"),
+        "{message}"
+    );
+
+    let trigger = ["--trigger", "ovsstyle"];
+    let plan = succeeds(&run(
+        "none.safetensors",
+        &[&trigger[..], &["--dry-run"]].concat(),
+    ));
+    for line in ["32x32", "48x16", "memory", "--dtype bf16", "--quantize"] {
+        assert!(plan.contains(line), "{line}: {plan}");
+    }
+    succeeds(&run("style.safetensors", &trigger));
+    assert_eq!(lines(&folder, "style.run", "loss").len(), 4);
+    let of_style = metadata(&at("style.safetensors"));
+    assert_eq!(of_style["modelspec.trigger_phrase"], "ovsstyle");
+
+    // Where the base lies does not matter, and a quantized one is close to it.
+    let losses = |run: &str| -> Vec<f64> {
+        let lines = lines(&folder, run, "loss");
+        lines
+            .iter()
+            .map(|line| line["loss"].as_f64().unwrap())
+            .collect()
+    };
+    succeeds(&run(
+        "streamed",
+        &[&trigger[..], &["--stream-blocks", "2"]].concat(),
+    ));
+    assert_eq!(losses("streamed"), losses("style.run"));
+    succeeds(&run(
+        "quantized",
+        &[&trigger[..], &["--quantize", "q8_0"]].concat(),
+    ));
+    for (quantized, full) in losses("quantized").iter().zip(losses("style.run")) {
+        assert!((quantized / full - 1.0).abs() < 0.02, "{quantized} {full}");
+    }
+
+    // Six images in a pass, of which one stands for four.
+    succeeds(&run("epochs", &[&trigger[..], &["--epochs", "2"]].concat()));
+    assert_eq!(losses("epochs").len(), 12);
+
+    // Everything at once: the same steps when it is repeated, and other ones than without.
+    let more = [
+        &trigger[..],
+        &[
+            "--regularization-images",
+            "class:2",
+            "--prior-weight",
+            "0.5",
+        ],
+        &["--masks", "masks", "--shuffle-tags", "--tag-dropout", "0.3"],
+        &["--batch-size", "2", "--ema-decay", "0.5"],
+    ]
+    .concat();
+    for output in ["first", "second"] {
+        succeeds(&run(output, &more));
+    }
+    assert_eq!(losses("first"), losses("second"));
+    let mut unmasked = more.clone();
+    let place = unmasked.iter().position(|flag| *flag == "--masks").unwrap();
+    unmasked.drain(place..place + 2);
+    succeeds(&run("unmasked", &unmasked));
+    assert_ne!(losses("first"), losses("unmasked"));
+}
+
+#[test]
+fn a_run_ends_when_its_validations_stop_improving() {
+    let folder = TempDir::new().unwrap();
+    let photos = [
+        ("photos/a.png", [32, 32], None),
+        ("photos/b.png", [32, 32], None),
+    ];
+    put_images(folder.path(), &photos);
+    let tiny = super::checkpoints::tiny();
+    // Without a learning rate nothing improves, and the first validation is the best one.
+    let arguments = format!(
+        "lora --images photos --trigger ovsstyle --resolution 32 --rank 2 --learning-rate 1e-30 \
+         --steps 50 --validation-share 0.5 --validate-every 2 --patience 3 --sample-every 0 \
+         --device {DEVICE} --output style.safetensors --model"
+    );
+    let mut arguments: Vec<&str> = arguments.split_whitespace().collect();
+    arguments.push(tiny.to_str().unwrap());
+    let output = train(&folder, &arguments);
+    succeeds(&output);
+    let message = stderr(&output);
+    assert!(message.contains("the run ends"), "{message}");
+    assert_eq!(lines(&folder, "style.run", "loss").len(), 8);
+    // Its steps are as small as its learning rate.
+    let at = |name: &str| weights(&folder.path().join(name)).into_iter();
+    for ((name, best), (_, last)) in at("style-best.safetensors").zip(at("style.safetensors")) {
+        let close = best.iter().zip(last).all(|(a, b)| (a - b).abs() < 1e-20);
+        assert!(close, "{name}");
+    }
+}

@@ -17,6 +17,8 @@ pub struct ImageBatch<B: Backend> {
     pub prompts: PromptBatch<B>,
     /// Weight of each token in the loss, `[batch, tokens, 1]`; `None` weights all equally.
     pub token_weights: Option<Tensor<B, 3>>,
+    /// Factor of each image's share of the loss, which is not divided by their sum; empty for 1.
+    pub image_weights: Vec<f32>,
     /// Characters of the auxiliary term, `[batch, tokens * cells]`: 0 is blank.
     pub characters: Option<Tensor<B, 2, Int>>,
 }

@@ -17,6 +17,7 @@ pub(super) fn check_batch<B: Backend>(
     let [_, context] = models.transformer.text_embedder.weight.dims();
     check_images(batch, channels)?;
     check_timesteps(batch)?;
+    check_image_weights(batch)?;
     check_prompts(&batch.prompts, batch.latents.dims()[0], context, models)?;
     match (&batch.characters, &models.auxiliary) {
         (Some(characters), Some(head)) => check_characters(characters, head, batch.latents.dims()),
@@ -53,6 +54,24 @@ fn check_images<B: Backend>(batch: &ImageBatch<B>, channels: usize) -> Result<()
             format!("their shape is {weights:?}, not [{images}, {tokens}, 1]"),
         )),
         _ => Ok(()),
+    }
+}
+
+fn check_image_weights<B: Backend>(batch: &ImageBatch<B>) -> Result<()> {
+    let (count, [images, ..]) = (batch.image_weights.len(), batch.latents.dims());
+    if count != 0 && count != images {
+        return Err(OvisImageError::argument(
+            "image_weights",
+            format!("{count} of them for {images} images"),
+        ));
+    }
+    let mut weights = batch.image_weights.iter();
+    match weights.find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
+        Some(bad) => Err(OvisImageError::argument(
+            "image_weights",
+            format!("{bad} is negative or not a number"),
+        )),
+        None => Ok(()),
     }
 }
 

@@ -169,10 +169,14 @@ impl FlowMatching {
             )
         };
         let timesteps = per_image(batch.timesteps.clone());
+        let uniform = self.config.loss_weighting == LossWeighting::None
+            && batch.image_weights.iter().all(|weight| *weight == 1.0);
+        let image_weights = batch.image_weights.iter().copied();
         let weights: Vec<f32> = batch
             .timesteps
             .iter()
-            .map(|t| self.config.loss_weighting.of(*t))
+            .zip(image_weights.chain(std::iter::repeat(1.0)))
+            .map(|(t, weight)| self.config.loss_weighting.of(*t) * weight)
             .collect();
         let target = batch.noise.clone() - batch.latents.clone();
         let latents = batch.latents + target.clone() * timesteps;
@@ -196,10 +200,9 @@ impl FlowMatching {
             timesteps: batch.timesteps,
             grid: batch.grid,
         };
-        let uniform = self.config.loss_weighting == LossWeighting::None;
         let loss = Losses {
             target: Tensor::from_inner(target),
-            timestep_weights: (!uniform).then(|| Tensor::from_inner(per_image(weights))),
+            image_weights: (!uniform).then(|| Tensor::from_inner(per_image(weights))),
             token_weights: batch.token_weights.map(Tensor::from_inner),
             characters: batch.characters.map(Tensor::from_inner),
             auxiliary_weight: self.config.auxiliary_weight,
@@ -217,7 +220,7 @@ impl FlowMatching {
 /// Losses of a pass, kept until their values are read.
 struct Losses<A: AutodiffBackend> {
     target: Tensor<A, 3>,
-    timestep_weights: Option<Tensor<A, 3>>,
+    image_weights: Option<Tensor<A, 3>>,
     token_weights: Option<Tensor<A, 3>>,
     characters: Option<Tensor<A, 2, Int>>,
     auxiliary_weight: f64,
@@ -229,7 +232,7 @@ impl<A: AutodiffBackend> PassLoss<A> for Losses<A> {
     fn velocity(&mut self, prediction: Tensor<A, 3>) -> Tensor<A, 1> {
         let difference = prediction - self.target.clone();
         let mut squares = difference.clone() * difference;
-        if let Some(weights) = &self.timestep_weights {
+        if let Some(weights) = &self.image_weights {
             squares = squares * weights.clone();
         }
         let loss = match &self.token_weights {

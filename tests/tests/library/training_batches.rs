@@ -56,6 +56,7 @@ fn batch() -> ImageBatch<Flex> {
         grid: GRID,
         prompts: PromptBatch::Encoded(zeros([IMAGES, TEXT_TOKENS, context()])),
         token_weights: Some(zeros([IMAGES, TOKENS, 1]) + 1.0),
+        image_weights: vec![1.0; IMAGES],
         characters: Some(integers([IMAGES, TOKENS * HEAD.cells], 4)),
     }
 }
@@ -129,6 +130,39 @@ fn timesteps_are_one_per_image_from_0_to_1() {
     refuse(|b| b.timesteps = vec![0.5], &["timesteps", "1 of them"]);
     refuse(|b| b.timesteps[1] = 1.5, &["timesteps", "1.5"]);
     refuse(|b| b.timesteps[0] = f32::NAN, &["timesteps", "NaN"]);
+}
+
+#[test]
+fn image_weights_are_one_per_image_and_not_negative() {
+    refuse(|b| b.image_weights = vec![1.0], &["image_weights", "1 of"]);
+    refuse(|b| b.image_weights[1] = -1.0, &["image_weights", "-1"]);
+    refuse(|b| b.image_weights[0] = f32::NAN, &["image_weights", "NaN"]);
+}
+
+/// With weights of images the loss is the mean of the losses of the images, each times its weight.
+#[test]
+fn a_weight_of_an_image_multiplies_its_share_of_the_loss() {
+    let loss = |weights: [f32; IMAGES]| {
+        let batch = ImageBatch {
+            image_weights: weights.to_vec(),
+            ..batch()
+        };
+        let terms = Objective::<B>::loss(
+            &FlowMatching::new(FlowMatchingConfig::default()),
+            &models(),
+            batch,
+        );
+        terms.unwrap().loss()
+    };
+    let (both, first, second) = (loss([1.0, 1.0]), loss([1.0, 0.0]), loss([0.0, 1.0]));
+    let weighted = loss([0.5, 3.0]);
+    // Four sums of f32 values of about 1.
+    let close = |a: f64, b: f64| (a - b).abs() <= 1e-6 * both;
+    assert!(
+        close(first + second, both),
+        "{first} + {second} is not {both}"
+    );
+    assert!(close(0.5 * first + 3.0 * second, weighted), "{weighted}");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::focus::Point;
-use super::sizes::{Buckets, Size, fit};
 use crate::dataset::manifest::Row;
+use crate::shared::aspect_buckets::{Buckets, Size, fit};
 
 /// Fields that this step writes.
 const FIELDS: [&str; 4] = ["bucket", "crop", "pad", "resize"];

@@ -8,8 +8,8 @@ use image::imageops::FilterType;
 use image::{DynamicImage, RgbImage};
 use serde_json::Value;
 
-use super::sizes::Size;
 use crate::dataset::manifest::Row;
+use crate::shared::aspect_buckets::Size;
 
 /// Longer side of the image that is searched, in pixels.
 const SEARCHED_SIDE: u32 = 192;

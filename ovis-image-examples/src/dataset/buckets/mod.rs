@@ -3,7 +3,6 @@
 mod choice;
 mod focus;
 mod report;
-mod sizes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,13 +14,13 @@ use rayon::prelude::*;
 use super::ingest::parts::Parts;
 use super::ingest::{Budget, Decoding};
 use super::manifest::{LineWriter, Row, Rows, file_in, image_path, write_whole};
+use crate::shared::aspect_buckets::{Buckets, Size};
 use crate::shared::input_file;
 use crate::shared::program::{print, say};
 use crate::shared::usage::UsageError;
 use choice::Choice;
 use focus::{CENTER, of_boxes, of_pixels};
 use report::Counts;
-use sizes::{Buckets, Size};
 
 /// Version of the format of a part. Changes whenever the same rows would give other contents.
 const PART_VERSION: u32 = 1;

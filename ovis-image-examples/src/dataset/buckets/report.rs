@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::sizes::Size;
+use crate::shared::aspect_buckets::Size;
 
 /// Longer side of the largest rectangle.
 const SIDE: f64 = 110.0;

@@ -9,11 +9,11 @@ use crate::training_data::cache::is_cache;
 
 impl Resolved {
     pub(in crate::train) fn check_data(&self) -> Result<()> {
-        if self.data.is_none() {
+        if !self.reads_images() {
             return Ok(());
         }
         self.check_cache()?;
-        if self.replay.is_some() {
+        if self.data.is_some() && self.replay.is_some() {
             bail!(UsageError::new("--data and --replay exclude one another"));
         }
         if self.auxiliary_weight > 0.0 {
@@ -37,6 +37,11 @@ impl Resolved {
         if self.stage == StageKind::Autoencoder {
             bail!(UsageError::new(
                 "a cache has no images: --stage autoencoder needs the manifest (--data)"
+            ));
+        }
+        if !self.tag_changes().is_none() {
+            bail!(UsageError::new(
+                "a cache has the captions encoded as they are: --shuffle-tags and --tag-dropout need the images"
             ));
         }
         if self.train_text_encoder {

@@ -16,11 +16,14 @@ pub(super) struct Share {
 }
 
 /// Holds out about a share of the rows, and at least one if the share is above 0. Rows of one image
-/// stay together, and no bucket loses its last row.
+/// stay together, and no bucket loses its last row. Regularization images are not held out.
 pub(super) fn split(rows: &[DataRow], share: f64) -> Result<Share, DataError> {
     let mut images: BTreeMap<(u64, &str), Vec<usize>> = BTreeMap::new();
     let mut left: BTreeMap<[u32; 2], usize> = BTreeMap::new();
     for (index, row) in rows.iter().enumerate() {
+        if row.is_prior {
+            continue;
+        }
         let image = (hash(&row.name), row.name.as_str());
         images.entry(image).or_default().push(index);
         *left.entry(row.frame.bucket).or_default() += 1;
@@ -58,14 +61,8 @@ mod tests {
     use crate::training_data::Frame;
 
     fn rows(names: &[&str]) -> Vec<DataRow> {
-        let row = |name: &&str| DataRow {
-            name: (*name).to_owned(),
-            image: name.into(),
-            frame: Frame::whole([16, 16]),
-            captions: Vec::new(),
-            weight: 1.0,
-            encodings: None,
-        };
+        let row =
+            |name: &&str| DataRow::new((*name).to_owned(), name.into(), Frame::whole([16, 16]));
         names.iter().map(row).collect()
     }
 
@@ -78,6 +75,16 @@ mod tests {
         assert_eq!(found.training.len() + found.held_out.len(), 2000);
         assert_eq!(split(&rows(&names[..2]), 1e-9).unwrap().held_out.len(), 1);
         assert!(split(&rows(&names), 0.0).unwrap().held_out.is_empty());
+    }
+
+    #[test]
+    fn regularization_images_are_trained_on() {
+        let mut rows = rows(&["a", "b", "c", "d"]);
+        rows[1].is_prior = true;
+        rows[2].is_prior = true;
+        let found = split(&rows, 0.99).unwrap();
+        assert!(found.training.contains(&1) && found.training.contains(&2));
+        assert!(!found.held_out.is_empty());
     }
 
     #[test]

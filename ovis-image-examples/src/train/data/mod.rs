@@ -1,6 +1,7 @@
 //! Data of a run that is read, not drawn: its rows, those held out, and the schedule of batches.
 
 mod check;
+mod folders;
 mod held_out;
 mod schedule;
 
@@ -18,7 +19,8 @@ use super::settings::StageKind;
 use crate::shared::terminal::say;
 use crate::shared::usage::UsageError;
 use crate::training_data::cache::{Cache, is_cache};
-use crate::training_data::{DataError, DataRow, Reading, read_manifest};
+use crate::training_data::folders::TagChanges;
+use crate::training_data::{DataError, DataRow, Mask, Reading, read_manifest};
 use held_out::{Share, split};
 use schedule::Schedule;
 
@@ -31,8 +33,30 @@ pub struct TrainingData {
     cache: Option<Arc<Cache>>,
     held_out: Arc<Vec<usize>>,
     schedule: Schedule,
+    tag_changes: TagChanges,
+    encodes_first: bool,
+    images_per_epoch: f64,
     batch_size: usize,
     seed: u64,
+}
+
+/// Caption of a row in a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChosenCaption {
+    /// Index among the captions of the row.
+    pub index: usize,
+    /// The caption, with its tags changed.
+    pub text: String,
+}
+
+impl ChosenCaption {
+    /// Returns the first caption of a row, as it is.
+    pub fn first(row: &DataRow) -> Self {
+        Self {
+            index: 0,
+            text: row.caption(0).to_owned(),
+        }
+    }
 }
 
 impl TrainingData {
@@ -41,6 +65,10 @@ impl TrainingData {
     /// # Errors
     /// Returns an error that names the row, image or bucket that cannot be used.
     pub fn open(resolved: &Resolved) -> Result<Option<Self>> {
+        if !resolved.images.is_empty() {
+            let rows = folders::read(resolved)?;
+            return Ok(Some(Self::new(rows, resolved)?));
+        }
         let Some(path) = &resolved.data else {
             return Ok(None);
         };
@@ -72,12 +100,17 @@ impl TrainingData {
         rows.retain(|row| row.weight > 0.0);
         let Share { training, held_out } =
             split(&rows, resolved.validation_share.unwrap_or_default())?;
+        balance(&mut rows, &training);
+        let images_per_epoch = training.iter().map(|row| rows[*row].weight).sum();
         let schedule = Schedule::new(&rows, &training, resolved.batch_size, resolved.seed);
         Ok(Self {
             schedule: schedule.ok_or(DataError::NoWeight)?,
             rows: Arc::new(rows),
             cache: None,
             held_out: Arc::new(held_out),
+            tag_changes: resolved.tag_changes(),
+            encodes_first: resolved.encodes_first(),
+            images_per_epoch,
             batch_size: resolved.batch_size,
             seed: resolved.seed,
         })
@@ -101,6 +134,10 @@ impl TrainingData {
                 .collect();
             let line = format!("{:?}\n", (&row.name, row.frame, row.weight, captions));
             hash.update(line.as_bytes());
+            if row.loss_weight != 1.0 || row.mask != Mask::Whole {
+                let masked = row.mask != Mask::Whole;
+                hash.update(format!("{:?}\n", (row.loss_weight, masked)).as_bytes());
+            }
         }
         let bytes = hash.finalize();
         bytes
@@ -108,6 +145,22 @@ impl TrainingData {
             .take(16)
             .map(|byte| format!("{byte:02x}"))
             .collect()
+    }
+
+    /// Returns all rows.
+    pub fn rows(&self) -> &[DataRow] {
+        &self.rows
+    }
+
+    /// Returns true if all rows are encoded before the first step.
+    pub fn encodes_first(&self) -> bool {
+        self.encodes_first
+    }
+
+    /// Returns the number of images in a pass over the rows, repeats and regularization images
+    /// included.
+    pub fn images_per_epoch(&self) -> f64 {
+        self.images_per_epoch
     }
 
     /// Returns the cache of the rows' encodings, if there is one.
@@ -140,17 +193,19 @@ impl TrainingData {
         Ok(())
     }
 
-    /// Returns the rows of a batch, which are of one bucket, each with an index of its captions:
-    /// each language that the row has is as likely.
-    pub fn batch(&mut self, number: u64) -> Vec<(&DataRow, usize)> {
+    /// Returns the rows of a batch, which are of one bucket, each with one of its captions: each
+    /// language that the row has is as likely.
+    pub fn batch(&mut self, number: u64) -> Vec<(&DataRow, ChosenCaption)> {
         let seed = seed_for(self.seed, "caption", number);
         let mut generator = NoiseGenerator::from_seed(seed);
         let rows = self.schedule.batch(number).into_iter();
         rows.map(|row| {
             let row = &self.rows[row];
             let count = row.captions.len();
-            let caption = (generator.uniform() * count as f32) as usize;
-            (row, caption.min(count.saturating_sub(1)))
+            let index = (generator.uniform() * count as f32) as usize;
+            let index = index.min(count.saturating_sub(1));
+            let text = self.tag_changes.apply(row.caption(index), &mut generator);
+            (row, ChosenCaption { index, text })
         })
         .collect()
     }
@@ -172,12 +227,26 @@ impl TrainingData {
     pub fn prompts(&self, count: usize) -> Vec<String> {
         let held_out: Vec<&DataRow> = self.held_out.iter().map(|row| &self.rows[*row]).collect();
         let rows = if held_out.is_empty() {
-            self.rows.iter().collect()
+            self.rows.iter().filter(|row| !row.is_prior).collect()
         } else {
             held_out
         };
         let captions = rows.iter().filter_map(|row| row.captions.first());
         captions.map(|(_, text)| text.clone()).take(count).collect()
+    }
+}
+
+/// Gives all regularization images together the weight of all other images.
+fn balance(rows: &mut [DataRow], training: &[usize]) {
+    let weight = |prior: bool| -> f64 {
+        let rows = training.iter().map(|row| &rows[*row]);
+        let rows = rows.filter(|row| row.is_prior == prior);
+        rows.map(|row| row.weight).sum()
+    };
+    let (others, prior) = (weight(false), weight(true));
+    if prior > 0.0 {
+        let rows = rows.iter_mut().filter(|row| row.is_prior);
+        rows.for_each(|row| row.weight *= others / prior);
     }
 }
 
@@ -201,15 +270,15 @@ mod tests {
 
     fn data(count: usize, share: f64) -> TrainingData {
         let row = |number: usize| DataRow {
-            name: format!("{number}.png"),
-            image: format!("{number}.png").into(),
-            frame: Frame::whole([16 + 16 * (number as u32 % 2), 16]),
             captions: vec![
                 (CaptionLanguage::En, format!("en {number}")),
                 (CaptionLanguage::Zh, format!("zh {number}")),
             ],
-            weight: 1.0,
-            encodings: None,
+            ..DataRow::new(
+                format!("{number}.png"),
+                format!("{number}.png").into(),
+                Frame::whole([16 + 16 * (number as u32 % 2), 16]),
+            )
         };
         let resolved = Resolved {
             batch_size: 4,
@@ -227,7 +296,7 @@ mod tests {
             let mut other = data(50, 0.1);
             let rows = other.batch(number);
             assert_eq!(rows, whole.batch(number));
-            languages.extend(rows.iter().map(|(_, caption)| *caption));
+            languages.extend(rows.iter().map(|(_, caption)| caption.index));
         }
         assert_eq!(languages.len(), 2);
     }
@@ -253,6 +322,30 @@ mod tests {
             let batch = data.batch(number);
             assert!(batch.iter().all(|(row, _)| !held_out.contains(&row.name)));
         }
+    }
+
+    #[test]
+    fn regularization_images_are_drawn_as_often_as_all_others() {
+        let mut rows: Vec<DataRow> = data(40, 0.0).rows().to_vec();
+        for row in &mut rows[30..] {
+            row.is_prior = true;
+        }
+        let resolved = Resolved {
+            batch_size: 4,
+            validation_share: Some(0.1),
+            ..Resolved::default()
+        };
+        let mut data = TrainingData::new(rows, &resolved).unwrap();
+        let held_out = data.validation(100).concat().len();
+        let expected = 2.0 * (30 - held_out) as f64;
+        assert!((data.images_per_epoch() / expected - 1.0).abs() < 1e-12);
+        let batches = (0..300).flat_map(|number| {
+            let rows = data.batch(number).into_iter();
+            rows.map(|(row, _)| row.is_prior).collect::<Vec<_>>()
+        });
+        let prior = batches.filter(|is_prior| *is_prior).count();
+        assert!((570..630).contains(&prior), "{prior} of 1200");
+        assert!(data.prompts(100).len() <= 30);
     }
 
     #[test]

@@ -197,12 +197,12 @@ mod tests {
 
     fn rows(weights: &[(u32, f64)]) -> Vec<DataRow> {
         let row = |(number, (side, weight)): (usize, &(u32, f64))| DataRow {
-            name: number.to_string(),
-            image: number.to_string().into(),
-            frame: Frame::whole([*side, 16]),
-            captions: Vec::new(),
             weight: *weight,
-            encodings: None,
+            ..DataRow::new(
+                number.to_string(),
+                number.to_string().into(),
+                Frame::whole([*side, 16]),
+            )
         };
         weights.iter().enumerate().map(row).collect()
     }

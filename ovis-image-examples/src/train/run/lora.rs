@@ -6,9 +6,10 @@ use burn::tensor::backend::Backend;
 use ovis_image::training::LoraFlowMatching;
 
 use super::Train;
-use crate::shared::program::print;
+use crate::shared::program::{print, say};
 use crate::train::encoding::Encoding;
-use crate::train::flow::{FlowSource, FlowStage};
+use crate::train::flow::FlowStage;
+use crate::train::flow_source::{FlowImages, FlowSource};
 use crate::train::looping::{Ending, train};
 use crate::train::lora::LoraStage;
 use crate::train::lora_metadata::metadata;
@@ -40,6 +41,7 @@ impl Train {
         let metadata = metadata(resolved, replay.as_ref())?;
         let context = self.context();
         if let Some(file) = replay {
+            self.write_settings()?;
             let flow = FlowStage::replayed(resolved, base, device);
             let stage = LoraStage::new(resolved, flow, objective.clone(), metadata);
             let source = ReplaySource {
@@ -57,28 +59,28 @@ impl Train {
             characters: false,
             device: device.clone(),
         };
-        let flow = FlowStage::new(resolved, self.data.as_ref(), base, &encoding, device)?;
+        let images = FlowImages::new(self.data.as_ref(), encoding)?;
+        let flow = FlowStage::new(resolved, &images, base.without_encoders(), device)?;
         let stage = LoraStage::new(resolved, flow, objective.clone(), metadata);
-        let source = FlowSource::new(resolved, self.data.as_ref(), encoding)?;
+        let source = FlowSource::new(resolved, images)?;
+        self.write_settings()?;
         train::<B, _, _>(&context, stage, adapters, objective, &source, device)
     }
 
-    /// Prints the plan of a dry run, or checks the disk space and writes the settings. Returns true
-    /// if the run starts.
+    /// Prints the plan of a dry run, or checks the disk space. Returns true if the run starts.
     fn starts_lora<B: Backend>(&self, base: &Models<B>, trained: u64) -> Result<bool> {
         let plan = Plan {
             resolved: &self.resolved,
             trained,
             model_bytes: 4 * trained,
-            frozen_bytes: base.bytes(),
+            frozen_bytes: base.frozen_bytes(&self.resolved)?,
         };
         if self.dry.is_some() {
             print(format!("{plan}\n").as_bytes())?;
             return Ok(false);
         }
         plan.check_disk(self.folder.path())?;
-        let settings = serde_json::to_value(&self.resolved)?;
-        self.folder.write_settings(&settings)?;
+        say(&format!("memory: {}", plan.memory()));
         Ok(true)
     }
 }

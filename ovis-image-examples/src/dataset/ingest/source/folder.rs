@@ -1,8 +1,7 @@
 //! Folder of images with captions in text files beside them. Folders named `N_name` at the top
 //! level are repeated N times, as in kohya's scripts.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,16 +10,7 @@ use super::{Candidate, Options, Place};
 use crate::dataset::ingest::captions;
 use crate::dataset::ingest::reason::{Dropped, Reason};
 use crate::dataset::manifest::Row;
-use crate::shared::input_file;
-
-/// Extensions of image files. Unsupported formats become rows with a reason.
-pub(super) const IMAGES: [&str; 15] = [
-    "png", "jpg", "jpeg", "jfif", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif",
-    "jxl", "ico", "tga",
-];
-
-/// Extensions of caption files. The first one that exists is used.
-const CAPTIONS: [&str; 2] = ["txt", "caption"];
+use crate::shared::captioned_images::{CaptionError, caption, is_image, repeats};
 
 /// Walks a folder, in the order of names.
 #[derive(Debug)]
@@ -82,7 +72,13 @@ impl Folder {
                 }
                 None
             }
-            Err(dropped) => Some(dropped),
+            Err(error) => {
+                let reason = match error {
+                    CaptionError::TooLong { .. } => Reason::CaptionTooLong,
+                    _ => Reason::CaptionInvalid,
+                };
+                Some(Dropped::new(reason, error.to_string()))
+            }
         };
         Candidate {
             row,
@@ -92,9 +88,7 @@ impl Folder {
     }
 
     fn visit(&mut self, path: PathBuf) -> Result<Option<Candidate>> {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        let is_image =
-            extension.is_some_and(|extension| IMAGES.contains(&extension.to_lowercase().as_str()));
+        let is_image = is_image(&path);
         let is_link = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
         if !is_image && path.is_dir() {
             if !is_link {
@@ -122,73 +116,5 @@ impl Iterator for Folder {
             }
         }
         None
-    }
-}
-
-/// Returns the repeats and the class of an image in a folder `N_name`.
-fn repeats(name: &Path) -> (Option<u32>, Option<String>) {
-    let mut components = name.components();
-    let first = components
-        .next()
-        .map(|first| first.as_os_str().to_string_lossy());
-    let (Some(first), Some(_)) = (first, components.next()) else {
-        return (None, None);
-    };
-    let Some((repeats, class)) = first.split_once('_') else {
-        return (None, None);
-    };
-    match repeats.parse::<u32>() {
-        Ok(repeats) if repeats > 0 => (Some(repeats), Some(class.trim().to_owned())),
-        _ => (None, None),
-    }
-}
-
-/// Reads the caption beside an image. Returns `None` if the image has no caption file.
-fn caption(image: &Path, most: u64) -> Result<Option<String>, Dropped> {
-    for ending in CAPTIONS {
-        let mut bytes = Vec::new();
-        let path = image.with_extension(ending);
-        let read = input_file::open(&path)
-            .and_then(|file: File| file.take(most + 1).read_to_end(&mut bytes));
-        match read {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => {
-                let detail = format!("its caption: {error}");
-                return Err(Dropped::new(Reason::CaptionInvalid, detail));
-            }
-            Ok(_) if bytes.len() as u64 > most => {
-                let detail = format!("it has more than {most} bytes");
-                return Err(Dropped::new(Reason::CaptionTooLong, detail));
-            }
-            Ok(_) => {}
-        }
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Dropped::new(Reason::CaptionInvalid, "it is not UTF-8"))?;
-        let text = text.trim_start_matches('\u{feff}').trim();
-        return Ok(Some(text.to_owned()));
-    }
-    Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_with_a_number_are_repeated() {
-        let found = |name: &str| repeats(Path::new(name));
-        assert_eq!(
-            found("10_sks dog/a.png"),
-            (Some(10), Some("sks dog".to_owned()))
-        );
-        for name in [
-            "10_dog.png",
-            "dog/10_a.png",
-            "0_dog/a.png",
-            "x_dog/a.png",
-            "-1_a/b.png",
-        ] {
-            assert_eq!(found(name), (None, None), "{name}");
-        }
     }
 }

@@ -9,9 +9,10 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
-use super::{Candidate, Options, Place, folder, record};
+use super::{Candidate, Options, Place, record};
 use crate::dataset::ingest::captions;
 use crate::dataset::ingest::reason::{Dropped, Reason};
+use crate::shared::captioned_images::IMAGES;
 use crate::shared::input_file;
 
 /// Maximum size of a sample's JSON, in bytes.
@@ -186,7 +187,7 @@ impl Sample {
     ) {
         let ending = ending.to_lowercase();
         let last = ending.rsplit('.').next().unwrap_or_default();
-        if folder::IMAGES.contains(&last) {
+        if IMAGES.contains(&last) {
             if self.image.is_none() {
                 self.image = Some((offset, entry.size(), name.to_owned()));
             }
