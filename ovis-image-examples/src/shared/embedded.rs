@@ -8,8 +8,8 @@ pub const SIDE: usize = 128;
 /// Default number of denoising steps.
 pub const STEPS: usize = 20;
 
-/// Default guidance scale. More oversaturates flat grounds at this size.
-pub const GUIDANCE_SCALE: f32 = 1.5;
+/// Default guidance scale: of those that were tried, its letters are clearest.
+pub const GUIDANCE_SCALE: f32 = 3.0;
 
 /// Number of text tokens that it was trained with.
 pub const MAX_SEQUENCE_LENGTH: usize = 64;

@@ -22,7 +22,7 @@ pub struct ModelArguments {
     ///
     /// A folder has diffusers' layout, the authors' files, ComfyUI's split files or Burn's files. A
     /// repository of the Hub may have a revision: owner/name@revision. The default is a small
-    /// embedded model, which draws signs of one or two words.
+    /// embedded model, which draws signs with a short word.
     #[arg(short, long, value_name = "DIR", help_heading = None::<&'static str>, display_order = 2)]
     pub model: Option<PathBuf>,
     /// Transformer that replaces the folder's

@@ -18,7 +18,7 @@ pub struct SamplingArguments {
     /// Guidance scale [default: 5]
     ///
     /// Higher follows the prompt more closely. 1 and below turn guidance off, which halves the time
-    /// of a step. The default is 1.5 for the embedded model.
+    /// of a step. The default is 3 for the embedded model.
     #[arg(
         long,
         visible_alias = "cfg-scale",

@@ -187,7 +187,7 @@ fn an_image_carries_its_settings_in_any_script() {
     for field in [
         "Seed: 7",
         "Size: 64x32",
-        "CFG scale: 1.5",
+        "CFG scale: 3",
         "Schedule type: \"shift:3\"",
     ] {
         assert!(parameters.contains(field), "{parameters}");
@@ -321,7 +321,7 @@ fn the_model_may_be_a_folder_or_its_parts() {
     let run = |output: &str, model: &[(&str, String)]| {
         let mut arguments = vec!["--dtype", "f32", "--output", output];
         // The defaults of the embedded model.
-        arguments.extend(["--guidance-scale", "1.5", "--max-sequence-length", "64"]);
+        arguments.extend(["--guidance-scale", "3", "--max-sequence-length", "64"]);
         for (flag, path) in model {
             arguments.extend([*flag, path]);
         }

@@ -1,5 +1,5 @@
-//! The small model of `assets/nano`, end to end: what it draws is measured. It does not draw legible
-//! letters yet, so only colors are.
+//! The small model of `assets/nano`, end to end: what it draws is measured. Few of its letters are
+//! legible yet, so only colors are.
 
 use ovis_image_examples::typography::{Fonts, Preset, SyntheticTypography, nearest_color};
 use serde::Deserialize;
@@ -72,7 +72,7 @@ fn the_small_model_draws_in_the_colors_that_prompts_ask_for() {
         ["--width", "128"],
         ["--height", "128"],
         ["--steps", "20"],
-        ["--guidance-scale", "1.5"],
+        ["--guidance-scale", "3"],
         ["--max-sequence-length", "64"],
         ["--device", "flex"],
     ]
