@@ -46,7 +46,7 @@ pub struct WildcardArguments {
 pub struct DrawnRequest {
     /// The request. Has a prompt for each image if these differ.
     pub request: GenerationRequest,
-    /// What was written, for each prompt of the request.
+    /// Text that was written, for each prompt of the request.
     pub templates: Vec<PromptTemplate>,
 }
 

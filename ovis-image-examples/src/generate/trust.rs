@@ -24,13 +24,13 @@ struct Input {
 /// Place of an input as seen from the image that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    /// In the folder of the image.
+    /// The folder of the image.
     Beside,
-    /// In the folder of the image, except for a link that leads out of it.
+    /// The folder of the image, by a link that leads out of it.
     Linked(PathBuf),
     /// Elsewhere on this machine, or on another one that it has mounted.
     Outside,
-    /// In a repository on the Hub.
+    /// A repository on the Hub.
     Hub,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for Input {
     }
 }
 
-/// What a record makes a run read.
+/// Inputs that a record makes a run read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecordedInputs {
     inputs: Vec<Input>,

@@ -24,7 +24,7 @@ pub enum ReaderError {
     Missing {
         /// The folder.
         folder: PathBuf,
-        /// What the model does.
+        /// Task of the model.
         role: &'static str,
         /// File name of such a model.
         example: &'static str,
@@ -37,7 +37,7 @@ pub enum ReaderError {
     Several {
         /// The folder.
         folder: PathBuf,
-        /// What the models do.
+        /// Task of the models.
         role: &'static str,
         /// File name of one.
         first: String,
@@ -57,9 +57,9 @@ pub enum ReaderError {
     NotPpOcr {
         /// The file.
         path: PathBuf,
-        /// What the model should do.
+        /// Task that the model should have.
         role: &'static str,
-        /// What is wrong with the file.
+        /// Description of the problem.
         reason: String,
     },
     /// A model failed on an image.
@@ -67,7 +67,7 @@ pub enum ReaderError {
     Run {
         /// The file of the model.
         path: PathBuf,
-        /// What went wrong.
+        /// Description of the problem.
         reason: String,
     },
     /// A program cannot be started.
@@ -89,7 +89,7 @@ pub enum ReaderError {
     Program {
         /// Name of the program.
         program: &'static str,
-        /// What it said.
+        /// Message of the program.
         reason: String,
     },
     /// The image is too narrow to be read.

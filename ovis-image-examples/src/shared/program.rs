@@ -35,7 +35,7 @@ pub fn run<A: Parser, T: Termination>(work: impl FnOnce(A) -> Result<T>) -> Exit
 /// Number of columns of help on wide terminals.
 const WIDEST_HELP: usize = 100;
 
-/// What a program is called for.
+/// Purpose of a call.
 enum Call<A> {
     /// Its work.
     Work(A),

@@ -40,7 +40,7 @@ impl<B: Backend> FlowImages<B> {
     }
 }
 
-/// What gives the encodings of rows.
+/// Source of the encodings of rows.
 #[derive(Debug, Clone)]
 pub enum Encoder<B: Backend> {
     /// Models that encode each batch.

@@ -13,9 +13,9 @@ pub enum Mask {
     /// The whole image.
     #[default]
     Whole,
-    /// What is opaque.
+    /// The opaque part.
     Alpha,
-    /// What is white in another image, which is stretched to the size of this one.
+    /// The part that is white in another image, which is stretched to the size of this one.
     File(PathBuf),
 }
 

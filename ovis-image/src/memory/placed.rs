@@ -13,13 +13,13 @@ const F32_BYTES: u64 = 4;
 pub(super) struct Placed {
     /// On the device from loading on.
     pub(super) device: u64,
-    /// In the host's memory, rounded to blocks.
+    /// Quantized weights in the host's memory, rounded to blocks.
     pub(super) quantized: u64,
     /// The largest double block that is read or dequantized for each forward.
     pub(super) largest_double: u64,
     /// The largest other block that is.
     pub(super) largest_single: u64,
-    /// How many such blocks there are.
+    /// Number of such blocks.
     pub(super) streamed: usize,
     /// The largest modulation of one block that is read for an image.
     pub(super) largest_modulation: u64,

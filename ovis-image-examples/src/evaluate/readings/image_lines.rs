@@ -9,7 +9,7 @@ use crate::shared::input_file;
 /// Greatest length of such a file, in bytes.
 pub(in crate::evaluate) const MOST_BYTES: u64 = 1 << 30;
 
-/// What a line says about an image.
+/// Content of a line about an image.
 #[derive(Debug)]
 pub struct ImageLine<T> {
     /// Path of the image as the file has it.

@@ -25,7 +25,7 @@ struct Line {
     error: Option<String>,
 }
 
-/// What a line says about an image.
+/// Content of a line about an image.
 struct Judgment {
     verdict: Verdict,
     tag: Option<String>,
