@@ -35,11 +35,11 @@ pub enum Step {
     Run(Box<run::Arguments>),
     /// Reads images.
     Read(read::Arguments),
-    /// Computes the scores of a benchmark from what was found in its images.
+    /// Computes the scores of a benchmark from readings, detections or answers about its images.
     ///
-    /// What was found is the text that a reader returned, the objects of a detector, or the answers
-    /// of a model. A missing image counts as wrong and lowers the coverage. Intervals contain 95 % of
-    /// 1,000 bootstrap resamples of the prompts.
+    /// Readings are the text that a reader returned, detections are the objects of a detector, and
+    /// answers are those of a model to questions. A missing image counts as wrong and lowers the
+    /// coverage. Intervals contain 95 % of 1,000 bootstrap resamples of the prompts.
     Score(score::Arguments),
     /// Compares two runs.
     Compare(compare::Arguments),

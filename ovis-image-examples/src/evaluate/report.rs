@@ -69,7 +69,7 @@ pub struct Report {
     pub groups: Vec<(&'static str, Vec<(String, Figures)>)>,
     /// Images that were read and belong to no prompt.
     pub ignored: Vec<String>,
-    /// What else a reader of the result must know.
+    /// Remarks on the result, such as prompts that the official rules drop.
     pub notes: Vec<String>,
 }
 

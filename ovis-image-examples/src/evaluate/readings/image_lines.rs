@@ -83,13 +83,13 @@ impl<T> ImageLines<T> {
         Ok(lines)
     }
 
-    /// Takes the line of an image out.
+    /// Removes the line of an image and returns it.
     pub fn take_line(&mut self, key: &str) -> Option<Numbered<T>> {
         self.by_key.remove(key)
     }
 
-    /// Takes the content of an image's line out: `None` if there is no line, an inner `None` if the
-    /// image could not be judged.
+    /// Removes the line of an image and returns its content: `None` without a line, `Some(None)` if
+    /// the image could not be judged.
     pub fn take(&mut self, key: &str) -> Option<Option<T>> {
         self.take_line(key).map(|line| line.content)
     }

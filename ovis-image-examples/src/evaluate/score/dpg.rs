@@ -17,7 +17,7 @@ use crate::evaluate::report::{Figures, Report};
 /// Images of a prompt with their scores.
 struct Scored {
     item: String,
-    /// Whether there are answers about the images.
+    /// True if there are answers about the images.
     answered: bool,
     /// Mean score of the images, or `None` if the official script drops them.
     score: Option<f64>,

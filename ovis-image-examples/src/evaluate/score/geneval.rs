@@ -40,7 +40,7 @@ enum Verdict {
 /// Prompt with its images.
 struct Scored {
     prompt: Prompt,
-    /// Whether each image is correct, `None` if it was not judged.
+    /// True for each image that is correct; `None` if it was not judged.
     images: Vec<Option<bool>>,
 }
 

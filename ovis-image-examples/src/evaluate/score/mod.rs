@@ -35,8 +35,7 @@ pub struct Arguments {
     /// Benchmark and rules.
     #[command(flatten)]
     benchmark: BenchmarkArguments,
-    /// What was found in the images, one JSON object a line: {"image": "CVTG/2/0.png", "words":
-    /// ["…"]} with the lines of text that a reader returned; for geneval, `objects` instead of
+    /// Readings of the images, one JSON object a line: {"image": "CVTG/2/0.png", "words": ["…"]} with the lines of text that a reader returned; for geneval, `objects` instead of
     /// `words`, or results.jsonl of the official scorer; for dpg, `answers`; see docs/evaluation.md
     #[arg(long, value_name = "FILE")]
     readings: PathBuf,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct ImageFolder {
     /// Folder.
     pub folder: PathBuf,
-    /// How often an image of the folder is drawn, relative to those of other folders.
+    /// Frequency of an image of the folder, relative to images of other folders.
     pub weight: f64,
 }
 

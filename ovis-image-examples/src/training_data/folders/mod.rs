@@ -232,7 +232,7 @@ impl FolderReading<'_> {
 }
 
 /// Lists the images of a folder and of the folders in it that were not seen yet. Hidden files and
-/// macOS's resource forks are no images.
+/// macOS's resource forks are left out.
 fn list(folder: &Path, seen: &mut BTreeSet<PathBuf>, paths: &mut Vec<PathBuf>) -> Result<()> {
     let mut read = || -> std::io::Result<Vec<PathBuf>> {
         if !seen.insert(folder.canonicalize()?) {
