@@ -101,7 +101,8 @@ pub(super) fn overall(
             Item::Other(..) => None,
         });
         let text = TextMetrics::new(texts.flatten(), language).score;
-        let [alignment, reasoning, style, diversity] = sums.map(|(sum, count)| sum / f64::max(count, 1.0));
+        let [alignment, reasoning, style, diversity] =
+            sums.map(|(sum, count)| sum / f64::max(count, 1.0));
         oneig::overall([alignment, text, reasoning, style, diversity])
     };
     let value = statistic(&items.iter().collect::<Vec<_>>());
