@@ -80,67 +80,40 @@ fn ratio(size: Size) -> f64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sha2::{Digest, Sha256};
+    use serde::Deserialize;
 
     use super::*;
 
-    #[test]
-    fn sizes_are_those_of_kohyas_scripts() {
-        for (side, step, count, hash) in [
-            (256, 16, 33, "f77726592c5cefa6"),
-            (256, 64, 9, "e97e5deb0b0fbde6"),
-            (512, 16, 65, "c29d6ae06bd89c8a"),
-            (512, 64, 17, "162f28b7fd340b9b"),
-            (1024, 16, 129, "38a179f5a9cf8a44"),
-            (1024, 64, 33, "bae208340d1f5b60"),
-        ] {
-            let sizes = Buckets::new(side, step).sizes;
-            assert_eq!(sizes.len(), count, "{side}, {step}");
-            let text: Vec<String> = sizes.iter().map(|(w, h)| format!("{w}x{h}")).collect();
-            let found = Sha256::digest(text.join(" ").as_bytes());
-            let found: String = found
-                .iter()
-                .take(8)
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            assert_eq!(found, hash, "{side}, {step}: {text:?}");
-        }
+    /// Cases of `tests/golden/dataset.json`, which `tests/reference/dataset.py` recorded.
+    #[derive(Deserialize)]
+    struct Recorded {
+        buckets: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        side: u32,
+        step: u32,
+        sizes: Vec<Size>,
+        /// Sizes of an image, of its bucket and of the resized image.
+        choices: Vec<[Size; 3]>,
     }
 
     #[test]
-    fn choices_are_those_of_kohyas_scripts() {
-        for (side, step, image, bucket, resized) in [
-            (256, 16, (1024, 1024), (256, 256), (256, 256)),
-            (512, 16, (1920, 1080), (672, 384), (683, 384)),
-            (512, 64, (1080, 1920), (384, 640), (384, 683)),
-            (512, 64, (512, 512), (512, 512), (512, 512)),
-            (256, 16, (3000, 700), (512, 128), (549, 128)),
-            (512, 16, (700, 3000), (256, 1024), (256, 1097)),
-            (512, 64, (300, 299), (512, 512), (514, 512)),
-            (1024, 16, (256, 1024), (512, 2048), (512, 2048)),
-            (1024, 64, (1190, 3055), (640, 1600), (640, 1643)),
-            (256, 16, (3792, 1400), (416, 144), (416, 154)),
-            (256, 16, (204, 2760), (128, 512), (128, 1732)),
-            (1024, 16, (3946, 3709), (1056, 992), (1056, 993)),
-            (512, 16, (1828, 3073), (384, 656), (390, 656)),
-            (256, 16, (3228, 1893), (320, 192), (327, 192)),
-            (512, 16, (1515, 1045), (608, 416), (608, 419)),
-            (1024, 16, (3216, 1982), (1296, 800), (1298, 800)),
-            (512, 16, (1804, 3530), (368, 704), (368, 720)),
-            (1024, 16, (861, 2677), (576, 1792), (576, 1792)),
-            (1024, 64, (595, 3143), (512, 2048), (512, 2705)),
-            (512, 64, (2179, 3499), (384, 640), (399, 640)),
-            (1024, 16, (1342, 1263), (1056, 992), (1056, 994)),
-            (1024, 64, (3566, 3953), (960, 1088), (981, 1088)),
-            (1024, 64, (2512, 3595), (832, 1216), (850, 1216)),
-            (256, 64, (1094, 3146), (128, 384), (134, 384)),
-        ] {
+    fn sizes_and_choices_are_those_of_kohyas_scripts() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(path.join("../tests/golden/dataset.json")).unwrap();
+        let recorded: Recorded = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(recorded.buckets.len(), 6);
+        for case in recorded.buckets {
+            let (side, step) = (case.side, case.step);
             let buckets = Buckets::new(side, step);
-            assert_eq!(
-                buckets.select(image),
-                (bucket, resized),
-                "{image:?} at {side}, {step}"
-            );
+            assert_eq!(buckets.sizes, case.sizes, "{side}, {step}");
+            assert!(case.choices.len() > 40);
+            for [image, bucket, resized] in case.choices {
+                let found = buckets.select(image);
+                assert_eq!(found, (bucket, resized), "{image:?} at {side}, {step}");
+            }
         }
     }
 

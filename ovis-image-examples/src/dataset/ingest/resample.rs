@@ -20,27 +20,45 @@ pub(super) struct Gray {
     pub pixels: Vec<u8>,
 }
 
-/// Resizes an image: first the rows, then the columns, rounded to 8 bits in between.
+/// Resizes an image in two passes, rounded to 8 bits in between.
+///
+/// The order of the passes is that of Pillow 13: columns first if the height shrinks by more than
+/// twice as many pixels as the width.
 pub(super) fn resize(image: &Gray, width: usize, height: usize) -> Gray {
-    let narrow = if width == image.width {
-        image.clone()
+    let shrinks_by = |from: usize, to: usize| from as i64 - to as i64;
+    let lost_rows = shrinks_by(image.height, height);
+    if lost_rows > 0 && lost_rows > 2 * shrinks_by(image.width, width) {
+        resize_rows(&resize_columns(image, height), width)
     } else {
-        let weights = Weights::new(image.width, width);
-        let rows = image.pixels.chunks_exact(image.width);
-        let pixels = rows.flat_map(|row| weights.apply(row)).collect();
-        Gray {
-            width,
-            height: image.height,
-            pixels,
-        }
-    };
+        resize_columns(&resize_rows(image, width), height)
+    }
+}
+
+/// Resizes each row to a width.
+fn resize_rows(image: &Gray, width: usize) -> Gray {
+    if width == image.width {
+        return image.clone();
+    }
+    let weights = Weights::new(image.width, width);
+    let rows = image.pixels.chunks_exact(image.width);
+    let pixels = rows.flat_map(|row| weights.apply(row)).collect();
+    Gray {
+        width,
+        height: image.height,
+        pixels,
+    }
+}
+
+/// Resizes each column to a height.
+fn resize_columns(image: &Gray, height: usize) -> Gray {
+    let width = image.width;
     if height == image.height {
-        return narrow;
+        return image.clone();
     }
     let weights = Weights::new(image.height, height);
     let mut pixels = vec![0; width * height];
     for x in 0..width {
-        let column: Vec<u8> = narrow
+        let column: Vec<u8> = image
             .pixels
             .iter()
             .skip(x)
