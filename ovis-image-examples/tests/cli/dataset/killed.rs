@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::super::DEVICE;
 use super::{command, contents, dataset, stderr, succeeds, text, work};
 
 /// Starts a command and kills it after a time. Returns whether it was still running.
@@ -23,46 +24,64 @@ fn kill_after(arguments: &[&str], time: Duration) -> bool {
     was_running
 }
 
-#[test]
-fn a_run_that_is_killed_ten_times_ends_with_the_same_bytes() {
+/// Runs a step once without interruption, and once with ten interruptions at random moments. The
+/// output folder is the last argument. Both must end with the same files, none of them unfinished.
+fn is_the_same_after_ten_kills(arguments: &[&str]) {
     let folder = TempDir::new().unwrap();
-    let [input, shard] = work(folder.path());
-    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
-    let ingest = |output: &Path| {
-        [
-            "ingest",
-            text(&input),
-            text(&shard),
-            "-o",
-            text(output),
-            "--rows-per-part",
-            "4",
-        ]
-        .map(str::to_owned)
-    };
+    let outputs = ["whole", "killed"].map(|name| folder.path().join(name));
+    let [whole, killed] = outputs.each_ref().map(|output| {
+        let mut all = arguments.to_vec();
+        all.push(text(output));
+        all
+    });
     let started = Instant::now();
-    let undisturbed = ingest(&whole);
-    let undisturbed: Vec<&str> = undisturbed.iter().map(String::as_str).collect();
-    succeeds(&dataset(&undisturbed));
+    succeeds(&dataset(&whole));
     let time = started.elapsed();
-    let arguments = ingest(&killed);
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut random = fastrand::Rng::with_seed(16);
     let mut interrupted = 0;
     for _ in 0..10 {
         // Each run has less to do than the one before it.
-        let moment = time.mul_f64(0.02 + 0.4 * random.f64());
-        interrupted += u32::from(kill_after(&arguments, moment));
+        let moment = time.mul_f64(0.02 + 0.6 * random.f64());
+        interrupted += u32::from(kill_after(&killed, moment));
     }
-    assert!(interrupted > 0);
-    succeeds(&dataset(&arguments));
-    let (whole, killed) = (contents(&whole), contents(&killed));
+    assert!(interrupted > 0, "all runs ended before they were killed");
+    succeeds(&dataset(&killed));
+    let [whole, killed] = outputs.map(|output| contents(&output));
     assert_eq!(
         whole.keys().collect::<Vec<_>>(),
         killed.keys().collect::<Vec<_>>()
     );
-    assert!(whole == killed);
-    assert!(!whole.keys().any(|name| name.contains("unfinished")));
+    assert!(whole == killed, "a file has other bytes");
+    let is_unfinished = |name: &String| name.contains("unfinished") || name.contains(".part");
+    assert!(!whole.keys().any(is_unfinished));
+}
+
+#[test]
+fn ingest_ends_with_the_same_bytes_after_ten_kills() {
+    let folder = TempDir::new().unwrap();
+    let [input, shard] = work(folder.path());
+    let inputs = ["ingest", text(&input), text(&shard)];
+    is_the_same_after_ten_kills(&[&inputs[..], &["--rows-per-part", "4", "-o"]].concat());
+}
+
+#[test]
+fn synthesize_ends_with_the_same_bytes_after_ten_kills() {
+    let set = "synthesize --preset posters --count 300 -W 160 -H 160 -o";
+    is_the_same_after_ten_kills(&set.split_whitespace().collect::<Vec<_>>());
+}
+
+#[test]
+fn cache_ends_with_the_same_bytes_after_ten_kills() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    // Two captions each: more encodings than a file has.
+    let set = "synthesize --preset signs --count 140 -W 32 -H 32 --characters 1-2 --lines 1 -o";
+    let mut set: Vec<&str> = set.split_whitespace().collect();
+    set.push(text(&data));
+    succeeds(&dataset(&set));
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/base/model");
+    let inputs = ["cache", text(&data), "--model", text(&model)];
+    is_the_same_after_ten_kills(&[&inputs[..], &["--device", DEVICE, "--output"]].concat());
 }
 
 #[cfg(unix)]

@@ -4,6 +4,7 @@
 mod hostile;
 mod ingest;
 mod killed;
+mod orientation;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod steps;
