@@ -10,7 +10,8 @@
     venv/bin/python tests/reference/official_layouts.py --clones . --program target/release/evaluate
 
 The images of some prompts are made with the embedded model. Large models are replaced by `stand_ins.py`: what a reader
-would find are the texts of the prompt with errors, and both scorers get the same. Last run: 2026-11-30, with i1 at
+would find are the texts of the prompt with errors. The official scorers get it from their readers, `evaluate score` from
+the scripts in docs/evaluation.md. Last run: 2026-11-30, with i1 at
 b58a62f, X-Omni at 2b8237b, geneval at af4902f, ELLA at 3c228f1 and OneIG-Benchmark at 41b4983."""
 
 import argparse
@@ -71,18 +72,20 @@ class Run:
             sys.exit(done.stdout + done.stderr)
         return done.stdout
 
+    def adapter(self, name, *arguments, readings=None, cwd=None, path=None):
+        """Run a script of docs/evaluation.md, and return the file of what it prints."""
+        page = open(os.path.join(HERE, "../../docs/evaluation.md"), encoding="utf-8").read()
+        [code] = [code for code in re.findall("```python\n(.*?)```", page, re.S) if code.startswith(f"# {name}\n")]
+        printed = self.official(self.write(name, code), *arguments, readings=readings, cwd=cwd, path=path)
+        return self.write(name.replace(".py", ".jsonl"), printed)
+
     def score(self, benchmark, prompts, readings, *arguments):
         command = [self.program, "score", benchmark, "--prompts", prompts, "--readings", readings, "--json", *arguments]
         return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
     def read(self, images, texts):
-        """Invent readings of images with given texts; return them by path, and the file for `evaluate score`."""
-        found = {os.path.abspath(image): reading(self.rng, texts(image)) for image in images}
-        lines = [{"image": image.split("#")[0], "words": words} for image, words in found.items()]
-        for line, image in zip(lines, found):
-            if "#" in image:
-                line["part"] = int(image.split("#")[1])
-        return found, self.write("readings.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        """Invent readings of images with given texts, by path."""
+        return {os.path.abspath(image): reading(self.rng, texts(image)) for image in images}
 
 
 def cvtg(run):
@@ -99,16 +102,20 @@ def cvtg(run):
         data = json.load(open(f"{prompts}/{name}/{regions}.json", encoding="utf-8"))["data_list"]
         return re.findall("'(.*?)'", next(item["prompt"] for item in data if str(item["index"]) == index))
 
-    found, readings = run.read(files, texts)
+    found = run.read(files, texts)
+    readings = run.adapter("paddle_readings.py", images, readings=found)
+    scores = run.adapter("clip_scores.py", prompts, images)
     result = run.path("cvtg.json")
     script = run.clone("i1/benchmark_eval/cvtg-2k/unified_metrics_eval.py")
     arguments = ["--benchmark_dir", prompts, "--result_dir", images, "--output_file", result, "--cache_dir", run.path("hub")]
     run.official(script, *arguments, readings=found)
     official = json.load(open(result))["overall_results"]
-    ours = run.score("cvtg", prompts, readings)
+    ours = run.score("cvtg", prompts, readings, "--clip-scores", scores)
     assert official["total_images"] == len(files) == 8 * PROMPTS
     yield "CVTG-2K word accuracy", official["word_accuracy"], ours["word_accuracy"]
     yield "CVTG-2K NED", official["ned"], ours["ned"]
+    # The script computes with 32 bits.
+    yield "CVTG-2K CLIPScore", round(official["clipscore"], 6), round(ours["clip_score"], 6)
 
 
 def longtext(run, language):
@@ -118,7 +125,7 @@ def longtext(run, language):
     texts = {str(item["prompt_id"]): item["text"] for item in map(json.loads, lines)}
     images = run.images({"en": "longtext", "zh": "longtext-zh"}[language], prompts)
     files = sorted(glob.glob(images + "/*.png"))
-    found, readings = run.read(files, lambda image: texts[re.split("[_.]", os.path.basename(image))[0]])
+    found = run.read(files, lambda image: texts[re.split("[_.]", os.path.basename(image))[0]])
     result, scripts = run.path("longtext-" + language), run.clone("X-Omni/textbench")
     arguments = ["--sample_dir", images, "--output_dir", result, "--mode", language]
     run.official(scripts + "/evaluate_text_reward.py", *arguments, readings=found, cwd=run.path("longtext"))
@@ -126,7 +133,7 @@ def longtext(run, language):
     rows = [json.loads(line) for line in open(result + "/results.jsonl", encoding="utf-8")]
     official = sum(row["match_word_count"] for row in rows) / sum(row["gt_word_count"] for row in rows)
     assert len(rows) == PROMPTS
-    ours = run.score("longtext", prompts, readings, "--language", language)
+    ours = run.score("longtext", prompts, run.adapter("longtext_readings.py", result), "--language", language)
     yield f"LongText-Bench {language}", official, ours["text_accuracy"]
 
 
@@ -146,7 +153,8 @@ def oneig(run, language):
             csv.writer(file).writerows(rows)
     images = run.images("oneig", f"{folder}/{prompts}")
     parts = [f"{image}#{part}" for image in sorted(glob.glob(images + "/text/*/*.webp")) for part in range(4)]
-    found, readings = run.read(parts, lambda part: texts[os.path.basename(part).split(".")[0]])
+    found = run.read(parts, lambda part: texts[os.path.basename(part).split(".")[0]])
+    readings = run.adapter("oneig_readings.py", images + "/text/ovis-image", language, readings=found, cwd=folder)
     arguments = ["--mode", language.upper(), "--image_dirname", images + "/text", "--model_names", "ovis-image"]
     run.official("scripts/text/text_score.py", *arguments, "--image_grid", "2,2", readings=found, cwd=folder)
     [result] = glob.glob(f"{folder}/results/text_score_*.csv")
@@ -175,9 +183,7 @@ def dpg(run):
     official = float(re.search(r"DPG-Bench score: ([\d.]+)", said)[1]) / 100
     # The script goes through all files of the folder, and says that these two are not images.
     assert set(re.findall("Failed filename: (\\S+)", said)) == {"settings.json", "run.jsonl"}, said
-    page = open(os.path.join(HERE, "../../docs/evaluation.md"), encoding="utf-8").read()
-    adapter = run.write("dpg_answers.py", next(code for code in re.findall("```python\n(.*?)```", page, re.S) if "MPLUG" in code))
-    answers = run.write("answers.jsonl", run.official(adapter, images, path=scripts))
+    answers = run.adapter("dpg_answers.py", images, cwd=run.folder, path=scripts)
     yield "DPG-Bench", official, run.score("dpg", questions, answers)["score"]
 
 
@@ -194,6 +200,8 @@ def geneval(run):
     official = float(re.search(r"Overall score \(avg. over tasks\): ([\d.]+)", said)[1])
     assert f"Total images: {4 * PROMPTS * len(by_tag)}" in said, said
     yield "GenEval", official, round(run.score("geneval", prompts, results)["score"], 5)
+    ours = run.score("geneval", prompts, run.adapter("geneval_objects.py", images))
+    yield "GenEval, coverage with another detector", 1, ours["coverage"]
 
 
 def main():
@@ -208,7 +216,7 @@ def main():
         for name, official, ours in results:
             equal = abs(official - ours) < 1e-12
             failed |= not equal
-            print(f"{name:24} official {official:.6f}, here {ours:.6f}{'' if equal else '  DIFFERENT'}", flush=True)
+            print(f"{name:40} official {official:.6f}, here {ours:.6f}{'' if equal else '  DIFFERENT'}", flush=True)
     shutil.rmtree(run.folder)
     sys.exit(failed)
 

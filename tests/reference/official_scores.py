@@ -11,7 +11,7 @@ The functions are called from the scripts' own files, which are not copied here:
     venv/bin/python tests/reference/official_scores.py --i1 i1 --geneval geneval --ella ELLA --oneig OneIG-Benchmark
 
 Only the functions are taken out of the files, so torch and the models are not needed. Without the folder of a
-benchmark, its file is left as it is. Last run: 2026-11-25 with i1 at b58a62f; 2026-11-30 with geneval at af4902f,
+benchmark, its file is left as it is. Last run: 2026-11-30 with i1 at b58a62f, geneval at af4902f,
 ELLA at 3c228f1 and OneIG-Benchmark at 41b4983."""
 
 import argparse
@@ -24,6 +24,7 @@ from collections import Counter
 import difflib  # noqa: F401  (used by an official function)
 import Levenshtein  # noqa: F401  (imported by an official function)
 
+from official_clip_score import clip_scores
 from official_functions import functions, phrases, reading, WORDS
 from official_judges import dpg, geneval, oneig
 
@@ -126,6 +127,7 @@ def main():
         rng = random.Random(20261125)
         folder = os.path.join(arguments.i1, "benchmark_eval")
         write("evaluation.json", {"cvtg": cvtg(folder, rng), "longtext": longtext(folder, rng)})
+        write("evaluation_clip.json", {"clip_score": clip_scores(folder, CASES)})
     if arguments.geneval:
         write("evaluation_geneval.json", geneval(arguments.geneval))
     if arguments.ella:

@@ -32,12 +32,44 @@ def module(name, **content):
     vars(sys.modules[name]).update(content)
 
 
+class Batch(list):
+    """Stands in for a tensor: a list of what each image or text is represented by."""
+
+    def same(self, *_arguments):
+        return self
+
+    unsqueeze = to = cpu = float = same
+
+    def numpy(self):
+        return np.array(self, np.float32)
+
+    def tolist(self):
+        return self.numpy().tolist()
+
+
 def torch():
+    def cat(batches, dim):
+        return Batch(item for batch in batches for item in batch)
+
     module("torch.distributed", init_process_group=lambda *a, **k: None, get_rank=lambda: 0, get_world_size=lambda: 1)
     module("torch.nn", Module=object)
     module("torch.utils.data", Dataset=object, DataLoader=lambda dataset, **k: dataset)
     module("torch.cuda", is_available=lambda: True, device_count=lambda: 1)
     module("torch", set_grad_enabled=lambda on: None, manual_seed=lambda seed: None, no_grad=nullcontext, bfloat16=None)
+    module("torch", cat=cat)
+
+
+def clip():
+    """CLIP with features that depend on the end of an image's path, and on a text."""
+
+    def features(batch):
+        return Batch([random.Random(item).gauss(0.7, 1) for item in [f"{key} {i}" for i in range(16)]] for key in batch)
+
+    model = SimpleNamespace(eval=lambda: None, encode_image=features, encode_text=features)
+    preprocess = lambda image: Batch(["/".join(image.filename.split("/")[-3:])])  # noqa: E731
+    module("clip", load=lambda name, **k: (model, preprocess), tokenize=lambda texts, truncate: Batch(texts))
+    module("sklearn.preprocessing", normalize=None)
+    module("packaging", version=SimpleNamespace(parse=lambda text: [int(n) for n in text.split(".")]))
 
 
 def paddle():
@@ -108,6 +140,20 @@ def oneig():
         sys.modules[package].__path__ = [package.replace(".", "/")]
 
 
+def oneig_named():
+    """The same class for a script that crops one image of a grid after another, in the order of the readings."""
+    readings = iter(READINGS.values())
+
+    class Inferencer:
+        def __init__(self, _name):
+            pass
+
+        def infer_ocr(self, _parts, _tokens):
+            return ["\n".join(next(readings))]
+
+    module("scripts.utils.inference", Qwen2_5VLBatchInferencer=Inferencer)
+
+
 def mplug():
     def pipeline(*_arguments, **_options):
         def answer(asked):
@@ -124,6 +170,20 @@ def mplug():
     module("modelscope.utils.constant", Tasks=SimpleNamespace(visual_question_answering=None))
     module("accelerate", Accelerator=lambda: accelerator)
     module("accelerate.utils", gather_object=lambda values: values)
+
+
+def pipelines():
+    """Detector and classifier through transformers."""
+
+    def detect(image, candidate_labels, threshold):
+        rng = random.Random("/".join(image.filename.split("/")[-3:]))
+        box = {"xmin": 1, "ymin": 2, "xmax": 30, "ymax": 40}
+        return [{"label": rng.choice(candidate_labels), "score": rng.uniform(threshold, 1), "box": box} for _ in range(2)]
+
+    def pipeline(task, model):
+        return detect if task == "zero-shot-object-detection" else lambda image, candidate_labels: [{"label": candidate_labels[0]}]
+
+    module("transformers", pipeline=pipeline)
 
 
 def detector():
@@ -155,12 +215,16 @@ def detector():
 
 
 STAND_INS = {
-    "unified_metrics_eval.py": [torch, paddle],
+    "unified_metrics_eval.py": [torch, paddle, clip],
+    "clip_scores.py": [torch, clip],
+    "paddle_readings.py": [paddle],
     "evaluate_text_reward.py": [torch, qwen],
     "text_score.py": [oneig],
+    "oneig_readings.py": [oneig_named],
     "compute_dpg_bench.py": [torch, mplug],
     "dpg_answers.py": [torch, mplug],
     "evaluate_images.py": [torch, detector],
+    "geneval_objects.py": [pipelines],
 }
 
 if __name__ == "__main__":
