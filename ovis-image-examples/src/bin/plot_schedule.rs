@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    output_file::check(&arguments.output, &["svg"])?;
+    output_file::check("--output", &arguments.output, &["svg"])?;
     let checkpoint = arguments.model.resolve()?.open()?;
     let options = LoadOptions::new().with_dtype(WeightDtype::F32);
     let pipeline = OvisImagePipeline::<Flex>::from_checkpoint(&checkpoint, options, &FlexDevice)?;

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
 use anyhow::Result;
-use ovis_image::error::{OvisImageError, RuntimeError};
 use ovis_image::{Checkpoint, LoraFormat};
 
+use super::interruptible::interruptible;
 use super::{Arguments, check_output};
 use crate::shared::interrupt;
-use crate::shared::program::{print, say};
-use crate::shared::progress::BytesBar;
+use crate::shared::program::print;
 use crate::shared::terminal::{printable_lines, shown};
 
 /// Rank unless said.
@@ -30,23 +27,11 @@ pub(super) fn extract(arguments: &Arguments, base: &Path) -> Result<ExitCode> {
     let tuned = arguments.model.resolve()?.open()?;
     let base = Checkpoint::open(arguments.model.hub.folder(base)?)?;
     let rank = arguments.rank.map_or(RANK, usize::from);
-    let interrupted = interrupt::flag()?;
-    let bar = BytesBar::new();
-    let extracted = tuned.extract_lora(&base, rank, |progress| {
-        bar.show("comparing", progress.written, progress.total);
-        if interrupted.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    });
-    drop(bar);
-    let extracted = match extracted {
-        Err(OvisImageError::Runtime(RuntimeError::ExportCanceled { .. })) => {
-            say("error: interrupted: nothing was written");
-            return Ok(ExitCode::from(interrupt::EXIT_CODE));
-        }
-        extracted => extracted?,
+    let extracted = interruptible("comparing", |on_progress| {
+        tuned.extract_lora(&base, rank, on_progress)
+    })?;
+    let Some(extracted) = extracted else {
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
     };
     let format = arguments.format.unwrap_or(LoraFormat::Peft);
     let metadata = [

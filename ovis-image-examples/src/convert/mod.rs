@@ -4,31 +4,32 @@
 mod adapter;
 #[cfg(feature = "extract-lora")]
 mod extract;
+mod interruptible;
 
 use std::fmt::Write;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
+use self::interruptible::interruptible;
 use crate::shared::interrupt;
 use crate::shared::lora::{self, LoraArgument};
 use crate::shared::model::ModelArguments;
 use crate::shared::output_file;
 use crate::shared::program::{print, say};
-use crate::shared::progress::BytesBar;
 use crate::shared::terminal::{shown, start_log};
+use crate::shared::typed;
 use crate::shared::usage::UsageError;
 use anyhow::{Result, bail};
 use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use ovis_image::checkpoint::ExportOptions;
-use ovis_image::error::{OvisImageError, RuntimeError};
 use ovis_image::{Layout, LoraFile, LoraFormat, Quantization, WeightDtype};
 
-/// Writes a checkpoint in another layout.
+/// Writes a checkpoint in another layout, or a LoRA in another key format.
 ///
-/// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong.
+/// --to chooses the layout of a checkpoint, --format the keys of a LoRA, and --extract-lora makes a
+/// LoRA from two checkpoints. Exit codes: 0 for success, 1 if the work failed, 2 if an argument is
+/// wrong, 130 if it was interrupted.
 #[derive(Debug, Parser)]
 #[command(version, name = "convert")]
 pub struct Arguments {
@@ -38,20 +39,20 @@ pub struct Arguments {
     /// Target layout
     #[arg(long, value_name = "LAYOUT")]
     to: Option<Target>,
-    /// Folder to create, or file with --format
-    #[arg(short, long, value_name = "DIR")]
+    /// Folder to create, or LoRA file to create with --format or --extract-lora
+    #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
     /// LoRA to merge into the transformer, with its scale [default: 1]; may be repeated
     #[arg(long, value_name = "FILE[:SCALE]")]
     lora: Vec<LoraArgument>,
     /// Write the LoRA itself in another key format instead: peft, kohya or comfyui
     ///
-    /// Sizes of modules are those of the model, by default of the 7B release.
+    /// The LoRA must be made for the model that is named, by default for the 7B release.
     #[arg(long, conflicts_with_all = ["to", "dtype", "gguf", "quantize"])]
     format: Option<LoraFormat>,
     /// Write the difference of the transformer from that of this checkpoint as a LoRA instead
     ///
-    /// --format chooses its keys: peft unless said.
+    /// --format chooses its keys, peft by default.
     #[cfg(feature = "extract-lora")]
     #[arg(long, value_name = "BASE", conflicts_with_all = ["to", "lora", "dtype", "gguf", "quantize"])]
     extract_lora: Option<PathBuf>,
@@ -110,16 +111,19 @@ pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
         }
         (Some(format), _) => adapter::convert(&arguments, format),
         (None, Some(target)) => checkpoint(&arguments, target),
-        (None, None) => bail!(UsageError::new("no layout: name one with --to")),
+        (None, None) => bail!(UsageError::new(
+            "nothing to do: name a layout with --to, or a key format of LoRAs with --format"
+        )),
     }
 }
 
 /// Refuses a file of a LoRA that exists or has another ending.
 fn check_output(output: &Path) -> Result<()> {
-    output_file::check(output, &["safetensors"])?;
+    output_file::check("--output", output, &["safetensors"])?;
     if output.exists() {
         bail!(UsageError(format!(
-            "{} exists: choose another --output",
+            "invalid {}: {} exists; choose another name",
+            typed::name("--output"),
             shown(output)
         )));
     }
@@ -147,23 +151,11 @@ fn checkpoint(arguments: &Arguments, target: Target) -> Result<ExitCode> {
     let scales = arguments.lora.iter().map(|lora| lora.scale);
     let loras: Vec<(&LoraFile, f32)> = files.iter().zip(scales).collect();
     let checkpoint = arguments.model.resolve()?.open()?;
-    let interrupted = interrupt::flag()?;
-    let bar = BytesBar::new();
-    let report = checkpoint.export_merged(&arguments.output, &options, &loras, |progress| {
-        bar.show("writing", progress.written, progress.total);
-        if interrupted.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    });
-    drop(bar);
-    let report = match report {
-        Err(error @ OvisImageError::Runtime(RuntimeError::ExportCanceled { .. })) => {
-            say(&format!("error: {error}"));
-            return Ok(ExitCode::from(interrupt::EXIT_CODE));
-        }
-        report => report?,
+    let report = interruptible("writing", |on_progress| {
+        checkpoint.export_merged(&arguments.output, &options, &loras, on_progress)
+    })?;
+    let Some(report) = report else {
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
     };
     let mut text = String::new();
     // Writing to a string cannot fail.

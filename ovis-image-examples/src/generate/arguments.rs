@@ -17,11 +17,12 @@ use crate::shared::model::ModelArguments;
 use crate::shared::record::Inputs;
 use crate::shared::sampling::SamplingArguments;
 use crate::shared::seed::Seed;
+use crate::shared::typed;
 
 /// Generates images from a prompt with Ovis-Image.
 ///
 /// The last value of a repeated flag counts, unless the flag takes several. Exit codes: 0 for
-/// success, 1 if the work failed, 2 if an argument is wrong.
+/// success, 1 if the work failed, 2 if an argument is wrong, 130 if it was interrupted.
 #[derive(Debug, Parser)]
 #[command(version, name = "generate")]
 pub struct Arguments {
@@ -33,13 +34,13 @@ pub struct Arguments {
     pub text: Option<String>,
     /// Description of the image; can be repeated
     ///
-    /// {red|blue} is red or blue, drawn for each image from its seed.
+    /// In a prompt, {red|blue} stands for red or blue. Each image draws one of them, from its seed.
     #[arg(short, long, value_name = "TEXT")]
     pub prompt: Vec<String>,
     /// File with a prompt on each line, or - for stdin
     ///
-    /// Blank lines are left out. The images are made one after another, each from the same seed,
-    /// and are numbered.
+    /// Blank lines are skipped. The images are generated one after another, with the same seeds for
+    /// each prompt, and are numbered.
     #[arg(
         long,
         value_name = "FILE",
@@ -53,8 +54,8 @@ pub struct Arguments {
     pub negative_prompt: Option<String>,
     /// Output file [default: image.png]
     ///
-    /// The ending chooses the format: .png, .jpg or .webp. - writes a PNG to standard output.
-    /// {seed}, {index} and {prompt} are replaced by those of each image. Without them, several
+    /// The extension chooses the format: .png, .jpg or .webp. `-` writes a PNG to standard output.
+    /// {seed}, {index} and {prompt} are replaced by the values of each image. Without them, several
     /// images are numbered: image-0.png, image-1.png.
     #[arg(
         short,
@@ -83,13 +84,13 @@ pub struct Arguments {
     pub steps: Option<usize>,
     /// Seed of the noise, or random [default: 42]
     ///
-    /// A seed gives the same noise as in Python. random or -1 chooses a seed, which is printed and
+    /// A seed gives the same noise as in diffusers. random or -1 chooses a seed, which is printed and
     /// recorded.
     #[arg(short, long, allow_negative_numbers = true)]
     pub seed: Option<Seed>,
     /// Seeds of the images, for example 1,2,3
     ///
-    /// Makes an image for each seed, the same one that --seed makes.
+    /// Generates an image for each seed, the same one that --seed would give.
     #[arg(
         long,
         value_delimiter = ',',
@@ -136,23 +137,23 @@ pub struct Arguments {
     /// Memory arguments.
     #[command(flatten)]
     pub memory: MemoryArguments,
-    /// Make an image again from its record
+    /// Generate an image again from its record
     ///
-    /// Other arguments override what the image says. From another program's image, the settings in
-    /// its text `parameters` are taken.
+    /// Other arguments override the record. If the image was made by another program, the settings
+    /// in its text `parameters` are used.
     #[arg(long, value_name = "IMAGE", help_heading = headings::RECORDS)]
     pub from_image: Option<PathBuf>,
-    /// Load what --from-image names, wherever it is
+    /// Load all files and repositories that the record of --from-image names
     ///
-    /// Without it, only files in the image's own folder are read: whoever made the image chose the
-    /// files and repositories that it names.
+    /// Without this flag, only files in the folder of the image are read, because whoever made the
+    /// image chose the names.
     #[arg(long, requires = "from_image", help_heading = headings::RECORDS, hide_short_help = true)]
     pub trust_image: bool,
     /// Compare settings in one image: seed=1,2,3
     ///
-    /// There is one captioned image for each value, side by side. A second --grid goes down.
-    /// Settings: seed, guidance-scale, steps, sampler, schedule, sigmas, guidance, step-cache,
-    /// prompt. A value with commas is quoted: 'prompt="a cat, asleep",a dog'.
+    /// Places a captioned image for each value side by side; a second --grid adds rows. Settings:
+    /// seed, guidance-scale, steps, sampler, schedule, sigmas, guidance, step-cache, prompt. Quote a
+    /// value that contains commas: 'prompt="a cat, asleep",a dog'.
     #[arg(
         long,
         value_name = "SETTING=VALUES",
@@ -183,7 +184,7 @@ pub struct Arguments {
         hide_short_help = true
     )]
     pub latents: Option<PathBuf>,
-    /// Write the tensors between prompt and image
+    /// Write the intermediate tensors to a file
     ///
     /// Tensors: input_ids, attention_mask, prompt_embeds, negative_prompt_embeds, sigmas,
     /// latents_in (the initial noise), latents_out, image.
@@ -194,7 +195,7 @@ pub struct Arguments {
         hide_short_help = true
     )]
     pub dump: Option<PathBuf>,
-    /// Report where the time goes, by phase and kind of block
+    /// Print the seconds of each phase and kind of block
     #[arg(long, help_heading = headings::RECORDS, hide_short_help = true)]
     pub profile: bool,
     /// The model.
@@ -203,6 +204,20 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Lets errors name `--grid` or the prompt without a flag if the setting comes from there.
+    pub fn name_settings(&self) {
+        for axis in &self.grid {
+            let (flag, words) = (
+                format!("--{}", axis.setting),
+                format!("--grid {}", axis.setting),
+            );
+            typed::remember_as(&flag, words);
+        }
+        if self.text.is_some() {
+            typed::remember_as("--prompt", "PROMPT".to_owned());
+        }
+    }
+
     /// Joins the places where prompts are given: the prompt without a flag comes first, and `lines`
     /// or a grid of prompts begins with the first of them.
     pub fn with_prompts_joined(mut self, lines: Option<&[String]>) -> Self {

@@ -11,10 +11,14 @@ use ovis_image::GenerationRequest;
 use crate::shared::image_file::ENDINGS;
 use crate::shared::output_file::{self, numbered};
 use crate::shared::program;
+use crate::shared::typed;
 use crate::shared::usage::UsageError;
 
 /// Name that stands for standard output.
 const STDOUT: &str = "-";
+
+/// Flag that names the output.
+const OUTPUT: &str = "--output";
 
 /// Number of images of a run that are named. The check of requests refuses more.
 const MOST_FILES: usize = 1 << 16;
@@ -43,18 +47,22 @@ pub fn check(output: &Path, json: bool) -> Result<()> {
         // Braces may name a folder, too.
         return match output.to_str() {
             Some(text) if text.contains('{') => Ok(()),
-            _ => output_file::check(output, &ENDINGS),
+            _ => output_file::check(OUTPUT, output, &ENDINGS),
         };
     }
     ensure!(
         !json,
-        UsageError::new("--output -: the image and --json cannot both go to standard output")
+        UsageError(format!(
+            "{} - and --json: the image and the summary cannot both go to standard output",
+            typed::name(OUTPUT)
+        ))
     );
     ensure!(
         !std::io::stdout().is_terminal(),
-        UsageError::new(
-            "--output -: standard output is a terminal; redirect it to a file or program"
-        )
+        UsageError(format!(
+            "{} -: standard output is a terminal; redirect it to a file or program",
+            typed::name(OUTPUT)
+        ))
     );
     Ok(())
 }
@@ -85,7 +93,7 @@ pub fn names(
     let names = unchecked(pattern, requests, places)?;
     if !is_stdout(pattern) {
         for name in names.iter().take(MOST_CHECKED) {
-            output_file::check(name, &ENDINGS)?;
+            output_file::check(OUTPUT, name, &ENDINGS)?;
         }
     }
     Ok(names)
@@ -101,7 +109,8 @@ fn unchecked(
         ensure!(
             total == 1,
             UsageError(format!(
-                "{total} images cannot be written to standard output: name files with --output"
+                "{} -: {total} images cannot be written to standard output; name a file",
+                typed::name(OUTPUT)
             ))
         );
         return Ok(vec![pattern.to_owned()]);

@@ -19,8 +19,7 @@ use crate::shared::wildcards::template::Template;
 pub struct WildcardArguments {
     /// Folder of wildcards: __NAME__ in a prompt is a line of NAME.txt
     ///
-    /// Each image draws its own line, from its seed. Empty lines and those that begin with # are
-    /// left out.
+    /// Each image draws a line, from its seed. Empty lines and those that begin with # are skipped.
     #[arg(
         long,
         value_name = "DIR",
@@ -183,7 +182,28 @@ impl WildcardArguments {
             notes.push(format!("note: and {} more", drawn.len() - MOST_NOTES));
         }
         notes.extend(self.undrawn_note(requests));
+        notes.extend(self.unused_warning(requests));
         notes
+    }
+
+    /// Warns of a folder of wildcards if no prompt has one.
+    fn unused_warning(&self, requests: &[DrawnRequest]) -> Option<String> {
+        self.wildcards.as_ref()?;
+        let is_wildcard = |text: &String| {
+            Template::parse(text).is_ok_and(|template| template.first_wildcard().is_some())
+        };
+        // Prompts without a template are as they were written, without wildcards.
+        let mut templates = requests.iter().flat_map(|drawn| &drawn.templates);
+        let is_used = templates.any(|template| {
+            let prompt = template.prompt.iter().filter(|_| !self.is_prompt_drawn);
+            let negative = &template.negative_prompt;
+            let negative = negative.iter().filter(|_| !self.is_negative_prompt_drawn);
+            prompt.chain(negative).any(is_wildcard)
+        });
+        (!is_used).then(|| {
+            "warning: --wildcards has no effect: no prompt has a wildcard such as __NAME__"
+                .to_owned()
+        })
     }
 
     /// Notes `__name__` in a prompt without the folder that it would need.
@@ -284,6 +304,22 @@ mod tests {
         };
         let drawn = draw_with(&literal, request.with_prompts([TEMPLATE]));
         assert_eq!(prompts(&drawn), [TEMPLATE]);
+    }
+
+    #[test]
+    fn a_folder_that_no_prompt_uses_is_warned_of() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("color.txt"), "red\n").unwrap();
+        let arguments = WildcardArguments {
+            wildcards: Some(folder.path().to_owned()),
+            ..WildcardArguments::default()
+        };
+        let notes = |request| arguments.notes(&[draw_with(&arguments, request)]);
+        let request = |prompt: &str| GenerationRequest::new(prompt);
+        assert!(notes(request("a {red|blue} cat"))[1].contains("--wildcards has no effect"));
+        assert_eq!(notes(request("a __color__ cat")).len(), 1);
+        let negative = request("a cat").with_negative_prompt("__color__");
+        assert!(notes(negative).is_empty());
     }
 
     #[test]

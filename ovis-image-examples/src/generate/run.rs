@@ -47,6 +47,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let start = Instant::now();
     start_log(arguments.verbose);
     interrupt::exit_between_files()?;
+    arguments.name_settings();
 
     if let Some(threads) = arguments.memory.threads {
         threads::limit(threads.into())?;
@@ -63,6 +64,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     } = prepare(arguments)?;
     let arguments = &arguments;
     let device = arguments.device.spec.open()?;
+    threads::warn(arguments.memory.threads.is_some(), &device);
     let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
     let model = arguments.model.resolve()?;
     if matches!(model, Model::Embedded) {
@@ -125,10 +127,10 @@ struct Prepared {
 fn prepare(arguments: Arguments) -> Result<Prepared> {
     output_names::check(&arguments.output, arguments.json)?;
     if let Some(path) = &arguments.preview {
-        output_file::check(path, &["png"])?;
+        output_file::check("--preview", path, &["png"])?;
     }
     if let Some(path) = &arguments.dump {
-        output_file::check(path, &["safetensors"])?;
+        output_file::check("--dump", path, &["safetensors"])?;
     }
     let prompt_file = arguments.prompt_file.as_deref();
     let lines = prompt_file.map(prompt_file::read).transpose()?;
@@ -156,7 +158,8 @@ fn prepare(arguments: Arguments) -> Result<Prepared> {
         // The check of the request refuses an absurd number.
         let count = requested.request.num_images().min(MOST_FILES);
         for index in 0..count {
-            output_file::check(&output_file::numbered(path, index, count), &["png"])?;
+            let path = output_file::numbered(path, index, count);
+            output_file::check("--preview", &path, &["png"])?;
         }
     }
     let seeds = arguments.seed.iter().chain(&arguments.seeds);
@@ -253,7 +256,7 @@ impl BackendVisitor for Generate<'_> {
             None => None,
         };
         let mut cells = Vec::new();
-        let mut estimate = TimeEstimate::new(&requests, DeviceMemory::of::<B>());
+        let mut estimate = TimeEstimate::new(&requests, DeviceMemory::of::<B>(device));
         for (request, templates) in requests.iter().zip(&templates) {
             let preview = preview.as_ref();
             let output = self.generate(&pipeline, request, &bar, preview, &mut estimate)?;
@@ -301,7 +304,7 @@ impl Generate<'_> {
         let mut request = self.requested.request.clone();
         let checkpoint = self.model.open()?;
         let hashes = self.hashes(&checkpoint)?;
-        let device_memory = DeviceMemory::of::<B>();
+        let device_memory = DeviceMemory::of::<B>(device);
         if let Some(limit) = self.arguments.memory.max_memory {
             let loras: u64 = self.loras.iter().map(LoraFile::bytes).sum();
             let limit = limit.as_u64().saturating_sub(loras);

@@ -13,7 +13,7 @@ use crate::shared::{headings, input_image};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = headings::IMAGE_TO_IMAGE)]
 pub struct SourceArguments {
-    /// Image to start from: PNG, JPEG or WebP, turned as its EXIF orientation says
+    /// Image to start from: PNG, JPEG or WebP, turned by its EXIF orientation
     #[arg(long, value_name = "FILE")]
     pub init_image: Option<PathBuf>,
     /// Fraction of the schedule to run [default: 0.6]

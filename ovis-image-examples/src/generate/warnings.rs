@@ -5,6 +5,7 @@ use ovis_image::{Checkpoint, GenerationRequest};
 use super::arguments::Arguments;
 use super::grid::{GridAxis, GridSetting};
 use crate::shared::program::say;
+use crate::shared::typed;
 
 /// Encodings that are used as they are stored.
 const PLAIN: [&str; 3] = ["F32", "F16", "BF16"];
@@ -26,7 +27,10 @@ pub fn warnings(
         .grid
         .iter()
         .filter_map(|axis| overridden(arguments, axis))
-        .map(|flag| format!("{flag} has no effect: --grid sets it for each image"))
+        .map(|flag| {
+            let flag = typed::name(flag);
+            format!("{flag} has no effect: --grid sets it for each image")
+        })
         .collect();
     warnings.extend(unguided(arguments, request));
     if arguments.memory.expand_quantized && !is_quantized(checkpoint) {

@@ -8,14 +8,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
+use super::typed;
 use super::usage::UsageError;
 
-/// Checks that a file of this name can be written: it has one of the extensions, and its folder
-/// exists and is writable.
+/// Checks that the file that a flag names can be written: it has one of the extensions, and its
+/// folder exists and is writable.
 ///
 /// # Errors
-/// Returns an error that names the path and says what to do.
-pub fn check(path: &Path, extensions: &[&str]) -> Result<()> {
+/// Returns an error that names the flag and the path, and says what to do.
+pub fn check(flag: &str, path: &Path, extensions: &[&str]) -> Result<()> {
+    check_path(path, extensions).with_context(|| format!("invalid {}", typed::name(flag)))
+}
+
+fn check_path(path: &Path, extensions: &[&str]) -> Result<()> {
     let shown = path.display();
     let first = extensions.first().copied().unwrap_or_default();
     ensure!(
@@ -148,7 +153,7 @@ mod tests {
     #[test]
     fn any_of_the_endings_is_enough() {
         let folder = tempfile::tempdir().unwrap();
-        let check = |name: &str| check(&folder.path().join(name), &["png", "jpg"]);
+        let check = |name: &str| check_path(&folder.path().join(name), &["png", "jpg"]);
         assert!(check("a.png").is_ok() && check("a.JPG").is_ok());
         let error = check("a.gif").unwrap_err().to_string();
         assert!(error.contains("does not end in .png, .jpg"), "{error}");

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 pub use super::terminal::say;
-use super::{completions, error_chain, panics, usage};
+use super::{completions, error_chain, panics, typed, usage};
 
 /// Parses the arguments and does a program's work. The exit code is [`usage::USAGE`] if an argument
 /// is at fault, [`usage::FAILURE`] if the work fails, and [`panics::EXIT_CODE`] if it panics.
@@ -21,7 +21,7 @@ pub fn run<A: Parser, T: Termination>(work: impl FnOnce(A) -> Result<T>) -> Exit
         Ok(Call::Print(text)) => print(&text).map(|()| ExitCode::SUCCESS),
         Err(error) => {
             // Fails only if the terminal is gone. Help goes to stdout and is a success.
-            let _ = error.print();
+            let _ = typed::rename(error).print();
             let code = if error.use_stderr() { usage::USAGE } else { 0 };
             return ExitCode::from(code);
         }
@@ -45,13 +45,15 @@ enum Call<A> {
 
 /// Parses the arguments. The last value of a repeated flag counts, unless the flag takes several.
 fn parse<A: Parser>(
-    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    arguments: impl IntoIterator<Item = impl Into<OsString>>,
 ) -> Result<Call<A>, clap::Error> {
     // The flags of completions need no subcommand either; without one, the conversion fails below.
     let mut command = completions::with_flags(A::command())
         .subcommand_required(false)
         .args_override_self(true)
         .max_term_width(WIDEST_HELP);
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    typed::remember(&command, &arguments);
     let mut matches = command.try_get_matches_from_mut(arguments)?;
     if let Some(text) = completions::asked_for(&mut command, &matches)? {
         return Ok(Call::Print(text));
@@ -62,7 +64,7 @@ fn parse<A: Parser>(
     ))
 }
 
-/// Writes to stdout. That nobody reads on, as in `… | head -1`, is no error.
+/// Writes to stdout. A closed pipe, as in `… | head -1`, is not an error.
 ///
 /// # Errors
 /// Returns other errors of writing.

@@ -6,6 +6,8 @@ use std::error::Error;
 use ovis_image::OvisImageError;
 use ovis_image::error::RequestError;
 
+use super::typed;
+
 /// Exit code for a call that cannot be understood, as clap and most programs have it.
 pub const USAGE: u8 = 2;
 
@@ -72,6 +74,9 @@ const FLAGS: [(&str, &str); 44] = [
     ("weight_decay", "--weight-decay"),
 ];
 
+/// Flags of the size of an image.
+const SIDES: [&str; 2] = ["--width", "--height"];
+
 /// Returns the exit code of a failed program: [`USAGE`] if an argument is to blame, or else
 /// [`FAILURE`].
 pub fn exit_code(error: &anyhow::Error) -> u8 {
@@ -88,7 +93,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// Writes an error without its causes. An argument of the library is called by the flag that sets
-/// it.
+/// it, as it was typed.
 pub fn shown(error: &(dyn Error + 'static)) -> String {
     let Some(OvisImageError::Request(request)) = error.downcast_ref() else {
         return error.to_string();
@@ -100,7 +105,7 @@ pub fn shown(error: &(dyn Error + 'static)) -> String {
             Some(flag) => format!("invalid {flag}: {reason}"),
             None => error.to_string(),
         },
-        RequestError::InvalidSize { .. } => format!("invalid --width or --height: {error}"),
+        RequestError::InvalidSize { .. } => format!("invalid {}: {error}", either(SIDES)),
         RequestError::ShapeMismatch { argument, .. } => match flag(argument) {
             Some(flag) => format!("invalid {flag}: {error}"),
             None => error.to_string(),
@@ -109,9 +114,23 @@ pub fn shown(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-fn flag(argument: &str) -> Option<&'static str> {
+fn flag(argument: &str) -> Option<String> {
     let found = FLAGS.iter().find(|(name, _)| *name == argument);
-    found.map(|(_, flag)| *flag)
+    found.map(|(_, flag)| typed::name(flag))
+}
+
+/// Names the flags that were typed, of several that are to blame alike, or else all of them.
+pub fn either<const N: usize>(flags: [&str; N]) -> String {
+    let typed: Vec<String> = flags
+        .iter()
+        .filter(|flag| typed::is_typed(flag))
+        .map(|flag| typed::name(flag))
+        .collect();
+    if typed.is_empty() {
+        flags.join(" or ")
+    } else {
+        typed.join(" or ")
+    }
 }
 
 #[cfg(test)]

@@ -55,7 +55,11 @@ pub fn cvtg(folder: &Path) -> Result<Vec<CvtgPrompt>, EvaluateError> {
                     other => other.to_string(),
                 };
                 if index.contains(['/', '\\']) || index.starts_with('.') {
-                    return Err(of_another(&path, CVTG, format!("`{index}` is no index")));
+                    return Err(of_another(
+                        &path,
+                        CVTG,
+                        format!("`{index}` is not an index"),
+                    ));
                 }
                 let same = prompts[start..]
                     .iter_mut()

@@ -65,7 +65,11 @@ pub fn oneig(path: &Path) -> Result<Vec<OneIgPrompt>, EvaluateError> {
             return Err(of_another(&path, ONEIG, reason));
         };
         if row.id.contains(['/', '\\']) || row.id.starts_with('.') {
-            return Err(of_another(&path, ONEIG, format!("`{}` is no id", row.id)));
+            return Err(of_another(
+                &path,
+                ONEIG,
+                format!("`{}` is not an id", row.id),
+            ));
         }
         prompts.push(OneIgPrompt {
             class,

@@ -36,6 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let (work, prompts_hash) = arguments.work()?;
     let device = arguments.device.spec.open()?;
+    threads::warn(arguments.threads.is_some(), &device);
     let loras = lora::open(&arguments.lora, &arguments.model.hub)?;
     let model = arguments.model.resolve()?;
     if matches!(model, Model::Embedded) {

@@ -16,23 +16,25 @@ use clap::ValueEnum;
 use ovis_image::GenerationRequest;
 
 use crate::shared::device::DeviceArguments;
+use crate::shared::headings;
 use crate::shared::lora::LoraArgument;
 use crate::shared::model::ModelArguments;
 use crate::shared::sampling::SamplingArguments;
+use crate::shared::typed;
 use crate::shared::usage::UsageError;
 pub use generate::run;
 use work::{Part, Work};
 
 /// Generates the images of a benchmark.
 ///
-/// Images that exist already are left as they are, so that an interrupted run continues. Every
-/// prompt has seeds of its own, which depend on its place in the benchmark only.
+/// Images that exist already are left as they are, so that an interrupted run continues. The first
+/// image has the seed --seed, and each further image the next one, in the order of the prompts.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Benchmark
     #[arg(value_name = "BENCH")]
     pub benchmark: Benchmark,
-    /// Prompts of the benchmark as published; see docs/evaluation.md
+    /// Prompts of the benchmark, as published; see docs/evaluation.md
     #[arg(long, value_name = "PATH")]
     pub prompts: PathBuf,
     /// Folder of the images
@@ -56,16 +58,16 @@ pub struct Arguments {
     /// Number of text tokens [default: the model's]
     #[arg(long, value_name = "TOKENS")]
     pub max_sequence_length: Option<usize>,
-    /// Number of prompts of one image each to generate at once
+    /// Number of prompts in a batch, for benchmarks with one image per prompt
     #[arg(long, value_name = "N", default_value = "1")]
     pub batch_size: NonZeroUsize,
     /// Part of the prompts, for several devices or machines: the first of four is 1/4
     #[arg(long, value_name = "K/N")]
     pub part: Option<Part>,
-    /// Number of prompts to stop after, for a trial
+    /// Number of prompts after which to stop, for a trial
     #[arg(long, value_name = "N")]
     pub limit: Option<NonZeroUsize>,
-    /// Folder name of the model in the images of `oneig`
+    /// Name of the model in the paths of the images of `oneig`
     #[arg(long, value_name = "NAME", default_value = "ovis-image")]
     pub model_name: String,
     /// Number of compute threads [default: all]
@@ -81,7 +83,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub sampling: SamplingArguments,
     /// LoRA to apply, and its strength [default: 1]
-    #[arg(long, value_name = "FILE[:SCALE]")]
+    #[arg(long, value_name = "FILE[:SCALE]", help_heading = headings::LORA)]
     pub lora: Vec<LoraArgument>,
 }
 
@@ -122,7 +124,10 @@ impl Arguments {
     pub fn work(&self) -> Result<(Work, String)> {
         ensure!(
             self.seed.is_none() || self.benchmark != Benchmark::Signs,
-            UsageError::new("--seed: signs have seeds of their own in their file")
+            UsageError(format!(
+                "{} cannot be used with signs, whose seeds are in their file",
+                typed::name("--seed")
+            ))
         );
         let mut work = layouts::work(self)?;
         if let Some(path) = work.repeated_file() {

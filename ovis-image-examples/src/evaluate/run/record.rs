@@ -48,8 +48,8 @@ pub fn check_settings(folder: &Path, settings: &Value) -> Result<()> {
     }
     let bytes = input_file::read(&path, MOST_BYTES)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    let earlier: Value =
-        serde_json::from_slice(&bytes).with_context(|| format!("{} is no JSON", path.display()))?;
+    let earlier: Value = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is not valid JSON", path.display()))?;
     let changed = differences(&earlier, settings);
     if !changed.is_empty() {
         bail!(UsageError(format!(
