@@ -23,7 +23,7 @@ use ovis_image::training::{
     PromptBatch, Recomputation, TimestepDistribution, Trainer, TrainerConfig,
 };
 use ovis_image_benches as sizes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Times steps of training on flex.
 #[derive(Debug, Parser)]
@@ -46,6 +46,17 @@ struct Arguments {
     instruction_set: Option<InstructionSet>,
 }
 
+/// Trainer that is timed.
+type FlexTrainer = Trainer<Autodiff<Flex>, FlowMatching>;
+
+/// Sizes of a batch.
+struct Sizes {
+    config: TransformerConfig,
+    /// Rows and columns of image tokens.
+    grid: [usize; 2],
+    text_tokens: usize,
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(set) = arguments.instruction_set {
@@ -56,6 +67,18 @@ fn main() -> Result<()> {
         "middle" => (sizes::middle_transformer(), [16, 16], 256),
         other => bail!("`{other}` is neither nano nor middle"),
     };
+    let sizes = Sizes {
+        config,
+        grid,
+        text_tokens,
+    };
+    let mut trainer = trainer(&arguments, &sizes.config)?;
+    let report = time(&arguments, &sizes, &mut trainer)?;
+    println!("{report}");
+    Ok(())
+}
+
+fn trainer(arguments: &Arguments, config: &TransformerConfig) -> Result<FlexTrainer> {
     let transformer = config.init::<Flex>(&FlexDevice);
     let transformer = transformer.map(&mut Cast(arguments.dtype.to_burn()));
     let models = ImageModels {
@@ -76,8 +99,12 @@ fn main() -> Result<()> {
         adamw: AdamWConfig::default(),
         ..TrainerConfig::default()
     };
-    let mut trainer = Trainer::<Autodiff<Flex>, _>::new(objective, models, settings)?;
+    Ok(Trainer::new(objective, models, settings)?)
+}
 
+/// Times steps after one that is not timed.
+fn time(arguments: &Arguments, sizes: &Sizes, trainer: &mut FlexTrainer) -> Result<Value> {
+    let Sizes { config, grid, .. } = sizes;
     let mut generator = NoiseGenerator::from_seed(0);
     let batch = arguments.batch;
     let tokens = grid[0] * grid[1];
@@ -86,7 +113,7 @@ fn main() -> Result<()> {
         Tensor::<Flex, 3>::from_data(TensorData::new(values, shape), (&FlexDevice, DType::F32))
     };
     let latents = random([batch, tokens, config.in_channels]);
-    let embeds = random([batch, text_tokens, config.joint_attention_dim]);
+    let embeds = random([batch, sizes.text_tokens, config.joint_attention_dim]);
     let (mut seconds, mut losses) = (Vec::new(), Vec::new());
     for step in 0..=arguments.steps {
         let start = Instant::now();
@@ -98,7 +125,7 @@ fn main() -> Result<()> {
             latents: latents.clone(),
             noise: Tensor::from_data(noise, (&FlexDevice, DType::F32)),
             timesteps,
-            grid,
+            grid: *grid,
             prompts: PromptBatch::Encoded(embeds.clone()),
             token_weights: None,
             image_weights: Vec::new(),
@@ -109,14 +136,12 @@ fn main() -> Result<()> {
             seconds.push(start.elapsed().as_secs_f64());
         }
     }
-    let report = json!({
+    Ok(json!({
         "instruction_set": InstructionSet::in_use().to_string(),
         "seconds": seconds,
         "peak_memory": sizes::peak_memory(),
         "losses": losses,
-    });
-    println!("{report}");
-    Ok(())
+    }))
 }
 
 fn nano() -> TransformerConfig {

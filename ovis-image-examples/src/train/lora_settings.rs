@@ -20,31 +20,40 @@ pub struct LoraSettings {
     #[arg(long, value_name = "FILE", help_heading = ADAPTERS)]
     pub init_lora: Option<PathBuf>,
     /// Rank of new adapters [default: 16]
-    #[arg(long, help_heading = ADAPTERS)]
+    #[arg(long, value_name = "N", help_heading = ADAPTERS)]
     pub rank: Option<usize>,
-    /// Numerator of the factor of an update, whose denominator is the rank [default: the rank]
-    #[arg(long, help_heading = ADAPTERS)]
+    /// Alpha: updates are multiplied by alpha over the rank [default: the rank]
+    #[arg(long, value_name = "VALUE", help_heading = ADAPTERS)]
     pub alpha: Option<f64>,
     /// Divide alpha by the root of the rank instead of the rank [default: false]
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = ADAPTERS)]
+    #[arg(
+        long, value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        help_heading = ADAPTERS,
+        hide_short_help = true
+    )]
     pub rslora: Option<bool>,
-    /// Modules to adapt: names in diffusers' naming or their ends, with * for any text [default:
-    /// attention and feed-forward layers of all blocks]
+    /// Modules to adapt [default: attention and feed-forward layers of all blocks]
+    ///
+    /// A pattern is a name in diffusers' naming, or the end of one; * stands for any text.
     #[arg(long, value_name = "PATTERN", value_delimiter = ',', help_heading = ADAPTERS)]
     pub target_modules: Option<Vec<String>>,
     /// Key format of the exported adapter: peft, kohya or comfyui [default: peft]
-    #[arg(long, help_heading = ADAPTERS)]
+    #[arg(long, value_name = "FORMAT", help_heading = ADAPTERS)]
     pub format: Option<LoraFormat>,
-    /// Word that calls the style in prompts: put in front of the captions of --images that do not have
-    /// it, and recorded in the adapter's metadata
+    /// Word that stands for the style in prompts
+    ///
+    /// It is put in front of the captions of --images that do not contain it, and recorded in the
+    /// adapter's metadata.
     #[arg(long, value_name = "WORD", help_heading = ADAPTERS)]
     pub trigger: Option<String>,
-    /// Quantize the frozen weights of the transformer's blocks when loading: q8_0 or q4_0 [default:
-    /// no]
+    /// Quantize the frozen weights of the blocks: q8_0 or q4_0
     #[arg(long, value_name = "FORMAT", help_heading = ADAPTERS)]
     pub quantize: Option<Quantization>,
-    /// Number of transformer blocks whose frozen weights stay in the checkpoint and are read at each
-    /// step [default: 0]
+    /// Number of transformer blocks to stream [default: 0]
+    ///
+    /// Their frozen weights stay in the checkpoint and are read at each step.
     #[arg(long, value_name = "COUNT", help_heading = ADAPTERS)]
     pub stream_blocks: Option<usize>,
     /// Ranks and alphas of some modules.
@@ -74,7 +83,7 @@ impl LoraSettings {
         let given = new.into_iter().find(|(_, given)| *given);
         match (&self.init_lora, given) {
             (Some(_), Some((flag, _))) => bail!(UsageError(format!(
-                "{flag} is of new adapters, and --init-lora starts from an adapter that has its own"
+                "{flag} is for new adapters, but --init-lora names an existing one: leave out one of the two"
             ))),
             _ => Ok(()),
         }

@@ -50,11 +50,11 @@ pub use resolved::Resolved;
 use run::Train;
 pub use settings::Settings;
 
-/// Trains a model.
+/// Trains the transformer, the text encoder or the VAE.
 ///
-/// Settings come from a file, from flags, or both. Flags take precedence, and every key of the file
-/// is a flag of the same name. Ctrl-C finishes the step and saves; --resume continues exactly
-/// there. A file PAUSE in the run's folder, or SIGUSR1, pauses.
+/// Settings come from a TOML file, from flags, or both. Flags take precedence. A key of the file has
+/// the name of its flag. Ctrl-C finishes the step and saves; --resume continues exactly there. A
+/// file PAUSE in the run's folder, or the signal SIGUSR1, pauses the run.
 ///
 /// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong, 130 if it was
 /// interrupted.
@@ -70,7 +70,7 @@ pub struct Arguments {
 /// Kinds of training that have settings of their own.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train low-rank adapters of the transformer, and leave its weights as they are
+    /// Trains a LoRA: adapters of the transformer, whose own weights do not change
     Lora(Box<LoraArguments>),
 }
 
@@ -86,7 +86,7 @@ struct LoraArguments {
 /// Arguments of every run.
 #[derive(Debug, Args)]
 pub struct RunArguments {
-    /// Settings file
+    /// File with settings
     #[arg(short, long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     /// Print the plan of the run and exit
@@ -96,7 +96,7 @@ pub struct RunArguments {
     #[arg(long)]
     resume: bool,
     /// Resume even if the settings differ from those that the run was started with
-    #[arg(long, requires = "resume")]
+    #[arg(long, requires = "resume", hide_short_help = true)]
     accept_changes: bool,
     /// Show more messages
     #[arg(short, long, action = clap::ArgAction::Count)]
@@ -148,6 +148,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         threads::limit(threads.into())?;
     }
     let device = resolved.device_spec()?.open()?;
+    threads::warn(resolved.threads.is_some(), &device);
     let work = Train::prepare(arguments.run(), resolved)?;
     Ok(match device.visit(work)? {
         Ending::Finished => ExitCode::SUCCESS,

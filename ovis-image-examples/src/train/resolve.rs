@@ -77,24 +77,25 @@ fn complete_data(values: &mut Value) -> Result<(), UsageError> {
     let unused = |keys: &[&'static str]| keys.iter().copied().find(|key| given(key));
     if !images && let Some(key) = unused(&OF_FOLDERS) {
         return Err(UsageError(format!(
-            "--{key} is of folders of images: name them with --images"
+            "--{key} needs a folder of images (--images)"
         )));
     }
     if !data && let Some(key) = unused(&["languages"]) {
         return Err(UsageError(format!(
-            "--{key} is of the captions of a manifest: name it with --data"
+            "--{key} needs a manifest with captions (--data)"
         )));
     }
     if !data && !images {
         return unused(&OF_READ_IMAGES).map_or(Ok(()), |key| {
             Err(UsageError(format!(
-                "--{key} is of images that are read: name them with --data or --images"
+                "--{key} needs images that are read (--data or --images)"
             )))
         });
     }
     if let Some(key) = unused(&["preset", "fonts", "curriculum"]) {
         return Err(UsageError(format!(
-            "{key} is of drawn images, and --data and --images name images to read: choose one of the two"
+            "{key} is for drawn images, but --{} names images to read: leave out one of the two",
+            if data { "data" } else { "images" }
         )));
     }
     if given("steps") && given("epochs") {

@@ -247,6 +247,35 @@ impl Resolved {
             )),
             _ => {}
         }
+        self.check_numbers()?;
+        if self.batch_size == 0 || self.sizes.is_empty() && !self.reads_images() {
+            bail!(TrainError::EmptyBucket);
+        }
+        for (flag, threads) in [
+            ("--threads", self.threads),
+            ("--data-threads", Some(self.data_threads)),
+        ] {
+            if threads == Some(0) {
+                bail!(UsageError(format!("{flag} must be at least 1")));
+            }
+        }
+        if let Some(lora) = &self.lora {
+            self.check_lora(lora)?;
+        }
+        self.check_data()?;
+        self.check_folders()?;
+        self.check_patience()?;
+        self.buckets()?;
+        self.check_curriculum()?;
+        self.timestep_distribution()?;
+        self.weight_dtype()?;
+        self.device_spec()?;
+        self.trainer_config().validate()?;
+        Ok(())
+    }
+
+    /// Checks pairs of numbers and shares.
+    fn check_numbers(&self) -> Result<()> {
         if self.adam_betas.len() != 2 {
             bail!(UsageError::new(
                 "--adam-betas takes two numbers, such as 0.9,0.95"
@@ -276,33 +305,13 @@ impl Resolved {
         for (name, value) in shares {
             if !(value.is_finite() && value >= 0.0) {
                 bail!(UsageError(format!(
-                    "{name}: {value} is negative or not a number"
+                    "invalid {name}: {value} is negative or not a finite number"
                 )));
             }
         }
         if self.prompt_dropout > 1.0 {
             bail!(UsageError::new("--prompt-dropout is above 1"));
         }
-        if self.batch_size == 0 || self.sizes.is_empty() && !self.reads_images() {
-            bail!(TrainError::EmptyBucket);
-        }
-        if self.data_threads == 0 || self.threads == Some(0) {
-            bail!(UsageError::new(
-                "--threads and --data-threads must be at least 1"
-            ));
-        }
-        if let Some(lora) = &self.lora {
-            self.check_lora(lora)?;
-        }
-        self.check_data()?;
-        self.check_folders()?;
-        self.check_patience()?;
-        self.buckets()?;
-        self.check_curriculum()?;
-        self.timestep_distribution()?;
-        self.weight_dtype()?;
-        self.device_spec()?;
-        self.trainer_config().validate()?;
         Ok(())
     }
 
@@ -316,7 +325,8 @@ impl Resolved {
             && held_out;
         if self.patience > 0 && !validates {
             bail!(UsageError::new(
-                "--patience waits for better validations, and there are none: see --validation-share, --validate-every and --validation-images"
+                "--patience needs validations: set --validation-share, --validate-every and \
+                 --validation-images above 0"
             ));
         }
         Ok(())
@@ -330,7 +340,7 @@ impl Resolved {
         }
         if self.train_text_encoder {
             bail!(UsageError::new(
-                "adapters are of the transformer: --train-text-encoder has no effect on them"
+                "--train-text-encoder cannot be used with adapters, which change the transformer only"
             ));
         }
         lora.check()

@@ -94,7 +94,7 @@ pub struct CurriculumEntry {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
     /// Stage of training, which selects the trained models [default: flow]
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "STAGE", value_enum)]
     pub stage: Option<StageKind>,
     /// Checkpoint folder to start from, or owner/name on the Hub
     #[arg(short, long, value_name = "DIR")]
@@ -103,215 +103,229 @@ pub struct Settings {
     #[arg(long, value_name = "DIR")]
     pub from_configs: Option<PathBuf>,
     /// VAE that replaces the model's: its folder, or a checkpoint folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     pub vae: Option<PathBuf>,
     /// Text encoder that replaces the model's: its folder, or a checkpoint folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     pub text_encoder: Option<PathBuf>,
     /// Folder of the run
     #[arg(short, long, value_name = "RUN")]
     pub output: Option<PathBuf>,
-    /// File with the batches of each step, instead of data and random numbers
-    #[arg(long, value_name = "FILE")]
+    /// File with recorded latents, embeddings and noise for each step, instead of images
+    ///
+    /// It is for comparisons with other programs; see tests/reference/.
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub replay: Option<PathBuf>,
-    /// Seed of parameters, data, noise and timesteps [default: 0]
-    #[arg(short, long)]
+    /// Seed of all random numbers [default: 0]
+    #[arg(short, long, value_name = "SEED")]
     pub seed: Option<u64>,
     /// Device, for example flex or ndarray [default: auto]
-    #[arg(long)]
+    #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Precision of the computation: f32 or bf16 [default: f32, or bf16 for adapters on --images]
-    #[arg(long)]
+    #[arg(long, value_name = "DTYPE")]
     pub dtype: Option<String>,
     /// Number of compute threads [default: all]
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub threads: Option<u16>,
     /// Number of threads that draw and encode images [default: 1]
-    #[arg(long)]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub data_threads: Option<u16>,
 
     /// Number of steps of the whole run [default: 1000]
-    #[arg(long, help_heading = OPTIMIZER)]
+    #[arg(long, value_name = "N", help_heading = OPTIMIZER)]
     pub steps: Option<u64>,
     /// Number of passes over --images, repeats included, instead of --steps
-    #[arg(long, help_heading = OPTIMIZER)]
+    #[arg(long, value_name = "N", help_heading = OPTIMIZER)]
     pub epochs: Option<u32>,
     /// Number of images in a batch [default: 16, or 1 with --images]
-    #[arg(long, help_heading = OPTIMIZER)]
+    #[arg(long, value_name = "N", help_heading = OPTIMIZER)]
     pub batch_size: Option<usize>,
     /// Number of batches whose gradients are averaged for a step [default: 1]
-    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = OPTIMIZER, hide_short_help = true)]
     pub accumulation: Option<u32>,
     /// Learning rate after the warm-up [default: 1e-4]
-    #[arg(long, help_heading = OPTIMIZER)]
+    #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER)]
     pub learning_rate: Option<f64>,
     /// Course of the learning rate [default: constant]
-    #[arg(long, value_enum, help_heading = OPTIMIZER, hide_short_help = true)]
+    #[arg(long, value_name = "SCHEDULE", value_enum, help_heading = OPTIMIZER, hide_short_help = true)]
     pub lr_schedule: Option<ScheduleKind>,
     /// Number of steps over which the learning rate rises [default: 0]
-    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = OPTIMIZER, hide_short_help = true)]
     pub warmup_steps: Option<u64>,
     /// Decoupled decay of matrices and kernels [default: 0.01]
-    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER, hide_short_help = true)]
     pub weight_decay: Option<f64>,
     /// Decays of AdamW's moments [default: 0.9,0.95]
-    #[arg(long, value_delimiter = ',', help_heading = OPTIMIZER, hide_short_help = true)]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = OPTIMIZER, hide_short_help = true)]
     pub adam_betas: Option<Vec<f64>>,
     /// Epsilon in AdamW's denominator [default: 1e-8]
-    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER, hide_short_help = true)]
     pub adam_eps: Option<f64>,
     /// Maximum global norm of the gradients, or 0 for no limit [default: 1]
-    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER, hide_short_help = true)]
     pub max_grad_norm: Option<f64>,
     /// Decay of the moving average of the parameters, or 0 for none [default: 0]
-    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER, hide_short_help = true)]
     pub ema_decay: Option<f64>,
-    /// Skip steps whose norm is this many times the usual one, or 0 for never [default: 0]
-    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    /// Skip steps whose gradient norm is this many times the usual one, or 0 for never [default: 0]
+    #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER, hide_short_help = true)]
     pub spike_factor: Option<f64>,
     /// Number of consecutive skipped steps that end the run [default: 10]
-    #[arg(long, help_heading = OPTIMIZER, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = OPTIMIZER, hide_short_help = true)]
     pub most_skipped: Option<u32>,
 
     /// Distribution of timesteps: uniform, logit-normal[:MEAN:STD] or resolution-shifted [default:
     /// logit-normal]
-    #[arg(long, help_heading = FLOW, hide_short_help = true)]
+    #[arg(long, value_name = "DISTRIBUTION", help_heading = FLOW, hide_short_help = true)]
     pub timesteps: Option<String>,
     /// Weight of each timestep in the loss [default: none]
-    #[arg(long, value_enum, help_heading = FLOW, hide_short_help = true)]
+    #[arg(long, value_name = "WEIGHTING", value_enum, help_heading = FLOW, hide_short_help = true)]
     pub loss_weighting: Option<WeightingKind>,
     /// Parts of the forward pass to compute again in the backward pass [default: none, or blocks for
     /// adapters on --images]
-    #[arg(long, value_enum, help_heading = FLOW, hide_short_help = true)]
+    #[arg(long, value_name = "PARTS", value_enum, help_heading = FLOW, hide_short_help = true)]
     pub recompute: Option<RecomputeKind>,
     /// Train the text encoder too [default: false]
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = FLOW)]
+    #[arg(
+        long, value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        help_heading = FLOW,
+        hide_short_help = true
+    )]
     pub train_text_encoder: Option<bool>,
     /// Share of prompts that are replaced with the empty one [default: 0.1]
-    #[arg(long, help_heading = FLOW, hide_short_help = true)]
+    #[arg(long, value_name = "VALUE", help_heading = FLOW, hide_short_help = true)]
     pub prompt_dropout: Option<f32>,
-    /// Number of text rows after the template's prefix [default: 256]
-    #[arg(long, help_heading = FLOW)]
+    /// Number of text tokens that the transformer reads [default: 256]
+    #[arg(long, value_name = "TOKENS", help_heading = FLOW, hide_short_help = true)]
     pub max_sequence_length: Option<usize>,
     /// Weight of the auxiliary term, which predicts the character at each place [default: 0]
-    #[arg(long, help_heading = FLOW, hide_short_help = true)]
+    #[arg(long, value_name = "VALUE", help_heading = FLOW, hide_short_help = true)]
     pub auxiliary_weight: Option<f64>,
-    /// Numbers of images between which the auxiliary term fades out: FROM,TO
-    #[arg(long, value_delimiter = ',', help_heading = FLOW, hide_short_help = true)]
+    /// Numbers of seen images between which the auxiliary term fades out: FROM,TO
+    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = FLOW, hide_short_help = true)]
     pub auxiliary_fade: Option<Vec<u64>>,
 
     /// Measure of the errors of pixels and edges [default: absolute]
-    #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
+    #[arg(long, value_name = "MEASURE", help_heading = AUTOENCODER, hide_short_help = true)]
     pub pixel_error: Option<PixelErrorKind>,
     /// Weight of errors at edges [default: 1]
-    #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
+    #[arg(long, value_name = "VALUE", help_heading = AUTOENCODER, hide_short_help = true)]
     pub edge_weight: Option<f64>,
     /// Weight of the divergence of the latents from a normal distribution [default: 1e-4]
-    #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
+    #[arg(long, value_name = "VALUE", help_heading = AUTOENCODER, hide_short_help = true)]
     pub kl_weight: Option<f64>,
-    /// Train the encoder, too; without it, its latents stay as they are [default: true]
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = AUTOENCODER, hide_short_help = true)]
+    /// Train the encoder, too; false trains the decoder only [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = AUTOENCODER, hide_short_help = true)]
     pub train_encoder: Option<bool>,
     /// Number of drawn images whose latents are measured at the end [default: 2000]
-    #[arg(long, help_heading = AUTOENCODER, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = AUTOENCODER, hide_short_help = true)]
     pub latent_images: Option<usize>,
 
     /// Images to read instead of drawing them: a manifest, its folder, or the folder of a cache
     #[arg(long, value_name = "PATH", help_heading = DATA)]
     pub data: Option<PathBuf>,
-    /// Folder of images to read, with captions in text files of the same names; several add up, and
-    /// DIR:2 is drawn twice as often
+    /// Folder of images to read, with captions in text files of the same names
+    ///
+    /// May be repeated. DIR:2 is drawn twice as often as DIR.
     #[arg(long, value_name = "DIR[:WEIGHT]", value_delimiter = ',', help_heading = DATA)]
     pub images: Option<Vec<ImageFolder>>,
-    /// Regularization images (prior preservation): a folder of other images of the same class, with
-    /// captions; all together are drawn as often as --images
+    /// Folder of regularization images (prior preservation): other images of the same class
+    ///
+    /// They have captions like --images. All of them together are drawn as often as all of --images.
     #[arg(long, value_name = "DIR[:WEIGHT]", value_delimiter = ',', help_heading = DATA, hide_short_help = true)]
     pub regularization_images: Option<Vec<ImageFolder>>,
     /// Weight of regularization images in the loss [default: 1]
-    #[arg(long, help_heading = DATA, hide_short_help = true)]
+    #[arg(long, value_name = "VALUE", help_heading = DATA, hide_short_help = true)]
     pub prior_weight: Option<f32>,
-    /// Side of square images of --images, in pixels; others get a bucket of the same area [default:
-    /// 1024]
+    /// Side of square --images in pixels [default: 1024]
+    ///
+    /// Other images get a size of about the same area.
     #[arg(long, value_name = "PIXELS", help_heading = DATA)]
     pub resolution: Option<u32>,
-    /// Folder of masks for --images: only what is white in an image's mask counts in the loss
+    /// Folder of masks for --images
+    ///
+    /// Only the white part of an image's mask counts in the loss.
     #[arg(long, value_name = "DIR", help_heading = DATA, hide_short_help = true)]
     pub masks: Option<PathBuf>,
     /// Use the opacity of --images as their masks [default: false]
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = DATA, hide_short_help = true)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = DATA, hide_short_help = true)]
     pub alpha_masks: Option<bool>,
     /// Shuffle the tags of captions, which commas separate [default: false]
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", help_heading = DATA, hide_short_help = true)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = DATA, hide_short_help = true)]
     pub shuffle_tags: Option<bool>,
-    /// Number of tags at the front of captions that stay there and are not dropped; the trigger word
-    /// always stays [default: 0]
+    /// Number of tags at the front of captions that are neither moved nor dropped [default: 0]
+    ///
+    /// The trigger word is never moved or dropped.
     #[arg(long, value_name = "N", help_heading = DATA, hide_short_help = true)]
     pub keep_tags: Option<usize>,
-    /// Share of the tags of captions to leave out [default: 0]
-    #[arg(long, help_heading = DATA, hide_short_help = true)]
+    /// Probability that a tag of a caption is left out [default: 0]
+    #[arg(long, value_name = "VALUE", help_heading = DATA, hide_short_help = true)]
     pub tag_dropout: Option<f32>,
-    /// Share of the images that are read to hold out for validation, or 0 for none [default: 0.02,
-    /// or 0 with --images]
-    #[arg(long, help_heading = DATA, hide_short_help = true)]
+    /// Share of images to hold out for validation [default: 0.02, or 0 with --images]
+    #[arg(long, value_name = "VALUE", help_heading = DATA, hide_short_help = true)]
     pub validation_share: Option<f64>,
     /// Languages of captions; an image that has several gets one of them at random [default: en,zh]
-    #[arg(long, value_enum, value_delimiter = ',', help_heading = DATA, hide_short_help = true)]
+    #[arg(long, value_name = "LANGUAGE", value_enum, value_delimiter = ',', help_heading = DATA, hide_short_help = true)]
     pub languages: Option<Vec<CaptionLanguage>>,
     /// Preset of the drawn images, or a TOML file [default: signs]
-    #[arg(long, help_heading = DATA)]
+    #[arg(long, value_name = "PRESET", help_heading = DATA)]
     pub preset: Option<String>,
     /// Sizes of the images; a batch has one of them [default: 128x128, or those of the data]
     #[arg(long, value_name = "WxH", value_delimiter = ',', help_heading = DATA)]
     pub sizes: Option<Vec<String>>,
     /// Fonts to draw with [default: all built-in ones]
-    #[arg(long, value_delimiter = ',', help_heading = DATA, hide_short_help = true)]
+    #[arg(long, value_name = "FONT", value_delimiter = ',', help_heading = DATA, hide_short_help = true)]
     pub fonts: Option<Vec<String>>,
     /// Texts to draw, by the number of images seen.
     #[arg(skip)]
     pub curriculum: Vec<CurriculumEntry>,
 
     /// Number of steps between validations, or 0 for none [default: 500]
-    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = OUTPUT, hide_short_help = true)]
     pub validate_every: Option<u64>,
-    /// End the run after this many validations in a row that are not better than the best one, and
-    /// keep the best models; 0 for never [default: 0]
+    /// End the run after this many validations in a row without a new best one [default: 0]
+    ///
+    /// 0 never ends it early. The best models are exported, too, with -best in their name.
     #[arg(long, value_name = "N", help_heading = OUTPUT, hide_short_help = true)]
     pub patience: Option<u32>,
     /// Number of held-out images in a validation [default: 64]
-    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = OUTPUT, hide_short_help = true)]
     pub validation_images: Option<usize>,
     /// Minimum and maximum number of characters of held-out words [default: 3,7]
-    #[arg(long, value_delimiter = ',', help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = OUTPUT, hide_short_help = true)]
     pub validation_characters: Option<Vec<usize>>,
     /// Minimum and maximum number of lines of held-out images [default: 1,2]
-    #[arg(long, value_delimiter = ',', help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = OUTPUT, hide_short_help = true)]
     pub validation_lines: Option<Vec<usize>>,
     /// Number of steps between sample images, or 0 for none [default: 1000]
-    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = OUTPUT, hide_short_help = true)]
     pub sample_every: Option<u64>,
     /// Number of sample images [default: 16]
-    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = OUTPUT, hide_short_help = true)]
     pub samples: Option<usize>,
     /// Prompts of the sample images [default: held-out ones]
-    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "TEXT", help_heading = OUTPUT, hide_short_help = true)]
     pub sample_prompts: Option<Vec<String>>,
     /// Number of denoising steps of sample images [default: 20]
-    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = OUTPUT, hide_short_help = true)]
     pub sample_steps: Option<usize>,
     /// Guidance scale of sample images [default: 1.5]
-    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "VALUE", help_heading = OUTPUT, hide_short_help = true)]
     pub sample_guidance: Option<f32>,
     /// Number of steps between checkpoints, or 0 for none [default: 1000]
-    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = OUTPUT, hide_short_help = true)]
     pub checkpoint_every: Option<u64>,
     /// Number of minutes after which a checkpoint is also written, or 0 for never [default: 10]
-    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "VALUE", help_heading = OUTPUT, hide_short_help = true)]
     pub checkpoint_minutes: Option<f64>,
     /// Also keep the checkpoints at multiples of this step, or 0 for none [default: 0]
-    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = OUTPUT, hide_short_help = true)]
     pub keep_every: Option<u64>,
     /// Number of steps between exports of the model, or 0 for the end only [default: 0]
-    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    #[arg(long, value_name = "N", help_heading = OUTPUT, hide_short_help = true)]
     pub export_every: Option<u64>,
     /// Adapters, of `train lora`.
     #[arg(skip)]

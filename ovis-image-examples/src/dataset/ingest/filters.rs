@@ -25,19 +25,19 @@ pub(super) struct Filters {
     /// Maximum ratio of the longer side to the shorter side
     #[arg(long, value_name = "RATIO", default_value_t = 4.0)]
     max_aspect: f64,
-    /// Minimum standard deviation of a color channel, on a scale to 255; blank images are below
+    /// Minimum contrast: standard deviation of the color channel that varies most, from 0 to 255
     #[arg(long, value_name = "VALUE", default_value_t = 4.0)]
     min_contrast: f64,
-    /// Minimum variance of the Laplacian; blurred images are below, and 0 keeps all
+    /// Minimum sharpness: variance of the Laplacian; 0 keeps all images
     #[arg(long, value_name = "VALUE", default_value_t = 10.0)]
     min_sharpness: f64,
     /// Keep images without a caption, for `dataset recaption`
     #[arg(long)]
     keep_uncaptioned: bool,
-    /// File of captions to drop, one a line, in addition to those that programs write
+    /// File of more boilerplate captions to drop, one in each line
     #[arg(long, value_name = "FILE")]
     boilerplate: Option<PathBuf>,
-    /// Languages of captions, by their codes; others are dropped where the language is certain
+    /// Languages of captions to keep; a caption that is certainly in another is dropped
     #[arg(
         long,
         value_name = "CODES",
@@ -45,7 +45,7 @@ pub(super) struct Filters {
         default_value = "en,zh"
     )]
     languages: Vec<String>,
-    /// Maximum number of images with the same caption; if there are more, all of them are dropped
+    /// Maximum number of images with the same caption; if more have it, all of them are dropped
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub max_repeats: u32,
 }

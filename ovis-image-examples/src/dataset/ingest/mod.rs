@@ -76,7 +76,7 @@ pub struct Arguments {
     /// Maximum number of pixels of an image to decode
     #[arg(long, value_name = "N", default_value_t = 64 << 20)]
     max_pixels: u64,
-    /// Maximum size of a caption, in bytes
+    /// Maximum size of a caption in bytes
     #[arg(long, value_name = "N", default_value_t = 8192)]
     max_caption_bytes: u64,
     /// Number of rows in a part, the unit that a killed run may have to repeat

@@ -18,7 +18,8 @@ impl Resolved {
         }
         if self.auxiliary_weight > 0.0 {
             bail!(UsageError::new(
-                "--auxiliary-weight needs to know each character's place: it works with drawn images only"
+                "--auxiliary-weight works with drawn images only, where the place of each character \
+                 is known"
             ));
         }
         let share = self.validation_share.unwrap_or_default();
@@ -36,17 +37,24 @@ impl Resolved {
         }
         if self.stage == StageKind::Autoencoder {
             bail!(UsageError::new(
-                "a cache has no images: --stage autoencoder needs the manifest (--data)"
+                "--stage autoencoder cannot be used with a cache, which has no images: name the \
+                 manifest with --data instead"
             ));
         }
-        if !self.tag_changes().is_none() {
-            bail!(UsageError::new(
-                "a cache has the captions encoded as they are: --shuffle-tags and --tag-dropout need the images"
-            ));
+        let changes = [
+            ("--shuffle-tags", self.shuffle_tags),
+            ("--tag-dropout", self.tag_dropout.is_some()),
+        ];
+        if let Some((flag, _)) = changes.into_iter().find(|(_, given)| *given) {
+            bail!(UsageError(format!(
+                "{flag} cannot be used with a cache, which has encodings of unchanged captions: \
+                 name the manifest with --data instead"
+            )));
         }
         if self.train_text_encoder {
             bail!(UsageError::new(
-                "a cache has what the text encoder made: --train-text-encoder needs the manifest (--data)"
+                "--train-text-encoder cannot be used with a cache, which has the text encoder's \
+                 outputs: name the manifest with --data instead"
             ));
         }
         Ok(())

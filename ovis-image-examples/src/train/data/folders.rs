@@ -78,59 +78,21 @@ impl Resolved {
 
     /// Checks the settings of folders of images.
     pub(in crate::train) fn check_folders(&self) -> Result<()> {
-        if let Some(share) = self.tag_dropout
-            && !(0.0..=1.0).contains(&share)
-        {
-            bail!(UsageError(format!(
-                "invalid --tag-dropout: {share} is not from 0 to 1"
-            )));
-        }
-        if self.keep_tags.is_some() && self.tag_changes().is_none() {
-            bail!(UsageError::new(
-                "--keep-tags is of --shuffle-tags and --tag-dropout: add one of them"
-            ));
-        }
+        self.check_tags()?;
         if self.images.is_empty() {
             return Ok(());
         }
-        if self.stage == StageKind::Autoencoder {
-            let given = [
-                ("--masks", self.masks.is_some()),
-                ("--alpha-masks", self.alpha_masks),
-                (
-                    "--regularization-images",
-                    !self.regularization_images.is_empty(),
-                ),
-                ("--shuffle-tags", self.shuffle_tags),
-                ("--tag-dropout", self.tag_dropout.is_some()),
-            ];
-            if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
-                bail!(UsageError(format!("{flag} is not of --stage autoencoder")));
-            }
-        }
+        self.check_stage_of_folders()?;
+        self.check_folder_pairs()?;
         if self.prior_weight.is_some() && self.regularization_images.is_empty() {
             bail!(UsageError::new(
-                "--prior-weight is of regularization images: name them with --regularization-images"
+                "--prior-weight needs regularization images (--regularization-images)"
             ));
         }
         if self.masks.is_some() && self.images.len() > 1 {
             bail!(UsageError::new(
-                "--masks has the masks of one folder: put all images into one, in folders if you like"
-            ));
-        }
-        if self.data.is_some() || self.replay.is_some() {
-            bail!(UsageError::new(
-                "--images, --data and --replay exclude one another"
-            ));
-        }
-        if self.resolution.is_some() && !self.sizes.is_empty() {
-            bail!(UsageError::new(
-                "--resolution and --sizes exclude one another"
-            ));
-        }
-        if self.masks.is_some() && self.alpha_masks {
-            bail!(UsageError::new(
-                "--masks and --alpha-masks exclude one another"
+                "--masks works with a single folder of --images: put all images into one, in \
+                 subfolders if you like"
             ));
         }
         if let Some(side) = self.resolution
@@ -148,5 +110,65 @@ impl Resolved {
             )));
         }
         Ok(())
+    }
+
+    fn check_tags(&self) -> Result<()> {
+        if let Some(share) = self.tag_dropout
+            && !(0.0..=1.0).contains(&share)
+        {
+            bail!(UsageError(format!(
+                "invalid --tag-dropout: {share} is not from 0 to 1"
+            )));
+        }
+        if self.keep_tags.is_some() && self.tag_changes().is_none() {
+            bail!(UsageError::new(
+                "--keep-tags needs --shuffle-tags or --tag-dropout"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses settings of the stage `flow` in the other one.
+    fn check_stage_of_folders(&self) -> Result<()> {
+        let given = [
+            ("--masks", self.masks.is_some()),
+            ("--alpha-masks", self.alpha_masks),
+            (
+                "--regularization-images",
+                !self.regularization_images.is_empty(),
+            ),
+            ("--shuffle-tags", self.shuffle_tags),
+            ("--tag-dropout", self.tag_dropout.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) if self.stage == StageKind::Autoencoder => bail!(UsageError(format!(
+                "{flag} has no effect in --stage autoencoder: leave it out"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses settings that exclude one another.
+    fn check_folder_pairs(&self) -> Result<()> {
+        let pairs = [
+            ("--images", "--data", self.data.is_some()),
+            ("--images", "--replay", self.replay.is_some()),
+            (
+                "--resolution",
+                "--sizes",
+                self.resolution.is_some() && !self.sizes.is_empty(),
+            ),
+            (
+                "--masks",
+                "--alpha-masks",
+                self.masks.is_some() && self.alpha_masks,
+            ),
+        ];
+        match pairs.into_iter().find(|(_, _, given)| *given) {
+            Some((one, other, _)) => {
+                bail!(UsageError(format!("{one} and {other} exclude one another")))
+            }
+            None => Ok(()),
+        }
     }
 }

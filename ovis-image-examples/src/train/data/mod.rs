@@ -75,7 +75,8 @@ impl TrainingData {
         if is_cache(path) {
             if !resolved.sizes.is_empty() {
                 bail!(UsageError::new(
-                    "a cache has the sizes that it was made with: leave out --sizes, or run `dataset cache` with it"
+                    "--sizes cannot be used with a cache, which has sizes of its own: run `dataset cache` \
+                     with --sizes"
                 ));
             }
             let (cache, rows) = Cache::open(path, &resolved.languages)?;
