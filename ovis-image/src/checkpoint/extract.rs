@@ -28,8 +28,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Returns [`RequestError::InvalidArgument`](crate::error::RequestError) if the rank is 0, the
-    /// base has other sizes, a difference is not finite or no matrix differs, [`RuntimeError::ExportCanceled`] if `on_progress`
-    /// breaks, and the errors of reading both.
+    /// base has other sizes, a difference is not finite or no matrix differs,
+    /// [`RuntimeError::ExportCanceled`] if `on_progress` breaks, and the errors of reading both.
     pub fn extract_lora(
         &self,
         base: &Self,
@@ -45,64 +45,87 @@ impl Checkpoint {
             base.iter().map(|tensor| (tensor.name(), tensor)).collect();
         let bytes = |tensor: &NamedTensor<'_>| 4 * tensor.shape().iter().product::<usize>() as u64;
         let total = tuned.iter().map(bytes).sum();
-        let (mut written, mut squares, mut kept) = (0, 0.0, 0.0);
-        let (mut modules, mut left_out) = (Vec::new(), Vec::new());
+        let mut written = 0;
+        let mut differences = Differences::default();
         for tensor in &tuned {
-            let other = base.get(tensor.name()).copied();
-            let Some(other) = other.filter(|other| other.shape() == tensor.shape()) else {
-                return Err(OvisImageError::argument(
-                    "base",
-                    format!("it has no `{}` of this size", tensor.name()),
-                ));
-            };
-            let mut values = tensor.read()?;
-            for (value, base) in values.iter_mut().zip(other.read()?) {
-                *value -= base;
-            }
-            if !values.iter().all(|value| value.is_finite()) {
-                return Err(OvisImageError::argument(
-                    "base",
-                    format!("the difference in `{}` is not finite", tensor.name()),
-                ));
-            }
-            let module = tensor.name().strip_suffix(".weight");
-            match (module, tensor.shape()) {
-                _ if values.iter().all(|value| *value == 0.0) => {}
-                (Some(module), &[rows, columns]) => {
-                    let squared = values.iter().map(|value| f64::from(*value).powi(2));
-                    squares += squared.sum::<f64>();
-                    let difference = Matrix {
-                        rows,
-                        columns,
-                        values,
-                    };
-                    let found = low_rank(&difference, rank);
-                    kept += found.kept;
-                    modules.push(LoraUpdate {
-                        name: module.to_owned(),
-                        alpha: found.down.rows as f64,
-                        down: found.down,
-                        up: found.up,
-                        rank_stabilized: false,
-                    });
-                }
-                _ => left_out.push(tensor.name().to_owned()),
-            }
+            let values = difference(tensor, base.get(tensor.name()).copied())?;
+            differences.add(tensor, values, rank);
             written += bytes(tensor);
             if on_progress(ExportProgress { written, total }).is_break() {
                 return Err(RuntimeError::ExportCanceled { written, total }.into());
             }
         }
-        if modules.is_empty() {
+        if differences.modules.is_empty() {
             return Err(OvisImageError::argument(
                 "base",
                 "no matrix of the transformer differs from it",
             ));
         }
         Ok(ExtractedLora {
-            updates: LoraUpdates::new(layers_of(self.transformer_config()), modules),
-            kept: kept / squares,
-            left_out,
+            updates: LoraUpdates::new(layers_of(self.transformer_config()), differences.modules),
+            kept: differences.kept / differences.squares,
+            left_out: differences.left_out,
         })
+    }
+}
+
+/// Subtracts the base's tensor of the same name from a tensor.
+fn difference(tensor: &NamedTensor<'_>, base: Option<&NamedTensor<'_>>) -> Result<Vec<f32>> {
+    let refused = |reason: String| Err(OvisImageError::argument("base", reason));
+    let Some(base) = base.filter(|base| base.shape() == tensor.shape()) else {
+        return refused(format!("it has no `{}` of this size", tensor.name()));
+    };
+    let mut values = tensor.read()?;
+    for (value, base) in values.iter_mut().zip(base.read()?) {
+        *value -= base;
+    }
+    if !values.iter().all(|value| value.is_finite()) {
+        return refused(format!(
+            "the difference in `{}` is not finite",
+            tensor.name()
+        ));
+    }
+    Ok(values)
+}
+
+/// Differences of the tensors so far.
+#[derive(Default)]
+struct Differences {
+    modules: Vec<LoraUpdate>,
+    left_out: Vec<String>,
+    /// Sum of squares of the matrices' differences.
+    squares: f64,
+    /// Part of this sum that the products of low rank keep.
+    kept: f64,
+}
+
+impl Differences {
+    /// Adds the difference of a tensor: of a matrix as a product of at most a rank, of others by
+    /// name. Zeros are left out.
+    fn add(&mut self, tensor: &NamedTensor<'_>, values: Vec<f32>, rank: usize) {
+        if values.iter().all(|value| *value == 0.0) {
+            return;
+        }
+        let module = tensor.name().strip_suffix(".weight");
+        let (Some(module), &[rows, columns]) = (module, tensor.shape()) else {
+            self.left_out.push(tensor.name().to_owned());
+            return;
+        };
+        let squared = values.iter().map(|value| f64::from(*value).powi(2));
+        self.squares += squared.sum::<f64>();
+        let difference = Matrix {
+            rows,
+            columns,
+            values,
+        };
+        let found = low_rank(&difference, rank);
+        self.kept += found.kept;
+        self.modules.push(LoraUpdate {
+            name: module.to_owned(),
+            alpha: found.down.rows as f64,
+            down: found.down,
+            up: found.up,
+            rank_stabilized: false,
+        });
     }
 }

@@ -87,6 +87,11 @@ impl CheckpointPaths {
     fn diffusers(folder: &Path, given: &PartPaths) -> Result<Self> {
         let part =
             |name: &str| existing(folder.join(name), "a diffusers checkpoint has this folder");
+        let index = folder.join(diffusers::INDEX);
+        if is_named(&index) {
+            // Nothing in it is needed, but what is not a file shows that the folder is damaged.
+            read_config(&index)?;
+        }
         let scheduler = folder
             .join(diffusers::SCHEDULER)
             .join(diffusers::SCHEDULER_CONFIG);

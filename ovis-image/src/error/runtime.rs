@@ -25,12 +25,12 @@ pub enum RuntimeError {
         total_steps: usize,
     },
 
-    /// The progress callback canceled an export.
-    #[error("canceled after writing {written} of {total} bytes; nothing is left of the export")]
+    /// The progress callback canceled an export, or the extraction of a LoRA.
+    #[error("canceled after {written} of {total} bytes; no file is left")]
     ExportCanceled {
-        /// Bytes of weights that were written.
+        /// Bytes of weights that were written or compared.
         written: u64,
-        /// Bytes of weights that were to be written.
+        /// Bytes of weights that were to be written or compared.
         total: u64,
     },
 

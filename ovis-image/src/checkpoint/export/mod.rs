@@ -99,7 +99,7 @@ impl ExportOptions {
             return Err(OvisImageError::argument(
                 "layout",
                 format!(
-                    "a GGUF transformer can be exported only to {}, not to a {}",
+                    "a GGUF transformer can be exported only to {}; the requested layout is: {}",
                     Layout::ComfyUi,
                     self.layout
                 ),

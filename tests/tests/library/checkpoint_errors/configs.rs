@@ -120,6 +120,7 @@ fn replaced(file: &str, by: impl FnOnce(&Path)) -> OvisImageError {
 #[test]
 fn configurations_that_are_not_files_are_named() {
     for file in [
+        "model_index.json",
         "transformer/config.json",
         "vae/config.json",
         "text_encoder/config.json",
