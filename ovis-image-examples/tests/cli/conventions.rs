@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{DEVICE, cannot, generate, names, read_png, refuses, small, stderr, succeeds};
+use super::{DEVICE, cannot, fails, generate, names, read_png, refuses, small, stderr, succeeds};
 
 const SIZE: [&str; 6] = ["-W", "64", "-H", "32", "--steps", "1"];
 
@@ -87,6 +87,77 @@ fn wrong_arguments_and_failed_work_have_their_exit_codes() {
     assert!(stderr(&nothing).contains("synthesize"));
     let work = program("inspect").arg("no-such-model").output().unwrap();
     assert_eq!(work.status.code(), Some(1));
+}
+
+#[test]
+fn errors_name_flags_as_they_were_typed() {
+    for (flags, typed, other) in [
+        (
+            &["--cfg-scale", "NaN"][..],
+            "invalid --cfg-scale:",
+            "--guidance-scale",
+        ),
+        (
+            &["--guidance-scale", "NaN"],
+            "invalid --guidance-scale:",
+            "--cfg-scale",
+        ),
+        (
+            &["--cfg-scale", "much"],
+            "'--cfg-scale <SCALE>'",
+            "--guidance-scale",
+        ),
+        (
+            &["--grid", "guidance-scale=NaN"],
+            "invalid --grid guidance-scale:",
+            "--guidance-scale",
+        ),
+        (&["-s", "x"], "'-s <SEED>'", "--seed"),
+        (
+            &["-s", "1", "--seeds", "2"],
+            "'-s <SEED>'",
+            "'--seed <SEED>'",
+        ),
+        (&["-o", "cat.gif"], "invalid -o: cat.gif", "--output"),
+        (
+            &["--preview", "cat.gif"],
+            "invalid --preview: cat.gif",
+            "--output",
+        ),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let output = generate(&folder, &[&["a cat", "--device", DEVICE], flags].concat());
+        fails(&folder, &output, 2, &[typed]);
+        assert!(!stderr(&output).contains(other), "{}", stderr(&output));
+    }
+    let folder = TempDir::new().unwrap();
+    for (flags, invalid) in [
+        (&["-W", "100"][..], "invalid -W:"),
+        (&["--height", "100"], "invalid --height:"),
+        (&["-W", "100", "--height", "64"], "invalid -W or --height:"),
+    ] {
+        let output = generate(&folder, &[&["a cat", "--device", DEVICE], flags].concat());
+        fails(&folder, &output, 2, &[invalid]);
+    }
+    let (model, both) = ("no-such-model", ["-m", "no-such-model", "--to", "authors"]);
+    let output = program("convert")
+        .args([model, "-o", "x"])
+        .args(both)
+        .output();
+    let said = stderr(&output.unwrap());
+    assert!(said.contains("'-m <DIR>'"), "{said}");
+}
+
+#[cfg(feature = "ndarray")]
+#[test]
+fn threads_do_not_reach_all_of_ndarray() {
+    let folder = TempDir::new().unwrap();
+    let flags = ["a cat", "--device", "ndarray", "--threads", "1"];
+    let said = stderr(&generate(&folder, &[&flags[..], &SIZE].concat()));
+    assert!(
+        said.contains("warning: --threads") && said.contains("MATMUL_NUM_THREADS"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -412,7 +483,12 @@ fn a_closed_pipe_is_no_error() {
 
 #[test]
 fn short_help_is_short_and_no_line_is_wide() {
-    for name in ["generate", "convert", "inspect"] {
+    let mut programs = vec!["generate", "convert", "inspect"];
+    // `train` is built with flex only.
+    if cfg!(feature = "flex") {
+        programs.push("train");
+    }
+    for name in programs {
         let short = printed(name, &["-h"]);
         let long = printed(name, &["--help"]);
         assert!(
@@ -443,16 +519,30 @@ fn short_help_is_short_and_no_line_is_wide() {
 
 #[test]
 fn help_of_every_step_fits_a_terminal() {
-    let steps = ["ingest", "recaption", "buckets", "balance", "inspect"];
-    let dataset = [&steps[..], &["synthesize"]].concat();
-    let dataset = dataset.into_iter().map(|step| ("dataset", step));
-    let evaluate = ["read", "score"].map(|step| ("evaluate", step));
-    for (name, step) in dataset.chain(evaluate) {
+    let dataset = [
+        "ingest",
+        "recaption",
+        "buckets",
+        "balance",
+        "inspect",
+        "synthesize",
+    ];
+    let dataset = dataset.map(|step| ("dataset", step));
+    let evaluate = ["signs", "run", "read", "score", "compare"].map(|step| ("evaluate", step));
+    let train = cfg!(feature = "flex").then_some(("train", "lora"));
+    for (name, step) in dataset.into_iter().chain(evaluate).chain(train) {
         let (short, long) = (
             printed(name, &[step, "-h"]),
             printed(name, &[step, "--help"]),
         );
-        assert!(short.lines().count() <= 61, "{short}");
+        assert!(
+            short.lines().count() <= 60,
+            "{}: {short}",
+            short.lines().count()
+        );
+        // The long help has a description, not the first line only.
+        let about = |help: &str| help.split("\n\nUsage: ").next().unwrap().len();
+        assert!(step == "lora" || about(&long) > about(&short), "{long}");
         // Clap does not wrap the line of usage.
         let lines = short.lines().chain(long.lines());
         for line in lines.filter(|line| !line.starts_with("Usage: ")) {

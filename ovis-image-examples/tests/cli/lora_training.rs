@@ -9,7 +9,8 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::training::{equals_torch, golden, killed_at, lines, train, weights, weights_equal};
+use super::processes::kill_at;
+use super::training::{command, equals_torch, golden, lines, train, weights, weights_equal};
 use super::{DEVICE, stderr, succeeds};
 
 /// Recorded adapters: rank 4 on all modules; two ranks, two alphas and rank-stabilized scaling on
@@ -88,7 +89,7 @@ fn a_killed_run_of_adapters_goes_on_to_the_bit() {
     let arguments = replay("killed", &more);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let file = "killed/checkpoints/step-00000010.safetensors";
-    assert!(killed_at(&folder, &arguments, file), "it ended first");
+    kill_at(command(&folder, &arguments), &folder.path().join(file));
     let output = replayed(&folder, "killed", &[&more[..], &["--resume"]].concat());
     succeeds(&output);
     let message = stderr(&output);
@@ -304,23 +305,113 @@ fn put_images(folder: &Path, images: &[(&str, [u32; 2], Option<&str>)]) {
     }
 }
 
+/// Photos of three shapes: with a caption, without one, and in a folder that counts four times.
+const PHOTOS: [(&str, [u32; 2], Option<&str>); 3] = [
+    ("photos/a.png", [40, 40], Some("red, flat, square")),
+    ("photos/b.jpg", [80, 40], None),
+    ("photos/4_wide/c.png", [90, 30], Some("wide, flat, red")),
+];
+
+const TRIGGER: [&str; 2] = ["--trigger", "ovsstyle"];
+
+/// Makes a folder with photos.
+fn with_photos() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    put_images(folder.path(), &PHOTOS);
+    folder
+}
+
+/// Trains adapters on the photos, for four steps unless the arguments name passes.
+fn train_on_photos(folder: &TempDir, output: &str, more: &[&str]) -> Output {
+    let tiny = super::checkpoints::tiny();
+    let base = format!(
+        "lora --images photos --resolution 32 --rank 2 --learning-rate 1e-2 --dtype f32 \
+         --sample-every 0 --device {DEVICE} --output {output} --model"
+    );
+    let mut arguments: Vec<&str> = base.split_whitespace().collect();
+    arguments.push(tiny.to_str().unwrap());
+    if !more.contains(&"--epochs") {
+        arguments.extend(["--steps", "4"]);
+    }
+    arguments.extend(more);
+    train(folder, &arguments)
+}
+
+fn losses(folder: &TempDir, run: &str) -> Vec<f64> {
+    let lines = lines(folder, run, "loss").into_iter();
+    lines.map(|line| line["loss"].as_f64().unwrap()).collect()
+}
+
 #[test]
 fn adapters_learn_from_a_folder_of_images() {
-    let folder = TempDir::new().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let photos = [
-        ("photos/a.png", [40, 40], Some("red, flat, square")),
-        ("photos/b.jpg", [80, 40], None),
-        ("photos/4_wide/c.png", [90, 30], Some("wide, flat, red")),
-    ];
-    put_images(folder.path(), &photos);
-    put_images(
-        folder.path(),
-        &[("class/r.png", [40, 40], Some("a square"))],
+    let folder = with_photos();
+    let message = stderr(&train_on_photos(&folder, "none.safetensors", &[]));
+    assert!(
+        message.contains("b.jpg") && message.contains("--trigger"),
+        "{message}"
     );
-    // Masks of the same shapes, in which the left half counts.
-    for (name, [width, height], _) in photos {
-        let path = at("masks").join(name.trim_start_matches("photos/"));
+    let dry = [&TRIGGER[..], &["--dry-run"]].concat();
+    let plan = succeeds(&train_on_photos(&folder, "none.safetensors", &dry));
+    for line in ["32x32", "48x16", "memory", "--dtype bf16", "--quantize"] {
+        assert!(plan.contains(line), "{line}: {plan}");
+    }
+    succeeds(&train_on_photos(&folder, "style.safetensors", &TRIGGER));
+    assert_eq!(losses(&folder, "style.run").len(), 4);
+    let metadata = metadata(&folder.path().join("style.safetensors"));
+    assert_eq!(metadata["modelspec.trigger_phrase"], "ovsstyle");
+
+    // Six images in a pass, of which one stands for four.
+    let epochs = [&TRIGGER[..], &["--epochs", "2"]].concat();
+    succeeds(&train_on_photos(&folder, "epochs", &epochs));
+    assert_eq!(losses(&folder, "epochs").len(), 12);
+}
+
+#[test]
+fn a_streamed_base_trains_alike_and_a_quantized_one_nearly() {
+    let folder = with_photos();
+    let run = |output: &str, more: &[&str]| {
+        let more = [&TRIGGER[..], more].concat();
+        succeeds(&train_on_photos(&folder, output, &more));
+        losses(&folder, output)
+    };
+    let full = run("full", &[]);
+    assert_eq!(run("streamed", &["--stream-blocks", "2"]), full);
+    let quantized = run("quantized", &["--quantize", "q8_0"]);
+    for (quantized, full) in quantized.iter().zip(full) {
+        assert!((quantized / full - 1.0).abs() < 0.02, "{quantized} {full}");
+    }
+}
+
+#[test]
+fn masks_and_regularization_images_change_the_loss_and_repeat_exactly() {
+    let folder = with_photos();
+    let square = ("class/r.png", [40, 40], Some("a square"));
+    put_images(folder.path(), &[square]);
+    put_masks(folder.path());
+    let unmasked = [
+        &TRIGGER[..],
+        &["--regularization-images", "class:2"],
+        &["--prior-weight", "0.5"],
+        &["--shuffle-tags", "--tag-dropout", "0.3"],
+        &["--batch-size", "2", "--ema-decay", "0.5"],
+    ]
+    .concat();
+    let masked = [&unmasked[..], &["--masks", "masks"]].concat();
+    let run = |output: &str, more: &[&str]| {
+        succeeds(&train_on_photos(&folder, output, more));
+        losses(&folder, output)
+    };
+    let first = run("first", &masked);
+    assert_eq!(run("second", &masked), first);
+    assert_ne!(run("unmasked", &unmasked), first);
+}
+
+/// Writes masks of the photos' shapes, in which the left half counts.
+fn put_masks(folder: &Path) {
+    for (name, [width, height], _) in PHOTOS {
+        let path = folder
+            .join("masks")
+            .join(name.trim_start_matches("photos/"));
         let path = path.with_extension("png");
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mask = image::GrayImage::from_fn(width, height, |x, _| {
@@ -328,102 +419,6 @@ fn adapters_learn_from_a_folder_of_images() {
         });
         mask.save(path).unwrap();
     }
-    let tiny = super::checkpoints::tiny();
-    let run = |output: &str, more: &[&str]| {
-        let base = [
-            "lora",
-            "--model",
-            tiny.to_str().unwrap(),
-            "--images",
-            "photos",
-            "--resolution",
-            "32",
-            "--rank",
-            "2",
-            "--learning-rate",
-            "1e-2",
-            "--dtype",
-            "f32",
-            "--sample-every",
-            "0",
-            "--device",
-            DEVICE,
-            "--output",
-            output,
-        ];
-        let steps = if more.contains(&"--epochs") {
-            &[][..]
-        } else {
-            &["--steps", "4"]
-        };
-        train(&folder, &[&base[..], steps, more].concat())
-    };
-    let message = stderr(&run("none.safetensors", &[]));
-    assert!(
-        message.contains("b.jpg") && message.contains("--trigger"),
-        "{message}"
-    );
-
-    let trigger = ["--trigger", "ovsstyle"];
-    let plan = succeeds(&run(
-        "none.safetensors",
-        &[&trigger[..], &["--dry-run"]].concat(),
-    ));
-    for line in ["32x32", "48x16", "memory", "--dtype bf16", "--quantize"] {
-        assert!(plan.contains(line), "{line}: {plan}");
-    }
-    succeeds(&run("style.safetensors", &trigger));
-    assert_eq!(lines(&folder, "style.run", "loss").len(), 4);
-    let of_style = metadata(&at("style.safetensors"));
-    assert_eq!(of_style["modelspec.trigger_phrase"], "ovsstyle");
-
-    // Where the base lies does not matter, and a quantized one is close to it.
-    let losses = |run: &str| -> Vec<f64> {
-        let lines = lines(&folder, run, "loss");
-        lines
-            .iter()
-            .map(|line| line["loss"].as_f64().unwrap())
-            .collect()
-    };
-    succeeds(&run(
-        "streamed",
-        &[&trigger[..], &["--stream-blocks", "2"]].concat(),
-    ));
-    assert_eq!(losses("streamed"), losses("style.run"));
-    succeeds(&run(
-        "quantized",
-        &[&trigger[..], &["--quantize", "q8_0"]].concat(),
-    ));
-    for (quantized, full) in losses("quantized").iter().zip(losses("style.run")) {
-        assert!((quantized / full - 1.0).abs() < 0.02, "{quantized} {full}");
-    }
-
-    // Six images in a pass, of which one stands for four.
-    succeeds(&run("epochs", &[&trigger[..], &["--epochs", "2"]].concat()));
-    assert_eq!(losses("epochs").len(), 12);
-
-    // Everything at once: the same steps when it is repeated, and other ones than without.
-    let more = [
-        &trigger[..],
-        &[
-            "--regularization-images",
-            "class:2",
-            "--prior-weight",
-            "0.5",
-        ],
-        &["--masks", "masks", "--shuffle-tags", "--tag-dropout", "0.3"],
-        &["--batch-size", "2", "--ema-decay", "0.5"],
-    ]
-    .concat();
-    for output in ["first", "second"] {
-        succeeds(&run(output, &more));
-    }
-    assert_eq!(losses("first"), losses("second"));
-    let mut unmasked = more.clone();
-    let place = unmasked.iter().position(|flag| *flag == "--masks").unwrap();
-    unmasked.drain(place..place + 2);
-    succeeds(&run("unmasked", &unmasked));
-    assert_ne!(losses("first"), losses("unmasked"));
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod loras;
 // Peaks are of flex, and of the resident set as Linux counts it.
 #[cfg(all(feature = "flex", target_os = "linux"))]
 mod memory;
+mod processes;
 mod reading;
 mod sign_reader;
 mod signs;

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::processes::kill_at;
 use super::{DEVICE, stderr, succeeds};
 
 pub(super) fn golden(name: &str) -> PathBuf {
@@ -149,24 +149,6 @@ pub(super) fn weights_equal(found: &[(String, Vec<f32>)], expected: &[(String, V
     }
 }
 
-/// Starts a run and kills it as soon as a file of it exists. Returns whether it was still running.
-pub(super) fn killed_at(folder: &TempDir, arguments: &[&str], file: &str) -> bool {
-    let mut child: Child = command(folder, arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    loop {
-        let ended = child.try_wait().unwrap().is_some();
-        if ended || folder.path().join(file).exists() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            return !ended;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn a_killed_run_goes_on_to_the_bit() {
     let folder = TempDir::new().unwrap();
@@ -175,7 +157,7 @@ fn a_killed_run_goes_on_to_the_bit() {
     let arguments = replay("killed", &more);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let file = "killed/checkpoints/step-00000010.safetensors";
-    assert!(killed_at(&folder, &arguments, file), "it ended first");
+    kill_at(command(&folder, &arguments), &folder.path().join(file));
     let output = replayed(&folder, "killed", &["--checkpoint-every", "10", "--resume"]);
     succeeds(&output);
     assert!(

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output};
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::processes::kill_at;
 use super::{DEVICE, stderr, succeeds};
 
 fn program(name: &str, folder: &TempDir, arguments: &[&str]) -> Command {
@@ -95,25 +95,6 @@ fn numbers(folder: &TempDir, run: &str, model: &str) -> (Vec<String>, Vec<u8>) {
     (values, weights.copied().collect())
 }
 
-fn killed_at(folder: &TempDir, arguments: &[String], file: &str) -> bool {
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let mut command = program("train", folder, &arguments);
-    let mut child = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    loop {
-        let ended = child.try_wait().unwrap().is_some();
-        if ended || folder.path().join(file).exists() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            return !ended;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn a_manifest_is_trained_on_and_a_killed_run_goes_on_to_the_bit() {
     let folder = TempDir::new().unwrap();
@@ -135,8 +116,12 @@ fn a_manifest_is_trained_on_and_a_killed_run_goes_on_to_the_bit() {
 
     let more = "--data data/manifest.jsonl --steps 6";
     let file = "killed/checkpoints/step-00000002.safetensors";
-    let was_running = killed_at(&folder, &arguments("killed", more), file);
-    assert!(was_running, "it ended first");
+    let arguments = arguments("killed", more);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    kill_at(
+        program("train", &folder, &arguments),
+        &folder.path().join(file),
+    );
     succeeds(&train(
         &folder,
         "killed",

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 #[cfg(all(feature = "flex", unix))]
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use image::{GrayImage, RgbImage};
 use ovis_image_examples::shared::image_file::ImageFormat;
@@ -13,6 +13,8 @@ use tempfile::TempDir;
 
 #[cfg(feature = "flex")]
 use super::checkpoints::inspect;
+#[cfg(all(feature = "flex", unix))]
+use super::processes::interrupt_at;
 use super::{cannot, fails, generate, names, refuses, small, stderr, succeeds, write_latents};
 
 /// Makes an image with one step and changes the inputs in its record.
@@ -270,14 +272,6 @@ fn inspect_refuses_the_sizes_that_generate_refuses() {
     }
 }
 
-#[cfg(all(feature = "flex", unix))]
-fn interrupt(child: &Child) {
-    let sent = Command::new("kill")
-        .args(["-TERM", &child.id().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
-}
-
 /// A model whose export takes some tenths of a second: its vocabulary is large.
 #[cfg(all(feature = "flex", unix))]
 fn slow_to_convert(folder: &Path) {
@@ -309,24 +303,14 @@ fn an_interrupted_conversion_leaves_nothing() {
     let folder = TempDir::new().unwrap();
     let model = TempDir::new().unwrap();
     slow_to_convert(model.path());
-    let mut child = Command::new(env!("CARGO_BIN_EXE_convert"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_convert"));
+    command
         .current_dir(&folder)
         .args([
             "--to", "authors", "--dtype", "f32", "--output", "new", "--model",
         ])
-        .arg(model.path())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    while !folder.path().join(".new.0.part/.lock").exists() {
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "it ended before it began"
-        );
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    interrupt(&child);
-    let output = child.wait_with_output().unwrap();
+        .arg(model.path());
+    let output = interrupt_at(command, &folder.path().join(".new.0.part/.lock"));
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     assert!(stderr(&output).contains("canceled"), "{}", stderr(&output));
     assert!(names(&folder).is_empty(), "{:?}", names(&folder));
@@ -336,24 +320,14 @@ fn an_interrupted_conversion_leaves_nothing() {
 #[test]
 fn an_interrupted_generation_leaves_no_temporary_files() {
     let folder = TempDir::new().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_generate"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_generate"));
+    command
         .current_dir(&folder)
         .args([
             "--prompt", "x", "--steps", "1000", "--width", "64", "--height", "64",
         ])
-        .args(["--device", super::DEVICE, "--preview", "soon.png"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    while !folder.path().join("soon.png").exists() {
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "it ended before it began"
-        );
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    interrupt(&child);
-    let output = child.wait_with_output().unwrap();
+        .args(["--device", super::DEVICE, "--preview", "soon.png"]);
+    let output = interrupt_at(command, &folder.path().join("soon.png"));
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     assert_eq!(names(&folder), ["soon.png"]);
 }
