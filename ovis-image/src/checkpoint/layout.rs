@@ -3,7 +3,9 @@ use std::path::{Path, PathBuf};
 
 use super::file_names::{self, TOKENIZER_FILE, authors, burnpack, comfyui, diffusers};
 use crate::error::{CheckpointError, OvisImageError, Result};
-use crate::tensor_file::{is_named, is_weights_file, names_in_folder};
+use crate::tensor_file::{
+    MAX_CONFIG_BYTES, is_named, is_weights_file, names_in_folder, read_small_text,
+};
 
 /// Published forms of the checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +92,7 @@ impl CheckpointPaths {
         let index = folder.join(diffusers::INDEX);
         if is_named(&index) {
             // Nothing in it is needed, but what is not a file shows that the folder is damaged.
-            read_config(&index)?;
+            read_small_text(&index, "JSON configuration", MAX_CONFIG_BYTES)?;
         }
         let scheduler = folder
             .join(diffusers::SCHEDULER)
