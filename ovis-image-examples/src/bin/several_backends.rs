@@ -4,11 +4,11 @@
 #![allow(clippy::print_stdout, reason = "a program that talks to its user")]
 
 use burn::tensor::backend::Backend;
-use ovis_image::device::{BackendVisitor, DeviceSpec};
+use ovis_image::device::{BackendVisitor, DeviceSpec, TchDevice};
 use ovis_image::{GenerationRequest, LoadOptions, OvisImagePipeline};
 use ovis_image_examples::shared::embedded;
 
-const DEVICES: [DeviceSpec; 7] = [
+const DEVICES: [DeviceSpec; 9] = [
     DeviceSpec::Flex,
     DeviceSpec::NdArray,
     DeviceSpec::Cuda(0),
@@ -16,6 +16,8 @@ const DEVICES: [DeviceSpec; 7] = [
     DeviceSpec::Metal(0),
     DeviceSpec::Vulkan(0),
     DeviceSpec::Wgpu(0),
+    DeviceSpec::Tch(TchDevice::Cpu),
+    DeviceSpec::Tch(TchDevice::Cuda(0)),
 ];
 
 /// Generates the latents of a fixed request.

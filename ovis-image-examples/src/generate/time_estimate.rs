@@ -31,11 +31,12 @@ const GPU: &str = if cfg!(any(
     feature = "vulkan",
     feature = "metal",
     feature = "cuda",
-    feature = "rocm"
+    feature = "rocm",
+    feature = "tch"
 )) {
     "a GPU (--device)"
 } else {
-    "a build for a GPU (--features vulkan, metal, cuda or rocm)"
+    "a build for a GPU (--features vulkan, metal, cuda, rocm or tch)"
 };
 
 impl TimeEstimate {

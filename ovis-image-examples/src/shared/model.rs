@@ -20,9 +20,10 @@ use super::{embedded, headings};
 pub struct ModelArguments {
     /// Checkpoint folder, or owner/name on the Hub
     ///
-    /// A folder has diffusers' layout, the authors' files, ComfyUI's split files or Burn's files. A
-    /// repository of the Hub may have a revision: owner/name@revision. The default is a small
-    /// embedded model, which draws signs with a short word.
+    /// A folder has diffusers' layout, the authors' files, ComfyUI's split files or Burn's files.
+    /// After the name of a repository on the Hugging Face Hub, a revision may follow:
+    /// owner/name@revision. The default is a small embedded model, which draws signs with a short
+    /// word.
     #[arg(short, long, value_name = "DIR", help_heading = None::<&'static str>, display_order = 2)]
     pub model: Option<PathBuf>,
     /// Transformer that replaces the folder's
@@ -156,8 +157,8 @@ impl Model {
     /// Returns the default dtype: bf16, as the release has it, or the next best that the device
     /// supports. On a CPU the embedded model is fastest in f32.
     pub fn default_dtype<B: Backend>(&self, device: &B::Device) -> WeightDtype {
-        let on_cpu = BackendInfo::of::<B>().uses_host_memory;
-        if on_cpu && matches!(self, Self::Embedded) {
+        let info = BackendInfo::of::<B>(device);
+        if info.prefers_f32 || (info.uses_host_memory && matches!(self, Self::Embedded)) {
             return WeightDtype::F32;
         }
         [WeightDtype::BF16, WeightDtype::F16]

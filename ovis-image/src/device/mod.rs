@@ -10,5 +10,5 @@ mod probe;
 mod spec;
 mod visit;
 
-pub use spec::DeviceSpec;
+pub use spec::{DeviceSpec, TchDevice};
 pub use visit::{BackendVisitor, OpenDevice};

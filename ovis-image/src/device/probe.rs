@@ -1,6 +1,7 @@
 //! Probes of devices. They run before Burn opens a device, because Burn panics if the device is
 //! missing. Errors name the device by the argument `device`.
 
+use super::spec::TchDevice;
 use super::visit::OpenDevice;
 use crate::error::DeviceError;
 
@@ -126,7 +127,7 @@ pub(super) fn wgpu(
 }
 
 /// Returns the index if it is less than the number of devices.
-#[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+#[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm", feature = "tch"))]
 fn check_index(
     device: String,
     index: usize,
@@ -246,5 +247,35 @@ pub(super) fn rocm(device: String, _index: usize) -> Result<OpenDevice> {
     Err(DeviceError::NotCompiled {
         device,
         feature: "rocm",
+    })
+}
+
+#[cfg(feature = "tch")]
+pub(super) fn tch(device: String, kind: TchDevice) -> Result<OpenDevice> {
+    use burn_tch::LibTorchDevice;
+
+    Ok(OpenDevice::Tch(match kind {
+        TchDevice::Cpu => LibTorchDevice::Cpu,
+        TchDevice::Cuda(index) => {
+            let count = usize::try_from(::tch::Cuda::device_count()).unwrap_or(0);
+            let reason = "LibTorch finds no GPU: is it one for CUDA, and is the driver installed?";
+            LibTorchDevice::Cuda(check_index(device, index, count, reason)?)
+        }
+        TchDevice::Mps if ::tch::utils::has_mps() => LibTorchDevice::Mps,
+        TchDevice::Mps => {
+            return Err(DeviceError::Unavailable {
+                device,
+                reason: "LibTorch finds no Apple GPU".to_owned(),
+                source: None,
+            });
+        }
+    }))
+}
+
+#[cfg(not(feature = "tch"))]
+pub(super) fn tch(device: String, _kind: TchDevice) -> Result<OpenDevice> {
+    Err(DeviceError::NotCompiled {
+        device,
+        feature: "tch",
     })
 }

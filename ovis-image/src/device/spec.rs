@@ -5,12 +5,13 @@ use super::probe::{self, GraphicsInterface};
 use super::visit::OpenDevice;
 use crate::error::{DeviceError, OvisImageError, Result};
 
-/// Device by name: `auto`, `flex`, `ndarray`, `wgpu[:N]`, `vulkan[:N]`, `metal[:N]`, `cuda[:N]` or
-/// `rocm[:N]`.
+/// Device by name: `auto`, `flex`, `ndarray`, `wgpu[:N]`, `vulkan[:N]`, `metal[:N]`, `cuda[:N]`,
+/// `rocm[:N]`, `tch`, `tch:cuda[:N]` or `tch:mps`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum DeviceSpec {
-    /// First device that is compiled in and present: CUDA, ROCm, a GPU through wgpu, flex, ndarray.
+    /// First device that is compiled in and present: a GPU through LibTorch, CUDA, ROCm, a GPU
+    /// through wgpu, flex, ndarray.
     #[default]
     Auto,
     /// CPU, threaded.
@@ -28,6 +29,21 @@ pub enum DeviceSpec {
     Cuda(usize),
     /// AMD GPU.
     Rocm(usize),
+    /// Device of LibTorch.
+    Tch(TchDevice),
+}
+
+/// Device that LibTorch computes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TchDevice {
+    /// CPU, threaded.
+    #[default]
+    Cpu,
+    /// NVIDIA GPU; an AMD one with a LibTorch built for ROCm.
+    Cuda(usize),
+    /// Apple's GPU.
+    Mps,
 }
 
 impl DeviceSpec {
@@ -47,12 +63,15 @@ impl DeviceSpec {
             Self::Metal(index) => probe::wgpu(name, GraphicsInterface::Metal, index),
             Self::Cuda(index) => probe::cuda(name, index),
             Self::Rocm(index) => probe::rocm(name, index),
+            Self::Tch(device) => probe::tch(name, device),
         };
         Ok(opened?)
     }
 
     fn open_best() -> Result<OpenDevice> {
         let candidates = [
+            Self::Tch(TchDevice::Cuda(0)),
+            Self::Tch(TchDevice::Mps),
             Self::Cuda(0),
             Self::Rocm(0),
             Self::Metal(0),
@@ -89,6 +108,9 @@ impl fmt::Display for DeviceSpec {
             Self::Metal(index) => write!(f, "metal:{index}"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
             Self::Rocm(index) => write!(f, "rocm:{index}"),
+            Self::Tch(TchDevice::Cpu) => f.write_str("tch"),
+            Self::Tch(TchDevice::Cuda(index)) => write!(f, "tch:cuda:{index}"),
+            Self::Tch(TchDevice::Mps) => f.write_str("tch:mps"),
         }
     }
 }
@@ -102,11 +124,12 @@ impl FromStr for DeviceSpec {
                 name: text.to_owned(),
             })
         };
-        let (name, index) = match text.split_once(':') {
-            Some((name, index)) => (name, Some(index.parse::<u16>().map_err(|_| unknown())?)),
-            None => (text, None),
-        };
-        let number = usize::from(index.unwrap_or(0));
+        if let Some(device) = text.strip_prefix("tch") {
+            let device = TchDevice::read(device).ok_or_else(unknown)?;
+            return Ok(Self::Tch(device));
+        }
+        let (name, index) = split(text).ok_or_else(unknown)?;
+        let number = index.unwrap_or(0);
         match (name, index) {
             ("auto", None) => Ok(Self::Auto),
             ("flex" | "cpu", None) => Ok(Self::Flex),
@@ -121,6 +144,29 @@ impl FromStr for DeviceSpec {
     }
 }
 
+impl TchDevice {
+    /// Reads what follows `tch`.
+    fn read(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self::Cpu);
+        }
+        match split(text.strip_prefix(':')?)? {
+            ("cpu", None) => Some(Self::Cpu),
+            ("cuda", index) => Some(Self::Cuda(index.unwrap_or(0))),
+            ("mps", None) => Some(Self::Mps),
+            _ => None,
+        }
+    }
+}
+
+/// Splits `NAME` or `NAME:INDEX`; `None` if the index is not a number or too large.
+fn split(text: &str) -> Option<(&str, Option<usize>)> {
+    match text.split_once(':') {
+        Some((name, index)) => Some((name, Some(usize::from(index.parse::<u16>().ok()?)))),
+        None => Some((text, None)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,11 +174,25 @@ mod tests {
     #[test]
     fn a_device_reads_what_it_writes() {
         for text in [
-            "auto", "flex", "ndarray", "wgpu:0", "vulkan:3", "metal:0", "cuda:1", "rocm:0",
+            "auto",
+            "flex",
+            "ndarray",
+            "wgpu:0",
+            "vulkan:3",
+            "metal:0",
+            "cuda:1",
+            "rocm:0",
+            "tch",
+            "tch:cuda:2",
+            "tch:mps",
         ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
         }
         assert_eq!("cuda".parse::<DeviceSpec>().unwrap(), DeviceSpec::Cuda(0));
+        assert_eq!(
+            "tch:cuda".parse::<DeviceSpec>().unwrap(),
+            DeviceSpec::Tch(TchDevice::Cuda(0))
+        );
     }
 
     #[test]
@@ -145,6 +205,10 @@ mod tests {
             "cuda:-1",
             "flex:1",
             "wgpu:99999999999",
+            "tch:",
+            "tch:wgpu:0",
+            "tch:mps:0",
+            "tch:cuda:x",
         ] {
             assert!(
                 matches!(text.parse::<DeviceSpec>(), Err(OvisImageError::Device(DeviceError::Unknown { name })) if name == text)

@@ -27,6 +27,9 @@ pub enum OpenDevice {
     /// An AMD GPU.
     #[cfg(feature = "rocm")]
     Rocm(burn_rocm::RocmDevice),
+    /// A device of LibTorch.
+    #[cfg(feature = "tch")]
+    Tch(burn_tch::LibTorchDevice),
 }
 
 /// Code that runs on whichever backend a device needs.
@@ -46,7 +49,8 @@ impl OpenDevice {
             feature = "ndarray",
             feature = "wgpu",
             feature = "cuda",
-            feature = "rocm"
+            feature = "rocm",
+            feature = "tch"
         )),
         allow(unused_variables, reason = "no device can have been opened")
     )]
@@ -62,6 +66,8 @@ impl OpenDevice {
             Self::Cuda(device) => visitor.visit::<burn_cuda::Cuda>(device),
             #[cfg(feature = "rocm")]
             Self::Rocm(device) => visitor.visit::<burn_rocm::Rocm>(device),
+            #[cfg(feature = "tch")]
+            Self::Tch(device) => visitor.visit::<burn_tch::LibTorch>(device),
         }
     }
 
@@ -89,6 +95,14 @@ impl fmt::Display for OpenDevice {
             Self::Cuda(device) => write!(f, "cuda:{}", device.index),
             #[cfg(feature = "rocm")]
             Self::Rocm(device) => write!(f, "rocm:{}", device.index),
+            #[cfg(feature = "tch")]
+            Self::Tch(burn_tch::LibTorchDevice::Cuda(index)) => {
+                write!(f, "LibTorch (cuda:{index})")
+            }
+            #[cfg(feature = "tch")]
+            Self::Tch(burn_tch::LibTorchDevice::Mps) => f.write_str("LibTorch (mps)"),
+            #[cfg(feature = "tch")]
+            Self::Tch(_) => f.write_str("LibTorch (CPU)"),
             #[allow(unreachable_patterns)]
             _ => f.write_str("none"),
         }

@@ -6,7 +6,7 @@ use super::BoxError;
 pub enum DeviceError {
     /// The name of a device is unknown.
     #[error(
-        "unknown device `{name}`: use auto, flex, ndarray, wgpu[:N], vulkan[:N], metal[:N], cuda[:N] or rocm[:N]"
+        "unknown device `{name}`: use auto, flex, ndarray, wgpu[:N], vulkan[:N], metal[:N], cuda[:N], rocm[:N], tch, tch:cuda[:N] or tch:mps"
     )]
     Unknown {
         /// Name given.

@@ -1,6 +1,6 @@
 //! Operations that carry most of the models' cost. Each has a portable implementation in tensor
 //! operations ([`ops`]), which every backend and automatic differentiation can run, and a fast one
-//! for the backends that this crate has kernels for. This module selects one of them by the type of
+//! for the backends that have more: flex with kernels of this crate, LibTorch with its own. This module selects one of them by the type of
 //! the backend, so that the code above only requires `B: Backend`.
 //!
 //! The operations are not part of the stable interface, because they follow the needs of the
@@ -14,7 +14,9 @@ mod autodiff;
 mod backend_info;
 #[cfg(feature = "flex")]
 mod flex;
-#[cfg(feature = "flex")]
+#[cfg(feature = "tch")]
+mod libtorch;
+#[cfg(any(feature = "flex", feature = "tch"))]
 mod specialize;
 
 pub use backend_info::BackendInfo;
@@ -25,7 +27,7 @@ pub use crate::cpu::{InstructionSet, InstructionSetError};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "tch"))]
 use self::specialize::on_type;
 use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
 #[cfg(feature = "autodiff")]
@@ -53,6 +55,19 @@ macro_rules! use_flex_kernel {
     };
 }
 
+/// Returns from the function with the output of LibTorch's kernel if the backend is LibTorch;
+/// otherwise leaves the operands unchanged.
+macro_rules! use_libtorch_kernel {
+    ($kernel:ident $(::<$dims:ident>)? ($($operand:ident),+)) => {
+        #[cfg(feature = "tch")]
+        let ($($operand),+) =
+            match on_type(($($operand),+), |($($operand),+)| libtorch::$kernel $(::<$dims>)? ($($operand),+)) {
+                Ok(output) => return output,
+                Err(operands) => operands,
+            };
+    };
+}
+
 /// Applies a linear layer: `input weight^T + bias`.
 ///
 /// # Shapes
@@ -66,6 +81,7 @@ pub fn linear_layer<B: Backend>(
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, 2> {
     use_flex_kernel!(linear_layer(input, weight, bias));
+    use_libtorch_kernel!(linear_layer(input, weight, bias));
     ops::linear(input, weight, bias)
 }
 
@@ -82,6 +98,7 @@ pub fn multi_head_attention<B: Backend>(
     mask: AttentionMask<B>,
 ) -> Tensor<B, 4> {
     use_flex_kernel!(multi_head_attention(query, key, value, mask));
+    use_libtorch_kernel!(multi_head_attention(query, key, value, mask));
     ops::attention(query, key, value, mask)
 }
 
@@ -180,6 +197,7 @@ pub fn norm_and_rotate<B: Backend>(
 ) -> Tensor<B, 4> {
     let rope = rope.clone();
     use_flex_kernel!(norm_and_rotate(projected, weight, eps, rope, pairs));
+    use_libtorch_kernel!(norm_and_rotate(projected, weight, eps, rope, pairs));
     ops::norm_and_rotate(projected, weight, eps, &rope, pairs)
 }
 
@@ -195,6 +213,7 @@ pub fn modulated_norm<B: Backend>(
     eps: f64,
 ) -> Tensor<B, 3> {
     use_flex_kernel!(modulated_norm(hidden_states, shift, scale, eps));
+    use_libtorch_kernel!(modulated_norm(hidden_states, shift, scale, eps));
     ops::modulated_norm(hidden_states, shift, scale, eps)
 }
 
@@ -210,6 +229,7 @@ pub fn rms_norm<B: Backend, const D: usize>(
     eps: f64,
 ) -> Tensor<B, D> {
     use_flex_kernel!(rms_norm::<D>(input, weight, eps));
+    use_libtorch_kernel!(rms_norm::<D>(input, weight, eps));
     ops::rms_norm(input, weight, eps)
 }
 
@@ -219,6 +239,7 @@ pub fn rms_norm<B: Backend, const D: usize>(
 /// - all: `[batch, tokens, inner]`
 pub fn swiglu<B: Backend>(gate: Tensor<B, 3>, up: Tensor<B, 3>) -> Tensor<B, 3> {
     use_flex_kernel!(swiglu(gate, up));
+    use_libtorch_kernel!(swiglu(gate, up));
     ops::swiglu(gate, up)
 }
 
@@ -233,6 +254,7 @@ pub fn add_gated<B: Backend>(
     update: Tensor<B, 3>,
 ) -> Tensor<B, 3> {
     use_flex_kernel!(add_gated(residual, gate, update));
+    use_libtorch_kernel!(add_gated(residual, gate, update));
     ops::add_gated(residual, gate, update)
 }
 
@@ -251,6 +273,7 @@ pub fn group_norm<B: Backend>(
     activation: Activation,
 ) -> Tensor<B, 4> {
     use_flex_kernel!(group_norm(input, weight, bias, groups, eps, activation));
+    use_libtorch_kernel!(group_norm(input, weight, bias, groups, eps, activation));
     ops::group_norm(input, weight, bias, groups, eps, activation)
 }
 
@@ -269,6 +292,7 @@ pub fn convolution<B: Backend>(
     padding: usize,
 ) -> Tensor<B, 4> {
     use_flex_kernel!(convolution(input, weight, bias, stride, padding));
+    use_libtorch_kernel!(convolution(input, weight, bias, stride, padding));
     ops::conv2d(input, weight, bias, stride, padding)
 }
 
@@ -282,6 +306,7 @@ pub fn halving_convolution<B: Backend>(
     bias: Tensor<B, 1>,
 ) -> Tensor<B, 4> {
     use_flex_kernel!(halving_convolution(input, weight, bias));
+    use_libtorch_kernel!(halving_convolution(input, weight, bias));
     ops::halving_convolution(input, weight, bias)
 }
 
@@ -298,6 +323,11 @@ pub fn double_size<B: Backend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
     };
     #[cfg(all(feature = "flex", feature = "autodiff"))]
     let input = match on_type(input, autodiff::double_size) {
+        Ok(output) => return output,
+        Err(input) => input,
+    };
+    #[cfg(feature = "tch")]
+    let input = match on_type(input, libtorch::double_size) {
         Ok(output) => return output,
         Err(input) => input,
     };

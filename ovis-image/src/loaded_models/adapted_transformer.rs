@@ -66,7 +66,7 @@ impl<B: Backend> OvisImageTransformer<B> {
         device: &B::Device,
     ) -> Result<Self> {
         check_dtype::<B>(options.dtype, device)?;
-        let in_place = options.in_place && BackendInfo::of::<B>().computes_in_place;
+        let in_place = options.in_place && BackendInfo::of::<B>(device).computes_in_place;
         let loaded = AdaptedTransformer::load(checkpoint, options, in_place, device)?;
         Ok(loaded.model)
     }

@@ -13,9 +13,9 @@ pub enum DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// The memory that backend `B` computes in.
-    pub fn of<B: Backend>() -> Self {
-        if BackendInfo::of::<B>().uses_host_memory {
+    /// The memory that a device of backend `B` computes in.
+    pub fn of<B: Backend>(device: &B::Device) -> Self {
+        if BackendInfo::of::<B>(device).uses_host_memory {
             Self::Host
         } else {
             Self::Separate

@@ -86,14 +86,14 @@ impl<B: Backend> OvisImagePipeline<B> {
         for dtype in [options.dtype, options.resolved_vae_dtype()] {
             check_dtype::<B>(dtype, device)?;
         }
-        let backend = BackendInfo::of::<B>();
+        let backend = BackendInfo::of::<B>(device);
         let in_place = options.in_place && backend.computes_in_place;
         let pipeline = Self {
             prompt_encoder: PromptEncoder::load(checkpoint, &options, in_place, device)?,
             transformer: AdaptedTransformer::load(checkpoint, &options, in_place, device)?,
             image_coder: ImageCoder::load(checkpoint, &options, in_place, device)?,
             scheduler: FlowMatchEulerScheduler::new(checkpoint.scheduler.clone())?,
-            requirements: Requirements::new(checkpoint, &options, DeviceMemory::of::<B>())?,
+            requirements: Requirements::new(checkpoint, &options, DeviceMemory::of::<B>(device))?,
             device: device.clone(),
             load_time: Duration::ZERO,
         };

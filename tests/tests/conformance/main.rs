@@ -13,7 +13,7 @@ use std::path::Path;
 use burn::tensor::backend::Backend;
 use libtest_mimic::{Arguments, Failed, Trial};
 use ovis_image::WeightDtype;
-use ovis_image::device::{BackendVisitor, DeviceSpec, OpenDevice};
+use ovis_image::device::{BackendVisitor, DeviceSpec, OpenDevice, TchDevice};
 use ovis_image_tests::golden::{CASES, Case};
 use ovis_image_tests::layouts::write_layouts;
 use ovis_image_tests::stages::run_case_on;
@@ -22,7 +22,7 @@ use ovis_image_tests::tolerance::tolerance;
 use ovis_image_tests::training::first_gradients;
 
 /// Backends that must conform, with the dtypes that are tested on each.
-const BACKENDS: [(&str, DeviceSpec, &[WeightDtype]); 4] = [
+const BACKENDS: [(&str, DeviceSpec, &[WeightDtype]); 6] = [
     (
         "flex",
         DeviceSpec::Flex,
@@ -37,6 +37,16 @@ const BACKENDS: [(&str, DeviceSpec, &[WeightDtype]); 4] = [
     (
         "cuda",
         DeviceSpec::Cuda(0),
+        &[WeightDtype::F32, WeightDtype::BF16, WeightDtype::F16],
+    ),
+    (
+        "tch",
+        DeviceSpec::Tch(TchDevice::Cpu),
+        &[WeightDtype::F32, WeightDtype::BF16, WeightDtype::F16],
+    ),
+    (
+        "tch:cuda",
+        DeviceSpec::Tch(TchDevice::Cuda(0)),
         &[WeightDtype::F32, WeightDtype::BF16, WeightDtype::F16],
     ),
 ];

@@ -4,7 +4,7 @@
 use burn::backend::NdArray;
 use burn::tensor::TensorData;
 use burn_flex::{Flex, FlexDevice};
-use ovis_image::device::DeviceSpec;
+use ovis_image::device::{DeviceSpec, TchDevice};
 use ovis_image::error::{DeviceError, MemoryError, RequestError, RuntimeError};
 use ovis_image::{
     Checkpoint, GenerationRequest, LoadOptions, OvisImageError, OvisImagePipeline, Phase, Schedule,
@@ -293,6 +293,8 @@ fn a_device_that_is_not_there_is_an_error_not_a_panic() {
         DeviceSpec::Rocm(0),
         DeviceSpec::Rocm(999),
         DeviceSpec::Metal(0),
+        DeviceSpec::Tch(TchDevice::Cuda(999)),
+        DeviceSpec::Tch(TchDevice::Mps),
         DeviceSpec::Wgpu(999),
     ];
     for spec in absent {
@@ -312,6 +314,7 @@ fn a_device_that_is_not_there_is_an_error_not_a_panic() {
         DeviceSpec::Wgpu(999),
         DeviceSpec::Cuda(999),
         DeviceSpec::Rocm(999),
+        DeviceSpec::Tch(TchDevice::Cuda(999)),
     ] {
         assert!(spec.open().is_err(), "{spec}");
     }
