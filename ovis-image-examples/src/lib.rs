@@ -57,7 +57,7 @@ pub mod dataset;
 pub mod evaluate;
 pub mod generate;
 pub mod inspect;
-#[cfg(any(feature = "dataset", feature = "train"))]
+#[cfg(any(feature = "dataset", feature = "evaluate", feature = "train"))]
 pub mod manifest;
 #[cfg(feature = "reader")]
 pub mod reader;

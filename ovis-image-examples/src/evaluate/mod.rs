@@ -1,7 +1,9 @@
 //! `evaluate`: benchmarks of the report: their images, what is read in them, and figures from that.
 
+pub mod ask;
 pub mod compare;
 pub mod error;
+mod grid;
 pub mod prompts;
 pub mod read;
 pub mod readings;
@@ -15,33 +17,28 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Computes the benchmarks of the Ovis-Image report.
+/// Computes the benchmarks of the Ovis-Image report, and of signs.
+///
+/// `run` generates the images of a benchmark, `read` reads the text in them, `ask` asks a model
+/// about them, `score` computes the scores, and `compare` compares two runs. docs/evaluation.md
+/// describes the files of each.
 ///
 /// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong.
 #[derive(Debug, Parser)]
 #[command(version, name = "evaluate")]
 pub struct Arguments {
-    /// Step of the work.
     #[command(subcommand)]
-    pub step: Step,
+    step: Step,
 }
 
-/// Step of the work.
+/// Step of the work. Each is described where its arguments are.
 #[derive(Debug, Subcommand)]
-pub enum Step {
-    /// Prints prompts of signs.
+enum Step {
     Signs(signs::Arguments),
-    /// Generates images.
     Run(Box<run::Arguments>),
-    /// Reads images.
     Read(read::Arguments),
-    /// Computes the scores of a benchmark from readings, detections or answers about its images.
-    ///
-    /// Readings are the text that a reader returned, detections are the objects of a detector, and
-    /// answers are those of a model to questions. A missing image counts as wrong and lowers the
-    /// coverage. Intervals contain 95 % of 1,000 bootstrap resamples of the prompts.
+    Ask(ask::Arguments),
     Score(score::Arguments),
-    /// Compares two runs.
     Compare(compare::Arguments),
 }
 
@@ -54,6 +51,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Step::Signs(arguments) => signs::run(&arguments)?,
         Step::Run(arguments) => run::run(&arguments)?,
         Step::Read(arguments) => return read::run(&arguments),
+        Step::Ask(arguments) => ask::run(&arguments)?,
         Step::Score(arguments) => score::run(&arguments)?,
         Step::Compare(arguments) => compare::run(&arguments)?,
     }

@@ -106,8 +106,13 @@ impl Report {
         names
     }
 
-    /// Returns the result as a table.
+    /// Returns the result as a table, after a line that says what it is of.
     pub fn table(&self) -> String {
+        let reader = self.reader.as_deref().unwrap_or("not named");
+        let title = format!(
+            "{}, {} rules, reader: {reader}\n\n",
+            self.benchmark, self.mode
+        );
         let names = self.metric_names();
         let head = ["group"].iter().chain(&names).chain(&["images"]);
         let mut rows = vec![head.map(|name| (*name).to_owned()).collect::<Vec<_>>()];
@@ -127,6 +132,6 @@ impl Report {
             let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
             cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         });
-        lines.collect::<Vec<_>>().join("\n") + "\n"
+        title + &lines.collect::<Vec<_>>().join("\n") + "\n"
     }
 }

@@ -5,6 +5,8 @@
 
 mod error;
 mod joined;
+#[cfg(any(feature = "dataset", feature = "evaluate"))]
+mod journal;
 mod line;
 mod place;
 mod read;
@@ -13,6 +15,8 @@ mod write;
 
 pub use error::ManifestError;
 pub use joined::{Joined, hash};
+#[cfg(any(feature = "dataset", feature = "evaluate"))]
+pub use journal::Journal;
 pub use line::{JsonLine, JsonLines, MOST_LINE_BYTES};
 pub use place::{FILE_NAME, file_in, image_path, relative};
 pub use read::Rows;

@@ -32,5 +32,8 @@ pub mod sampling;
 pub mod seed;
 pub mod terminal;
 pub mod threads;
+pub mod typed;
 pub mod usage;
+#[cfg(any(feature = "dataset", feature = "evaluate"))]
+pub mod vision_chat;
 pub mod wildcards;

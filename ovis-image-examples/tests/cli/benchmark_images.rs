@@ -110,6 +110,28 @@ fn images_of_cvtg_are_made_once_and_logged() {
 
 #[cfg(feature = "flex")]
 #[test]
+fn parts_of_several_devices_fill_one_folder_with_the_images_of_one_run() {
+    let folder = TempDir::new().unwrap();
+    cvtg(&folder);
+    let arguments = |output| ["cvtg", "--prompts", "prompts", "-o", output];
+    for part in ["1/2", "2/2"] {
+        let said = succeeds(&run(
+            &folder,
+            &[&arguments("parts")[..], &["--part", part]].concat(),
+        ));
+        assert!(said.contains("1 images of 1 prompts"), "{said}");
+    }
+    succeeds(&run(&folder, &arguments("whole")));
+    for name in ["CVTG/2/0.png", "CVTG/2/7.png"] {
+        let file = |output: &str| fs::read(folder.path().join(output).join(name)).unwrap();
+        assert_eq!(file("parts"), file("whole"), "{name}");
+    }
+    let log = fs::read_to_string(folder.path().join("parts/run.jsonl")).unwrap();
+    assert_eq!(log.matches("peak_memory_bytes").count(), 2, "{log}");
+}
+
+#[cfg(feature = "flex")]
+#[test]
 fn two_prompts_with_one_file_are_refused() {
     let folder = TempDir::new().unwrap();
     let line = r#"{"prompt_id": 5, "prompt": "a poster", "text": ["A"]}"#;
@@ -217,8 +239,8 @@ fn wrong_prompts_and_flags_are_refused_before_the_work() {
         (&["geneval", "--prompts", "signs.jsonl"], 1, "GenEval"),
         (&["dpg", "--prompts", "prompts"], 1, "0.txt"),
         (&["oneig", "--prompts", "signs.jsonl"], 1, "OneIG-Bench"),
-        (&["oneig", "--prompts", "escape.csv"], 1, "is no id"),
-        (&["cvtg", "--prompts", "escape"], 1, "is no index"),
+        (&["oneig", "--prompts", "escape.csv"], 1, "is not an id"),
+        (&["cvtg", "--prompts", "escape"], 1, "is not an index"),
         (&["signs", "--prompts", ".", "--seed", "3"], 2, "--seed"),
     ];
     for (arguments, code, text) in cases {

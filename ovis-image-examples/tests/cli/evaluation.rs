@@ -116,6 +116,35 @@ fn a_missing_image_counts_as_wrong_and_lowers_the_coverage() {
 }
 
 #[test]
+fn clip_scores_are_averaged_over_all_prompts() {
+    let folder = TempDir::new().unwrap();
+    cvtg_prompts(&folder);
+    let scores = r#"{"image": "CVTG/2/0.png", "clip_score": 0.9}
+{"image": "CVTG-Style/3/0.png", "image_features": [3, 0], "text_features": [6, 8]}
+{"image": "CVTG/2/8.png", "clip_score": 1}"#;
+    put(&folder, "clip.jsonl", scores);
+    put(&folder, "readings.jsonl", "");
+    let more = [&CVTG[..], &["--clip-scores", "clip.jsonl"]].concat();
+    let output = evaluate(&folder, &more);
+    let result: Value = serde_json::from_str(&succeeds(&output)).unwrap();
+    assert_eq!(result["clip_score"], (0.9 + 1.5) / 3.0);
+    assert_eq!(result["regions"]["2"]["clip_score"], 0.45);
+    assert_eq!(result["sets"]["CVTG-Style/3"]["clip_score"], 1.5);
+    assert_eq!(result["clip_scored_images"], 2);
+    assert_eq!(result["ignored"], json!(["CVTG/2/8.png"]));
+    let said = stderr(&output);
+    assert!(said.contains("1 of 3 images have no CLIP score"), "{said}");
+    assert!(cvtg(&folder, "", &[])["clip_score"].is_null());
+
+    let nan = "{\"image\": \"CVTG/2/0.png\", \"clip_score\": NaN}";
+    put(&folder, "clip.jsonl", &format!("{scores}\n{nan}"));
+    fails(&folder, &more, 1, &["line 4", "clip.jsonl"]);
+    let mut other = more.clone();
+    other[1] = "longtext";
+    fails(&folder, &other, 2, &["--clip-scores"]);
+}
+
+#[test]
 fn longtext_is_scored_in_both_languages() {
     let folder = TempDir::new().unwrap();
     put(
@@ -148,6 +177,10 @@ fn longtext_is_scored_in_both_languages() {
     };
     let english = score(&[]);
     assert_eq!(english["text_accuracy"], 0.6);
+    // The official reader is a large model, so the result must say which one was used.
+    let note = |result: &Value| result["notes"][0].as_str().unwrap_or_default().to_owned();
+    assert!(note(&english).contains("Qwen2.5-VL-7B"), "{english}");
+    assert_eq!(note(&score(&["--reader", "PP-OCRv4"])), "");
     assert_eq!(english["coverage"], 0.5);
     assert_eq!(score(&["--language", "zh"])["text_accuracy"], 0.5);
 }
@@ -233,6 +266,7 @@ fn the_table_has_a_row_for_each_group() {
     put(&folder, "readings.jsonl", "");
     let table = succeeds(&evaluate(&folder, &CVTG[..6]));
     for text in [
+        "cvtg, official rules, reader: not named",
         "word_accuracy",
         "regions: 2",
         "sets: CVTG-Style/3",

@@ -6,6 +6,7 @@
 
 mod bootstrap;
 mod boxes;
+pub mod clip_score;
 mod close_match;
 pub mod cvtg;
 pub mod dpg;

@@ -4,8 +4,10 @@
 use std::fs;
 use std::path::Path;
 
+use ovis_image::evaluation::clip_score::clip_score;
 use ovis_image::evaluation::{Mode, cvtg, longtext};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 #[derive(Deserialize)]
 struct Recorded {
@@ -31,9 +33,25 @@ struct LongTextCase {
     expected: usize,
 }
 
+#[derive(Deserialize)]
+struct RecordedClip {
+    clip_score: Vec<ClipCase>,
+}
+
+#[derive(Deserialize)]
+struct ClipCase {
+    image: Vec<f32>,
+    text: Vec<f32>,
+    score: f64,
+}
+
+fn golden<T: DeserializeOwned>(name: &str) -> T {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    serde_json::from_slice(&fs::read(folder.join(name)).unwrap()).unwrap()
+}
+
 fn recorded() -> Recorded {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/evaluation.json");
-    let recorded: Recorded = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let recorded: Recorded = golden("evaluation.json");
     assert!(recorded.cvtg.len() >= 300 && recorded.longtext.len() >= 300);
     recorded
 }
@@ -65,5 +83,16 @@ fn longtext_equals_the_official_script() {
             case.texts,
             case.reading
         );
+    }
+}
+
+#[test]
+fn clip_scores_equal_those_of_the_official_script() {
+    let cases = golden::<RecordedClip>("evaluation_clip.json").clip_score;
+    assert!(cases.len() >= 300);
+    for case in cases {
+        let score = clip_score(&case.image, &case.text).unwrap();
+        // The script's sums are f32.
+        assert!((score - case.score).abs() < 1e-6, "{score} {}", case.score);
     }
 }

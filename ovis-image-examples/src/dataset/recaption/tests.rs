@@ -1,103 +1,17 @@
 //! Tests against a local server that misbehaves.
 
-use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::shared::vision_chat::test_server::{reply, says, serve};
 
 #[derive(Parser)]
 struct Command {
     #[command(flatten)]
     arguments: Arguments,
-}
-
-/// Requests that the server received.
-#[derive(Default)]
-struct Seen {
-    /// Number of requests by the red value of the image's only color and the language.
-    attempts: HashMap<(u8, bool), u32>,
-    times: Vec<Instant>,
-    keys: Vec<String>,
-}
-
-type Answer = fn(u8, u32) -> String;
-
-/// Starts a server, which runs until the test ends.
-fn serve(answer: Answer) -> (String, Arc<Mutex<Seen>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}/v1", listener.local_addr().unwrap());
-    let seen = Arc::new(Mutex::new(Seen::default()));
-    let shared = Arc::clone(&seen);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let shared = Arc::clone(&shared);
-            std::thread::spawn(move || respond(stream.unwrap(), answer, &shared));
-        }
-    });
-    (address, seen)
-}
-
-fn respond(mut stream: TcpStream, answer: Answer, seen: &Mutex<Seen>) {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    let (head, body) = loop {
-        let read = stream.read(&mut buffer).unwrap_or(0);
-        if read == 0 {
-            return;
-        }
-        bytes.extend(&buffer[..read]);
-        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
-            continue;
-        };
-        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
-        let length: usize = length.unwrap().trim().parse().unwrap();
-        if bytes.len() >= end + 4 + length {
-            break (head, bytes[end + 4..].to_vec());
-        }
-    };
-    let body: Value = serde_json::from_slice(&body).unwrap();
-    let content = &body["messages"][0]["content"];
-    let url = content[0]["image_url"]["url"].as_str().unwrap();
-    let image = url.strip_prefix("data:image/png;base64,").unwrap();
-    let image = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, image).unwrap();
-    let red = image::load_from_memory(&image)
-        .unwrap()
-        .to_rgb8()
-        .get_pixel(0, 0)[0];
-    let is_chinese = !content[1]["text"].as_str().unwrap().is_ascii();
-    let attempt = {
-        let mut seen = seen.lock().unwrap();
-        seen.times.push(Instant::now());
-        let key = head
-            .lines()
-            .find_map(|line| line.strip_prefix("authorization: "));
-        seen.keys.extend(key.map(str::to_owned));
-        let attempt = seen.attempts.entry((red, is_chinese)).or_default();
-        *attempt += 1;
-        *attempt
-    };
-    let _ = stream.write_all(answer(red, attempt).as_bytes());
-}
-
-fn reply(status: &str, headers: &str, body: &str) -> String {
-    let length = body.len();
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
-    )
-}
-
-fn caption(text: &str) -> String {
-    let answer = json!({"choices": [{"message": {"role": "assistant", "content": text}}]});
-    reply("200 OK", "", &answer.to_string())
 }
 
 /// Creates a folder with images whose red values are 0, 1, 2…
@@ -144,23 +58,23 @@ fn written(folder: &Path) -> Vec<Value> {
 
 #[test]
 fn every_misbehavior_is_outlived() {
-    let (server, seen) = serve(|red, attempt| match (red, attempt) {
+    let (server, seen) = serve(|request| match (request.red, request.attempt) {
         (0, 1) => reply("429 Too Many Requests", "retry-after: 1\r\n", "slow down"),
         (1, 1 | 2) => reply("500 Internal Server Error", "", "oh"),
         // Promises more than it sends.
         (2, 1) => "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"choices\": [".to_owned(),
         (3, 1) => {
             std::thread::sleep(Duration::from_millis(1500));
-            caption("too late")
+            says("too late")
         }
         (4, 1) => reply("200 OK", "", "{\"choices\": [{\"message\""),
-        (5, 1) => caption("   "),
+        (5, 1) => says("   "),
         // Not HTTP.
         (6, 1) => "hello\r\n\r\n".to_owned(),
         // No answer at all.
         (7, 1) => String::new(),
         (8, 1) => reply("200 OK", "", "{\"choices\": []}"),
-        _ => caption(&format!("caption {red}")),
+        (red, _) => says(&format!("caption {red}")),
     });
     let folder = images(10);
     let started = Instant::now();
@@ -182,16 +96,17 @@ fn every_misbehavior_is_outlived() {
             json!({"id": format!("id{red}"), "caption_en": format!("caption {red}")})
         );
     }
-    assert_eq!(seen.lock().unwrap().attempts[&(1, false)], 3);
+    let english = Language::En.instruction().to_owned();
+    assert_eq!(seen.lock().unwrap().attempts[&(1, english)], 3);
     assert!(!folder.path().join("recaptions.unfinished.jsonl").exists());
 }
 
 #[test]
 fn what_fails_is_named_and_asked_for_again_by_the_next_run() {
-    let (server, _) = serve(|red, attempt| match (red, attempt) {
+    let (server, _) = serve(|request| match (request.red, request.attempt) {
         (1, 1..=2) => reply("503 Service Unavailable", "", ""),
         (2, 1) => reply("400 Bad Request", "", "no \u{1b}[2J"),
-        _ => caption("fine"),
+        _ => says("fine"),
     });
     let folder = images(4);
     let error = ask(
@@ -218,8 +133,8 @@ fn what_fails_is_named_and_asked_for_again_by_the_next_run() {
 
 #[test]
 fn a_wrong_key_ends_the_run_and_keeps_what_is_there() {
-    let (server, seen) = serve(|red, _| match red {
-        0 => caption("fine"),
+    let (server, seen) = serve(|request| match request.red {
+        0 => says("fine"),
         _ => reply("401 Unauthorized", "", "wrong key"),
     });
     let folder = images(50);
@@ -248,7 +163,7 @@ fn a_wrong_key_ends_the_run_and_keeps_what_is_there() {
 
 #[test]
 fn requests_keep_to_the_rate_and_dead_servers_are_given_up() {
-    let (server, seen) = serve(|_, _| caption("fine"));
+    let (server, seen) = serve(|_| says("fine"));
     let folder = images(6);
     ask(
         folder.path(),

@@ -7,19 +7,19 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
-use super::score::BenchmarkArguments;
+use super::score::{BenchmarkArguments, MoreFiles};
 use crate::shared::output_file;
 use crate::shared::program::print;
 use crate::shared::terminal::printable_lines;
 use crate::shared::usage::UsageError;
 use differences::Comparison;
 
-/// Compares two runs of a benchmark: of two models, or of one with other steps, guidance,
-/// quantization, step caches or LoRAs.
+/// Compares two runs of a benchmark, prompt by prompt.
 ///
-/// Differences are paired: each prompt is compared with itself. Intervals hold 95 % of 1,000
-/// bootstrap resamples of the prompts; one without 0 is a difference that another set of such
-/// prompts would most likely show, too. A missing image counts as wrong.
+/// The runs may be those of two models, or of one model with different steps, guidance,
+/// quantization, step caches or LoRAs. An interval contains 95 % of 1,000 bootstrap resamples of the
+/// prompts. If the interval of a difference does not contain 0, chance is an unlikely cause. A
+/// missing image counts as wrong.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Benchmark and rules.
@@ -31,16 +31,16 @@ pub struct Arguments {
     /// Readings of the second run
     #[arg(value_name = "B")]
     second: PathBuf,
-    /// Folder of the images of the first run, for the page, and for the colors of `signs`
+    /// Folder with the images of the first run, for --html and for the colors of `signs`
     #[arg(long, value_name = "DIR", requires = "images_b")]
     images_a: Option<PathBuf>,
-    /// Folder of the images of the second run
+    /// Folder with the images of the second run
     #[arg(long, value_name = "DIR", requires = "images_a")]
     images_b: Option<PathBuf>,
-    /// Number of images to list for which B is worst in comparison with A
+    /// Number of images to list, those first that got worst from A to B
     #[arg(long, value_name = "N", default_value = "20")]
     worst: usize,
-    /// Page to write: the figures, and those images with what was read in them
+    /// HTML page to write, with the scores, these images and their readings
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Print one JSON object
@@ -54,7 +54,7 @@ pub struct Arguments {
 /// Returns an error if readings, prompts or images cannot be used, or the page cannot be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let benchmark = &arguments.benchmark;
-    benchmark.check(false, false)?;
+    benchmark.check(MoreFiles::default())?;
     let folders = [&arguments.images_a, &arguments.images_b];
     for folder in folders.into_iter().flatten() {
         ensure!(

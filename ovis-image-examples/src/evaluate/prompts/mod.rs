@@ -18,7 +18,7 @@ use crate::shared::input_file;
 
 pub use cvtg::{CvtgPrompt, cvtg};
 pub use dpg::dpg;
-pub use dpg_questions::dpg_questions;
+pub use dpg_questions::{dpg_questions, dpg_texts};
 pub use geneval::{geneval, geneval_objects};
 pub use longtext::{LongTextPrompt, longtext};
 pub use oneig::{OneIgPrompt, oneig};

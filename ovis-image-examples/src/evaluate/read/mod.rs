@@ -1,6 +1,5 @@
 //! `evaluate read`: what a reader finds in images.
 
-mod grid;
 mod images;
 mod record;
 
@@ -15,7 +14,8 @@ use clap::ValueEnum;
 use image::RgbImage;
 
 use self::record::{Record, Records};
-use crate::reader::{PpOcr, Tesseract, TextReader};
+use crate::evaluate::grid;
+use crate::reader::{PpOcr, Runtime, Tesseract, TextReader};
 use crate::shared::error_chain::one_line;
 use crate::shared::program::{print, say};
 use crate::shared::progress::CountBar;
@@ -39,6 +39,10 @@ pub struct Arguments {
     /// Folder with the ONNX models of PP-OCR
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
+    /// Library of onnxruntime to run the models of PP-OCR with, such as libonnxruntime.so.1.32.0
+    #[cfg(feature = "ort")]
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
     /// Languages of Tesseract, such as chi_sim+eng
     #[arg(long, value_name = "LANGUAGES", default_value = "eng")]
     languages: String,
@@ -75,7 +79,7 @@ const NAMED: usize = 5;
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let paths = images::list(&arguments.images)?;
     if let Some(output) = &arguments.output {
-        output_file::check(output, &["jsonl"])?;
+        output_file::check("--output", output, &["jsonl"])?;
     }
     let mut readings = Records::new();
     let parts = arguments.grid.map(|side| usize::from(side.get()).pow(2));
@@ -124,10 +128,26 @@ fn reader(arguments: &Arguments) -> Result<Box<dyn TextReader>> {
         ReaderName::PpOcr => {
             let models = arguments.models.as_ref();
             let needed = || UsageError::new("--models is needed to read with PP-OCR");
-            Box::new(PpOcr::open(models.with_context(needed)?)?)
+            Box::new(PpOcr::open(
+                models.with_context(needed)?,
+                &runtime(arguments)?,
+            )?)
         }
         ReaderName::Tesseract => Box::new(Tesseract::new(&arguments.languages)?),
     })
+}
+
+/// Loads the library that runs the models.
+#[cfg(feature = "ort")]
+fn runtime(arguments: &Arguments) -> Result<Runtime> {
+    let library = arguments.onnxruntime.as_deref().map(Runtime::load);
+    Ok(library.transpose()?.unwrap_or_default())
+}
+
+/// Returns the only library that runs the models.
+#[cfg(not(feature = "ort"))]
+fn runtime(_: &Arguments) -> Result<Runtime> {
+    Ok(Runtime::Rten)
 }
 
 /// Reads an image, or each image of a grid.

@@ -18,12 +18,13 @@ pub struct BenchmarkArguments {
     /// Benchmark
     #[arg(value_name = "BENCH")]
     benchmark: Benchmark,
-    /// Prompts of the benchmark as published: the folder with CVTG/2.json to CVTG-Style/5.json,
-    /// text_prompts.jsonl, evaluation_metadata.jsonl, dpg_bench.csv, a clone of OneIG-Benchmark, or
-    /// signs.jsonl
+    /// Prompts of the benchmark, as published
+    ///
+    /// These are the folder with CVTG/2.json to CVTG-Style/5.json, text_prompts.jsonl,
+    /// evaluation_metadata.jsonl, dpg_bench.csv, a clone of OneIG-Benchmark, or signs.jsonl.
     #[arg(long, value_name = "PATH")]
     prompts: PathBuf,
-    /// Rules: those of the official script with its faults, or corrected ones
+    /// Rules: those of the official script, or strict ones without its faults
     #[arg(long, value_name = "MODE", default_value = "official")]
     mode: ModeName,
     /// Language of the prompts of `longtext` and `oneig` [default: en]
@@ -32,6 +33,17 @@ pub struct BenchmarkArguments {
     /// Number of images per prompt of `geneval`, `dpg` and `oneig` [default: 4]
     #[arg(long, value_name = "N")]
     images_per_prompt: Option<NonZeroU8>,
+}
+
+/// Files that some benchmarks are scored with, besides readings and prompts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MoreFiles<'a> {
+    /// Folder of the images, for the colors of signs.
+    pub images: Option<&'a Path>,
+    /// CLIP scores of the images of CVTG-2K.
+    pub clip_scores: Option<&'a Path>,
+    /// Official results of OneIG-Bench's other dimensions.
+    pub(super) results: Option<&'a OneIgResults>,
 }
 
 /// Benchmark that can be scored.
@@ -65,12 +77,11 @@ pub(super) enum LanguageName {
 }
 
 impl BenchmarkArguments {
-    /// Refuses flags of other benchmarks; `images` and `results` say whether folders of images and
-    /// of official results are given.
+    /// Refuses flags of other benchmarks.
     ///
     /// # Errors
     /// Returns an error that names the flag.
-    pub fn check(&self, images: bool, results: bool) -> Result<()> {
+    pub fn check(&self, more: MoreFiles<'_>) -> Result<()> {
         let is_one_of = |benchmarks: &[Benchmark]| benchmarks.contains(&self.benchmark);
         ensure!(
             self.language.is_none() || is_one_of(&[Benchmark::Longtext, Benchmark::Oneig]),
@@ -82,12 +93,16 @@ impl BenchmarkArguments {
             UsageError::new("--images-per-prompt is for geneval, dpg and oneig")
         );
         ensure!(
-            !results || self.benchmark == Benchmark::Oneig,
+            more.results.is_none() || self.benchmark == Benchmark::Oneig,
             UsageError::new("--results is for oneig: the others have one dimension")
         );
         ensure!(
-            !images || self.benchmark == Benchmark::Signs,
+            more.images.is_none() || self.benchmark == Benchmark::Signs,
             UsageError::new("--images is for signs: the other benchmarks have no colors")
+        );
+        ensure!(
+            more.clip_scores.is_none() || self.benchmark == Benchmark::Cvtg,
+            UsageError::new("--clip-scores is for cvtg: the other benchmarks do not use CLIP")
         );
         Ok(())
     }
@@ -96,20 +111,17 @@ impl BenchmarkArguments {
     ///
     /// # Errors
     /// Returns an error if the readings or the prompts cannot be used.
-    pub(super) fn report(
-        &self,
-        readings: &Path,
-        images: Option<&Path>,
-        results: Option<&OneIgResults>,
-    ) -> Result<Report> {
+    pub(super) fn report(&self, readings: &Path, more: MoreFiles<'_>) -> Result<Report> {
         match self.benchmark {
             Benchmark::Geneval => {
                 geneval::report(readings, &self.prompts, self.images(), self.rules())
             }
             Benchmark::Dpg => dpg::report(readings, &self.prompts, self.images(), self.rules()),
-            Benchmark::Oneig => oneig::report(self.oneig(readings), results),
-            Benchmark::Cvtg => cvtg::report(readings, &self.prompts, self.rules()),
-            Benchmark::Signs => signs::report(readings, &self.prompts, images),
+            Benchmark::Oneig => oneig::report(self.oneig(readings), more.results),
+            Benchmark::Cvtg => {
+                cvtg::report(readings, &self.prompts, self.rules(), more.clip_scores)
+            }
+            Benchmark::Signs => signs::report(readings, &self.prompts, more.images),
             Benchmark::Longtext => {
                 longtext::report(readings, &self.prompts, self.language(), self.rules())
             }
@@ -132,6 +144,12 @@ impl BenchmarkArguments {
                 longtext::by_prompt(readings, &self.prompts, self.language(), self.rules())
             }
         }
+    }
+
+    /// Returns the official reader of texts if it is a large model, whose readings differ much
+    /// from those of other readers.
+    pub(super) fn large_reader(&self) -> Option<&'static str> {
+        matches!(self.benchmark, Benchmark::Longtext | Benchmark::Oneig).then_some("Qwen2.5-VL-7B")
     }
 
     /// Returns the name of the benchmark on the command line.

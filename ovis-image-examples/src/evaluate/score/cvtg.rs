@@ -1,4 +1,4 @@
-//! CVTG-2K from readings.
+//! CVTG-2K from readings and CLIP scores.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use ovis_image::evaluation::cvtg::{
 };
 use ovis_image::evaluation::{Mode, bootstrap_interval};
 
+use super::clip_scores::ClipScores;
 use super::{PromptScore, Share, name_of};
 use crate::evaluate::prompts;
 use crate::evaluate::readings::{Readings, last_parts};
@@ -21,14 +22,18 @@ struct Scored {
     expected: Vec<String>,
     lines: Option<Vec<String>>,
     scores: WordScores,
+    clip_score: Option<f64>,
+}
+
+/// Returns the key of an image, such as `CVTG/2/0`.
+fn key_of(image: &str) -> Option<String> {
+    last_parts(image, 3).map(|parts| parts.join("/"))
 }
 
 /// Scores the images of the benchmark. Also returns the images that belong to no prompt.
 fn scored(readings: &Path, folder: &Path, mode: Mode) -> Result<(Vec<Scored>, Vec<String>)> {
     let prompts = prompts::cvtg(folder)?;
-    let mut readings = Readings::open(readings, |image| {
-        last_parts(image, 3).map(|parts| parts.join("/"))
-    })?;
+    let mut readings = Readings::open(readings, key_of)?;
     let mut images = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         let expected = quoted_words(&prompt.prompt, mode);
@@ -41,6 +46,7 @@ fn scored(readings: &Path, folder: &Path, mode: Mode) -> Result<(Vec<Scored>, Ve
             scores: score(&expected, lines.as_deref(), mode),
             expected,
             lines,
+            clip_score: None,
         });
     }
     Ok((images, readings.ignored()))
@@ -72,12 +78,44 @@ pub(super) fn by_prompt(readings: &Path, folder: &Path, mode: Mode) -> Result<Ve
     Ok(images.into_iter().map(of_image).collect())
 }
 
-/// Scores the images of the benchmark.
+/// Adds the CLIP scores of a file to the images, and its images that belong to no prompt to those
+/// of the readings. Returns a note if images have no score.
+fn add_clip_scores(
+    images: &mut [Scored],
+    ignored: &mut Vec<String>,
+    path: &Path,
+) -> Result<Option<String>> {
+    let mut scores = ClipScores::open(path, key_of)?;
+    for image in images.iter_mut() {
+        let score = scores.take(&format!("{}/{}", image.set, image.index));
+        image.clip_score = score.flatten();
+    }
+    ignored.extend(scores.ignored());
+    ignored.sort();
+    ignored.dedup();
+    let missing = images.iter().filter(|image| image.clip_score.is_none());
+    let missing = missing.count();
+    Ok((missing > 0).then(|| {
+        let all = images.len();
+        format!("{missing} of {all} images have no CLIP score, which counts as 0")
+    }))
+}
+
+/// Scores the images of the benchmark. Without `clip_scores`, a file, there is no CLIPScore.
 ///
 /// # Errors
-/// Returns an error if the readings or the prompts cannot be used.
-pub(super) fn report(readings: &Path, folder: &Path, mode: Mode) -> Result<Report> {
-    let (images, ignored) = scored(readings, folder, mode)?;
+/// Returns an error if the readings, the prompts or the CLIP scores cannot be used.
+pub(super) fn report(
+    readings: &Path,
+    folder: &Path,
+    mode: Mode,
+    clip_scores: Option<&Path>,
+) -> Result<Report> {
+    let (mut images, mut ignored) = scored(readings, folder, mode)?;
+    let note = clip_scores
+        .map(|path| add_clip_scores(&mut images, &mut ignored, path))
+        .transpose()?;
+    let has_clip = note.is_some();
     let regions = ["2", "3", "4", "5"].map(|regions| {
         let of_region = images.iter().filter(|image| image.regions == regions);
         (regions.to_owned(), of_region.collect::<Vec<_>>())
@@ -93,39 +131,42 @@ pub(super) fn report(readings: &Path, folder: &Path, mode: Mode) -> Result<Repor
         benchmark: "cvtg",
         mode: name_of(mode),
         reader: None,
-        total: figures(&images.iter().collect::<Vec<_>>()),
-        groups: vec![("regions", groups(regions)), ("sets", groups(sets))],
+        total: figures(&images.iter().collect::<Vec<_>>(), has_clip),
+        groups: vec![
+            ("regions", groups(regions, has_clip)),
+            ("sets", groups(sets, has_clip)),
+        ],
         ignored,
-        notes: Vec::new(),
+        notes: note.flatten().into_iter().collect(),
     })
 }
 
 fn groups<'s>(
     groups: impl IntoIterator<Item = (String, Vec<&'s Scored>)>,
+    has_clip: bool,
 ) -> Vec<(String, Figures)> {
     let present = groups.into_iter().filter(|(_, images)| !images.is_empty());
     present
-        .map(|(name, images)| (name, figures(&images)))
+        .map(|(name, images)| (name, figures(&images, has_clip)))
         .collect()
 }
 
-fn figures(images: &[&Scored]) -> Figures {
-    let scores = || images.iter().map(|image| &image.scores);
-    let interval = |statistic: fn(&[&&Scored]) -> f64| {
-        bootstrap_interval(images, statistic).map(<[f64; 2]>::from)
+/// Computes the figures of some images, with their mean CLIPScore if `has_clip`.
+fn figures(images: &[&Scored], has_clip: bool) -> Figures {
+    let metric = |name, statistic: fn(&[&&Scored]) -> f64| {
+        let all: Vec<&&Scored> = images.iter().collect();
+        let interval = bootstrap_interval(images, statistic);
+        (name, statistic(&all), interval.map(<[f64; 2]>::from))
     };
-    Figures {
+    let scores = || images.iter().map(|image| &image.scores);
+    let mut figures = Figures {
         metrics: vec![
-            (
-                "word_accuracy",
-                word_accuracy(scores()),
-                interval(|drawn| word_accuracy(drawn.iter().map(|image| &image.scores))),
-            ),
-            (
-                "ned",
-                normalized_similarity(scores()),
-                interval(|drawn| normalized_similarity(drawn.iter().map(|image| &image.scores))),
-            ),
+            metric("word_accuracy", |images| {
+                word_accuracy(images.iter().map(|image| &image.scores))
+            }),
+            metric("ned", |images| {
+                normalized_similarity(images.iter().map(|image| &image.scores))
+            }),
         ],
         counts: vec![
             ("words", scores().map(WordScores::words).sum()),
@@ -133,5 +174,18 @@ fn figures(images: &[&Scored]) -> Figures {
         ],
         covered: images.iter().filter(|image| image.lines.is_some()).count(),
         expected: images.len(),
+    };
+    if has_clip {
+        figures.metrics.push(metric("clip_score", mean_clip_score));
+        let scored = images.iter().filter(|image| image.clip_score.is_some());
+        figures.counts.push(("clip_scored_images", scored.count()));
     }
+    figures
+}
+
+/// Computes the mean CLIPScore. An image without a score counts as 0. (The official script takes
+/// the mean over the images that exist.)
+fn mean_clip_score(images: &[&&Scored]) -> f64 {
+    let scores = images.iter().map(|image| image.clip_score.unwrap_or(0.0));
+    scores.sum::<f64>() / images.len().max(1) as f64
 }

@@ -1,6 +1,7 @@
 //! `evaluate score`: scores of a benchmark from readings and judgments.
 
 mod benchmark;
+mod clip_scores;
 mod cvtg;
 mod dpg;
 mod dpg_answers;
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use ovis_image::evaluation::Mode;
 
-pub use benchmark::BenchmarkArguments;
+pub use benchmark::{BenchmarkArguments, MoreFiles};
 pub use prompt_score::{PromptScore, Share};
 
 use super::report::Report;
@@ -25,23 +26,30 @@ use crate::shared::terminal::printable_lines;
 use benchmark::LanguageName;
 use oneig_results::OneIgResults;
 
-/// Computes the scores of a benchmark from what a reader, a detector or another model found in its
-/// images.
+/// Computes the scores of a benchmark from readings, detections or answers about its images.
 ///
-/// A missing image counts as wrong and lowers the coverage. Intervals contain 95 % of 1,000
+/// Readings are the text that a reader returned, detections are the objects of a detector, and
+/// answers are those of a model to questions. A missing image counts as wrong and lowers the coverage. Intervals contain 95 % of 1,000
 /// bootstrap resamples of the prompts.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Benchmark and rules.
     #[command(flatten)]
     benchmark: BenchmarkArguments,
-    /// Readings of the images, one JSON object a line: {"image": "CVTG/2/0.png", "words": ["…"]} with the lines of text that a reader returned; for geneval, `objects` instead of
-    /// `words`, or results.jsonl of the official scorer; for dpg, `answers`; see docs/evaluation.md
+    /// Readings, detections or answers: a file with a JSON object in each line
+    ///
+    /// A reading is {"image": "CVTG/2/0.png", "words": ["…"]}, with the lines of text that the reader
+    /// returned. For geneval, `objects` takes the place of `words`, or the file is results.jsonl of
+    /// the official scorer; for dpg, `answers` does. docs/evaluation.md describes them.
     #[arg(long, value_name = "FILE")]
     readings: PathBuf,
     /// Folder of the images of `signs`, to measure colors
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
+    /// CLIP scores of the images of `cvtg`, one JSON object a line: {"image": "CVTG/2/0.png",
+    /// "clip_score": 0.8}, or `image_features` and `text_features` of CLIP
+    #[arg(long, value_name = "FILE")]
+    clip_scores: Option<PathBuf>,
     /// Official results of the other dimensions of `oneig`.
     #[command(flatten)]
     results: OneIgResults,
@@ -61,14 +69,19 @@ const NAMED: usize = 5;
 /// # Errors
 /// Returns an error if the readings or the prompts cannot be used.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let results = Some(&arguments.results).filter(|results| results.is_given());
-    let images = arguments.images.as_deref();
-    arguments
-        .benchmark
-        .check(images.is_some(), results.is_some())?;
+    let more = MoreFiles {
+        images: arguments.images.as_deref(),
+        clip_scores: arguments.clip_scores.as_deref(),
+        results: Some(&arguments.results).filter(|results| results.is_given()),
+    };
     let benchmark = &arguments.benchmark;
-    let mut report = benchmark.report(&arguments.readings, images, results)?;
+    benchmark.check(more)?;
+    let mut report = benchmark.report(&arguments.readings, more)?;
     report.reader.clone_from(&arguments.reader);
+    if let (None, Some(official)) = (&arguments.reader, benchmark.large_reader()) {
+        let note = format!("published scores are of readings by {official}: name yours (--reader)");
+        report.notes.push(note);
+    }
     warn(&report);
     if arguments.json {
         print(format!("{:#}\n", report.json()).as_bytes())

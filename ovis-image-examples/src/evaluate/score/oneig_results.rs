@@ -22,9 +22,10 @@ const OTHERS: [&str; 4] = ["alignment", "reasoning", "style", "diversity"];
 /// Result files of the official scripts.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct OneIgResults {
-    /// Folder with the official results of `oneig`: alignment_prompt_score_EN_….csv, and those of
-    /// reasoning, style and diversity. Of several with the same name but for the time, the last one
-    /// counts
+    /// Folder with the official results of `oneig` in the other dimensions
+    ///
+    /// They are alignment_prompt_score_EN_….csv and the files of reasoning, style and diversity. If
+    /// names differ only in the time, the last file counts.
     #[arg(id = "results", long = "results", value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Name of the model in these results
@@ -244,4 +245,37 @@ fn rows(path: &Path, model: &str) -> Result<HashMap<String, Option<f64>>, Evalua
         rows.insert(name, score);
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dimension(name: &'static str, scores: &[Option<f64>]) -> Dimension {
+        Dimension {
+            name,
+            scores: scores.to_vec(),
+            ignored: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_dimension_without_rows_counts_as_zero_and_not_as_nan() {
+        let rows: [&[Option<f64>]; 4] = [&[], &[Some(0.5), None], &[Some(1.0)], &[]];
+        let names = OTHERS.into_iter().zip(rows);
+        let others: Vec<Dimension> = names.map(|(name, rows)| dimension(name, rows)).collect();
+        let (_, value, interval) = overall(&[], &others, Language::English);
+        assert_eq!(value, (0.25 + 1.0) / 5.0);
+        // Some draws have no row of the dimensions that have one or two.
+        let [lower, upper] = interval.unwrap();
+        assert!((0.0..=value).contains(&lower) && (value..=1.0).contains(&upper));
+        for dimension in &others {
+            let (_, figures) = dimension.figures();
+            assert!(figures.metrics[0].1.is_finite());
+        }
+
+        let empty = OTHERS.map(|name| dimension(name, &[]));
+        let (_, value, interval) = overall(&[], &empty, Language::Chinese);
+        assert_eq!((value, interval), (0.0, None));
+    }
 }

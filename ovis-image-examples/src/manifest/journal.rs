@@ -1,4 +1,4 @@
-//! Journal of captions as they arrive. A killed run loses none: only a torn last line is cut off.
+//! Journal of answers as they arrive. A killed run loses none: only a torn last line is cut off.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -7,11 +7,11 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::dataset::manifest::{JsonLines, ManifestError};
+use super::{JsonLines, ManifestError};
 
-/// File to which a line is appended for each image.
+/// File to which lines are appended.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub struct Journal {
     path: PathBuf,
     file: Mutex<File>,
 }
@@ -21,7 +21,7 @@ impl Journal {
     ///
     /// # Errors
     /// Returns an error if the file cannot be read or written.
-    pub(super) fn open(path: &Path) -> Result<Self, ManifestError> {
+    pub fn open(path: &Path) -> Result<Self, ManifestError> {
         let failed = |source| ManifestError::Write {
             path: path.to_owned(),
             source,
@@ -42,7 +42,7 @@ impl Journal {
     ///
     /// # Errors
     /// Returns [`ManifestError::Write`].
-    pub(super) fn add(&self, value: &impl Serialize) -> Result<(), ManifestError> {
+    pub fn add(&self, value: &impl Serialize) -> Result<(), ManifestError> {
         let write = || -> std::io::Result<()> {
             let mut line = serde_json::to_vec(value)?;
             line.push(b'\n');

@@ -1,4 +1,4 @@
-//! Requests captions from a server with OpenAI's chat format, checks them, and repeats failures.
+//! Requests to a server with OpenAI's chat format: checks answers, and repeats failures.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::HeaderValue;
 
-/// Maximum size of an answer, in bytes.
+/// Maximum size of a whole answer, in bytes.
 const MOST_ANSWER_BYTES: u64 = 1 << 20;
 
-/// Maximum size of a caption, in bytes.
-const MOST_CAPTION_BYTES: usize = 8192;
+/// Maximum size of the text in an answer, in bytes.
+const MOST_TEXT_BYTES: usize = 8192;
 
 /// Longest wait that a server may request.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// Settings of the requests.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub struct Settings {
     /// Address of the completions endpoint.
     pub address: String,
     /// Name of the model.
@@ -33,14 +33,14 @@ pub(super) struct Settings {
     pub backoff: Duration,
     /// Minimum time between two requests.
     pub interval: Duration,
-    /// Maximum number of tokens of a caption.
+    /// Maximum number of tokens of an answer.
     pub max_tokens: u32,
 }
 
-/// Failure of a request for a caption.
+/// Failure of a request about an image.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// This image has no caption. Other images may succeed.
+pub enum Failure {
+    /// This image has no answer. Other images may succeed.
     Image(String),
     /// No request can succeed.
     Server(String),
@@ -48,7 +48,7 @@ pub(super) enum Failure {
 
 /// Connection to a server, shared by all threads.
 #[derive(Debug)]
-pub(super) struct Client {
+pub struct Client {
     settings: Settings,
     agent: Agent,
     /// Time at which the next request may be made.
@@ -63,7 +63,7 @@ enum Attempt {
 
 impl Client {
     /// Creates a client.
-    pub(super) fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(settings.timeout))
             .http_status_as_error(false)
@@ -78,11 +78,11 @@ impl Client {
         }
     }
 
-    /// Requests a caption of an image, given as a data URL.
+    /// Asks the model about an image, given as a data URL. Returns the text of its answer.
     ///
     /// # Errors
     /// Returns the reason if all attempts fail.
-    pub(super) fn caption(&self, instruction: &str, image: &str) -> Result<String, Failure> {
+    pub fn ask(&self, instruction: &str, image: &str) -> Result<String, Failure> {
         let body = json!({
             "model": self.settings.model,
             "max_tokens": self.settings.max_tokens,
@@ -99,8 +99,8 @@ impl Client {
         let mut attempt = 0;
         loop {
             self.wait_for_turn();
-            let (problem, asked) = match self.ask(&body) {
-                Ok(caption) => return Ok(caption),
+            let (problem, asked) = match self.request(&body) {
+                Ok(answer) => return Ok(answer),
                 Err(Attempt::Never(failure)) => return Err(failure),
                 Err(Attempt::Again(problem, asked)) => (problem, asked),
             };
@@ -129,7 +129,7 @@ impl Client {
         std::thread::sleep(turn.saturating_duration_since(Instant::now()));
     }
 
-    fn ask(&self, body: &Value) -> Result<String, Attempt> {
+    fn request(&self, body: &Value) -> Result<String, Attempt> {
         let again = |problem: String| Attempt::Again(problem, None);
         let mut request = self.agent.post(&self.settings.address);
         if let Some(authorization) = &self.settings.authorization {
@@ -180,11 +180,11 @@ fn said(bytes: &[u8]) -> String {
     text.chars().take(200).collect()
 }
 
-/// Reads the caption in an answer.
+/// Reads the text of an answer.
 fn read(answer: &Value) -> Result<String, &'static str> {
     let choice = &answer["choices"][0];
     if choice["finish_reason"] == "length" {
-        return Err("the caption was cut off: raise --max-tokens");
+        return Err("the text was cut off: raise --max-tokens");
     }
     let text = match &choice["message"]["content"] {
         Value::String(text) => text.clone(),
@@ -192,7 +192,7 @@ fn read(answer: &Value) -> Result<String, &'static str> {
             .iter()
             .filter_map(|part| part["text"].as_str())
             .collect(),
-        _ => return Err("the answer has no caption"),
+        _ => return Err("the answer has no text"),
     };
     // Models that think say so first.
     let text = text.rsplit("</think>").next().unwrap_or_default().trim();
@@ -204,10 +204,10 @@ fn read(answer: &Value) -> Result<String, &'static str> {
         .unwrap_or(text)
         .trim();
     if text.is_empty() {
-        return Err("the caption is empty");
+        return Err("the text is empty");
     }
-    if text.len() > MOST_CAPTION_BYTES {
-        return Err("the caption is too long");
+    if text.len() > MOST_TEXT_BYTES {
+        return Err("the text is too long");
     }
     Ok(text.to_owned())
 }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn captions_are_read_from_all_forms_of_answers() {
+    fn texts_are_read_from_all_forms_of_answers() {
         assert_eq!(
             content("\"A red sign.\"\n".into()),
             Ok("A red sign.".to_owned())
