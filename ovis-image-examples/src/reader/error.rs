@@ -70,6 +70,14 @@ pub enum ReaderError {
         /// Description of the problem.
         reason: String,
     },
+    /// A library that runs models cannot be loaded.
+    #[error("{} is not a library of onnxruntime that can be used: {reason}", .path.display())]
+    Runtime {
+        /// The file.
+        path: PathBuf,
+        /// Description of the problem.
+        reason: String,
+    },
     /// A program cannot be started.
     #[error("cannot run the program {program}: is it installed?")]
     NotStarted {

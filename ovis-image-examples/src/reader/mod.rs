@@ -11,6 +11,7 @@ mod vision;
 use image::RgbImage;
 
 pub use error::ReaderError;
+pub use network::Runtime;
 pub use pp_ocr::PpOcr;
 pub use tesseract::Tesseract;
 

@@ -10,7 +10,7 @@ use super::boxes::boxes;
 use super::files::DETECTION;
 use super::{Corners, sizes};
 use crate::reader::error::ReaderError;
-use crate::reader::network::Network;
+use crate::reader::network::{Network, Runtime};
 use crate::reader::vision::polygon::Map;
 use crate::reader::vision::resize::resize;
 
@@ -28,8 +28,8 @@ impl Detector {
     ///
     /// # Errors
     /// Returns [`ReaderError`] if the file is not a detection model.
-    pub(super) fn load(path: &Path) -> Result<Self, ReaderError> {
-        let network = Network::load(path, DETECTION.name)?;
+    pub(super) fn load(path: &Path, runtime: &Runtime) -> Result<Self, ReaderError> {
+        let network = Network::load(path, DETECTION.name, runtime)?;
         network.probe([64, 32], |shape: [usize; 4]| {
             (shape != [1, 1, 64, 32])
                 .then(|| format!("for an image of 32x64, it returns the shape {shape:?}"))

@@ -9,7 +9,7 @@ use rten_tensor::NdTensor;
 use super::batches::{HEIGHT, batch, batches};
 use super::files::DIRECTION;
 use crate::reader::error::ReaderError;
-use crate::reader::network::Network;
+use crate::reader::network::{Network, Runtime};
 
 /// Width of a line for the network.
 const WIDTH: u32 = 192;
@@ -27,8 +27,8 @@ impl DirectionClassifier {
     ///
     /// # Errors
     /// Returns [`ReaderError`] if the file is not a direction model.
-    pub(super) fn load(path: &Path) -> Result<Self, ReaderError> {
-        let network = Network::load(path, DIRECTION.name)?;
+    pub(super) fn load(path: &Path, runtime: &Runtime) -> Result<Self, ReaderError> {
+        let network = Network::load(path, DIRECTION.name, runtime)?;
         let size = [HEIGHT as usize, WIDTH as usize];
         network.probe(size, |shape: [usize; 2]| {
             (shape != [1, 2]).then(|| format!("for a line, it returns the shape {shape:?}"))

@@ -26,7 +26,7 @@ use self::direction::DirectionClassifier;
 use self::files::ModelFiles;
 use self::recognition::Recognizer;
 use self::sizes::Prepared;
-use super::{Line, ReaderError, TextReader};
+use super::{Line, ReaderError, Runtime, TextReader};
 
 /// Least confidence of a line.
 const LEAST_SCORE: f64 = 0.5;
@@ -45,17 +45,19 @@ pub struct PpOcr {
 
 impl PpOcr {
     /// Loads the models of a folder: `*_det_*.onnx` marks text, `*_rec_*.onnx` reads it, and
-    /// `*_cls_*.onnx`, which may be missing, finds lines that stand on their heads.
+    /// `*_cls_*.onnx`, which may be missing, finds lines that stand on their heads. `runtime` runs
+    /// them.
     ///
     /// # Errors
     /// Returns [`ReaderError`] if a model is missing, or is not one of PP-OCR.
-    pub fn open(folder: &Path) -> Result<Self, ReaderError> {
+    pub fn open(folder: &Path, runtime: &Runtime) -> Result<Self, ReaderError> {
         let files = ModelFiles::find(folder)?;
-        let direction = files.direction.as_deref().map(DirectionClassifier::load);
+        let direction = files.direction.as_deref();
+        let direction = direction.map(|file| DirectionClassifier::load(file, runtime));
         Ok(Self {
-            detector: Detector::load(&files.detection)?,
+            detector: Detector::load(&files.detection, runtime)?,
             direction: direction.transpose()?,
-            recognizer: Recognizer::load(&files.recognition, files.characters.as_deref())?,
+            recognizer: Recognizer::load(&files.recognition, files.characters.as_deref(), runtime)?,
         })
     }
 }

@@ -10,7 +10,7 @@ use super::batches::{HEIGHT, aspect, batch, batches};
 use super::characters::Characters;
 use super::files::RECOGNITION;
 use crate::reader::error::ReaderError;
-use crate::reader::network::Network;
+use crate::reader::network::{Network, Runtime};
 
 /// Least width of a batch.
 const WIDTH: u32 = 320;
@@ -36,10 +36,14 @@ impl Recognizer {
     ///
     /// # Errors
     /// Returns [`ReaderError`] if the file is not a recognition model with these characters.
-    pub(super) fn load(path: &Path, characters: Option<&Path>) -> Result<Self, ReaderError> {
-        let network = Network::load(path, RECOGNITION.name)?;
+    pub(super) fn load(
+        path: &Path,
+        characters: Option<&Path>,
+        runtime: &Runtime,
+    ) -> Result<Self, ReaderError> {
+        let network = Network::load(path, RECOGNITION.name, runtime)?;
         let characters = match (network.metadata("character"), characters) {
-            (Some(lines), _) => Characters::new(lines),
+            (Some(lines), _) => Characters::new(&lines),
             (None, Some(file)) => Characters::read(file)?,
             (None, None) => {
                 return Err(network.foreign(

@@ -1,20 +1,58 @@
-//! ONNX networks with one image batch as input, run by `rten`.
+//! ONNX networks with one image batch as input.
+
+#[cfg(feature = "ort")]
+mod onnx_runtime;
+mod rten;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rten::Model;
 use rten_tensor::prelude::*;
 use rten_tensor::{NdTensor, Tensor};
 
+use self::rten::RtenNetwork;
 use super::error::ReaderError;
+
+#[cfg(feature = "ort")]
+use self::onnx_runtime::OrtNetwork;
+
+/// Library that runs networks.
+#[derive(Debug, Clone, Default)]
+pub enum Runtime {
+    /// The crate `rten`, which is built in.
+    #[default]
+    Rten,
+    /// onnxruntime, loaded from its file.
+    #[cfg(feature = "ort")]
+    OnnxRuntime(onnx_runtime::OnnxRuntime),
+}
+
+impl Runtime {
+    /// Loads onnxruntime from its file, such as `libonnxruntime.so.1.32.0` of the Python package
+    /// `onnxruntime`. A process can do this once.
+    ///
+    /// # Errors
+    /// Returns [`ReaderError::Runtime`] if the file is not onnxruntime 1.17 or later.
+    #[cfg(feature = "ort")]
+    pub fn load(path: &Path) -> Result<Self, ReaderError> {
+        onnx_runtime::OnnxRuntime::load(path).map(Self::OnnxRuntime)
+    }
+}
+
+/// Network in one of the libraries.
+#[derive(Debug)]
+enum Engine {
+    Rten(RtenNetwork),
+    #[cfg(feature = "ort")]
+    OnnxRuntime(OrtNetwork),
+}
 
 /// Network with the file that it came from.
 #[derive(Debug)]
 pub(super) struct Network {
     path: PathBuf,
     role: &'static str,
-    model: Model,
+    engine: Engine,
 }
 
 impl Network {
@@ -22,33 +60,39 @@ impl Network {
     ///
     /// # Errors
     /// Returns [`ReaderError`] if the file cannot be read, or is not a network with one input.
-    pub(super) fn load(path: &Path, role: &'static str) -> Result<Self, ReaderError> {
+    pub(super) fn load(
+        path: &Path,
+        role: &'static str,
+        runtime: &Runtime,
+    ) -> Result<Self, ReaderError> {
         let bytes = fs::read(path).map_err(|source| ReaderError::Read {
             path: path.to_owned(),
             source,
         })?;
-        let foreign = |reason| ReaderError::NotPpOcr {
+        let engine = match runtime {
+            Runtime::Rten => RtenNetwork::load(bytes).map(Engine::Rten),
+            #[cfg(feature = "ort")]
+            Runtime::OnnxRuntime(library) => library.network(&bytes).map(Engine::OnnxRuntime),
+        };
+        let engine = engine.map_err(|reason| ReaderError::NotPpOcr {
             path: path.to_owned(),
             role,
             reason,
-        };
-        let model = Model::load(bytes).map_err(|error| foreign(error.to_string()))?;
-        let (inputs, outputs) = (model.input_ids().len(), model.output_ids().len());
-        if (inputs, outputs) != (1, 1) {
-            return Err(foreign(format!(
-                "it has {inputs} inputs and {outputs} outputs, not one of each"
-            )));
-        }
+        })?;
         Ok(Self {
             path: path.to_owned(),
             role,
-            model,
+            engine,
         })
     }
 
     /// Returns a value of the file's metadata.
-    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
-        self.model.metadata().get(key)
+    pub(super) fn metadata(&self, key: &str) -> Option<String> {
+        match &self.engine {
+            Engine::Rten(network) => network.metadata(key),
+            #[cfg(feature = "ort")]
+            Engine::OnnxRuntime(network) => network.metadata(key),
+        }
     }
 
     /// Runs the network on a batch `[images, 3, height, width]`.
@@ -65,13 +109,12 @@ impl Network {
             reason,
         };
         let images = batch.size(0);
-        let output = self
-            .model
-            .run_one(batch.into(), None)
-            .map_err(|error| failed(error.to_string()))?;
-        let output: Tensor<f32> = output
-            .try_into()
-            .map_err(|_| failed("its output is not a tensor of 32-bit numbers".to_owned()))?;
+        let output: Tensor<f32> = match &self.engine {
+            Engine::Rten(network) => network.run(batch),
+            #[cfg(feature = "ort")]
+            Engine::OnnxRuntime(network) => network.run(batch),
+        }
+        .map_err(failed)?;
         let shape = output.shape().to_vec();
         let of_each_image = shape.first() == Some(&images);
         let output = output.try_into().ok().filter(|_| of_each_image);
@@ -108,4 +151,17 @@ impl Network {
             reason,
         }
     }
+}
+
+/// Checks the number of a network's inputs and outputs.
+///
+/// # Errors
+/// Returns what is wrong.
+fn check_ends(inputs: usize, outputs: usize) -> Result<(), String> {
+    if (inputs, outputs) == (1, 1) {
+        return Ok(());
+    }
+    Err(format!(
+        "it has {inputs} inputs and {outputs} outputs, not one of each"
+    ))
 }
