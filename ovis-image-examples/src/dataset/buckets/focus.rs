@@ -68,3 +68,37 @@ fn search(image: &RgbImage, bucket: Size) -> Option<Point> {
         middle(crop.y, crop.height, image.height()),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_middle_of_all_boxes_is_kept() {
+        let mut row = Row::default();
+        assert_eq!(of_boxes(&row, (100, 200)), None);
+        let boxes = json!([[10, 20, 20, 20], [50, 60, 20, 20.0]]);
+        row.other.insert("boxes".to_owned(), boxes);
+        assert_eq!(of_boxes(&row, (100, 200)), Some((0.4, 0.25)));
+        // Boxes that are not usable are as good as none.
+        for wrong in [json!([[1, 2, 3]]), json!(["a"]), json!([]), json!(7)] {
+            row.other.insert("boxes".to_owned(), wrong);
+            assert_eq!(of_boxes(&row, (100, 200)), None);
+        }
+    }
+
+    #[test]
+    fn the_part_that_stands_out_is_kept() {
+        // A flat image with a pattern at one end.
+        let image = RgbImage::from_fn(400, 100, |x, y| {
+            let is_pattern = x > 310 && x < 390 && (x / 8 + y / 8).is_multiple_of(2);
+            Rgb(if is_pattern { [220, 60, 40] } else { [128; 3] })
+        });
+        let (x, _) = of_pixels(&image.into(), (100, 100));
+        assert!(x > 0.7, "{x}");
+        assert_eq!(of_pixels(&DynamicImage::new_rgb8(1, 1), (0, 0)), CENTER);
+    }
+}

@@ -1,7 +1,7 @@
 //! Runs that are killed, and two at once.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -24,11 +24,21 @@ fn kill_after(arguments: &[&str], time: Duration) -> bool {
     was_running
 }
 
-/// Runs a step once without interruption, and once with ten interruptions at random moments. The
-/// output folder is the last argument. Both must end with the same files, none of them unfinished.
-fn is_the_same_after_ten_kills(arguments: &[&str]) {
-    let folder = TempDir::new().unwrap();
-    let outputs = ["whole", "killed"].map(|name| folder.path().join(name));
+/// Runs a command ten times and kills it at a random moment of the time that a whole run takes.
+fn kill_ten_times(arguments: &[&str], time: Duration) {
+    let mut random = fastrand::Rng::with_seed(16);
+    let mut interrupted = 0;
+    for _ in 0..10 {
+        // Each run has less to do than the one before it.
+        let moment = time.mul_f64(0.02 + 0.6 * random.f64());
+        interrupted += u32::from(kill_after(arguments, moment));
+    }
+    assert!(interrupted > 0, "all runs ended before they were killed");
+}
+
+/// Runs a step on one folder without interruption, and on another with ten. Both must end with the
+/// same files, none of them unfinished. The arguments end with the option before the folder.
+fn is_the_same_after_ten_kills(arguments: &[&str], outputs: &[PathBuf; 2]) {
     let [whole, killed] = outputs.each_ref().map(|output| {
         let mut all = arguments.to_vec();
         all.push(text(output));
@@ -36,17 +46,9 @@ fn is_the_same_after_ten_kills(arguments: &[&str]) {
     });
     let started = Instant::now();
     succeeds(&dataset(&whole));
-    let time = started.elapsed();
-    let mut random = fastrand::Rng::with_seed(16);
-    let mut interrupted = 0;
-    for _ in 0..10 {
-        // Each run has less to do than the one before it.
-        let moment = time.mul_f64(0.02 + 0.6 * random.f64());
-        interrupted += u32::from(kill_after(&killed, moment));
-    }
-    assert!(interrupted > 0, "all runs ended before they were killed");
+    kill_ten_times(&killed, started.elapsed());
     succeeds(&dataset(&killed));
-    let [whole, killed] = outputs.map(|output| contents(&output));
+    let [whole, killed] = outputs.each_ref().map(|output| contents(output));
     assert_eq!(
         whole.keys().collect::<Vec<_>>(),
         killed.keys().collect::<Vec<_>>()
@@ -56,18 +58,28 @@ fn is_the_same_after_ten_kills(arguments: &[&str]) {
     assert!(!whole.keys().any(is_unfinished));
 }
 
+fn two_folders(folder: &TempDir) -> [PathBuf; 2] {
+    ["whole", "killed"].map(|name| folder.path().join(name))
+}
+
 #[test]
-fn ingest_ends_with_the_same_bytes_after_ten_kills() {
+fn ingest_and_buckets_end_with_the_same_bytes_after_ten_kills() {
     let folder = TempDir::new().unwrap();
     let [input, shard] = work(folder.path());
     let inputs = ["ingest", text(&input), text(&shard)];
-    is_the_same_after_ten_kills(&[&inputs[..], &["--rows-per-part", "4", "-o"]].concat());
+    let outputs = two_folders(&folder);
+    let arguments = [&inputs[..], &["--rows-per-part", "4", "-o"]].concat();
+    is_the_same_after_ten_kills(&arguments, &outputs);
+    // Its folder is the manifest's, which it replaces.
+    is_the_same_after_ten_kills(&["buckets", "--step", "64"], &outputs);
 }
 
 #[test]
 fn synthesize_ends_with_the_same_bytes_after_ten_kills() {
+    let folder = TempDir::new().unwrap();
     let set = "synthesize --preset posters --count 300 -W 160 -H 160 -o";
-    is_the_same_after_ten_kills(&set.split_whitespace().collect::<Vec<_>>());
+    let set: Vec<&str> = set.split_whitespace().collect();
+    is_the_same_after_ten_kills(&set, &two_folders(&folder));
 }
 
 #[test]
@@ -81,7 +93,8 @@ fn cache_ends_with_the_same_bytes_after_ten_kills() {
     succeeds(&dataset(&set));
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/base/model");
     let inputs = ["cache", text(&data), "--model", text(&model)];
-    is_the_same_after_ten_kills(&[&inputs[..], &["--device", DEVICE, "--output"]].concat());
+    let arguments = [&inputs[..], &["--device", DEVICE, "--output"]].concat();
+    is_the_same_after_ten_kills(&arguments, &two_folders(&folder));
 }
 
 #[cfg(unix)]
