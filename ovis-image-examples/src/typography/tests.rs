@@ -437,3 +437,18 @@ fn folders_of_fonts_are_read_in_order_and_bad_files_are_listed() {
     );
     assert_eq!(read.unreadable(), [folder.path().join("a.ttf")]);
 }
+
+/// Prints how many images are drawn in a second, without files.
+#[test]
+#[ignore = "a measurement, for benches/README.md"]
+fn drawing_speed() {
+    for (side, count) in [(128, 4000), (1024, 200)] {
+        let source = source("plain", side, side);
+        let started = std::time::Instant::now();
+        for index in 0..count {
+            source.sample(0, index).unwrap();
+        }
+        let rate = count as f64 / started.elapsed().as_secs_f64();
+        println!("{side}x{side}: {rate:.0} images/s on one thread");
+    }
+}
