@@ -8,7 +8,9 @@
 mod kfd;
 mod probe;
 mod spec;
+mod tch_device;
 mod visit;
 
-pub use spec::{DeviceSpec, TchDevice};
+pub use spec::DeviceSpec;
+pub use tch_device::TchDevice;
 pub use visit::{BackendVisitor, OpenDevice};

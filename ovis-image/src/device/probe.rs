@@ -1,7 +1,7 @@
 //! Probes of devices. They run before Burn opens a device, because Burn panics if the device is
 //! missing. Errors name the device by the argument `device`.
 
-use super::spec::TchDevice;
+use super::tch_device::TchDevice;
 use super::visit::OpenDevice;
 use crate::error::DeviceError;
 

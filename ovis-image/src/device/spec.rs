@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::probe::{self, GraphicsInterface};
+use super::tch_device::TchDevice;
 use super::visit::OpenDevice;
 use crate::error::{DeviceError, OvisImageError, Result};
 
@@ -31,19 +32,6 @@ pub enum DeviceSpec {
     Rocm(usize),
     /// Device of LibTorch.
     Tch(TchDevice),
-}
-
-/// Device that LibTorch computes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum TchDevice {
-    /// CPU, threaded.
-    #[default]
-    Cpu,
-    /// NVIDIA GPU; an AMD one with a LibTorch built for ROCm.
-    Cuda(usize),
-    /// Apple's GPU.
-    Mps,
 }
 
 impl DeviceSpec {

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use burn::tensor::TensorData;
 
 use super::keys::{self, Key, Role};
-use super::peft::{CONFIG_FILE, MAX_CONFIG_BYTES, METADATA, PEFT_FILE, PeftConfig, scaling};
+use super::peft::{METADATA, PeftConfig, scaling};
 use crate::config::WeightDtype;
 use crate::error::{LoraError, OvisImageError, Result};
-use crate::tensor_file::{TensorSource, is_named, read_small};
+use crate::tensor_file::TensorSource;
 
 /// A LoRA file, read and checked by itself, independent of any model.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl LoraFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let source = TensorSource::open(path)?;
-        let config = read_config(path, &source)?;
+        let config = PeftConfig::read(path, &source)?;
         let modules = read_modules(path, &source, config.as_ref())?;
         Ok(Self {
             path: path.to_owned(),
@@ -145,34 +145,6 @@ impl LoraFile {
 
 fn invalid(path: &Path, reason: impl Into<String>) -> OvisImageError {
     OvisImageError::invalid_file(path, "LoRA", reason.into())
-}
-
-/// Reads PEFT's configuration from the file's metadata or from a file beside it.
-fn read_config(path: &Path, source: &TensorSource) -> Result<Option<PeftConfig>> {
-    let beside = match path.file_name().and_then(|name| name.to_str()) {
-        _ if path.is_dir() => path.join(CONFIG_FILE),
-        // Only for PEFT's own file name: a configuration beside another file may not belong to it.
-        Some(name) if name.starts_with(PEFT_FILE) => path.with_file_name(CONFIG_FILE),
-        _ => PathBuf::new(),
-    };
-    let config = match source.metadata(METADATA) {
-        Some(json) => PeftConfig::parse(path, json.as_bytes())?,
-        None if is_named(&beside) => {
-            // One byte more than the limit, which the parser reports.
-            let json = read_small(&beside, "LoRA", MAX_CONFIG_BYTES as u64 + 1)?;
-            PeftConfig::parse(&beside, &json)?
-        }
-        None => None,
-    };
-    if config.as_ref().is_some_and(|config| config.use_dora) {
-        return Err(LoraError::UnsupportedAdapter {
-            path: path.to_owned(),
-            tensor: "use_dora in its configuration".into(),
-            method: "DoRA",
-        }
-        .into());
-    }
-    Ok(config)
 }
 
 fn read_modules(

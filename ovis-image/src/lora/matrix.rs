@@ -1,3 +1,5 @@
+use burn::tensor::TensorData;
+
 /// Matrix on the host, in rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Matrix {
@@ -12,6 +14,16 @@ impl Matrix {
             rows,
             columns,
             values: vec![0.0; rows * columns],
+        }
+    }
+
+    /// Converts data with two axes.
+    pub(crate) fn from_data(data: TensorData) -> Self {
+        let shape: Vec<usize> = data.shape.to_vec();
+        Self {
+            rows: shape[0],
+            columns: shape[1],
+            values: data.iter::<f32>().collect(),
         }
     }
 

@@ -24,6 +24,7 @@ mod regroup;
 #[cfg(feature = "train")]
 mod start;
 mod targets;
+mod update;
 mod updates;
 mod write;
 
@@ -41,12 +42,10 @@ pub(crate) use placed::{LayerUpdate, layer_updates};
 #[cfg(feature = "train")]
 pub(crate) use start::{StartModule, read_start};
 #[cfg(any(feature = "extract-lora", feature = "train"))]
-pub(crate) use updates::LoraUpdate;
+pub(crate) use update::LoraUpdate;
 pub use updates::LoraUpdates;
 #[cfg(feature = "extract-lora")]
 pub(crate) use updates::layers_of;
-#[cfg(feature = "train")]
-pub(crate) use updates::matrix_of;
 
 use std::fmt;
 

@@ -1,13 +1,14 @@
 //! PEFT's configuration of an adapter, which determines the factor of a file's updates.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{iter, mem};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::{LoraError, OvisImageError, Result};
+use crate::tensor_file::{TensorSource, is_named, read_small};
 
 /// Fields of `LoraConfig` that change what an adapter adds.
 #[derive(Debug, Clone, Deserialize)]
@@ -16,7 +17,7 @@ pub(super) struct PeftConfig {
     #[serde(default)]
     pub(super) use_rslora: bool,
     #[serde(default)]
-    pub(super) use_dora: bool,
+    use_dora: bool,
     /// Alphas of single modules, by their names after [`START`] or the ends of their names.
     #[serde(default)]
     alpha_pattern: BTreeMap<String, f64>,
@@ -25,17 +26,45 @@ pub(super) struct PeftConfig {
 /// Metadata name under which diffusers stores the configuration in the file.
 pub(super) const METADATA: &str = "lora_adapter_metadata";
 /// File in which PEFT stores the configuration, beside the weights.
-pub(super) const CONFIG_FILE: &str = "adapter_config.json";
+const CONFIG_FILE: &str = "adapter_config.json";
 /// Beginning of PEFT's name of the weights file.
-pub(super) const PEFT_FILE: &str = "adapter_model.";
+const PEFT_FILE: &str = "adapter_model.";
 /// Largest size that is read. PEFT writes a kilobyte, and some more for patterns. JSON takes a
 /// hundred times its size when parsed.
-pub(super) const MAX_CONFIG_BYTES: usize = 1 << 20;
+const MAX_CONFIG_BYTES: usize = 1 << 20;
 
 impl PeftConfig {
+    /// Reads PEFT's configuration from the file's metadata or from a file beside it.
+    pub(super) fn read(path: &Path, source: &TensorSource) -> Result<Option<Self>> {
+        let beside = match path.file_name().and_then(|name| name.to_str()) {
+            _ if path.is_dir() => path.join(CONFIG_FILE),
+            // Only for PEFT's own file name: a configuration beside another file may not belong to it.
+            Some(name) if name.starts_with(PEFT_FILE) => path.with_file_name(CONFIG_FILE),
+            _ => PathBuf::new(),
+        };
+        let config = match source.metadata(METADATA) {
+            Some(json) => Self::parse(path, json.as_bytes())?,
+            None if is_named(&beside) => {
+                // One byte more than the limit, which the parser reports.
+                let json = read_small(&beside, "LoRA", MAX_CONFIG_BYTES as u64 + 1)?;
+                Self::parse(&beside, &json)?
+            }
+            None => None,
+        };
+        if config.as_ref().is_some_and(|config| config.use_dora) {
+            return Err(LoraError::UnsupportedAdapter {
+                path: path.to_owned(),
+                tensor: "use_dora in its configuration".into(),
+                method: "DoRA",
+            }
+            .into());
+        }
+        Ok(config)
+    }
+
     /// Parses the JSON, in which a pipeline puts the model's name before each field; `None` if it
     /// does not describe the transformer.
-    pub(super) fn parse(path: &Path, json: &[u8]) -> Result<Option<Self>> {
+    fn parse(path: &Path, json: &[u8]) -> Result<Option<Self>> {
         let invalid = |reason: String| {
             let reason = format!("its PEFT configuration: {reason}");
             OvisImageError::invalid_file(path, "LoRA", reason)

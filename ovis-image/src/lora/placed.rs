@@ -45,11 +45,11 @@ pub(crate) fn layer_updates(
         let down = Arc::new(placed.update.down);
         for rows in placed.rows {
             let (layer, shape) = layers[rows.layer].clone();
-            let numbers: Vec<usize> = rows.theirs.collect();
+            let numbers: Vec<usize> = rows.share.theirs.collect();
             updates.push(LayerUpdate {
                 layer,
                 shape,
-                first_row: rows.first_row,
+                first_row: rows.share.ours.start,
                 up: placed.update.up.select_rows(&numbers),
                 down: Arc::clone(&down),
                 strength,

@@ -5,24 +5,16 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::matrix::Matrix;
-use super::updates::LoraUpdate;
+use super::targets::Target;
+use super::update::LoraUpdate;
 use crate::weights::{NameTable, TransformerNaming};
-
-/// Rows of an update's up projection that are rows of one of our layers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PlacedRows {
-    pub(super) layer: usize,
-    /// Rows of the up projection.
-    pub(super) theirs: Range<usize>,
-    /// First of the rows in the layer.
-    pub(super) first_row: usize,
-}
 
 /// Update with its place in our layers.
 #[derive(Debug, Clone)]
 pub(super) struct PlacedUpdate {
     pub(super) update: LoraUpdate,
-    pub(super) rows: Vec<PlacedRows>,
+    /// Rows of the up projection, and those of our layers that they are.
+    pub(super) rows: Vec<Target>,
 }
 
 /// Finds the place of updates that are named as in a table.
@@ -32,14 +24,11 @@ pub(super) fn place(
     layers: &[(String, [usize; 2])],
 ) -> Vec<PlacedUpdate> {
     let table = NameTable::transformer(naming);
-    let mut rows: BTreeMap<String, Vec<PlacedRows>> = BTreeMap::new();
+    let mut rows: BTreeMap<String, Vec<Target>> = BTreeMap::new();
     for (layer, (path, shape)) in layers.iter().enumerate() {
         for share in table.row_shares(path, *shape) {
-            rows.entry(share.module).or_default().push(PlacedRows {
-                layer,
-                theirs: share.theirs,
-                first_row: share.ours.start,
-            });
+            let rows = rows.entry(share.module.clone()).or_default();
+            rows.push(Target { layer, share });
         }
     }
     updates
@@ -74,16 +63,16 @@ pub(super) fn regroup(
     let table = NameTable::transformer(naming);
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     for (update, PlacedUpdate { rows, .. }) in placed.iter().enumerate() {
-        for piece in rows {
-            let (path, shape) = &layers[piece.layer];
-            let end = piece.first_row + piece.theirs.len();
+        for target in rows {
+            let piece = &target.share;
+            let (path, shape) = &layers[target.layer];
             for share in table.row_shares(path, *shape) {
-                let from = share.ours.start.max(piece.first_row);
-                let to = share.ours.end.min(end);
+                let from = share.ours.start.max(piece.ours.start);
+                let to = share.ours.end.min(piece.ours.end);
                 if from >= to {
                     continue;
                 }
-                let first = piece.theirs.start + from - piece.first_row;
+                let first = piece.theirs.start + from - piece.ours.start;
                 let group = groups.entry(share.module).or_insert_with(|| Group {
                     module_rows: share.module_rows,
                     shares: Vec::new(),

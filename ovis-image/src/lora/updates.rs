@@ -3,44 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::TensorData;
-
 use super::attach::match_modules;
 use super::file::LoraFile;
 use super::format::LoraFormat;
 use super::matrix::Matrix;
-use super::regroup::{PlacedRows, PlacedUpdate, place, regroup};
+use super::regroup::{PlacedUpdate, place, regroup};
 use super::targets::Targets;
+use super::update::LoraUpdate;
 use super::write;
 use crate::config::TransformerConfig;
 use crate::error::{LoraError, Result};
 use crate::weights::TransformerNaming;
-
-/// Update of a module: `alpha / rank * up * down`.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct LoraUpdate {
-    pub(crate) name: String,
-    /// Down projection, `[rank, in]`.
-    pub(crate) down: Matrix,
-    /// Up projection, `[out, rank]`.
-    pub(crate) up: Matrix,
-    pub(crate) alpha: f64,
-    /// True if alpha is divided by the root of the rank instead of the rank.
-    pub(crate) rank_stabilized: bool,
-}
-
-impl LoraUpdate {
-    /// Returns the factor of the product of both matrices, before it is rounded to f32.
-    pub(super) fn scaling_f64(&self) -> f64 {
-        let rank = self.down.rows as f64;
-        let divisor = if self.rank_stabilized {
-            rank.sqrt()
-        } else {
-            rank
-        };
-        self.alpha / divisor
-    }
-}
 
 /// Updates of a transformer's modules, by diffusers' names.
 #[derive(Debug, Clone)]
@@ -134,7 +107,7 @@ pub(super) fn read_placed(
     let modules = matched.modules.into_iter();
     modules
         .map(|(module, targets)| {
-            let matrix = |tensor| Ok::<_, crate::OvisImageError>(matrix_of(file.read(tensor)?));
+            let matrix = |tensor| file.read(tensor).map(Matrix::from_data);
             Ok(PlacedUpdate {
                 update: LoraUpdate {
                     name: module.down.clone(),
@@ -143,25 +116,8 @@ pub(super) fn read_placed(
                     alpha: module.alpha,
                     rank_stabilized: module.rank_stabilized,
                 },
-                rows: targets
-                    .iter()
-                    .map(|target| PlacedRows {
-                        layer: target.layer,
-                        theirs: target.share.theirs.clone(),
-                        first_row: target.share.ours.start,
-                    })
-                    .collect(),
+                rows: targets.to_vec(),
             })
         })
         .collect()
-}
-
-/// Converts data with two axes.
-pub(crate) fn matrix_of(data: TensorData) -> Matrix {
-    let shape: Vec<usize> = data.shape.to_vec();
-    Matrix {
-        rows: shape[0],
-        columns: shape[1],
-        values: data.iter::<f32>().collect(),
-    }
 }

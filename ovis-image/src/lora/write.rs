@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 use super::file::LoraFile;
 use super::format::LoraFormat;
 use super::keys::bare_module;
+use super::matrix::Matrix;
 use super::peft::{METADATA, scaling};
-use super::updates::{LoraUpdate, matrix_of};
+use super::update::LoraUpdate;
 use crate::error::{LoraError, OvisImageError, Result};
+use crate::weights::comfyui_name;
 
 /// Writes modules of the format's naming beside the target, reads the file back, and moves it.
 /// `known` are all modules of the model.
@@ -26,7 +28,7 @@ pub(super) fn save(
     let part = path.with_extension("part.safetensors");
     let mut header: HashMap<String, String> = metadata.clone().into_iter().collect();
     header.insert("format".to_owned(), "pt".to_owned());
-    header.extend(LoraFormat::statement(modules));
+    header.extend(statement(modules));
     if format == LoraFormat::Peft {
         let config = peft_config(modules, known).to_string();
         header.insert(METADATA.to_owned(), config);
@@ -42,6 +44,34 @@ pub(super) fn save(
         // What is left of it is of no use, and the disk may be full.
         let _ = std::fs::remove_file(&part);
     })
+}
+
+impl LoraFormat {
+    /// Returns whether the file has a tensor with the alpha of each module.
+    fn has_alphas(self) -> bool {
+        self != Self::Peft
+    }
+
+    /// Returns the beginning of a module's keys.
+    fn key(self, module: &str) -> String {
+        let comfyui = || {
+            let name = comfyui_name(&format!("{module}.weight"));
+            name.trim_end_matches(".weight").to_owned()
+        };
+        match self {
+            Self::Peft => format!("transformer.{module}"),
+            Self::Kohya => format!("lora_unet_{}", comfyui().replace('.', "_")),
+            Self::ComfyUi => format!("diffusion_model.{}", comfyui()),
+        }
+    }
+
+    /// Returns the endings of the keys of the down and up projections.
+    fn endings(self) -> [&'static str; 2] {
+        match self {
+            Self::Peft | Self::ComfyUi => ["lora_A.weight", "lora_B.weight"],
+            Self::Kohya => ["lora_down.weight", "lora_up.weight"],
+        }
+    }
 }
 
 /// Tensor in f32.
@@ -102,6 +132,20 @@ fn plain_alpha(module: &LoraUpdate) -> f64 {
     } else {
         module.alpha
     }
+}
+
+/// Returns rank and alpha of the whole file as kohya's scripts state them.
+fn statement(modules: &[LoraUpdate]) -> BTreeMap<String, String> {
+    let stated = |values: Vec<String>| match values.split_first() {
+        Some((first, others)) if others.iter().all(|other| other == first) => first.clone(),
+        _ => "Dynamic".to_owned(),
+    };
+    let ranks = modules.iter().map(|module| module.down.rows.to_string());
+    let alphas = modules.iter().map(|module| module.alpha.to_string());
+    BTreeMap::from([
+        ("ss_network_dim".to_owned(), stated(ranks.collect())),
+        ("ss_network_alpha".to_owned(), stated(alphas.collect())),
+    ])
 }
 
 /// Returns the fields of PEFT's `LoraConfig` that describe the modules, as a pipeline of diffusers
@@ -184,7 +228,8 @@ fn compare(path: &Path, format: LoraFormat, modules: &[LoraUpdate]) -> Result<()
             module.scaling_f64() as f32
         };
         let close = (found - expected).abs() <= 1e-6 * expected.abs();
-        let same = matrix_of(down).is_same(&module.down) && matrix_of(up).is_same(&module.up);
+        let [down, up] = [down, up].map(Matrix::from_data);
+        let same = down.is_same(&module.down) && up.is_same(&module.up);
         if !same || !close {
             return Err(differs(format!("`{key}` differs")).into());
         }
@@ -203,4 +248,28 @@ fn most_common<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Option<T> {
         .into_iter()
         .find(|(_, count)| *count == most)
         .map(|(value, _)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_the_programs() {
+        let key = |format: LoraFormat, module| format.key(module);
+        let block = "double_blocks.0.img_attn.qkv";
+        assert_eq!(
+            key(LoraFormat::Kohya, block),
+            "lora_unet_double_blocks_0_img_attn_qkv"
+        );
+        assert_eq!(
+            key(LoraFormat::ComfyUi, block),
+            format!("diffusion_model.{block}")
+        );
+        assert_eq!(
+            key(LoraFormat::ComfyUi, "semantic_txt_in"),
+            "diffusion_model.txt_in"
+        );
+        assert_eq!(key(LoraFormat::Peft, "proj_out"), "transformer.proj_out");
+    }
 }

@@ -9,9 +9,6 @@ use super::keys::ModelHashes;
 /// List of a cache: a line that describes it, then a line for each row of the manifest.
 pub const FILE_NAME: &str = "cache.jsonl";
 
-/// Version of the format. It is part of every key.
-pub const VERSION: u32 = 1;
-
 /// First line of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {

@@ -5,9 +5,11 @@ use std::io;
 use ovis_image::Checkpoint;
 use serde::{Deserialize, Serialize};
 
-use super::description::VERSION;
 use crate::shared::record::hashes::{of_weights, sha256};
 use crate::training_data::Frame;
+
+/// Version of the format. It is part of every key.
+pub const VERSION: u32 = 1;
 
 /// Hashes of the models that encode images and captions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,8 +7,8 @@ mod read;
 mod shards;
 mod write;
 
-pub use description::{Description, FILE_NAME, VERSION, is_cache};
-pub use keys::{ModelHashes, embedding_key, latents_key};
+pub use description::{Description, FILE_NAME, is_cache};
+pub use keys::{ModelHashes, VERSION, embedding_key, latents_key};
 pub use read::Cache;
 pub use shards::{Shards, Stored};
 pub use write::ShardWriter;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::Value;
 
-use super::description::{Description, FILE_NAME, VERSION};
-use super::keys::ModelHashes;
+use super::description::{Description, FILE_NAME};
+use super::keys::{ModelHashes, VERSION};
 use super::shards::{Shards, missing, wrong};
 use crate::manifest::{JsonLines, ManifestError, Row};
 use crate::training_data::read::data_row;

@@ -8,7 +8,8 @@ use burn::tensor::backend::Backend;
 
 use super::adapters::LoraAdapters;
 use crate::error::Result;
-use crate::lora::{LoraFormat, LoraUpdate, LoraUpdates, matrix_of};
+use crate::lora::matrix::Matrix;
+use crate::lora::{LoraFormat, LoraUpdate, LoraUpdates};
 
 impl<B: Backend> LoraAdapters<B> {
     /// Writes the adapters in f32 to a file that diffusers, PEFT and
@@ -36,7 +37,7 @@ impl<B: Backend> LoraAdapters<B> {
 
     /// Reads the adapters from their device.
     pub fn updates(&self) -> LoraUpdates {
-        let matrix = |tensor: Tensor<B, 2>| matrix_of(tensor.into_data());
+        let matrix = |tensor: Tensor<B, 2>| Matrix::from_data(tensor.into_data());
         let modules = self.modules().iter().map(|module| LoraUpdate {
             name: module.name.clone(),
             down: matrix(module.down.val()),
