@@ -4,9 +4,7 @@ use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::repository::HubRepo;
-use crate::checkpoint::CheckpointPaths;
-use crate::error::{HubFailure, OvisImageError, Result};
+use crate::error::{OvisImageError, Result};
 
 /// Folder of one repository in the cache: `blobs/TAG` are file contents, `snapshots/COMMIT/FILE`
 /// link to them, `refs/REVISION` contains the commit of a branch or tag.
@@ -16,15 +14,16 @@ pub(super) struct RepoCache {
 }
 
 impl RepoCache {
-    pub(super) fn of(repo: &HubRepo) -> Result<Self> {
+    /// Names the folder of a repository in the cache's folder, by default in the user's home.
+    pub(super) fn new(root: Option<&Path>, id: &str) -> Result<Self> {
         let in_home = || Some(env::home_dir()?.join(".cache/huggingface/hub"));
-        let root = repo.cache.clone().or_else(in_home).ok_or_else(|| {
+        let root = root.map(Path::to_owned).or_else(in_home).ok_or_else(|| {
             OvisImageError::argument(
                 "cache",
                 "no home folder was found: set the folder of the cache",
             )
         })?;
-        let name = format!("models--{}", repo.id.replace('/', "--"));
+        let name = format!("models--{}", id.replace('/', "--"));
         Ok(Self {
             folder: root.join(name),
         })
@@ -95,27 +94,5 @@ impl RepoCache {
         #[cfg(not(unix))]
         std::fs::hard_link(blob, &path)?;
         Ok(path)
-    }
-}
-
-impl HubRepo {
-    /// Finds the folder of the checkpoint in the cache.
-    pub(super) fn cached_checkpoint(&self) -> Result<PathBuf> {
-        let folder = RepoCache::of(self)?.find(&self.revision);
-        let folder = folder.ok_or_else(|| self.error(HubFailure::NotCached))?;
-        match CheckpointPaths::discover(&folder) {
-            Ok(_) => Ok(folder),
-            Err(error) => Err(self.error(HubFailure::PartlyCached {
-                source: Box::new(error),
-            })),
-        }
-    }
-
-    /// Finds the path of a file in the cache.
-    pub(super) fn cached_file(&self, file: &str) -> Result<PathBuf> {
-        let folder = RepoCache::of(self)?.find(&self.revision);
-        let path = folder.map(|folder| folder.join(file));
-        path.filter(|path| path.is_file())
-            .ok_or_else(|| self.error(HubFailure::NotCached))
     }
 }

@@ -10,6 +10,7 @@ use super::cache::RepoCache;
 use super::repository::HubRepo;
 use super::server::{Announced, Listing, Server};
 use super::{select, verify};
+use crate::checkpoint::CheckpointPaths;
 use crate::error::{HubError, HubFailure, OvisImageError, Result};
 
 /// Progress of a download.
@@ -58,7 +59,7 @@ impl HubRepo {
     /// # Errors
     /// Returns the errors of [`download`](Self::download).
     pub fn download_with(&self, mut on_progress: impl FnMut(HubProgress<'_>)) -> Result<PathBuf> {
-        if self.offline {
+        if self.is_offline() {
             return self.cached_checkpoint();
         }
         let run = Download::of(self)?;
@@ -78,7 +79,7 @@ impl HubRepo {
                 });
             })?;
         }
-        run.cache.remember(&self.revision, &commit)?;
+        run.cache.remember(self.revision(), &commit)?;
         Ok(run.cache.snapshot(&commit))
     }
 
@@ -99,7 +100,7 @@ impl HubRepo {
                 format!("`{file}` is not a path within a repository"),
             ));
         }
-        if self.offline {
+        if self.is_offline() {
             return self.cached_file(file);
         }
         let run = Download::of(self)?;
@@ -121,8 +122,28 @@ impl HubRepo {
                 total,
             });
         })?;
-        run.cache.remember(&self.revision, &commit)?;
+        run.cache.remember(self.revision(), &commit)?;
         Ok(path)
+    }
+
+    /// Finds the folder of the checkpoint in the cache.
+    fn cached_checkpoint(&self) -> Result<PathBuf> {
+        let folder = self.repo_cache()?.find(self.revision());
+        let folder = folder.ok_or_else(|| self.error(HubFailure::NotCached))?;
+        match CheckpointPaths::discover(&folder) {
+            Ok(_) => Ok(folder),
+            Err(error) => Err(self.error(HubFailure::PartlyCached {
+                source: Box::new(error),
+            })),
+        }
+    }
+
+    /// Finds the path of a file in the cache.
+    fn cached_file(&self, file: &str) -> Result<PathBuf> {
+        let folder = self.repo_cache()?.find(self.revision());
+        let path = folder.map(|folder| folder.join(file));
+        path.filter(|path| path.is_file())
+            .ok_or_else(|| self.error(HubFailure::NotCached))
     }
 }
 
@@ -156,13 +177,13 @@ impl<'a> Download<'a> {
     fn of(repo: &'a HubRepo) -> Result<Self> {
         Ok(Self {
             repo,
-            server: Server::of(repo)?,
-            cache: RepoCache::of(repo)?,
+            server: repo.server()?,
+            cache: repo.repo_cache()?,
         })
     }
 
     fn list(&self) -> Result<Listing> {
-        let listing = self.server.list(&self.repo.revision);
+        let listing = self.server.list(self.repo.revision());
         listing.map_err(|failure| self.repo.error(failure))
     }
 
@@ -184,7 +205,7 @@ impl<'a> Download<'a> {
                 Ok(path) => return Ok(path),
                 Err(failure) => failure,
             };
-            if attempt >= self.repo.attempts || !is_temporary(&failure) {
+            if attempt >= self.repo.attempts() || !is_temporary(&failure) {
                 return Err(self.repo.error(failure));
             }
             let cause = &failure as &dyn std::error::Error;

@@ -45,10 +45,12 @@ impl HubRepo {
         id: impl Into<String>,
         lookup: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self> {
-        let mut repo = Self::new(id)?;
         let variables = Variables(lookup);
-        repo.cache = variables.cache();
-        repo.offline = variables.is_true(&["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]);
+        let offline = variables.is_true(&["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]);
+        let mut repo = Self::new(id)?.with_offline(offline);
+        if let Some(cache) = variables.cache() {
+            repo = repo.with_cache(cache);
+        }
         if let Some(endpoint) = variables.text(&["HF_ENDPOINT"]) {
             repo = repo.with_endpoint(endpoint);
         }
@@ -57,11 +59,12 @@ impl HubRepo {
         }
         if let Some(seconds) = variables.text(&["HF_HUB_DOWNLOAD_TIMEOUT"]) {
             let timeout = seconds.trim().parse().ok().filter(|seconds| *seconds > 0);
-            repo.read_timeout = timeout.map(Duration::from_secs).ok_or_else(|| {
+            let timeout = timeout.map(Duration::from_secs).ok_or_else(|| {
                 let reason =
                     format!("HF_HUB_DOWNLOAD_TIMEOUT is `{seconds}`, not a number of seconds");
                 OvisImageError::argument("read_timeout", reason)
             })?;
+            repo = repo.with_read_timeout(timeout);
         }
         Ok(repo)
     }
@@ -148,14 +151,13 @@ mod tests {
         })
     }
 
-    fn token(variables: &[(&str, &str)]) -> Option<String> {
-        let token = read(variables).unwrap().token;
-        token.map(|token| token.expose().to_owned())
+    fn repo() -> HubRepo {
+        HubRepo::new("a/b").unwrap()
     }
 
     #[test]
     fn nothing_set_is_the_default() {
-        assert_eq!(read(&[]).unwrap(), HubRepo::new("a/b").unwrap());
+        assert_eq!(read(&[]).unwrap(), repo());
     }
 
     #[test]
@@ -179,28 +181,36 @@ mod tests {
                 "/h/.cache/huggingface/hub",
             ),
         ] {
-            let repo = read(set).unwrap();
-            assert_eq!(repo.cache.as_deref(), Some(Path::new(cache)), "{set:?}");
+            assert_eq!(read(set).unwrap(), repo().with_cache(cache), "{set:?}");
         }
     }
 
     #[test]
     fn offline_is_what_python_takes_for_yes() {
         for yes in ["1", "ON", "YES", "TRUE", "on", "True"] {
-            assert!(read(&[("HF_HUB_OFFLINE", yes)]).unwrap().offline, "{yes}");
+            assert!(
+                read(&[("HF_HUB_OFFLINE", yes)]).unwrap().is_offline(),
+                "{yes}"
+            );
         }
         for no in ["0", "OFF", "NO", "FALSE", "", "2", "y"] {
-            assert!(!read(&[("HF_HUB_OFFLINE", no)]).unwrap().offline, "{no}");
+            assert!(
+                !read(&[("HF_HUB_OFFLINE", no)]).unwrap().is_offline(),
+                "{no}"
+            );
         }
         let empty = [("HF_HUB_OFFLINE", ""), ("TRANSFORMERS_OFFLINE", "1")];
-        assert!(read(&empty).unwrap().offline);
+        assert!(read(&empty).unwrap().is_offline());
     }
 
     #[test]
     fn the_token_is_the_variables_or_else_the_stored_one() {
         let home = tempfile::tempdir().unwrap();
         let home_path = home.path().to_str().unwrap();
-        assert_eq!(token(&[("HF_HOME", home_path)]), None);
+        // The cache, which `HF_HOME` moves, is compared above.
+        let read = |variables: &[(&str, &str)]| read(variables).map(|repo| repo.with_cache("c"));
+        let expected = |token: &str| repo().with_token(token).with_cache("c");
+        assert_eq!(read(&[("HF_HOME", home_path)]).unwrap(), expected(""));
 
         std::fs::write(home.path().join("token"), "stored\n").unwrap();
         let other = home.path().join("other");
@@ -211,11 +221,11 @@ mod tests {
             ("HF_TOKEN_PATH", other.to_str().unwrap()),
             ("HF_HOME", home_path),
         ];
-        for (first, expected) in ["set", "older", "other", "stored"].iter().enumerate() {
-            assert_eq!(token(&all[first..]).as_deref(), Some(*expected));
+        for (first, token) in ["set", "older", "other", "stored"].iter().enumerate() {
+            assert_eq!(read(&all[first..]).unwrap(), expected(token));
         }
         let disabled = [("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"), all[0], all[3]];
-        assert_eq!(token(&disabled), None);
+        assert_eq!(read(&disabled).unwrap(), expected(""));
         let folder = read(&[("HF_TOKEN_PATH", home_path)]);
         assert!(folder.unwrap_err().to_string().contains(home_path));
     }
@@ -226,9 +236,9 @@ mod tests {
             ("HF_ENDPOINT", "https://mirror/"),
             ("HF_HUB_DOWNLOAD_TIMEOUT", "7"),
         ]);
-        let repo = repo.unwrap();
-        assert_eq!(repo.endpoint, "https://mirror");
-        assert_eq!(repo.read_timeout, Duration::from_secs(7));
+        let expected = HubRepo::new("a/b").unwrap().with_endpoint("https://mirror");
+        let expected = expected.with_read_timeout(Duration::from_secs(7));
+        assert_eq!(repo.unwrap(), expected);
         for wrong in ["0", "-1", "soon"] {
             let error = read(&[("HF_HUB_DOWNLOAD_TIMEOUT", wrong)]).unwrap_err();
             assert!(error.to_string().contains(wrong), "{error}");

@@ -2,7 +2,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::cache::RepoCache;
 use super::secret::Secret;
+use super::server::Server;
 use crate::error::{HubError, HubFailure, OvisImageError, Result};
 
 /// Repository on the Hugging Face Hub, with the settings for downloading from it.
@@ -19,15 +21,15 @@ use crate::error::{HubError, HubFailure, OvisImageError, Result};
 /// The `Debug` output does not show the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubRepo {
-    pub(super) id: String,
-    pub(super) revision: String,
-    pub(super) endpoint: String,
+    id: String,
+    revision: String,
+    endpoint: String,
     /// Folder of the cache; `None` for the default in the user's home.
-    pub(super) cache: Option<PathBuf>,
-    pub(super) token: Option<Secret>,
-    pub(super) offline: bool,
-    pub(super) attempts: u32,
-    pub(super) read_timeout: Duration,
+    cache: Option<PathBuf>,
+    token: Option<Secret>,
+    offline: bool,
+    attempts: u32,
+    read_timeout: Duration,
 }
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
@@ -151,6 +153,25 @@ impl HubRepo {
     /// Branch, tag or commit.
     pub fn revision(&self) -> &str {
         &self.revision
+    }
+
+    pub(super) fn is_offline(&self) -> bool {
+        self.offline
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Prepares requests to the server.
+    pub(super) fn server(&self) -> Result<Server> {
+        let token = self.token.as_ref();
+        Server::new(&self.endpoint, &self.id, token, self.read_timeout)
+    }
+
+    /// Finds the repository's folder in the cache, which may not exist yet.
+    pub(super) fn repo_cache(&self) -> Result<RepoCache> {
+        RepoCache::new(self.cache.as_deref(), &self.id)
     }
 
     pub(super) fn error(&self, failure: HubFailure) -> OvisImageError {

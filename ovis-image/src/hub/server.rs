@@ -13,7 +13,7 @@ use ureq::http::header::{
 use ureq::typestate::WithoutBody;
 use ureq::{Agent, RequestBuilder, Timeout};
 
-use super::repository::HubRepo;
+use super::secret::Secret;
 use crate::error::{HubFailure, OvisImageError, Result};
 
 /// Server of a repository, with the settings of its requests.
@@ -59,15 +59,20 @@ const LINKED_TAG: HeaderName = HeaderName::from_static("x-linked-etag");
 const LINKED_SIZE: HeaderName = HeaderName::from_static("x-linked-size");
 
 impl Server {
-    pub(super) fn of(repo: &HubRepo) -> Result<Self> {
+    pub(super) fn new(
+        endpoint: &str,
+        id: &str,
+        token: Option<&Secret>,
+        read_timeout: Duration,
+    ) -> Result<Self> {
         let agent = Agent::config_builder()
             .user_agent(concat!("ovis-image/", env!("CARGO_PKG_VERSION")))
             // Sizes and resume positions must be those of the uncompressed file.
             .accept_encoding("identity")
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-            .timeout_connect(Some(repo.read_timeout))
-            .timeout_per_read(Some(repo.read_timeout))
-            .timeout_per_write(Some(repo.read_timeout))
+            .timeout_connect(Some(read_timeout))
+            .timeout_per_read(Some(read_timeout))
+            .timeout_per_write(Some(read_timeout))
             .build()
             .into();
         let bearer = |token: &str| {
@@ -75,7 +80,7 @@ impl Server {
             value.set_sensitive(true);
             Some(value)
         };
-        let authorization = match &repo.token {
+        let authorization = match token {
             Some(token) => Some(bearer(token.expose()).ok_or_else(|| {
                 OvisImageError::argument(
                     "token",
@@ -86,10 +91,10 @@ impl Server {
         };
         Ok(Self {
             agent,
-            endpoint: repo.endpoint.clone(),
-            id: repo.id.clone(),
+            endpoint: endpoint.to_owned(),
+            id: id.to_owned(),
             authorization,
-            read_timeout: repo.read_timeout,
+            read_timeout,
         })
     }
 
@@ -297,12 +302,13 @@ fn escaped(part: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::HubRepo;
 
     #[test]
     fn names_are_spelled_as_urls_spell_them() {
         let repo = HubRepo::new("a/b").unwrap();
         let mirror = repo.with_endpoint("http://mirror:8080/hub/");
-        let server = Server::of(&mirror).unwrap();
+        let server = mirror.server().unwrap();
         let url = server.url("0123", "a b/c#1?é.json");
         let path = "a/b/resolve/0123/a%20b/c%231%3F%C3%A9.json";
         assert_eq!(url, format!("http://mirror:8080/hub/{path}"));
@@ -313,9 +319,9 @@ mod tests {
     #[test]
     fn a_token_that_is_none_is_refused_and_none_is_printed() {
         let repo = HubRepo::new("a/b").unwrap();
-        let error = Server::of(&repo.clone().with_token("a\nb")).unwrap_err();
+        let error = repo.clone().with_token("a\nb").server().unwrap_err();
         assert!(matches!(error, OvisImageError::Request(_)), "{error}");
-        let printed = format!("{:?}", Server::of(&repo.with_token("hf_secret")).unwrap());
+        let printed = format!("{:?}", repo.with_token("hf_secret").server().unwrap());
         assert!(!printed.contains("hf_secret"), "{printed}");
     }
 

@@ -10,11 +10,11 @@ use burn::tensor::backend::Backend;
 use super::check::CheckedRequest;
 use super::denoise::Denoiser;
 use super::embeddings::RequestEmbeddings;
-use super::guided_model::{GuidedInput, GuidedModel};
+use super::guided_model::{GuidedInput, GuidedModel, StepCacheReport};
 use super::output::{GeneratedImage, GenerationOutput, Timings, timed};
 use super::pretrained::OvisImagePipeline;
+use super::profile::DenoisingProfile;
 use super::progress::Progress;
-use super::second_pass::Pass;
 use super::start::StartLatents;
 use crate::error::{Phase, Result, RuntimeError};
 use crate::images::{check_finite, download, restore_kept_pixels, to_rgb};
@@ -305,6 +305,28 @@ impl<B: Backend> OvisImagePipeline<B> {
             loras: self.loras().to_vec(),
             backend: B::name(self.device()),
         }
+    }
+}
+
+/// Result of one pass of the sampling loop.
+struct Pass<B: Backend> {
+    /// Denoised latents, `[images, channels, height, width]`, f32.
+    latents: Tensor<B, 4>,
+    profile: Option<DenoisingProfile>,
+    step_cache: Option<StepCacheReport>,
+}
+
+impl<B: Backend> Pass<B> {
+    /// Adds the reports of the pass before this one.
+    fn after(mut self, first: &Self) -> Self {
+        if let (Some(profile), Some(first)) = (&mut self.profile, &first.profile) {
+            profile.add(first);
+        }
+        if let (Some(report), Some(first)) = (&mut self.step_cache, &first.step_cache) {
+            report.computed += first.computed;
+            report.skipped += first.skipped;
+        }
+        self
     }
 }
 

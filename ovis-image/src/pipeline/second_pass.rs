@@ -4,38 +4,14 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::check::CheckedSecondPass;
-use super::guided_model::StepCacheReport;
 use super::output::Timings;
 use super::output::timed;
 use super::pretrained::OvisImagePipeline;
-use super::profile::DenoisingProfile;
 use super::start::StartLatents;
 use crate::error::Result;
 use crate::images::{upscale_image, upscale_latents};
 use crate::request::{GenerationRequest, UpscaleMethod};
 use crate::sampling::FlowMatchEulerScheduler;
-
-/// Result of one pass of the sampling loop.
-pub(super) struct Pass<B: Backend> {
-    /// Denoised latents, `[images, channels, height, width]`, f32.
-    pub(super) latents: Tensor<B, 4>,
-    pub(super) profile: Option<DenoisingProfile>,
-    pub(super) step_cache: Option<StepCacheReport>,
-}
-
-impl<B: Backend> Pass<B> {
-    /// Adds the reports of the pass before this one.
-    pub(super) fn after(mut self, first: &Self) -> Self {
-        if let (Some(profile), Some(first)) = (&mut self.profile, &first.profile) {
-            profile.add(first);
-        }
-        if let (Some(report), Some(first)) = (&mut self.step_cache, &first.step_cache) {
-            report.computed += first.computed;
-            report.skipped += first.skipped;
-        }
-        self
-    }
-}
 
 impl<B: Backend> OvisImagePipeline<B> {
     /// Upscales the latents of the first pass, `[images, channels, height, width]`, and adds the

@@ -4,9 +4,9 @@ use burn::module::{AutodiffModule, Module, ModuleMapper, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor};
 
-use super::optimizer::StartedStep;
+use super::ParameterMap;
+use super::optimizer::{AdamW, MovingAverage, StartedStep};
 use super::parameter_map::flat;
-use super::{AdamW, MovingAverage, ParameterMap};
 
 /// Parameters of a model that are trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

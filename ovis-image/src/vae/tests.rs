@@ -94,3 +94,18 @@ fn a_tile_that_holds_all_is_the_whole_decode() {
     let tiled = model.decode_tiled(latents.clone(), VaeTiling::new(16));
     assert_close(tiled, model.decode(latents), 0.0);
 }
+
+#[test]
+fn the_only_matrices_are_those_of_attention() {
+    // An export to the authors' layout makes 1 x 1 convolutions of them.
+    for parameter in VaeConfig::tiny().parameters() {
+        let is_matrix = parameter.shape.len() == 2;
+        let path = &parameter.path;
+        let is_attention = path.contains(".attention.") && path.ends_with(".weight");
+        assert_eq!(
+            is_matrix,
+            is_attention && !path.contains(".norm."),
+            "{path}"
+        );
+    }
+}

@@ -1,19 +1,25 @@
 //! Each layout's file names and, beyond the name tables, its tensor names.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::ExportOptions;
+use super::rows::assemble;
 use super::tensor::OutgoingTensor;
+use super::{ExportOptions, OutgoingFile, configs, merge};
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::file_names::{TEXT_ENCODER_WEIGHTS, authors, burnpack, comfyui, diffusers};
 use crate::checkpoint::layout::Layout;
+use crate::checkpoint::part::{Part, PartConfig};
+use crate::error::Result;
+use crate::lora::LayerUpdate;
 use crate::weights::{NameTable, TextEncoderNaming, TransformerNaming, VaeNaming, comfyui_name};
 
 /// Names of the files and tensors of a layout.
 pub(super) struct ExportFiles {
-    layout: Layout,
-    pub(super) transformer_table: NameTable,
-    pub(super) vae_table: NameTable,
-    pub(super) text_encoder_table: NameTable,
+    options: ExportOptions,
+    transformer_table: NameTable,
+    vae_table: NameTable,
+    text_encoder_table: NameTable,
 }
 
 impl ExportFiles {
@@ -28,19 +34,58 @@ impl ExportFiles {
             _ => TextEncoderNaming::Transformers,
         };
         Self {
-            layout: options.layout,
+            options: *options,
             transformer_table: NameTable::transformer(transformer),
             vae_table: NameTable::vae(vae, vae_levels),
             text_encoder_table: NameTable::text_encoder(text_encoder),
         }
     }
 
-    pub(super) fn transformer<'a>(
+    /// Lists the tensors of all parts and their configurations, by the file that they go to.
+    /// `updates` are merged into the transformer.
+    pub(super) fn outgoing_files<'a>(
         &self,
-        tensor: OutgoingTensor<'a>,
-        options: &ExportOptions,
-    ) -> OutgoingTensor<'a> {
-        let tensor = match self.layout {
+        checkpoint: &'a Checkpoint,
+        updates: &[Arc<LayerUpdate>],
+    ) -> Result<[OutgoingFile<'a>; 3]> {
+        let Checkpoint {
+            transformer,
+            vae,
+            text_encoder,
+            ..
+        } = checkpoint;
+        let mut updates = merge::of_tensors(updates, &self.transformer_table);
+        let transformer_tensors = outgoing_tensors(transformer, &self.transformer_table)?;
+        let transformer_tensors = transformer_tensors.map(|tensor| {
+            let updates = updates.remove(&tensor.name).unwrap_or_default();
+            self.transformer(tensor.merging(updates))
+        });
+        let vae_tensors = outgoing_tensors(vae, &self.vae_table)?;
+        let text_tensors = outgoing_tensors(text_encoder, &self.text_encoder_table)?;
+        Ok([
+            OutgoingFile {
+                name: self.transformer_path(),
+                tensors: transformer_tensors.collect(),
+                config: configs::carried(&transformer.config)?,
+            },
+            OutgoingFile {
+                name: self.vae_path(),
+                tensors: vae_tensors.map(|tensor| self.vae(tensor)).collect(),
+                config: configs::carried(&vae.config)?,
+            },
+            OutgoingFile {
+                name: self.text_encoder_path(),
+                tensors: text_tensors
+                    .map(|tensor| self.text_encoder(tensor))
+                    .collect(),
+                config: configs::carried(&text_encoder.config)?,
+            },
+        ])
+    }
+
+    fn transformer<'a>(&self, tensor: OutgoingTensor<'a>) -> OutgoingTensor<'a> {
+        let options = &self.options;
+        let tensor = match self.options.layout {
             Layout::Diffusers | Layout::Authors | Layout::Burnpack => tensor,
             Layout::ComfyUi => tensor.rename(comfyui_name),
         };
@@ -51,37 +96,29 @@ impl ExportFiles {
         }
     }
 
-    pub(super) fn vae<'a>(
-        &self,
-        tensor: OutgoingTensor<'a>,
-        options: &ExportOptions,
-    ) -> OutgoingTensor<'a> {
-        let tensor = match self.layout {
+    fn vae<'a>(&self, tensor: OutgoingTensor<'a>) -> OutgoingTensor<'a> {
+        let tensor = match self.options.layout {
             Layout::Diffusers | Layout::Burnpack => tensor,
-            // The attention in Black Forest Labs' naming is made of 1 x 1 convolutions.
-            Layout::Authors | Layout::ComfyUi => {
-                tensor.convolution_if(|parameter| parameter.contains(".mid.attention."))
-            }
+            // The VAE's only matrices are those of its attention, which is made of 1 x 1
+            // convolutions in Black Forest Labs' naming.
+            Layout::Authors | Layout::ComfyUi => tensor.matrix_as_convolution(),
         };
-        tensor.in_safetensors(options)
+        tensor.in_safetensors(&self.options)
     }
 
-    pub(super) fn text_encoder<'a>(
-        &self,
-        tensor: OutgoingTensor<'a>,
-        options: &ExportOptions,
-    ) -> OutgoingTensor<'a> {
-        let prefix = match self.layout {
+    fn text_encoder<'a>(&self, tensor: OutgoingTensor<'a>) -> OutgoingTensor<'a> {
+        let prefix = match self.options.layout {
             Layout::Diffusers | Layout::Burnpack => "",
             Layout::Authors => "llm.model.",
             Layout::ComfyUi => "model.",
         };
         let tensor = tensor.rename(|name| format!("{prefix}{name}"));
-        tensor.in_safetensors(options)
+        tensor.in_safetensors(&self.options)
     }
 
-    pub(super) fn transformer_path(&self, options: &ExportOptions) -> PathBuf {
-        match self.layout {
+    fn transformer_path(&self) -> PathBuf {
+        let options = &self.options;
+        match self.options.layout {
             Layout::Diffusers => path([diffusers::TRANSFORMER, diffusers::WEIGHTS]),
             Layout::Authors => authors::TRANSFORMER.into(),
             Layout::ComfyUi => {
@@ -99,8 +136,8 @@ impl ExportFiles {
         }
     }
 
-    pub(super) fn vae_path(&self) -> PathBuf {
-        match self.layout {
+    fn vae_path(&self) -> PathBuf {
+        match self.options.layout {
             Layout::Diffusers => path([diffusers::VAE, diffusers::WEIGHTS]),
             Layout::Authors => authors::VAE.into(),
             Layout::ComfyUi => {
@@ -111,8 +148,8 @@ impl ExportFiles {
         }
     }
 
-    pub(super) fn text_encoder_path(&self) -> PathBuf {
-        match self.layout {
+    fn text_encoder_path(&self) -> PathBuf {
+        match self.options.layout {
             Layout::Diffusers => path([diffusers::TEXT_ENCODER, TEXT_ENCODER_WEIGHTS]),
             Layout::Authors => path([authors::TEXT_ENCODER, TEXT_ENCODER_WEIGHTS]),
             Layout::ComfyUi => {
@@ -124,7 +161,7 @@ impl ExportFiles {
     }
 
     pub(super) fn tokenizer_folder(&self) -> &'static Path {
-        Path::new(match self.layout {
+        Path::new(match self.options.layout {
             Layout::Diffusers => diffusers::TOKENIZER,
             Layout::Authors => authors::TEXT_ENCODER,
             Layout::ComfyUi => comfyui::TOKENIZER,
@@ -135,4 +172,15 @@ impl ExportFiles {
 
 fn path<const N: usize>(names: [&str; N]) -> PathBuf {
     names.iter().collect()
+}
+
+/// Lists the tensors of a part in another naming.
+pub(super) fn outgoing_tensors<'a, C: PartConfig>(
+    part: &'a Part<C>,
+    target: &NameTable,
+) -> Result<impl Iterator<Item = OutgoingTensor<'a>>> {
+    let tensors = assemble(part, target)?;
+    Ok(tensors
+        .into_iter()
+        .map(|tensor| OutgoingTensor::new(&part.source, tensor)))
 }

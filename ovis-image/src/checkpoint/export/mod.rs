@@ -21,19 +21,19 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use self::files::ExportFiles;
+#[cfg(feature = "extract-lora")]
+use self::files::outgoing_tensors;
 use self::folder::PartFolder;
-use self::rows::assemble;
 use self::tensor::OutgoingTensor;
 use super::layout::Layout;
 use super::open::Checkpoint;
-use super::part::{Part, PartConfig};
 use crate::config::{SchedulerConfig, WeightDtype};
 use crate::error::{OvisImageError, Result, RuntimeError};
-use crate::lora::{LayerUpdate, LoraFile, layer_updates};
+use crate::lora::{LoraFile, layer_updates};
 use crate::tensor_file::Quantization;
+use crate::weights::QuantizationScheme;
 #[cfg(feature = "extract-lora")]
-use crate::weights::TransformerNaming;
-use crate::weights::{NameTable, QuantizationScheme};
+use crate::weights::{NameTable, TransformerNaming};
 
 /// Options of an export: layout, dtype and quantization.
 #[derive(Debug, Clone, Copy)]
@@ -189,7 +189,7 @@ impl Checkpoint {
             let read = layer_updates(file, *scale, &self.transformer.config)?;
             updates.extend(read.into_iter().map(Arc::new));
         }
-        let parts = self.outgoing_files(&files, options, &updates)?;
+        let parts = files.outgoing_files(self, &updates)?;
         let tensors = parts.iter().flat_map(|part| &part.tensors);
         let total = tensors.map(|tensor| tensor.bytes() as u64).sum();
         let mut written = 0;
@@ -224,44 +224,6 @@ impl Checkpoint {
         report.notes = self.export_notes(options.layout, has_tokenizer);
         part_folder.complete()?;
         Ok(report)
-    }
-
-    /// Lists the tensors of all parts and their configurations, by the file that they go to.
-    fn outgoing_files<'a>(
-        &'a self,
-        files: &ExportFiles,
-        options: &ExportOptions,
-        updates: &[Arc<LayerUpdate>],
-    ) -> Result<[OutgoingFile<'a>; 3]> {
-        let mut updates = merge::of_tensors(updates, &files.transformer_table);
-        let transformer = outgoing(&self.transformer, &files.transformer_table)?;
-        let transformer = transformer.map(|tensor| {
-            let updates = updates.remove(&tensor.name).unwrap_or_default();
-            tensor.merging(updates)
-        });
-        let vae = outgoing(&self.vae, &files.vae_table)?;
-        let text_encoder = outgoing(&self.text_encoder, &files.text_encoder_table)?;
-        Ok([
-            OutgoingFile {
-                name: files.transformer_path(options),
-                tensors: transformer
-                    .map(|tensor| files.transformer(tensor, options))
-                    .collect(),
-                config: configs::carried(&self.transformer.config)?,
-            },
-            OutgoingFile {
-                name: files.vae_path(),
-                tensors: vae.map(|tensor| files.vae(tensor, options)).collect(),
-                config: configs::carried(&self.vae.config)?,
-            },
-            OutgoingFile {
-                name: files.text_encoder_path(),
-                tensors: text_encoder
-                    .map(|tensor| files.text_encoder(tensor, options))
-                    .collect(),
-                config: configs::carried(&self.text_encoder.config)?,
-            },
-        ])
     }
 
     /// Lists what a layout needs or had and the exported folder does not contain.
@@ -323,7 +285,7 @@ impl NamedTensor<'_> {
 #[cfg(feature = "extract-lora")]
 pub(super) fn transformer_tensors(checkpoint: &Checkpoint) -> Result<Vec<NamedTensor<'_>>> {
     let table = NameTable::transformer(TransformerNaming::Diffusers);
-    Ok(outgoing(&checkpoint.transformer, &table)?
+    Ok(outgoing_tensors(&checkpoint.transformer, &table)?
         .map(NamedTensor)
         .collect())
 }
@@ -338,15 +300,4 @@ struct OutgoingFile<'a> {
     tensors: Vec<OutgoingTensor<'a>>,
     /// Configuration to write into its metadata.
     config: String,
-}
-
-/// Lists the tensors of a part in another naming.
-fn outgoing<'a, C: PartConfig>(
-    part: &'a Part<C>,
-    target: &NameTable,
-) -> Result<impl Iterator<Item = OutgoingTensor<'a>>> {
-    let tensors = assemble(part, target)?;
-    Ok(tensors
-        .into_iter()
-        .map(|tensor| OutgoingTensor::new(&part.source, tensor)))
 }

@@ -48,9 +48,9 @@ impl<'a> OutgoingTensor<'a> {
         self
     }
 
-    /// Appends axes of 1 to the shape if another program stores the tensor as a 1 x 1 convolution.
-    pub(super) fn convolution_if(mut self, is_one: impl FnOnce(&str) -> bool) -> Self {
-        if self.shape.len() == 2 && is_one(&self.parameter.path) {
+    /// Appends axes of 1 to the shape of a matrix, so that it is a 1 x 1 convolution.
+    pub(super) fn matrix_as_convolution(mut self) -> Self {
+        if self.shape.len() == 2 {
             self.shape.extend([1, 1]);
         }
         self

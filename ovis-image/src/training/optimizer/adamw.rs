@@ -31,16 +31,16 @@ impl Default for AdamWConfig {
 
 /// AdamW (arXiv 1711.05101; torch: `AdamW`) with moments in f32.
 #[derive(Debug, Clone)]
-pub struct AdamW<B: Backend> {
+pub(crate) struct AdamW<B: Backend> {
     config: AdamWConfig,
-    pub(crate) steps: u64,
-    pub(crate) first_moments: ParameterMap<B>,
-    pub(crate) second_moments: ParameterMap<B>,
+    steps: u64,
+    first_moments: ParameterMap<B>,
+    second_moments: ParameterMap<B>,
 }
 
 impl<B: Backend> AdamW<B> {
     /// Starts with moments of zero.
-    pub fn new(config: AdamWConfig) -> Self {
+    pub(crate) fn new(config: AdamWConfig) -> Self {
         Self {
             config,
             steps: 0,
@@ -49,9 +49,26 @@ impl<B: Backend> AdamW<B> {
         }
     }
 
+    /// Returns the number of steps that were started.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Returns the first and the second moments.
+    pub(crate) fn moments(&self) -> [&ParameterMap<B>; 2] {
+        [&self.first_moments, &self.second_moments]
+    }
+
+    /// Resumes after a number of steps, with the first and the second moments after them.
+    pub(crate) fn restore(&mut self, steps: u64, [first, second]: [ParameterMap<B>; 2]) {
+        self.steps = steps;
+        self.first_moments = first;
+        self.second_moments = second;
+    }
+
     /// Starts a step, in which every parameter is updated once; `gradient_scale` multiplies all
     /// gradients.
-    pub fn start_step(&mut self, learning_rate: f64, gradient_scale: f32) -> StartedStep {
+    pub(crate) fn start_step(&mut self, learning_rate: f64, gradient_scale: f32) -> StartedStep {
         self.steps += 1;
         let [beta1, beta2] = self.config.betas;
         let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
@@ -76,7 +93,7 @@ impl<B: Backend> AdamW<B> {
     }
 
     /// Updates one parameter. The number of `axes` of its tensor decides whether it decays.
-    pub fn update(
+    pub(crate) fn update(
         &mut self,
         path: &str,
         axes: usize,
@@ -102,7 +119,7 @@ impl<B: Backend> AdamW<B> {
 
 /// Constants of one step, with and without weight decay.
 #[derive(Debug, Clone, Copy)]
-pub struct StartedStep {
+pub(crate) struct StartedStep {
     plain: AdamWStep,
     decayed: AdamWStep,
 }

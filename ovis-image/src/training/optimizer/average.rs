@@ -7,15 +7,15 @@ use crate::training::ParameterMap;
 /// Moving average of parameters in f32 (diffusers: `EMAModel`). Its decay grows from 0 with the
 /// number of updates, `(1 + n) / (10 + n)`, up to the configured decay.
 #[derive(Debug, Clone)]
-pub struct MovingAverage<B: Backend> {
-    pub(crate) decay: f64,
-    pub(crate) updates: u64,
-    pub(crate) values: ParameterMap<B>,
+pub(crate) struct MovingAverage<B: Backend> {
+    decay: f64,
+    updates: u64,
+    values: ParameterMap<B>,
 }
 
 impl<B: Backend> MovingAverage<B> {
     /// Creates an average that starts with the first parameters that it receives.
-    pub fn new(decay: f64) -> Self {
+    pub(crate) fn new(decay: f64) -> Self {
         Self {
             decay,
             updates: 0,
@@ -23,9 +23,20 @@ impl<B: Backend> MovingAverage<B> {
         }
     }
 
+    /// Returns the number of updates.
+    pub(crate) fn updates(&self) -> u64 {
+        self.updates
+    }
+
     /// Returns the averages, which are empty before the first update.
-    pub fn values(&self) -> &ParameterMap<B> {
+    pub(crate) fn values(&self) -> &ParameterMap<B> {
         &self.values
+    }
+
+    /// Resumes after a number of updates, with the averages after them.
+    pub(crate) fn restore(&mut self, updates: u64, values: ParameterMap<B>) {
+        self.updates = updates;
+        self.values = values;
     }
 
     /// Starts an update, which sees every parameter once.

@@ -9,8 +9,8 @@ mod average;
 mod norm;
 mod schedule;
 
-pub(super) use adamw::StartedStep;
-pub use adamw::{AdamW, AdamWConfig};
-pub use average::MovingAverage;
-pub use norm::{ClippedNorm, gradient_norm};
+pub use adamw::AdamWConfig;
+pub(super) use adamw::{AdamW, StartedStep};
+pub(super) use average::MovingAverage;
+pub(super) use norm::gradient_norm;
 pub use schedule::{LearningRate, LearningRateSchedule};

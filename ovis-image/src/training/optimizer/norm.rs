@@ -6,17 +6,19 @@ use crate::training::ParameterMap;
 
 /// Global norm of gradients, and the factor that reduces it to a limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub struct ClippedNorm {
+pub(crate) struct ClippedNorm {
     /// Norm before clipping.
-    pub norm: f64,
+    pub(crate) norm: f64,
     /// Factor of all gradients: `limit / (norm + 1e-6)`, at most 1 (torch: `clip_grad_norm_`).
-    pub scale: f32,
+    pub(crate) scale: f32,
 }
 
 /// Computes the Euclidean norm of all gradients together; `limit` is the largest norm that an
 /// update may use.
-pub fn gradient_norm<B: Backend>(gradients: &ParameterMap<B>, limit: Option<f64>) -> ClippedNorm {
+pub(crate) fn gradient_norm<B: Backend>(
+    gradients: &ParameterMap<B>,
+    limit: Option<f64>,
+) -> ClippedNorm {
     let squares: Vec<Tensor<B, 1>> = gradients
         .iter()
         .map(|(_, gradient)| kernels::sum_of_squares(gradient.clone()))
