@@ -8,9 +8,10 @@ pub enum RequestError {
     #[error("invalid {argument}: {reason}")]
     InvalidArgument {
         /// Identifier of the argument in snake case: the name of the builder method that sets the
-        /// value, for example `guidance_scale`, or of the parameter of the method that was called,
-        /// for example `scale` of `load_lora`. A value inside of one has both names:
-        /// `second_pass.scale`.
+        /// value, for example `guidance_scale`; of the field of a configuration, for example
+        /// `max_grad_norm`; or of the parameter of the method that was called, for example `scale`
+        /// of `load_lora`. A value inside of one has both names: `second_pass.scale`,
+        /// `batch.grid`. A text that cannot be parsed is named after its meaning: `sampler`.
         argument: &'static str,
         /// Problem with the value, and which values are valid.
         reason: String,

@@ -153,7 +153,7 @@ fn check<B: Backend>(batch: &PixelBatch<B>, model: &AutoencoderKl<B>) -> Result<
     let whole = |size: usize| size > 0 && size.is_multiple_of(scale);
     if images == 0 || colors != config.in_channels || !whole(height) || !whole(width) {
         return Err(OvisImageError::argument(
-            "pixels",
+            "batch.pixels",
             format!(
                 "{pixels:?}: three colors, and sides that are multiples of {scale}, are needed"
             ),
@@ -165,7 +165,7 @@ fn check<B: Backend>(batch: &PixelBatch<B>, model: &AutoencoderKl<B>) -> Result<
     );
     if noise != wanted {
         return Err(OvisImageError::argument(
-            "noise",
+            "batch.noise",
             format!("its shape is {noise:?}, that of the latents {wanted:?}"),
         ));
     }

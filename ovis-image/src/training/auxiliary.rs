@@ -54,7 +54,7 @@ impl<B: Backend> CharacterHead<B> {
             Some(scores) if scores > 0 && hidden > 0 => scores,
             _ => {
                 return Err(OvisImageError::argument(
-                    "characters",
+                    "config",
                     format!("{cells} cells of {classes} classes over a width of {hidden}"),
                 ));
             }

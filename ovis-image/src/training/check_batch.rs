@@ -29,28 +29,28 @@ fn check_images<B: Backend>(batch: &ImageBatch<B>, channels: usize) -> Result<()
     let dims @ [images, tokens, found] = batch.latents.dims();
     if images == 0 || tokens == 0 || found != channels {
         return Err(OvisImageError::argument(
-            "latents",
+            "batch.latents",
             format!("their shape is {dims:?}: images and tokens of {channels} channels are needed"),
         ));
     }
     let noise = batch.noise.dims();
     if noise != dims {
         return Err(OvisImageError::argument(
-            "noise",
+            "batch.noise",
             format!("its shape is {noise:?}, that of the latents {dims:?}"),
         ));
     }
     let [rows, columns] = batch.grid;
     if rows.checked_mul(columns) != Some(tokens) {
         return Err(OvisImageError::argument(
-            "grid",
+            "batch.grid",
             format!("{rows} x {columns} patches, but {tokens} tokens"),
         ));
     }
     let weights = batch.token_weights.as_ref().map(Tensor::dims);
     match weights {
         Some(weights) if weights != [images, tokens, 1] => Err(OvisImageError::argument(
-            "token_weights",
+            "batch.token_weights",
             format!("their shape is {weights:?}, not [{images}, {tokens}, 1]"),
         )),
         _ => Ok(()),
@@ -61,14 +61,14 @@ fn check_image_weights<B: Backend>(batch: &ImageBatch<B>) -> Result<()> {
     let (count, [images, ..]) = (batch.image_weights.len(), batch.latents.dims());
     if count != 0 && count != images {
         return Err(OvisImageError::argument(
-            "image_weights",
+            "batch.image_weights",
             format!("{count} of them for {images} images"),
         ));
     }
     let mut weights = batch.image_weights.iter();
     match weights.find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
         Some(bad) => Err(OvisImageError::argument(
-            "image_weights",
+            "batch.image_weights",
             format!("{bad} is negative or not a number"),
         )),
         None => Ok(()),
@@ -79,13 +79,13 @@ fn check_timesteps<B: Backend>(batch: &ImageBatch<B>) -> Result<()> {
     let (count, [images, ..]) = (batch.timesteps.len(), batch.latents.dims());
     if count != images {
         return Err(OvisImageError::argument(
-            "timesteps",
+            "batch.timesteps",
             format!("{count} of them for {images} images"),
         ));
     }
     match batch.timesteps.iter().find(|t| !(0.0..=1.0).contains(*t)) {
         Some(bad) => Err(OvisImageError::argument(
-            "timesteps",
+            "batch.timesteps",
             format!("{bad} is not between 0 and 1"),
         )),
         None => Ok(()),
@@ -105,14 +105,14 @@ fn check_prompts<B: Backend>(
                 return Ok(());
             }
             Err(OvisImageError::argument(
-                "prompts",
+                "batch.prompts",
                 format!("embeddings of {dims:?}, not [{images}, text tokens, {context}]"),
             ))
         }
         PromptBatch::Tokens { input_ids, real } => match &models.text_encoder {
             Some(encoder) => check_tokens(input_ids, real.dims(), images, context, encoder),
             None => Err(OvisImageError::argument(
-                "prompts",
+                "batch.prompts",
                 "token ids need a text encoder that is trained: pass their embeddings, or a text encoder",
             )),
         },
@@ -130,7 +130,7 @@ fn check_tokens<B: Backend>(
     let text_tokens = length.saturating_sub(PREFIX_TOKENS);
     if count != images || text_tokens == 0 || real != [images, text_tokens, 1] {
         return Err(OvisImageError::argument(
-            "prompts",
+            "batch.prompts",
             format!(
                 "ids of {ids:?} and a mask of {real:?} for {images} images: the mask lacks the template's prefix alone"
             ),
@@ -139,13 +139,13 @@ fn check_tokens<B: Backend>(
     let [vocabulary, hidden] = encoder.embedding.dims();
     if hidden != context {
         return Err(OvisImageError::argument(
-            "prompts",
+            "batch.prompts",
             format!("the text encoder's width is {hidden}, but the transformer reads {context}"),
         ));
     }
     match outside(input_ids.clone(), vocabulary) {
         Some(id) => Err(OvisImageError::argument(
-            "prompts",
+            "batch.prompts",
             format!("{id} is not one of the {vocabulary} token ids"),
         )),
         None => Ok(()),
@@ -160,13 +160,13 @@ fn check_characters<B: Backend>(
     let (dims, cells, classes) = (characters.dims(), head.cells(), head.classes());
     if dims != [images, tokens * cells] {
         return Err(OvisImageError::argument(
-            "characters",
+            "batch.characters",
             format!("their shape is {dims:?}, not [{images}, {tokens} tokens * {cells} cells]"),
         ));
     }
     match outside(characters.clone(), classes) {
         Some(character) => Err(OvisImageError::argument(
-            "characters",
+            "batch.characters",
             format!("{character} is not one of the head's {classes} classes"),
         )),
         None => Ok(()),

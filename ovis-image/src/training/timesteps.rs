@@ -62,7 +62,7 @@ impl FromStr for TimestepDistribution {
     fn from_str(text: &str) -> Result<Self, OvisImageError> {
         let wrong = || {
             OvisImageError::argument(
-                "timesteps",
+                "timestep_distribution",
                 format!("`{text}` is not uniform, logit-normal[:MEAN:STD] or resolution-shifted"),
             )
         };

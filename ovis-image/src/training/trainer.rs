@@ -4,11 +4,11 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
 use super::module_update::{Update, with_values};
+use super::optimizer::{AdamW, MovingAverage, gradient_norm};
 use super::parameter_map::visit_parameters;
 use super::state::Position;
 use super::{
-    AdamW, AdamWConfig, LearningRate, LossTerms, MovingAverage, Objective, Outcome, ParameterMap,
-    TrainingState, gradient_norm,
+    AdamWConfig, LearningRate, LossTerms, Objective, Outcome, ParameterMap, TrainingState,
 };
 use crate::error::{OvisImageError, Result, RuntimeError, StateError};
 
@@ -73,14 +73,14 @@ impl TrainerConfig {
                 format!("{value} is not between 0 and 1"),
             ))
         };
-        positive("learning_rate", self.learning_rate.peak)?;
-        positive("adam_eps", self.adamw.eps)?;
-        share("adam_betas", self.adamw.betas[0])?;
-        share("adam_betas", self.adamw.betas[1])?;
+        positive("learning_rate.peak", self.learning_rate.peak)?;
+        positive("adamw.eps", self.adamw.eps)?;
+        share("adamw.betas", self.adamw.betas[0])?;
+        share("adamw.betas", self.adamw.betas[1])?;
         if !(self.adamw.weight_decay.is_finite() && self.adamw.weight_decay >= 0.0) {
             let decay = self.adamw.weight_decay;
             return Err(OvisImageError::argument(
-                "weight_decay",
+                "adamw.weight_decay",
                 format!("{decay} is negative or not a number"),
             ));
         }
@@ -93,11 +93,13 @@ impl TrainerConfig {
         if let Some(factor) = self.spike_factor {
             positive("spike_factor", factor - 1.0)?;
         }
-        if self.total_steps == 0 || self.accumulation == 0 {
-            return Err(OvisImageError::argument(
-                "steps",
-                "a run needs at least one step and one batch a step",
-            ));
+        if self.total_steps == 0 {
+            let reason = "a run needs at least one step";
+            return Err(OvisImageError::argument("total_steps", reason));
+        }
+        if self.accumulation == 0 {
+            let reason = "a step needs at least one batch";
+            return Err(OvisImageError::argument("accumulation", reason));
         }
         Ok(())
     }
@@ -295,15 +297,17 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         for (path, master) in self.masters.iter() {
             parameters.insert(path, master.clone());
         }
+        let [first_moments, second_moments] = self.optimizer.moments().map(ParameterMap::clone);
+        let average = self.average.as_ref();
         TrainingState {
             position: self.position.clone(),
-            optimizer_steps: self.optimizer.steps,
-            average_updates: self.average.as_ref().map(|average| average.updates),
+            optimizer_steps: self.optimizer.steps(),
+            average_updates: average.map(MovingAverage::updates),
             accumulated_terms: self.accumulated_terms.clone(),
             parameters,
-            first_moments: self.optimizer.first_moments.clone(),
-            second_moments: self.optimizer.second_moments.clone(),
-            average: self.average.as_ref().map(|average| average.values.clone()),
+            first_moments,
+            second_moments,
+            average: average.map(|average| average.values().clone()),
             accumulated: self.accumulated.clone(),
         }
     }
@@ -321,12 +325,10 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         let (models, _) = with_values(self.models().clone(), &state.parameters);
         self.masters = masters_of(&models, &state.parameters);
         self.models = Some(models);
-        self.optimizer.steps = state.optimizer_steps;
-        self.optimizer.first_moments = state.first_moments;
-        self.optimizer.second_moments = state.second_moments;
+        let moments = [state.first_moments, state.second_moments];
+        self.optimizer.restore(state.optimizer_steps, moments);
         if let (Some(average), Some(values)) = (&mut self.average, state.average) {
-            average.values = values;
-            average.updates = state.average_updates.unwrap_or_default();
+            average.restore(state.average_updates.unwrap_or_default(), values);
         }
         self.accumulated = state.accumulated;
         self.accumulated_terms = state.accumulated_terms;

@@ -269,12 +269,14 @@ fn settings_that_cannot_work_are_refused() {
         let error = config.validate().unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
     };
-    refuse(|c| c.learning_rate.peak = f64::NAN, "learning_rate");
+    refuse(|c| c.learning_rate.peak = f64::NAN, "learning_rate.peak");
     refuse(|c| c.learning_rate.peak = -1.0, "learning_rate");
-    refuse(|c| c.adamw.betas[1] = 1.0, "adam_betas");
+    refuse(|c| c.adamw.betas[1] = 1.0, "adamw.betas");
     refuse(|c| c.max_grad_norm = Some(0.0), "max_grad_norm");
     refuse(|c| c.ema_decay = Some(1.0), "ema_decay");
-    refuse(|c| c.accumulation = 0, "steps");
+    refuse(|c| c.adamw.weight_decay = -1.0, "adamw.weight_decay");
+    refuse(|c| c.total_steps = 0, "total_steps");
+    refuse(|c| c.accumulation = 0, "accumulation");
 }
 
 #[test]

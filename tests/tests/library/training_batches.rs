@@ -114,29 +114,44 @@ fn token_ids_that_fit_train_the_text_encoder() {
 fn latents_have_images_tokens_and_the_channels_of_the_model() {
     refuse(
         |b| b.latents = zeros([IMAGES, TOKENS, 7]),
-        &["latents", "7"],
+        &["batch.latents", "7"],
     );
-    refuse(|b| b.latents = zeros([0, TOKENS, 16]), &["latents"]);
-    refuse(|b| b.latents = zeros([IMAGES, 0, 16]), &["latents"]);
+    refuse(|b| b.latents = zeros([0, TOKENS, 16]), &["batch.latents"]);
+    refuse(|b| b.latents = zeros([IMAGES, 0, 16]), &["batch.latents"]);
 }
 
 #[test]
 fn noise_has_the_shape_of_the_latents() {
-    refuse(|b| b.noise = zeros([IMAGES, TOKENS, 7]), &["noise", "7"]);
+    refuse(
+        |b| b.noise = zeros([IMAGES, TOKENS, 7]),
+        &["batch.noise", "7"],
+    );
 }
 
 #[test]
 fn timesteps_are_one_per_image_from_0_to_1() {
-    refuse(|b| b.timesteps = vec![0.5], &["timesteps", "1 of them"]);
-    refuse(|b| b.timesteps[1] = 1.5, &["timesteps", "1.5"]);
-    refuse(|b| b.timesteps[0] = f32::NAN, &["timesteps", "NaN"]);
+    refuse(
+        |b| b.timesteps = vec![0.5],
+        &["batch.timesteps", "1 of them"],
+    );
+    refuse(|b| b.timesteps[1] = 1.5, &["batch.timesteps", "1.5"]);
+    refuse(|b| b.timesteps[0] = f32::NAN, &["batch.timesteps", "NaN"]);
 }
 
 #[test]
 fn image_weights_are_one_per_image_and_not_negative() {
-    refuse(|b| b.image_weights = vec![1.0], &["image_weights", "1 of"]);
-    refuse(|b| b.image_weights[1] = -1.0, &["image_weights", "-1"]);
-    refuse(|b| b.image_weights[0] = f32::NAN, &["image_weights", "NaN"]);
+    refuse(
+        |b| b.image_weights = vec![1.0],
+        &["batch.image_weights", "1 of"],
+    );
+    refuse(
+        |b| b.image_weights[1] = -1.0,
+        &["batch.image_weights", "-1"],
+    );
+    refuse(
+        |b| b.image_weights[0] = f32::NAN,
+        &["batch.image_weights", "NaN"],
+    );
 }
 
 /// With weights of images the loss is the mean of the losses of the images, each times its weight.
@@ -167,20 +182,23 @@ fn a_weight_of_an_image_multiplies_its_share_of_the_loss() {
 
 #[test]
 fn the_grid_has_as_many_patches_as_there_are_tokens() {
-    refuse(|b| b.grid = [5, 1], &["grid", "5 x 1"]);
-    refuse(|b| b.grid = [usize::MAX, 2], &["grid"]);
+    refuse(|b| b.grid = [5, 1], &["batch.grid", "5 x 1"]);
+    refuse(|b| b.grid = [usize::MAX, 2], &["batch.grid"]);
 }
 
 #[test]
 fn token_weights_are_one_per_token() {
     let weights = zeros([IMAGES, 1, TOKENS]);
-    refuse(|b| b.token_weights = Some(weights), &["token_weights", "6"]);
+    refuse(
+        |b| b.token_weights = Some(weights),
+        &["batch.token_weights", "6"],
+    );
 }
 
 #[test]
 fn embeddings_have_the_width_that_the_transformer_reads() {
     let encoded = |dims| PromptBatch::Encoded(zeros(dims));
-    let words = ["prompts", "embeddings"];
+    let words = ["batch.prompts", "embeddings"];
     let width = context();
     for dims in [
         [IMAGES, TEXT_TOKENS, width + 1],
@@ -197,12 +215,12 @@ fn token_ids_need_a_text_encoder_that_is_trained() {
     let ids = [IMAGES, PREFIX_TOKENS + TEXT_TOKENS];
     batch.prompts = tokens(ids, 1, [IMAGES, TEXT_TOKENS, 1]);
     models.text_encoder = None;
-    refuse_with(&models, batch, &["prompts", "text encoder"]);
+    refuse_with(&models, batch, &["batch.prompts", "text encoder"]);
 }
 
 #[test]
 fn the_mask_lacks_the_prefix_alone() {
-    let words = ["prompts", "prefix"];
+    let words = ["batch.prompts", "prefix"];
     let ids = [IMAGES, PREFIX_TOKENS + TEXT_TOKENS];
     let real = [IMAGES, TEXT_TOKENS + 1, 1];
     refuse(|b| b.prompts = tokens(ids, 1, real), &words);
@@ -217,7 +235,7 @@ fn token_ids_are_those_of_the_vocabulary() {
     let ids = [IMAGES, PREFIX_TOKENS + TEXT_TOKENS];
     for id in [-1, 10_000_000] {
         let prompts = tokens(ids, id, [IMAGES, TEXT_TOKENS, 1]);
-        refuse(|b| b.prompts = prompts, &["prompts", &id.to_string()]);
+        refuse(|b| b.prompts = prompts, &["batch.prompts", &id.to_string()]);
     }
 }
 
@@ -229,16 +247,19 @@ fn the_text_encoder_is_as_wide_as_the_transformer_reads() {
     models.transformer = config.init(&FlexDevice);
     let ids = [IMAGES, PREFIX_TOKENS + TEXT_TOKENS];
     batch.prompts = tokens(ids, 1, [IMAGES, TEXT_TOKENS, 1]);
-    refuse_with(&models, batch, &["prompts", "width"]);
+    refuse_with(&models, batch, &["batch.prompts", "width"]);
 }
 
 #[test]
 fn characters_are_one_per_cell_and_classes_of_the_head() {
     let few = integers([IMAGES, TOKENS], 0);
-    refuse(|b| b.characters = Some(few), &["characters", "4 cells"]);
+    refuse(
+        |b| b.characters = Some(few),
+        &["batch.characters", "4 cells"],
+    );
     for class in [-1, 5] {
         let wrong = integers([IMAGES, TOKENS * HEAD.cells], class);
-        let words = ["characters", &class.to_string()];
+        let words = ["batch.characters", &class.to_string()];
         refuse(|b| b.characters = Some(wrong), &words);
     }
 }
@@ -268,7 +289,7 @@ fn pixels_and_noise_of_an_autoencoder_have_its_sizes() {
         [1, 3, 0, side],
     ] {
         let error = loss(pixels, [1, channels, 4, 4]).unwrap_err();
-        assert!(error.contains("pixels"), "{error}");
+        assert!(error.contains("batch.pixels"), "{error}");
     }
     for noise in [
         [1, channels + 1, 4, 4],
@@ -276,6 +297,6 @@ fn pixels_and_noise_of_an_autoencoder_have_its_sizes() {
         [2, channels, 4, 4],
     ] {
         let error = loss([1, 3, side, side], noise).unwrap_err();
-        assert!(error.contains("noise"), "{error}");
+        assert!(error.contains("batch.noise"), "{error}");
     }
 }
