@@ -2,7 +2,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
-use super::config::{LoraConfig, Planned};
+use super::config::{LoraConfig, TargetModule};
 use crate::error::Result;
 use crate::lora::{LoraFile, StartModule, layer_shapes, read_start, scaling};
 use crate::sampling::NoiseGenerator;
@@ -39,12 +39,12 @@ impl<B: Backend> LoraModule<B> {
 
     /// Initializes as PEFT does: the down projection from torch's uniform distribution of Kaiming
     /// with `a = sqrt(5)`, whose bound is `1 / sqrt(in)`, and the up projection with zeros.
-    fn first(planned: Planned, rank_stabilized: bool, seed: u64, device: &B::Device) -> Self {
-        let Planned {
+    fn first(target: TargetModule, rank_stabilized: bool, seed: u64, device: &B::Device) -> Self {
+        let TargetModule {
             module,
             rank,
             alpha,
-        } = planned;
+        } = target;
         let bound = 1.0 / (module.input as f32).sqrt();
         let mut generator = NoiseGenerator::from_seed(seed_of(seed, &module.name));
         let uniform = |_| (2.0 * generator.uniform() - 1.0) * bound;
@@ -92,9 +92,9 @@ impl<B: Backend> LoraAdapters<B> {
         seed: u64,
         device: &B::Device,
     ) -> Result<Self> {
-        let planned = config.plan(transformer)?.into_iter();
-        let modules = planned
-            .map(|planned| LoraModule::first(planned, config.rank_stabilized, seed, device))
+        let targets = config.target_modules(transformer)?.into_iter();
+        let modules = targets
+            .map(|target| LoraModule::first(target, config.rank_stabilized, seed, device))
             .collect();
         Ok(Self {
             modules,

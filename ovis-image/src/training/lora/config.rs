@@ -56,9 +56,9 @@ impl Default for LoraConfig {
     }
 }
 
-/// Adapter of one module that a configuration asks for.
+/// Module that a configuration selects, with the sizes of its adapter.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Planned {
+pub(super) struct TargetModule {
     pub(super) module: AdaptableModule,
     pub(super) rank: usize,
     pub(super) alpha: f64,
@@ -70,10 +70,10 @@ impl LoraConfig {
     /// # Errors
     /// Returns [`LoraError::PatternMatchesNothing`], [`LoraError::ZeroRank`] or
     /// [`LoraError::InvalidAlpha`].
-    pub(super) fn plan<B: Backend>(
+    pub(super) fn target_modules<B: Backend>(
         &self,
         transformer: &OvisImageTransformer<B>,
-    ) -> Result<Vec<Planned>> {
+    ) -> Result<Vec<TargetModule>> {
         let known = adaptable_modules(transformer);
         let patterns = self.overrides.iter().map(|entry| &entry.modules);
         for pattern in self.modules.iter().chain(patterns) {
@@ -91,10 +91,10 @@ impl LoraConfig {
             patterns.any(|pattern| selects(pattern, &module.name))
         };
         let selected = known.into_iter().filter(selected);
-        selected.map(|module| self.planned(module)).collect()
+        selected.map(|module| self.target(module)).collect()
     }
 
-    fn planned(&self, module: AdaptableModule) -> Result<Planned> {
+    fn target(&self, module: AdaptableModule) -> Result<TargetModule> {
         let mut overrides = self.overrides.iter();
         let entry = overrides.find(|entry| selects(&entry.modules, &module.name));
         let rank = entry.and_then(|entry| entry.rank).unwrap_or(self.rank);
@@ -107,7 +107,7 @@ impl LoraConfig {
             let module = module.name;
             return Err(LoraError::InvalidAlpha { module, alpha }.into());
         }
-        Ok(Planned {
+        Ok(TargetModule {
             module,
             rank,
             alpha,
