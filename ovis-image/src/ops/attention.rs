@@ -60,7 +60,8 @@ fn attend_in_slices<B: Backend>(
     scores_limit: usize,
 ) -> Tensor<B, 4> {
     let [batch, heads, queries, head_dim] = query.dims();
-    let scale = Some(1.0 / (head_dim as f64).sqrt());
+    let (query, scale) = scaled_in_part(query, 1.0 / (head_dim as f64).sqrt());
+    let scale = Some(scale);
     let scores_of_a_query = batch * heads * key.dims()[2] * query.dtype().size();
     let tiles = scores_limit / (scores_of_a_query * QUERY_TILE).max(1);
     let most = tiles.max(1) * QUERY_TILE;
@@ -80,6 +81,17 @@ fn attend_in_slices<B: Backend>(
         })
         .collect();
     Tensor::cat(slices, 2)
+}
+
+/// Queries times a part of the scale, and the rest of it. Burn scales scores after the product: in
+/// f16 those beyond 65504 would be infinite by then, and a row of nothing but negative ones would
+/// become zeros. A power of two leaves all digits as they are.
+fn scaled_in_part<B: Backend>(query: Tensor<B, 4>, scale: f64) -> (Tensor<B, 4>, f64) {
+    if query.dtype() != DType::F16 {
+        return (query, scale);
+    }
+    let power = scale.log2().floor().exp2();
+    (query * power, scale / power)
 }
 
 /// The same tensor in row-major order, copied only if it is not. A flat tensor has one layout.
@@ -228,6 +240,25 @@ mod tests {
         );
         let full = attention(query, twice(&key), twice(&value), AttentionMask::Full);
         assert_close(grouped, full, 0.0);
+    }
+
+    /// Scores of -80,000 and -79,200 before the scale, which f16 does not hold.
+    #[cfg(feature = "flex")]
+    #[test]
+    fn scores_beyond_f16_keep_their_order() {
+        use burn::tensor::TensorData;
+        use burn_flex::{Flex, FlexDevice};
+
+        const WIDTH: usize = 512;
+        let rows = |rows: &[f32]| {
+            let values: Vec<f32> = rows.iter().flat_map(|row| [*row; WIDTH]).collect();
+            let data = TensorData::new(values, [1, 1, rows.len(), WIDTH]);
+            Tensor::<Flex, 4>::from_data(data, (&FlexDevice, DType::F16))
+        };
+        let (query, key, value) = (rows(&[12.5]), rows(&[-12.5, -12.375]), rows(&[1.0, 2.0]));
+        let output = attention(query, key, value, AttentionMask::Full);
+        let output: Vec<f32> = output.into_data().iter::<f32>().collect();
+        assert_eq!(output, [2.0; WIDTH]);
     }
 
     #[test]
