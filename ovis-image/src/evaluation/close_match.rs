@@ -1,21 +1,9 @@
 use std::collections::{HashMap, HashSet};
 
-/// Computes the similarity of two texts as Python's `difflib.SequenceMatcher(a=first, b=second)`
-/// does in `ratio()`: twice the number of characters in matching blocks, divided by the number of
-/// all characters; 1 for two empty texts.
-///
-/// Blocks are found from the longest to the shorter ones on both sides of it (Ratcliff and
-/// Obershelp), so the ratio depends on the order of the texts. In a second text of 200 characters
-/// or more, characters that occur in over 1 % of the places start no block.
-pub fn matching_ratio(first: &str, second: &str) -> f64 {
-    let first: Vec<char> = first.chars().collect();
-    Second::new(second).ratio(&first)
-}
-
-/// Returns the candidate that is most similar to a word by [`matching_ratio`] with the candidate
+/// Returns the candidate that is most similar to a word by [`Second::ratio`] with the candidate
 /// first: `difflib.get_close_matches(word, candidates, n=1, cutoff=0)` of Python. Among equals, the
 /// last by code points wins. `None` without candidates.
-pub fn closest_match<'c>(
+pub(super) fn closest_match<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {
@@ -178,6 +166,11 @@ fn similarity(first: &str, second: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn matching_ratio(first: &str, second: &str) -> f64 {
+        let first: Vec<char> = first.chars().collect();
+        Second::new(second).ratio(&first)
+    }
 
     #[test]
     fn ratios_are_those_of_python() {

@@ -20,6 +20,7 @@ pub struct Question {
 
 /// A question depends on one that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 #[error("question {question} depends on question {parent}, which does not exist")]
 pub struct UnknownParent {
     /// Number of the question.

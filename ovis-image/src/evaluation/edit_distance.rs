@@ -1,6 +1,6 @@
 /// Computes the Levenshtein distance of two texts in characters: the least number of insertions,
 /// deletions and replacements of one character that make one text of the other.
-pub fn edit_distance(first: &str, second: &str) -> usize {
+pub(super) fn edit_distance(first: &str, second: &str) -> usize {
     let second: Vec<char> = second.chars().collect();
     // Distances of the characters of `first` so far to each start of `second`.
     let mut row: Vec<usize> = (0..=second.len()).collect();

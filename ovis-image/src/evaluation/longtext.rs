@@ -36,7 +36,7 @@ const EMPTY_ANSWERS: [&str; 2] = ["addCriterion", "No text recognized."];
 /// The official loop starts from the whole reading for each text, so it removes only the last one
 /// of its list. Strict mode removes all, and also the last one without its full stop, which is how
 /// the reader is asked to say it.
-pub fn without_empty_answers(reading: &str, mode: Mode) -> String {
+fn without_empty_answers(reading: &str, mode: Mode) -> String {
     match mode {
         Mode::Official => reading.replace(EMPTY_ANSWERS[1], ""),
         Mode::Strict => {

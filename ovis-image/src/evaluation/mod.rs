@@ -19,8 +19,8 @@ pub mod signs;
 
 pub use bootstrap::{Interval, bootstrap_interval};
 pub use boxes::{Relation, relations};
-pub use close_match::{closest_match, matching_ratio};
-pub use edit_distance::edit_distance;
+
+use edit_distance::edit_distance;
 
 /// Rules of a score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
