@@ -20,7 +20,7 @@ pub(super) fn convert(arguments: &Arguments, format: LoraFormat) -> Result<ExitC
     };
     if given.scale != 1.0 {
         bail!(UsageError::new(
-            "--format keeps the strength of the LoRA: leave out its scale"
+            "--format does not change the strength of a LoRA: leave out the scale"
         ));
     }
     let output = &arguments.output;

@@ -204,17 +204,14 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Lets errors name `--grid` or the prompt without a flag if the setting comes from there.
+    /// Lets messages name the prompt without a flag, or `--grid`, if a setting comes from there.
     pub fn name_settings(&self) {
-        for axis in &self.grid {
-            let (flag, words) = (
-                format!("--{}", axis.setting),
-                format!("--grid {}", axis.setting),
-            );
-            typed::remember_as(&flag, words);
-        }
         if self.text.is_some() {
             typed::remember_as("--prompt", "PROMPT".to_owned());
+        }
+        for axis in &self.grid {
+            let words = format!("--grid {}", axis.setting);
+            typed::remember_as(&format!("--{}", axis.setting), words);
         }
     }
 

@@ -33,7 +33,7 @@ pub fn read(path: &Path) -> Result<Vec<String>> {
     ensure!(
         !prompts.is_empty() && prompts.len() <= MOST_PROMPTS,
         UsageError(format!(
-            "{name} has {} prompts: it must have 1 to {MOST_PROMPTS}, one a line",
+            "{name} has {} prompts: it must have 1 to {MOST_PROMPTS}, one in each line",
             prompts.len()
         ))
     );

@@ -128,7 +128,7 @@ impl Arguments {
         match &self.command {
             Some(Command::Lora(arguments)) => flags.lora = Some(arguments.lora.clone()),
             None if file.lora.is_some() => bail!(UsageError::new(
-                "the settings have a table [lora]: start them with `train lora`"
+                "the settings have a table [lora]: use `train lora`"
             )),
             None => {}
         }

@@ -4,7 +4,7 @@ mod lora;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use ovis_image::Checkpoint;
@@ -50,11 +50,15 @@ impl Train {
     /// # Errors
     /// Returns an error if the folder contains another run, or one that was not to be resumed.
     pub fn prepare(arguments: &RunArguments, mut resolved: Resolved) -> Result<Self> {
-        let transformer = resolved.replay.is_some() || resolved.lora.is_some();
-        if transformer && resolved.stage == StageKind::Autoencoder {
-            bail!(UsageError::new(
-                "adapters and the batches of --replay are of the transformer: they need --stage flow"
-            ));
+        if resolved.stage == StageKind::Autoencoder {
+            ensure!(
+                resolved.lora.is_none(),
+                UsageError::new("adapters are for the transformer: they need --stage flow")
+            );
+            ensure!(
+                resolved.replay.is_none(),
+                UsageError::new("--replay has batches for the transformer: it needs --stage flow")
+            );
         }
         let data = TrainingData::open(&resolved)?;
         if let Some(data) = &data {

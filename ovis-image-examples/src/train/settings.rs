@@ -350,7 +350,7 @@ impl Settings {
         let bytes = input_file::read(path, MOST_BYTES)
             .with_context(|| format!("cannot read the settings {}", path.display()))?;
         let text = String::from_utf8(bytes)
-            .with_context(|| format!("{} is not a text in UTF-8", path.display()))?;
+            .with_context(|| format!("{} is not UTF-8 text", path.display()))?;
         toml::from_str(&text).map_err(|error| {
             UsageError(format!(
                 "{}: {}",

@@ -134,7 +134,7 @@ fn check_inputs(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
         ensure!(
             path.is_dir() || stems.insert(path.file_stem().map(ToOwned::to_owned)),
             UsageError::new(format!(
-                "two inputs are called {}: rename one, ids and folders are made of the name",
+                "two inputs are called {}: rename one, because ids and folders are derived from the names",
                 input.display()
             ))
         );

@@ -109,7 +109,7 @@ impl BackendVisitor for Generate<'_> {
         let spent = self.generate_all(&pipeline, &shared)?;
         let images: usize = self.work.tasks.iter().map(|task| task.seeds.len()).sum();
         let said = format!(
-            "{images} images of {count} prompts in {}, {:.2} s an image on {}; {present} prompts had theirs\n",
+            "{images} images of {count} prompts in {}, {:.2} s an image on {}; {present} prompts already had their images\n",
             folder.display(),
             spent.as_secs_f64() / images.max(1) as f64,
             self.place,
@@ -166,7 +166,7 @@ impl Generate<'_> {
         bar.finish_and_clear();
         if cut > 0 {
             say(&format!(
-                "note: {cut} prompts were too long and lost their ends: run.jsonl has how many tokens each"
+                "note: {cut} prompts were too long and were truncated; run.jsonl has the numbers of tokens"
             ));
         }
         Ok(spent)

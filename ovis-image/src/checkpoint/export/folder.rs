@@ -165,10 +165,10 @@ fn remove_abandoned(target: &Path, name: &str) {
         }
         match fs::remove_dir_all(entry.path()) {
             Ok(()) => {
-                tracing::info!(folder = %entry.path().display(), "removed what is left of an export that was killed")
+                tracing::info!(folder = %entry.path().display(), "removed an incomplete export, whose program was killed")
             }
             Err(error) => {
-                tracing::warn!(folder = %entry.path().display(), %error, "what is left of an export that was killed could not be removed")
+                tracing::warn!(folder = %entry.path().display(), %error, "an incomplete export, whose program was killed, could not be removed")
             }
         }
     }

@@ -122,7 +122,7 @@ impl Iterator for Table {
             Err(error) => {
                 self.rows = None;
                 let path = self.path.display();
-                let detail = format!("{path} cannot be read on from here: {error}");
+                let detail = format!("{path} cannot be read beyond this row: {error}");
                 let id = format!("{}/{:08}", self.stem, self.number);
                 Candidate::refused(id, Dropped::new(Reason::InvalidRow, detail))
             }

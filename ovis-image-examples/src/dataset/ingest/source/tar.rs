@@ -81,7 +81,7 @@ impl Tar {
                 Ok(entry) => entry,
                 Err(error) => {
                     self.close();
-                    let detail = format!("the archive cannot be read on from here: {error}");
+                    let detail = format!("the archive cannot be read beyond this entry: {error}");
                     self.refuse("(end)", Dropped::new(Reason::InvalidRow, detail));
                     return Ok(());
                 }
