@@ -5,7 +5,7 @@ use image::imageops::crop_imm;
 
 /// Splits a grid of `side` by `side` images, row by row. Pixels that are left over at the right and
 /// at the bottom belong to no image, as for the official scorers.
-pub fn parts(grid: &RgbImage, side: u32) -> Vec<RgbImage> {
+pub(super) fn parts(grid: &RgbImage, side: u32) -> Vec<RgbImage> {
     let (width, height) = (grid.width() / side, grid.height() / side);
     let places = (0..side).flat_map(|row| (0..side).map(move |column| (row, column)));
     places
@@ -14,7 +14,7 @@ pub fn parts(grid: &RgbImage, side: u32) -> Vec<RgbImage> {
 }
 
 /// Returns true if all pixels are black.
-pub fn is_black(image: &RgbImage) -> bool {
+pub(super) fn is_black(image: &RgbImage) -> bool {
     image.as_raw().iter().all(|level| *level == 0)
 }
 

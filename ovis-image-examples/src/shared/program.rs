@@ -20,8 +20,9 @@ pub fn run<A: Parser, T: Termination>(work: impl FnOnce(A) -> Result<T>) -> Exit
         },
         Ok(Call::Print(text)) => print(&text).map(|()| ExitCode::SUCCESS),
         Err(error) => {
+            let error = typed::rename(error);
             // Fails only if the terminal is gone. Help goes to stdout and is a success.
-            let _ = typed::rename(error).print();
+            let _ = error.print();
             let code = if error.use_stderr() { usage::USAGE } else { 0 };
             return ExitCode::from(code);
         }
