@@ -256,7 +256,7 @@ impl BackendVisitor for Generate<'_> {
             None => None,
         };
         let mut cells = Vec::new();
-        let mut estimate = TimeEstimate::new(&requests, DeviceMemory::of::<B>(device));
+        let mut estimate = TimeEstimate::new(&requests, DeviceMemory::of::<B>(&device));
         for (request, templates) in requests.iter().zip(&templates) {
             let preview = preview.as_ref();
             let output = self.generate(&pipeline, request, &bar, preview, &mut estimate)?;
