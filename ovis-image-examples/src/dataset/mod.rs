@@ -15,7 +15,8 @@ use clap::{Parser, Subcommand};
 
 /// Prepares images and captions for training.
 ///
-/// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong.
+/// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong, 130 if it was
+/// interrupted.
 #[derive(Debug, Parser)]
 #[command(version, name = "dataset")]
 pub struct Arguments {

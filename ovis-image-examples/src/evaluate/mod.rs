@@ -23,7 +23,8 @@ use clap::{Parser, Subcommand};
 /// about them, `score` computes the scores, and `compare` compares two runs. docs/evaluation.md
 /// describes the files of each.
 ///
-/// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong.
+/// Exit codes: 0 for success, 1 if the work failed, 2 if an argument is wrong, 130 if it was
+/// interrupted.
 #[derive(Debug, Parser)]
 #[command(version, name = "evaluate")]
 pub struct Arguments {

@@ -71,6 +71,9 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Trains a LoRA: adapters of the transformer, whose own weights do not change
+    ///
+    /// Takes the settings of the stage flow, and those under Adapters; in a file, these are in the
+    /// table [lora]. If --output ends in .safetensors, it names the file of the adapter.
     Lora(Box<LoraArguments>),
 }
 
