@@ -69,6 +69,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
         step == 64 || step == 16,
         UsageError::new(format!("invalid --step {step}: it must be 16 or 64"))
     );
+    ensure!(
+        arguments.max_enlargement >= 1.0,
+        UsageError::new("invalid --max-enlargement: it must be at least 1")
+    );
     let mut sides = arguments.resolutions.clone();
     sides.sort_unstable();
     sides.dedup();

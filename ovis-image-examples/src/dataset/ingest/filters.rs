@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::captions;
@@ -11,6 +11,7 @@ use super::measure::Measures;
 use super::reason::{Dropped, Reason};
 use crate::dataset::manifest::Row;
 use crate::shared::input_file;
+use crate::shared::usage::UsageError;
 
 /// Maximum size of a file of phrases, in bytes.
 const MOST_PHRASE_BYTES: u64 = 16 << 20;
@@ -61,8 +62,16 @@ impl<'a> RowFilter<'a> {
     /// Reads what the filters need.
     ///
     /// # Errors
-    /// Returns an error if a file cannot be read.
+    /// Returns an error if a threshold is not a number, or a file cannot be read.
     pub(super) fn new(filters: &'a Filters) -> Result<Self> {
+        for (flag, value) in [
+            ("--max-aspect", filters.max_aspect),
+            ("--min-contrast", filters.min_contrast),
+            ("--min-sharpness", filters.min_sharpness),
+        ] {
+            let message = || UsageError::new(format!("invalid {flag}: it must be a number"));
+            ensure!(!value.is_nan(), message());
+        }
         let mut phrases = BTreeSet::new();
         if let Some(path) = &filters.boilerplate {
             let bytes = input_file::read(path, MOST_PHRASE_BYTES)

@@ -47,7 +47,7 @@ use source::{Candidate, Options};
 use worker::{Measured, Target, Worker};
 
 /// Version of the format of a part. Changes whenever the same input would give other contents.
-const PART_VERSION: u32 = 1;
+const PART_VERSION: u32 = 2;
 
 /// Maximum number of bytes of decoded images that are held at once.
 const DECODED_BYTES: u64 = 448 << 20;
@@ -173,6 +173,7 @@ fn measure_input(
 ) -> Result<()> {
     let options = Options {
         most_caption_bytes: arguments.max_caption_bytes,
+        output: worker.output.clone(),
     };
     let stem = input.file_stem().unwrap_or_default().to_string_lossy();
     let mut candidates = source::open(input, &options)?;

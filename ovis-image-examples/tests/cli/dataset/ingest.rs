@@ -200,3 +200,16 @@ fn captions_of_many_images_are_dropped() {
             .all(|reason| reason == "caption-repeated")
     );
 }
+
+#[test]
+fn an_output_folder_in_an_input_folder_is_not_ingested() {
+    let folder = TempDir::new().unwrap();
+    let [input, shard] = super::work(folder.path());
+    let output = input.join("out");
+    let all = ["ingest", text(&input), text(&shard), "-o", text(&output)];
+    succeeds(&dataset(&all));
+    let before = contents(&output);
+    assert_eq!(ids(&output).len(), 40);
+    succeeds(&dataset(&all));
+    assert!(contents(&output) == before);
+}

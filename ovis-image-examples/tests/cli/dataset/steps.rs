@@ -89,3 +89,27 @@ fn a_row_that_is_not_usable_is_named_by_its_line() {
         );
     }
 }
+
+#[test]
+fn thresholds_that_are_not_numbers_are_refused_by_name() {
+    let folder = TempDir::new().unwrap();
+    let output = ingested(folder.path());
+    let table = folder.path().join("signs.jsonl");
+    for (step, flag, value) in [
+        ("buckets", "--max-enlargement", "nan"),
+        ("buckets", "--max-enlargement", "0"),
+        ("balance", "--strength", "nan"),
+        ("balance", "--max-factor", "0.5"),
+        ("ingest", "--min-contrast", "nan"),
+        ("ingest", "--max-aspect", "nan"),
+    ] {
+        let mut arguments = vec![step, text(&output), flag, value];
+        if step == "ingest" {
+            arguments[1] = text(&table);
+            arguments.extend(["-o", text(&output)]);
+        }
+        let refused = dataset(&arguments);
+        assert_eq!(refused.status.code(), Some(2), "{flag} {value}");
+        assert!(stderr(&refused).contains(flag), "{}", stderr(&refused));
+    }
+}

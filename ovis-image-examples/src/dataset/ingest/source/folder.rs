@@ -88,6 +88,9 @@ impl Folder {
     }
 
     fn visit(&mut self, path: PathBuf) -> Result<Option<Candidate>> {
+        if path == self.options.output {
+            return Ok(None);
+        }
         let is_image = is_image(&path);
         let is_link = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
         if !is_image && path.is_dir() {

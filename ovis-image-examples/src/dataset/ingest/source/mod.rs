@@ -65,6 +65,8 @@ pub(super) enum Place {
 pub(super) struct Options {
     /// Maximum size of a caption, in bytes.
     pub most_caption_bytes: u64,
+    /// Folder of the output, which may lie in an input folder and is not a part of it.
+    pub output: PathBuf,
 }
 
 /// Iterator over candidates.
