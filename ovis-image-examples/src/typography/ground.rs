@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use image::error::{ImageError, LimitError, LimitErrorKind};
 use image::imageops::FilterType;
-use image::{ImageReader, Limits, RgbImage};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
 use super::canvas::{Gradient, Paint, filled};
 use super::captions::Language;
@@ -17,8 +19,11 @@ use super::random::Random;
 /// Largest change of a channel by a texture, up or down.
 const TEXTURE: u8 = 12;
 
-/// Most bytes that decoding a photograph may use.
-const MOST_BYTES: u64 = 1 << 30;
+/// Maximum number of pixels of a photograph, as in `dataset ingest`.
+const MOST_PIXELS: u64 = 1 << 26;
+
+/// Most bytes that decoding a photograph may use: 8 bytes per pixel, and as much for the decoder.
+const MOST_BYTES: u64 = 16 * MOST_PIXELS;
 
 /// Photographs to draw on.
 #[derive(Clone, Debug)]
@@ -202,19 +207,7 @@ fn photograph_of(
 ) -> Result<RgbImage, TypographyError> {
     let files = backgrounds.files();
     let path = &files[random.below(files.len())];
-    let failed = |source| TypographyError::Background {
-        path: path.clone(),
-        source,
-    };
-    let opened = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-    let mut reader = opened.map_err(|source| TypographyError::Read {
-        path: path.clone(),
-        source,
-    })?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MOST_BYTES);
-    reader.limits(limits);
-    let photograph = reader.decode().map_err(failed)?.into_rgb8();
+    let photograph = upright(path)?;
     let scale =
         (photograph.width() as f32 / width as f32).min(photograph.height() as f32 / height as f32);
     let side = |size: u32, most: u32| ((size as f32 * scale) as u32).clamp(1, most);
@@ -231,6 +224,33 @@ fn photograph_of(
         height,
         FilterType::Triangle,
     ))
+}
+
+/// Decodes a photograph and turns it as its EXIF orientation says.
+fn upright(path: &Path) -> Result<RgbImage, TypographyError> {
+    let failed = |source| TypographyError::Background {
+        path: path.to_owned(),
+        source,
+    };
+    let opened = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
+    let mut reader = opened.map_err(|source| TypographyError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MOST_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        let kind = LimitErrorKind::DimensionError;
+        return Err(failed(ImageError::Limits(LimitError::from_kind(kind))));
+    }
+    // If the metadata is damaged, the photograph is taken as it is stored.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut photograph = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    photograph.apply_orientation(orientation);
+    Ok(photograph.into_rgb8())
 }
 
 /// Returns the mean color of an area.
@@ -262,4 +282,44 @@ pub(super) fn standing_out(
             .all(|other| contrast(color.rgb, *other) >= least)
     };
     colors.into_iter().filter(stands_out).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use image::codecs::png::PngEncoder;
+    use image::{ExtendedColorType, ImageEncoder};
+
+    use super::*;
+
+    #[test]
+    fn photographs_are_turned_and_those_that_are_too_large_are_not_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("photograph.png");
+        // A little-endian TIFF with the tag of the orientation alone: a quarter turn.
+        let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let mut bytes = Vec::new();
+        let mut encoder = PngEncoder::new(&mut bytes);
+        encoder.set_exif_metadata(exif.to_vec()).unwrap();
+        encoder
+            .write_image(&[255, 0, 0, 0, 0, 255], 2, 1, ExtendedColorType::Rgb8)
+            .unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        let turned = upright(&path).unwrap();
+        assert_eq!(
+            (turned.dimensions(), turned[(0, 0)].0),
+            ((1, 2), [255, 0, 0])
+        );
+
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 100_000, 100_000);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.set_depth(png::BitDepth::One);
+        let mut writer = encoder.write_header().unwrap();
+        let empty = [0x78, 0x9c, 0x03, 0, 0, 0, 0, 1];
+        writer.write_chunk(png::chunk::IDAT, &empty).unwrap();
+        drop(writer);
+        std::fs::write(&path, bytes).unwrap();
+        let refused = upright(&path).unwrap_err();
+        assert!(refused.to_string().contains("photograph.png"), "{refused}");
+    }
 }

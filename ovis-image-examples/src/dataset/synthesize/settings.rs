@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::typography::{Fonts, Preset};
 
 /// Version of the engine. It increases when the same seed gives another image.
-const ENGINE: u32 = 1;
+const ENGINE: u32 = 2;
 
 /// Settings of a set. They contain no paths, so that they are equal on every machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
