@@ -334,6 +334,31 @@ pub fn double_size<B: Backend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
     ops::double_size(input)
 }
 
+/// Splits latents into 2x2 patches, one per image token: [`ops::pack_latents`] without memory shared
+/// with the latents.
+///
+/// # Shapes
+/// - `latents`: `[batch, channels, height, width]`, both sides even
+/// - output: `[batch, height/2 * width/2, channels * 4]`
+pub fn pack_latents<B: Backend>(latents: Tensor<B, 4>) -> Tensor<B, 3> {
+    #[cfg(feature = "tch")]
+    let latents = match on_type(latents, libtorch::pack_latents) {
+        Ok(tokens) => return tokens,
+        Err(latents) => latents,
+    };
+    ops::pack_latents(latents)
+}
+
+/// Reverses [`pack_latents`] for a grid of `rows` x `columns` patches.
+///
+/// # Shapes
+/// - `tokens`: `[batch, rows * columns, channels * 4]`
+/// - output: `[batch, channels, rows * 2, columns * 2]`
+pub fn unpack_latents<B: Backend>(tokens: Tensor<B, 3>, grid: [usize; 2]) -> Tensor<B, 4> {
+    use_libtorch_kernel!(unpack_latents(tokens, grid));
+    ops::unpack_latents(tokens, grid)
+}
+
 /// Applies one step of AdamW, in place where nobody else holds the tensors.
 ///
 /// # Shapes

@@ -9,7 +9,7 @@ use super::profile::DenoisingProfile;
 use super::start::{FreshNoise, KeptPart, StartLatents};
 use crate::error::Result;
 use crate::images::PreviewDecoder;
-use crate::ops::{pack_latents, unpack_latents};
+use crate::kernels::{pack_latents, unpack_latents};
 use crate::sampling::sampler::{Sampler, SamplerStep};
 use crate::sampling::{FlowMatchEulerScheduler, Guidance};
 use crate::step_cache::StepCache;

@@ -7,7 +7,8 @@ use super::check::{CheckedRequest, LATENT_AXES};
 use super::pretrained::OvisImagePipeline;
 use crate::error::Result;
 use crate::images::mask_of_latents;
-use crate::ops::{pack_latents, round_to_dtype};
+use crate::kernels::pack_latents;
+use crate::ops::round_to_dtype;
 use crate::request::{GenerationRequest, checked_data};
 use crate::sampling::{FlowMatchEulerScheduler, NoiseGenerator};
 

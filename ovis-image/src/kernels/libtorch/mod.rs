@@ -1,5 +1,5 @@
 //! Implementation of the operations on LibTorch with its own fused ones. Operands of mixed dtypes
-//! and explicit masks fall back to the portable implementation.
+//! fall back to the portable implementation.
 
 mod tensors;
 #[cfg(test)]
@@ -8,7 +8,7 @@ mod tests;
 use burn::tensor::Tensor;
 use burn_tch::LibTorch;
 
-use self::tensors::{from_torch, in_f32, to_torch};
+use self::tensors::{from_torch, in_f32, owned, to_torch};
 use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
 
 pub(super) fn linear_layer(
@@ -31,22 +31,21 @@ pub(super) fn multi_head_attention(
     mask: AttentionMask<LibTorch>,
 ) -> Tensor<LibTorch, 4> {
     let dtype = query.dtype();
-    let causal = match (&mask, dtype == key.dtype() && dtype == value.dtype()) {
-        (AttentionMask::Full, true) => false,
-        (AttentionMask::Causal, true) => true,
-        _ => return ops::attention(query, key, value, mask),
+    if key.dtype() != dtype || value.dtype() != dtype {
+        return ops::attention(query, key, value, mask);
+    }
+    let (causal, visible) = match mask {
+        AttentionMask::Full => (false, None),
+        AttentionMask::Causal => (true, None),
+        // LibTorch's mask is true where a key is seen. Burn's own call does not negate it.
+        AttentionMask::Hidden(hidden) => {
+            (false, Some(hidden.into_primitive().tensor.logical_not()))
+        }
     };
     let grouped = query.dims()[1] != key.dims()[1];
     let [query, key, value] = [query, key, value].map(to_torch);
     from_torch(tch::Tensor::scaled_dot_product_attention(
-        &query,
-        &key,
-        &value,
-        None::<tch::Tensor>,
-        0.0,
-        causal,
-        None,
-        grouped,
+        &query, &key, &value, visible, 0.0, causal, None, grouped,
     ))
 }
 
@@ -179,6 +178,14 @@ pub(super) fn halving_convolution(
 ) -> Tensor<LibTorch, 4> {
     let padded = to_torch(input).constant_pad_nd([0, 1, 0, 1]);
     convolution(from_torch(padded), weight, bias, 2, 0)
+}
+
+pub(super) fn pack_latents(latents: Tensor<LibTorch, 4>) -> Tensor<LibTorch, 3> {
+    owned(ops::pack_latents(latents))
+}
+
+pub(super) fn unpack_latents(tokens: Tensor<LibTorch, 3>, grid: [usize; 2]) -> Tensor<LibTorch, 4> {
+    owned(ops::unpack_latents(tokens, grid))
 }
 
 pub(super) fn double_size(input: Tensor<LibTorch, 4>) -> Tensor<LibTorch, 4> {

@@ -16,6 +16,12 @@ pub(super) fn from_torch<const D: usize>(tensor: tch::Tensor) -> Tensor<LibTorch
     Tensor::from_primitive(TensorPrimitive::Float(TchTensor::new(tensor)))
 }
 
+/// Copies a tensor that may be a view of another. Burn writes to views through swapped axes as if
+/// their memory were their own, see docs/upstream.md.
+pub(super) fn owned<const D: usize>(tensor: Tensor<LibTorch, D>) -> Tensor<LibTorch, D> {
+    from_torch(to_torch(tensor).copy())
+}
+
 /// Returns the tensor in f32; the same memory if it is in f32 already.
 pub(super) fn in_f32(tensor: &tch::Tensor) -> tch::Tensor {
     tensor.to_kind(Kind::Float)
