@@ -9,9 +9,10 @@ use super::colors::{self, Color};
 use super::error::TypographyError;
 
 /// Embedded presets: names and contents.
-static EMBEDDED: [(&str, &str); 5] = [
+static EMBEDDED: [(&str, &str); 6] = [
     ("plain", include_str!("presets/plain.toml")),
     ("signs", include_str!("presets/signs.toml")),
+    ("signs-mono", include_str!("presets/signs-mono.toml")),
     ("posters", include_str!("presets/posters.toml")),
     ("screens", include_str!("presets/screens.toml")),
     ("bilingual", include_str!("presets/bilingual.toml")),

@@ -175,6 +175,25 @@ fn signs_are_centered_lines_of_one_color_on_another() {
 }
 
 #[test]
+fn letters_of_signs_mono_stand_sixteen_pixels_apart() {
+    let fonts = ["DejaVu Sans Mono Bold".to_owned()];
+    let source = source("signs-mono", 128, 128).with_fonts(&fonts).unwrap();
+    for index in 0..100 {
+        let sample = source.sample(3, index).unwrap();
+        for line in &sample.fields[0].lines {
+            let start = 64.0 - 8.0 * line.characters.len() as f32;
+            for (column, character) in line.characters.iter().enumerate() {
+                let bounds = character.bounds;
+                let center = f32::midpoint(bounds.left as f32, bounds.right as f32);
+                let cell = start + 16.0 * column as f32 + 8.0;
+                // Lines are centered by their ink, and ink is not centered in its cell.
+                assert!((center - cell).abs() <= 3.0, "{} at {center}", line.text);
+            }
+        }
+    }
+}
+
+#[test]
 fn length_lines_and_fonts_are_parameters() {
     let fonts = ["DejaVu Sans Bold".to_owned()];
     let source = source("signs", 128, 128).with_fonts(&fonts).unwrap();

@@ -9,7 +9,11 @@ use ovis_image_examples::typography::{Fonts, Preset, SyntheticTypography};
 /// Characters that are read.
 const CHARACTERS: &str = "ABCDEFGHIKLMNOPRSTUVWXYZ0123456789";
 
-const FONTS: [&str; 2] = ["DejaVu Sans Bold", "DejaVu Serif Bold"];
+const FONTS: [&str; 3] = [
+    "DejaVu Sans Bold",
+    "DejaVu Serif Bold",
+    "DejaVu Sans Mono Bold",
+];
 
 /// Height of a capital in templates and in scaled lines, in pixels.
 const CAPITAL: usize = 24;

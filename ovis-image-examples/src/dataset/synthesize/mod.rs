@@ -28,7 +28,7 @@ use settings::Settings;
 /// on every machine. A run that was interrupted is resumed by running the same command again.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Preset: plain, signs, posters, screens, bilingual, or a .toml file
+    /// Preset: plain, signs, signs-mono, posters, screens, bilingual, or a .toml file
     #[arg(long, value_name = "PRESET")]
     preset: String,
     /// Number of images

@@ -71,7 +71,10 @@ impl BackendVisitor for Generate<'_> {
         let folder = &arguments.output;
         let dtype = arguments.device.dtype;
         let dtype = dtype.unwrap_or_else(|| self.model.default_dtype::<B>(&device));
-        let options = LoadOptions::new().with_dtype(dtype);
+        let mut options = LoadOptions::new().with_dtype(dtype);
+        if let Some(quantization) = arguments.quantize {
+            options = options.with_quantization(quantization);
+        }
         let checkpoint = self.model.open()?;
         let shared = arguments.request();
         shared.check(&checkpoint, &options)?;
@@ -86,6 +89,7 @@ impl BackendVisitor for Generate<'_> {
             "prompts": self.prompts_hash,
             "model": Model::hash(&checkpoint)?,
             "dtype": dtype.to_string(),
+            "quantize": arguments.quantize.map(|format| format.to_string()),
             "loras": arguments.lora.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "request": shared.parameters(),
         });

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
-use ovis_image::GenerationRequest;
+use ovis_image::{GenerationRequest, Quantization};
 
 use crate::shared::device::DeviceArguments;
 use crate::shared::headings;
@@ -73,6 +73,9 @@ pub struct Arguments {
     /// Number of compute threads [default: all]
     #[arg(long)]
     pub threads: Option<NonZeroUsize>,
+    /// Quantize the weights of the transformer's blocks to q8_0 (8 bits) or q4_0 (4 bits)
+    #[arg(long, value_name = "FORMAT", help_heading = headings::MEMORY)]
+    pub quantize: Option<Quantization>,
     /// Model.
     #[command(flatten)]
     pub model: ModelArguments,
