@@ -40,13 +40,6 @@ fn size(folder: &TempDir, name: &str) -> (u32, u32) {
 }
 
 fn cvtg(folder: &TempDir) {
-    let quantized = [&arguments[..], &["--quantize", "q4_0"]].concat();
-    assert!(stderr(&run(&folder, &quantized)).contains("quantize: null then, \"q4_0\" now"));
-    let elsewhere = [&quantized[..], &["-o", "quantized", "--limit", "1"]].concat();
-    succeeds(&run(&folder, &elsewhere));
-    let image = |output: &str| fs::read(folder.path().join(output).join("CVTG/2/0.png")).unwrap();
-    assert_ne!(image("quantized"), image("out"));
-
     let items = json!([{"index": 0, "prompt": "a sign 'ONE'"}, {"index": 7, "prompt": "'TWO'"}]);
     put(
         folder,
@@ -107,6 +100,14 @@ fn images_of_cvtg_are_made_once_and_logged() {
         "{}",
         stderr(&other)
     );
+
+    let quantized = [&arguments[..], &["--quantize", "q4_0"]].concat();
+    assert!(stderr(&run(&folder, &quantized)).contains("quantize: null then, \"q4_0\" now"));
+    let mut elsewhere = [&quantized[..], &["--limit", "1"]].concat();
+    elsewhere[4] = "quantized";
+    succeeds(&run(&folder, &elsewhere));
+    let image = |output: &str| fs::read(folder.path().join(output).join("CVTG/2/0.png")).unwrap();
+    assert_ne!(image("quantized"), image("out"));
 
     let items = json!([{"index": 0, "prompt": "a sign 'ONE'"}, {"index": 7, "prompt": "'TEN'"}]);
     let text = json!({"data_list": items}).to_string();
