@@ -1,5 +1,5 @@
-//! The small model of `assets/nano`, end to end: what it draws is measured. Few of its letters are
-//! legible yet, so only colors are.
+//! The small model of `assets/nano`, end to end: the text and the colors of what it draws are those
+//! of the prompt.
 
 use ovis_image_examples::typography::{Fonts, Preset, SyntheticTypography, nearest_color};
 use serde::Deserialize;
@@ -17,6 +17,7 @@ const COLORS: [&str; 8] = [
 #[derive(Deserialize)]
 struct SignPrompt {
     prompt: String,
+    text: String,
     text_color: String,
     ground_color: String,
     seed: u64,
@@ -34,6 +35,7 @@ fn the_reader_reads_what_is_drawn() {
         .with_fonts(&[
             "DejaVu Sans Bold".to_owned(),
             "DejaVu Serif Bold".to_owned(),
+            "DejaVu Sans Mono Bold".to_owned(),
         ])
         .unwrap()
         .with_size(SIDE as u32, SIDE as u32)
@@ -55,12 +57,12 @@ fn the_reader_reads_what_is_drawn() {
     assert!(misread.len() * 10 <= samples.len(), "{misread:?}");
 }
 
-/// Prompts of `tests/data/signs.jsonl` that the model draws well.
-const PROMPTS: [usize; 5] = [0, 1, 2, 3, 4];
+/// Prompts of `tests/data/signs.jsonl` that the model draws well, of one and of two words.
+const PROMPTS: [usize; 5] = [0, 2, 6, 11, 12];
 
 #[cfg(feature = "flex")]
 #[test]
-fn the_small_model_draws_in_the_colors_that_prompts_ask_for() {
+fn the_small_model_draws_the_words_and_colors_that_prompts_ask_for() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/signs.jsonl");
     let lines = fs::read_to_string(path).unwrap();
     let lines: Vec<&str> = lines.lines().collect();
@@ -85,6 +87,7 @@ fn the_small_model_draws_in_the_colors_that_prompts_ask_for() {
         succeeds(&generate(&folder, &[&prompt[..], &settings].concat()));
         let (pixels, _) = read_png(&folder.path().join("image.png"));
         let read = reader.read(&pixels, SIDE);
+        assert_eq!(folded(&read.text), folded(&sign.text), "{}", sign.prompt);
         let colors = [read.letters, read.ground].map(|color| nearest_color(color, &COLORS));
         let asked = [&sign.text_color, &sign.ground_color];
         assert_eq!(

@@ -104,7 +104,10 @@ fn the_host_counts_quantized_weights_on_a_gpu_and_everything_on_a_cpu() {
     ] {
         assert!(on_cpu >= on_gpu + gpu.host);
     }
-    assert_eq!(DeviceMemory::of::<Flex>(&Default::default()), DeviceMemory::Host);
+    assert_eq!(
+        DeviceMemory::of::<Flex>(&Default::default()),
+        DeviceMemory::Host
+    );
 }
 
 #[test]
