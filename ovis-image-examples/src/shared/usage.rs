@@ -27,9 +27,11 @@ impl UsageError {
 }
 
 /// Arguments of the library and the flags that set them.
-const FLAGS: [(&str, &str); 44] = [
-    ("adam_betas", "--adam-betas"),
-    ("adam_eps", "--adam-eps"),
+const FLAGS: [(&str, &str); 45] = [
+    ("accumulation", "--accumulation"),
+    ("adamw.betas", "--adam-betas"),
+    ("adamw.eps", "--adam-eps"),
+    ("adamw.weight_decay", "--weight-decay"),
     ("base", "--extract-lora"),
     ("cache", "--hub-cache"),
     ("dtype", "--dtype"),
@@ -43,7 +45,7 @@ const FLAGS: [(&str, &str); 44] = [
     ("images_per_prompt", "--num-images"),
     ("latents", "--latents"),
     ("layout", "--to"),
-    ("learning_rate", "--learning-rate"),
+    ("learning_rate.peak", "--learning-rate"),
     ("mask", "--mask"),
     ("mask_blur", "--mask-blur"),
     ("max_grad_norm", "--max-grad-norm"),
@@ -67,11 +69,10 @@ const FLAGS: [(&str, &str); 44] = [
     ("skip_layers", "--skip-layers"),
     ("spike_factor", "--spike-factor"),
     ("step_cache", "--step-cache"),
-    ("steps", "--steps"),
     ("strength", "--strength"),
-    ("timesteps", "--timesteps"),
+    ("timestep_distribution", "--timesteps"),
+    ("total_steps", "--steps"),
     ("vae_tiling", "--vae-tile"),
-    ("weight_decay", "--weight-decay"),
 ];
 
 /// Flags of the size of an image.

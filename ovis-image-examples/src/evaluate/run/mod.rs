@@ -74,7 +74,7 @@ pub struct Arguments {
     #[arg(long)]
     pub threads: Option<NonZeroUsize>,
     /// Quantize the weights of the transformer's blocks to q8_0 (8 bits) or q4_0 (4 bits)
-    #[arg(long, value_name = "FORMAT", help_heading = headings::MEMORY)]
+    #[arg(long, value_name = "FORMAT", help_heading = headings::MEMORY, hide_short_help = true)]
     pub quantize: Option<Quantization>,
     /// Model.
     #[command(flatten)]
