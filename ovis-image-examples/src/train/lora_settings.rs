@@ -54,7 +54,7 @@ pub struct LoraSettings {
     /// Number of transformer blocks to stream [default: 0]
     ///
     /// Their frozen weights stay in the checkpoint and are read at each step.
-    #[arg(long, value_name = "COUNT", help_heading = ADAPTERS)]
+    #[arg(long, value_name = "COUNT", help_heading = ADAPTERS, hide_short_help = true)]
     pub stream_blocks: Option<usize>,
     /// Ranks and alphas of some modules.
     #[arg(skip)]
