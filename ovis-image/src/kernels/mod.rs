@@ -1,7 +1,8 @@
 //! Operations that carry most of the models' cost. Each has a portable implementation in tensor
 //! operations ([`ops`]), which every backend and automatic differentiation can run, and a fast one
-//! for the backends that have more: flex with kernels of this crate, LibTorch with its own. This module selects one of them by the type of
-//! the backend, so that the code above only requires `B: Backend`.
+//! for the backends that have more: flex with kernels of this crate, LibTorch with its own. This
+//! module selects one of them by the type of the backend, so that the code above only requires `B:
+//! Backend`.
 //!
 //! The operations are not part of the stable interface, because they follow the needs of the
 //! models.
@@ -334,8 +335,8 @@ pub fn double_size<B: Backend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
     ops::double_size(input)
 }
 
-/// Splits latents into 2x2 patches, one per image token: [`ops::pack_latents`] without memory shared
-/// with the latents.
+/// Splits latents into 2x2 patches, one per image token: [`ops::pack_latents`] without memory that
+/// is shared with the latents.
 ///
 /// # Shapes
 /// - `latents`: `[batch, channels, height, width]`, both sides even
