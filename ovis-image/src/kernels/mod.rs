@@ -1,8 +1,8 @@
 //! Operations that carry most of the models' cost. Each has a portable implementation in tensor
 //! operations ([`ops`]), which every backend and automatic differentiation can run, and a fast one
 //! for the backends that have more: flex with kernels of this crate, LibTorch with its own. This
-//! module selects one of them by the type of the backend, so that the code above only requires `B:
-//! Backend`.
+//! module selects one of them by the type of the backend, so that the code above requires only
+//! `B: Backend`.
 //!
 //! The operations are not part of the stable interface, because they follow the needs of the
 //! models.
