@@ -6,7 +6,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::shared::vision_chat::test_server::{reply, says, serve};
+use crate::shared::vision_chat::test_server::{json_lines, reply, says, serve};
 
 #[derive(Parser)]
 struct Command {
@@ -50,10 +50,7 @@ fn ask(folder: &Path, server: &str, more: &[&str]) -> Result<()> {
 }
 
 fn written(folder: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(folder.join("recaptions.jsonl")).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    json_lines(&folder.join("recaptions.jsonl"))
 }
 
 #[test]

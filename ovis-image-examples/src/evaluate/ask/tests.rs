@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
-use crate::shared::vision_chat::test_server::{reply, says, serve};
+use crate::shared::vision_chat::test_server::{json_lines, reply, says, serve};
 
 #[derive(Parser)]
 struct Command {
@@ -60,10 +60,7 @@ fn ask(folder: &Path, benchmark: &str, server: &str, more: &[&str]) -> Result<()
 }
 
 fn written(folder: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(folder.join("answers.jsonl")).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    json_lines(&folder.join("answers.jsonl"))
 }
 
 #[test]

@@ -101,7 +101,8 @@ fn add_clip_scores(
     }))
 }
 
-/// Scores the images of the benchmark. Without `clip_scores`, a file, there is no CLIPScore.
+/// Scores the images of the benchmark. `clip_scores` is the path of a file of CLIP scores; if it is
+/// `None`, the result has no CLIPScore.
 ///
 /// # Errors
 /// Returns an error if the readings, the prompts or the CLIP scores cannot be used.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -106,4 +107,12 @@ pub fn reply(status: &str, headers: &str, body: &str) -> String {
 pub fn says(text: &str) -> String {
     let answer = json!({"choices": [{"message": {"role": "assistant", "content": text}}]});
     reply("200 OK", "", &answer.to_string())
+}
+
+/// Reads a file of JSON lines, which a program under test wrote.
+pub fn json_lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }

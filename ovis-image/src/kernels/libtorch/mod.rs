@@ -1,5 +1,6 @@
 //! Implementation of the operations on LibTorch with its own fused ones. Operands of mixed dtypes
-//! fall back to the portable implementation.
+//! fall back to the portable implementation, except in attention, whose portable form calls the same
+//! operation with a mask that Burn does not negate.
 
 mod tensors;
 #[cfg(test)]
@@ -30,14 +31,10 @@ pub(super) fn multi_head_attention(
     value: Tensor<LibTorch, 4>,
     mask: AttentionMask<LibTorch>,
 ) -> Tensor<LibTorch, 4> {
-    let dtype = query.dtype();
-    if key.dtype() != dtype || value.dtype() != dtype {
-        return ops::attention(query, key, value, mask);
-    }
     let (causal, visible) = match mask {
         AttentionMask::Full => (false, None),
         AttentionMask::Causal => (true, None),
-        // LibTorch's mask is true where a key is seen. Burn's own call does not negate it.
+        // LibTorch's mask is true where a key is seen.
         AttentionMask::Hidden(hidden) => {
             (false, Some(hidden.into_primitive().tensor.logical_not()))
         }
