@@ -119,8 +119,29 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// Removes the files that killed processes did not finish. The caller holds the lock of the folder.
+///
+/// # Errors
+/// Returns the file system's error with the path.
+pub fn remove_unfinished(folder: &Path) -> Result<()> {
+    let cannot_read = || format!("cannot read the folder {}", folder.display());
+    for entry in std::fs::read_dir(folder).with_context(cannot_read)? {
+        let path = entry.with_context(cannot_read)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(UNFINISHED) && path.is_file() {
+            std::fs::remove_file(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Start of the names of temporary files.
+const UNFINISHED: &str = ".unfinished-";
+
 fn new_temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED);
     // Temporary files are private to their owner; this one will be an ordinary file.
     #[cfg(unix)]
     {
@@ -148,6 +169,16 @@ mod tests {
             assert_eq!(mode(), bits);
         }
         assert_eq!(std::fs::read(&path).unwrap(), b"second");
+    }
+
+    #[test]
+    fn only_unfinished_files_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, unfinished) = new_temporary(folder.path()).unwrap().keep().unwrap();
+        let finished = folder.path().join("image.png");
+        write_whole(&finished, b"image").unwrap();
+        remove_unfinished(folder.path()).unwrap();
+        assert!(finished.exists() && !unfinished.exists());
     }
 
     #[test]

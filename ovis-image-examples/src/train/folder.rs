@@ -9,12 +9,13 @@ use ovis_image::training::TrainingState;
 use serde_json::Value;
 
 use super::error::TrainError;
-use crate::shared::output_file::write_whole;
+use crate::shared::output_file::{remove_unfinished, write_whole};
 use crate::shared::terminal::{say, shown};
 
 const SETTINGS: &str = "settings.json";
 const LOCK: &str = "lock";
 const CHECKPOINTS: &str = "checkpoints";
+const SAMPLES: &str = "samples";
 /// Number of most recent checkpoints that are kept.
 const LAST: usize = 2;
 
@@ -36,15 +37,20 @@ impl RunFolder {
                 .with_context(|| format!("cannot create the folder {}", shown(folder)))
         };
         create(&path.join(CHECKPOINTS))?;
-        create(&path.join("samples"))?;
+        create(&path.join(SAMPLES))?;
         let lock_path = path.join(LOCK);
         let lock = File::create(&lock_path)
             .with_context(|| format!("cannot create {}", shown(&lock_path)))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                _lock: lock,
-            }),
+            Ok(()) => {
+                for folder in [path.to_owned(), path.join(SAMPLES)] {
+                    remove_unfinished(&folder)?;
+                }
+                Ok(Self {
+                    path: path.to_owned(),
+                    _lock: lock,
+                })
+            }
             Err(TryLockError::WouldBlock) => Err(TrainError::Locked {
                 folder: path.to_owned(),
             }
@@ -67,9 +73,7 @@ impl RunFolder {
 
     /// Returns the path of the sample images of a step.
     pub fn samples(&self, step: u64) -> PathBuf {
-        self.path
-            .join("samples")
-            .join(format!("step-{step:08}.png"))
+        self.path.join(SAMPLES).join(format!("step-{step:08}.png"))
     }
 
     /// Returns the path of a model that the run writes.

@@ -12,6 +12,7 @@ use ovis_image::{Checkpoint, LoadOptions, OvisImagePipeline, WeightDtype};
 
 use super::{Arguments, list};
 use crate::manifest::LineWriter;
+use crate::shared::output_file::remove_unfinished;
 use crate::shared::program::say;
 use crate::shared::progress::CountBar;
 use crate::shared::record::hashes::sha256;
@@ -48,6 +49,7 @@ impl BackendVisitor for CacheWork {
         check_captions(&rows, &checkpoint, arguments.max_sequence_length)?;
         let folder = &arguments.output;
         let _lock = lock(folder)?;
+        remove_unfinished(folder)?;
         let models = ModelHashes::of(&checkpoint).context("cannot hash the model's files")?;
         let dtype = arguments.dtype.to_string();
         let keys = keys(&rows, &models, &dtype)?;
