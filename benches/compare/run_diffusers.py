@@ -46,6 +46,7 @@ def main():
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--model", required=True)
     args.add_argument("--dtype", choices=DTYPES, default="f32")
+    args.add_argument("--device", default="cpu", help="torch's name of the device")
     args.add_argument("--prompt", required=True)
     args.add_argument("--negative-prompt", default="")
     args.add_argument("--size", type=int, default=256)
@@ -59,7 +60,7 @@ def main():
     torch.set_num_threads(len(os.sched_getaffinity(0)))
 
     start = time.perf_counter()
-    pipe = OvisImagePipeline.from_pretrained(args.model, dtype=DTYPES[args.dtype])
+    pipe = OvisImagePipeline.from_pretrained(args.model, dtype=DTYPES[args.dtype]).to(args.device)
     load = time.perf_counter() - start
     pipe.set_progress_bar_config(disable=True)
     assert all(part.dtype == DTYPES[args.dtype] for part in (pipe.transformer, pipe.vae, pipe.text_encoder))
@@ -100,6 +101,7 @@ def main():
                 "program": "diffusers",
                 "versions": versions,
                 "dtype": args.dtype,
+                "device": args.device,
                 "size": args.size,
                 "steps": args.steps,
                 "batch": args.batch,

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use burn_flex::{Flex, FlexDevice};
+use burn::tensor::backend::Backend;
 use clap::Parser;
+use ovis_image::device::{BackendVisitor, DeviceSpec};
 use ovis_image::kernels::InstructionSet;
 use ovis_image::{
     GenerationOutput, GenerationRequest, LoadOptions, OvisImagePipeline, WeightDtype,
@@ -23,6 +24,9 @@ struct Args {
     model: PathBuf,
     #[arg(long, default_value = "f32")]
     dtype: WeightDtype,
+    /// Device, of the backends that the program was built with
+    #[arg(long, default_value = "flex")]
+    device: DeviceSpec,
     #[arg(long)]
     prompt: String,
     #[arg(long, default_value = "")]
@@ -58,19 +62,29 @@ fn main() -> Result<()> {
     if let Some(set) = args.instruction_set {
         set.use_everywhere()?;
     }
+    let report = args.device.open()?.visit(Measurement(&args))?;
+    println!("{report}");
+    Ok(())
+}
 
+struct Measurement<'a>(&'a Args);
+
+impl BackendVisitor for Measurement<'_> {
+    type Output = Result<Value>;
+
+    fn visit<B: Backend>(self, device: B::Device) -> Result<Value> {
+        measure::<B>(self.0, &device)
+    }
+}
+
+/// Loads the checkpoint, generates, and returns the report.
+fn measure<B: Backend>(args: &Args, device: &B::Device) -> Result<Value> {
     let start = Instant::now();
     let options = LoadOptions::new().with_dtype(args.dtype);
-    let pipeline = OvisImagePipeline::<Flex>::from_pretrained(&args.model, options, &FlexDevice)?;
+    let pipeline = OvisImagePipeline::<B>::from_pretrained(&args.model, options, device)?;
     let load = start.elapsed();
 
-    let request = GenerationRequest::new(&args.prompt)
-        .with_negative_prompt(&args.negative_prompt)
-        .with_size(args.size, args.size)
-        .with_num_inference_steps(args.steps)
-        .with_guidance_scale(args.guidance_scale)
-        .with_images_per_prompt(args.batch)
-        .with_seed(args.seed);
+    let request = args.request();
     let warm_up = if args.short_warm_up {
         request
             .clone()
@@ -82,7 +96,7 @@ fn main() -> Result<()> {
     let image = pipeline.generate(&warm_up)?.image_tensor;
     let first = start.elapsed();
     if let Some(path) = &args.image {
-        let bytes = image.into_data().bytes;
+        let bytes = image.into_data().convert::<f32>().bytes;
         std::fs::write(path, &bytes[..]).with_context(|| path.display().to_string())?;
     }
 
@@ -90,11 +104,11 @@ fn main() -> Result<()> {
     for _ in 0..args.repeats {
         timed.push(seconds(&pipeline.generate(&request)?, args.steps));
     }
-
-    let report = json!({
+    Ok(json!({
         "program": "ovis-image",
         "versions": { "ovis-image": env!("CARGO_PKG_VERSION") },
         "dtype": args.dtype,
+        "device": args.device.to_string(),
         "size": args.size,
         "steps": args.steps,
         "batch": args.batch,
@@ -104,13 +118,23 @@ fn main() -> Result<()> {
         "first": first.as_secs_f64(),
         "timed": timed,
         "peak_memory": peak_memory().context("no VmHWM in /proc/self/status")?,
-    });
-    println!("{report}");
-    Ok(())
+    }))
+}
+
+impl Args {
+    fn request(&self) -> GenerationRequest {
+        GenerationRequest::new(&self.prompt)
+            .with_negative_prompt(&self.negative_prompt)
+            .with_size(self.size, self.size)
+            .with_num_inference_steps(self.steps)
+            .with_guidance_scale(self.guidance_scale)
+            .with_images_per_prompt(self.batch)
+            .with_seed(self.seed)
+    }
 }
 
 /// Returns the seconds of each phase.
-fn seconds(output: &GenerationOutput<Flex>, steps: usize) -> Value {
+fn seconds<B: Backend>(output: &GenerationOutput<B>, steps: usize) -> Value {
     let timings = &output.timings;
     json!({
         "encode": timings.text_encoding.as_secs_f64(),

@@ -145,6 +145,38 @@ fn clip_scores_are_averaged_over_all_prompts() {
 }
 
 #[test]
+fn clip_scores_of_two_runs_are_compared() {
+    let folder = TempDir::new().unwrap();
+    cvtg_prompts(&folder);
+    put(&folder, "readings.jsonl", "");
+    let score = |image: &str, score: f64| json!({"image": image, "clip_score": score}).to_string();
+    put(&folder, "a.jsonl", &score("CVTG/2/0.png", 0.75));
+    let second = [score("CVTG/2/0.png", 0.5), score("CVTG/2/1.png", 1.0)];
+    put(&folder, "b.jsonl", &second.join("\n"));
+    let runs = "readings.jsonl readings.jsonl --prompts prompts --json";
+    let files = "--clip-scores-a a.jsonl --clip-scores-b b.jsonl";
+    let arguments = |bench: &str, files: &str| format!("compare {bench} {runs} {files}");
+    let words = arguments("cvtg", files);
+    let words: Vec<&str> = words.split(' ').collect();
+    let result: Value = serde_json::from_str(&succeeds(&evaluate(&folder, &words))).unwrap();
+    let clip = &result["metrics"]["clip_score"];
+    assert_eq!((&clip["a"], &clip["b"]), (&json!(0.25), &json!(0.5)));
+    assert_eq!(
+        [&clip["worse"], &clip["equal"], &clip["better"]],
+        [&json!(1), &json!(1), &json!(1)]
+    );
+    assert_eq!(result["worst"][0]["image"], "CVTG/2/0.png");
+
+    for (bench, files, named) in [
+        ("cvtg", "--clip-scores-a a.jsonl", "--clip-scores-b"),
+        ("signs", files, "--clip-scores-a"),
+    ] {
+        let words = arguments(bench, files);
+        fails(&folder, &words.split(' ').collect::<Vec<_>>(), 2, &[named]);
+    }
+}
+
+#[test]
 fn longtext_is_scored_in_both_languages() {
     let folder = TempDir::new().unwrap();
     put(

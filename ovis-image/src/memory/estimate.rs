@@ -92,8 +92,9 @@ impl MemoryEstimate {
 
 /// Pages of the program's code and data, the stacks of its threads, and the small objects of all
 /// models: 14 MB of `generate` with CPU backends and 24 MB with those of GPUs, measured with the
-/// embedded model, and up to 12 MB more on systems that map larger parts of a program's file at once.
-const PROGRAM_BYTES: u64 = 40 << 20;
+/// embedded model, and 4 to 12 MB more after the program was built, while the page cache holds its
+/// file in larger pieces, which are mapped whole.
+const PROGRAM_BYTES: u64 = 36 << 20;
 
 /// What the kernels keep for each thread: right-hand panels and sums of a product, scores and weights
 /// of an attention, weights and products of a convolution, half a MiB each.

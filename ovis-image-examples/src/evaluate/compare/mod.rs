@@ -3,7 +3,7 @@
 mod differences;
 mod page;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
@@ -37,6 +37,12 @@ pub struct Arguments {
     /// Folder with the images of the second run
     #[arg(long, value_name = "DIR", requires = "images_a")]
     images_b: Option<PathBuf>,
+    /// CLIP scores of the images of the first run of `cvtg`, as for `score`
+    #[arg(long, value_name = "FILE", requires = "clip_scores_b")]
+    clip_scores_a: Option<PathBuf>,
+    /// CLIP scores of the images of the second run
+    #[arg(long, value_name = "FILE", requires = "clip_scores_a")]
+    clip_scores_b: Option<PathBuf>,
     /// Number of images to list, those first that got worst from A to B
     #[arg(long, value_name = "N", default_value = "20")]
     worst: usize,
@@ -54,26 +60,27 @@ pub struct Arguments {
 /// Returns an error if readings, prompts or images cannot be used, or the page cannot be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let benchmark = &arguments.benchmark;
-    benchmark.check(MoreFiles::default())?;
-    let folders = [&arguments.images_a, &arguments.images_b];
+    let clip_scores = [&arguments.clip_scores_a, &arguments.clip_scores_b].map(Option::as_deref);
+    benchmark.check(MoreFiles::of_run(None, clip_scores[0]))?;
+    let folders = [&arguments.images_a, &arguments.images_b].map(Option::as_deref);
     for folder in folders.into_iter().flatten() {
         ensure!(
             folder.is_dir(),
             UsageError(format!("{} is not a folder of images", folder.display()))
         );
     }
-    let scores = |readings: &PathBuf, images: &Option<PathBuf>| {
-        benchmark.by_prompt(readings, images.as_deref())
+    let scores = |run: usize, readings: &Path| {
+        benchmark.by_prompt(readings, MoreFiles::of_run(folders[run], clip_scores[run]))
     };
     let comparison = Comparison::new(
         &benchmark.name(),
         [&arguments.first, &arguments.second].map(|path| path.display().to_string()),
-        scores(&arguments.first, &arguments.images_a)?,
-        scores(&arguments.second, &arguments.images_b)?,
+        scores(0, &arguments.first)?,
+        scores(1, &arguments.second)?,
     );
     if let Some(path) = &arguments.html {
         let worst = comparison.worst(arguments.worst);
-        let page = page::page(&comparison, &worst, folders.map(Option::as_deref));
+        let page = page::page(&comparison, &worst, folders);
         output_file::write_whole(path, page.as_bytes())?;
     }
     if arguments.json {

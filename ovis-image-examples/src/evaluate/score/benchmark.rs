@@ -36,14 +36,25 @@ pub struct BenchmarkArguments {
 }
 
 /// Files that some benchmarks are scored with, besides readings and prompts.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct MoreFiles<'a> {
     /// Folder of the images, for the colors of signs.
-    pub images: Option<&'a Path>,
+    pub(super) images: Option<&'a Path>,
     /// CLIP scores of the images of CVTG-2K.
-    pub clip_scores: Option<&'a Path>,
+    pub(super) clip_scores: Option<&'a Path>,
     /// Official results of OneIG-Bench's other dimensions.
     pub(super) results: Option<&'a OneIgResults>,
+}
+
+impl<'a> MoreFiles<'a> {
+    /// Creates the files of a run: the folder of its images and their CLIP scores.
+    pub fn of_run(images: Option<&'a Path>, clip_scores: Option<&'a Path>) -> Self {
+        Self {
+            images,
+            clip_scores,
+            results: None,
+        }
+    }
 }
 
 /// Benchmark that can be scored.
@@ -102,7 +113,9 @@ impl BenchmarkArguments {
         );
         ensure!(
             more.clip_scores.is_none() || self.benchmark == Benchmark::Cvtg,
-            UsageError::new("--clip-scores is for cvtg: the other benchmarks do not use CLIP")
+            UsageError::new(
+                "--clip-scores (--clip-scores-a and -b) is for cvtg: the others do not use CLIP"
+            )
         );
         Ok(())
     }
@@ -128,18 +141,19 @@ impl BenchmarkArguments {
         }
     }
 
-    /// Scores the benchmark prompt by prompt, in the order of the prompts. Only signs use the folder
-    /// of images.
+    /// Scores the benchmark prompt by prompt, in the order of the prompts.
     ///
     /// # Errors
-    /// Returns an error if the readings or the prompts cannot be used.
-    pub fn by_prompt(&self, readings: &Path, images: Option<&Path>) -> Result<Vec<PromptScore>> {
+    /// Returns an error if the readings, the prompts or the other files cannot be used.
+    pub fn by_prompt(&self, readings: &Path, more: MoreFiles<'_>) -> Result<Vec<PromptScore>> {
         match self.benchmark {
             Benchmark::Geneval => geneval::by_prompt(readings, &self.prompts, self.images()),
             Benchmark::Dpg => dpg::by_prompt(readings, &self.prompts, self.images(), self.rules()),
             Benchmark::Oneig => oneig::by_prompt(self.oneig(readings)),
-            Benchmark::Cvtg => cvtg::by_prompt(readings, &self.prompts, self.rules()),
-            Benchmark::Signs => signs::by_prompt(readings, &self.prompts, images),
+            Benchmark::Cvtg => {
+                cvtg::by_prompt(readings, &self.prompts, self.rules(), more.clip_scores)
+            }
+            Benchmark::Signs => signs::by_prompt(readings, &self.prompts, more.images),
             Benchmark::Longtext => {
                 longtext::by_prompt(readings, &self.prompts, self.language(), self.rules())
             }

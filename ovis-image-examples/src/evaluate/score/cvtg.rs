@@ -52,12 +52,21 @@ fn scored(readings: &Path, folder: &Path, mode: Mode) -> Result<(Vec<Scored>, Ve
     Ok((images, readings.ignored()))
 }
 
-/// Scores the images of the benchmark, prompt by prompt.
+/// Scores the images of the benchmark, prompt by prompt, with their CLIPScore if `clip_scores` is
+/// the path of a file.
 ///
 /// # Errors
-/// Returns an error if the readings or the prompts cannot be used.
-pub(super) fn by_prompt(readings: &Path, folder: &Path, mode: Mode) -> Result<Vec<PromptScore>> {
-    let (images, _) = scored(readings, folder, mode)?;
+/// Returns an error if the readings, the prompts or the CLIP scores cannot be used.
+pub(super) fn by_prompt(
+    readings: &Path,
+    folder: &Path,
+    mode: Mode,
+    clip_scores: Option<&Path>,
+) -> Result<Vec<PromptScore>> {
+    let (mut images, mut ignored) = scored(readings, folder, mode)?;
+    if let Some(path) = clip_scores {
+        add_clip_scores(&mut images, &mut ignored, path)?;
+    }
     let of_image = |image: Scored| {
         let words = image.scores.words() as f64;
         let share = |metric, part| Share {
@@ -65,14 +74,19 @@ pub(super) fn by_prompt(readings: &Path, folder: &Path, mode: Mode) -> Result<Ve
             part,
             whole: words,
         };
+        let mut shares = vec![
+            share("word_accuracy", image.scores.correct as f64),
+            share("ned", image.scores.similarities.iter().sum()),
+        ];
+        if clip_scores.is_some() {
+            let score = image.clip_score.unwrap_or(0.0);
+            shares.push(Share::of_mean("clip_score", score));
+        }
         PromptScore {
             image: PathBuf::from(format!("{}/{}.png", image.set, image.index)),
             expected: image.expected.join(" "),
             reading: image.lines.map(|lines| lines.join(" ")),
-            shares: vec![
-                share("word_accuracy", image.scores.correct as f64),
-                share("ned", image.scores.similarities.iter().sum()),
-            ],
+            shares,
         }
     };
     Ok(images.into_iter().map(of_image).collect())
