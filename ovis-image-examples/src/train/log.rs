@@ -9,15 +9,17 @@ use anyhow::{Context, Result};
 use ovis_image::training::StepReport;
 use serde_json::{Map, Value, json};
 
+use super::tensorboard::EventFile;
 use crate::shared::output_file::write_whole;
 use crate::shared::plot::{Series, panels};
 use crate::shared::terminal::shown;
 
-/// Log that lines are appended to.
+/// Log that lines are appended to, and its event file for TensorBoard.
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
     file: File,
+    events: EventFile,
 }
 
 impl Log {
@@ -27,12 +29,12 @@ impl Log {
     /// # Errors
     /// Returns the system's error.
     pub fn open(path: &Path, steps: u64) -> Result<Self> {
+        let mut kept = String::new();
         if path.exists() {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read {}", shown(path)))?;
-            let kept: Vec<&str> = text.lines().filter(|line| step_of(line) <= steps).collect();
-            let mut kept = kept.join("\n");
-            if !kept.is_empty() {
+            for line in text.lines().filter(|line| step_of(line) <= steps) {
+                kept.push_str(line);
                 kept.push('\n');
             }
             if kept != text {
@@ -40,9 +42,11 @@ impl Log {
             }
         }
         let file = OpenOptions::new().create(true).append(true).open(path);
+        let folder = path.parent().unwrap_or(Path::new(""));
         Ok(Self {
             path: path.to_owned(),
             file: file.with_context(|| format!("cannot write {}", shown(path)))?,
+            events: EventFile::create(folder, &kept)?,
         })
     }
 
@@ -72,9 +76,10 @@ impl Log {
     /// Returns the system's error.
     pub fn write(&mut self, line: &Value) -> Result<()> {
         // One write, so that a process that is killed leaves whole lines.
-        let line = format!("{line}\n");
-        let written = self.file.write_all(line.as_bytes());
-        written.with_context(|| format!("cannot write {}", shown(&self.path)))
+        let text = format!("{line}\n");
+        let written = self.file.write_all(text.as_bytes());
+        written.with_context(|| format!("cannot write {}", shown(&self.path)))?;
+        self.events.write(line)
     }
 }
 

@@ -42,6 +42,7 @@ pub mod run;
 pub mod settings;
 pub mod signals;
 pub mod stage;
+pub mod tensorboard;
 
 pub use error::TrainError;
 use looping::Ending;

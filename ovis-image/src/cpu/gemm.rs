@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::aligned::Aligned;
 use super::element::Element;
 use super::even_parts::even_part;
 use super::instruction_set::InstructionSet;
@@ -193,7 +194,7 @@ pub(super) fn product<T: Element>(
 #[derive(Debug, Default)]
 struct Scratch {
     /// Packed right-hand panels of a block of k.
-    right: Vec<u32>,
+    right: Aligned<u32>,
     /// Sums, `[panel][m][WIDTH]`.
     sums: Vec<f32>,
 }
@@ -260,7 +261,7 @@ impl<T: Element> Product<'_, T> {
     }
 
     /// Packs some right-hand panels of a block of k, and returns the number of units of each.
-    fn pack_right(&self, right: &mut Vec<u32>, panels: Range<usize>, index: usize) -> usize {
+    fn pack_right(&self, right: &mut Aligned<u32>, panels: Range<usize>, index: usize) -> usize {
         let [_, n] = self.size;
         let weight = self.weight.columns(self.k_blocks[index]);
         let size = self.unit.count(weight.k) * WIDTH;

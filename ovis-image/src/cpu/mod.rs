@@ -1,6 +1,7 @@
 //! CPU kernels over plain slices, which the `flex` backend runs in place of the portable
 //! implementation in [`ops`](crate::ops). They do not depend on tensors or models.
 
+mod aligned;
 mod attention;
 mod columns;
 mod conv;

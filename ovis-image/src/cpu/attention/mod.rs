@@ -20,6 +20,7 @@ pub(crate) use self::heads::Heads;
 pub(super) use self::heads::Tokens;
 use self::packed::{BlockMut, PackedHead};
 use self::queries::QueryPanel;
+use super::aligned::Aligned;
 use super::element::Element;
 use super::even_parts::even_part;
 use super::instruction_set::InstructionSet;
@@ -104,7 +105,7 @@ struct Scratch {
     packed: PackedHead,
     panels: Vec<QueryPanel>,
     /// Scores of a block of keys and a panel of queries, then its weights.
-    scores: Vec<f32>,
+    scores: Aligned<f32>,
     /// Output of a panel of queries, `[32][head_dim]`.
     rows: Vec<u32>,
 }

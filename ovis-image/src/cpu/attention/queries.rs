@@ -3,6 +3,7 @@
 use super::heads::{HeadSizes, Tokens};
 use super::packed::Block;
 use super::softmax::{Lanes, Softmax};
+use crate::cpu::aligned::Aligned;
 use crate::cpu::element::Element;
 use crate::cpu::output::unwritten;
 use crate::cpu::panel::{Matrix, Unit, pack};
@@ -15,7 +16,7 @@ pub(super) struct QueryPanel {
     first: usize,
     count: usize,
     /// Right-hand panel of the queries, `[units of head_dim][32]`.
-    queries: Vec<u32>,
+    queries: Aligned<u32>,
     softmax: Softmax,
     /// Sums of weighted values before the division by the sum of the weights, `[head_dim][32]`.
     sums: Vec<f32>,
@@ -53,7 +54,7 @@ impl QueryPanel {
         block: &Block<'_>,
         causal: bool,
         sizes: &HeadSizes,
-        scores: &mut Vec<f32>,
+        scores: &mut Aligned<f32>,
     ) {
         let HeadSizes { unit, set, .. } = *sizes;
         let seen = if causal {

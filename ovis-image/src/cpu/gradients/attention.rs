@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 
+use crate::cpu::aligned::Aligned;
 use crate::cpu::attention::{AttentionShape, Heads, Tokens};
 use crate::cpu::element::Element;
 use crate::cpu::even_parts::even_parts_of;
@@ -83,10 +84,10 @@ pub(crate) fn attention<T: Element>(
 #[derive(Default)]
 struct Scratch {
     /// Right-hand panels `[panel of keys][head_dim][32]`.
-    keys: Vec<u32>,
-    values: Vec<u32>,
+    keys: Aligned<u32>,
+    values: Aligned<u32>,
     /// Right-hand panels `[panel of channels][keys][32]`.
-    key_channels: Vec<u32>,
+    key_channels: Aligned<u32>,
     /// Left-hand panels of a block of queries: by query, and by channel.
     left: Vec<u32>,
     /// `[panel of keys][query][32]`: scores, then weights; gradients of the weights, then of the
@@ -335,7 +336,7 @@ impl<T: Element> Call<'_, T> {
         }
     }
 
-    fn pack_right(&self, matrix: &Matrix<'_, T>, right: &mut Vec<u32>) {
+    fn pack_right(&self, matrix: &Matrix<'_, T>, right: &mut Aligned<u32>) {
         let size = matrix.k * WIDTH;
         right.resize(matrix.rows.div_ceil(WIDTH) * size, 0);
         for (panel, units) in right.chunks_exact_mut(size).enumerate() {

@@ -13,6 +13,7 @@ mod transforms;
 
 use self::inputs::transform_image;
 use self::products::{Scratch, multiply};
+use super::aligned::Aligned;
 use super::element::Element;
 use super::even_parts::even_part;
 use super::instruction_set::InstructionSet;
@@ -104,7 +105,8 @@ pub(super) fn convolve<T: Element>(
     let point = channels * WIDTH + SKEW;
     let fitting = INPUT_BYTES / (POINTS * point * size_of::<f32>());
     let blocks = panels.div_ceil(fitting.clamp(1, MOST_PANELS));
-    let mut transformed = vec![0.0; panels.div_ceil(blocks) * POINTS * point];
+    let mut transformed = Aligned::default();
+    transformed.resize(panels.div_ceil(blocks) * POINTS * point, 0.0);
     let mut scratches: Vec<Scratch> = (0..rayon::current_num_threads())
         .map(|_| Scratch::default())
         .collect();
