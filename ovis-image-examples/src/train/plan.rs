@@ -4,22 +4,50 @@ use std::fmt;
 use std::path::Path;
 
 use bytesize::ByteSize;
+use ovis_image::training::OptimizerConfig;
 
 use super::error::TrainError;
 use super::folder::free_bytes;
 use super::resolved::Resolved;
-use super::settings::{RecomputeKind, StageKind};
+use super::settings::{OptimizerKind, RecomputeKind, StageKind};
 
 /// Number of checkpoints that exist at once: the last two, and one that is being written.
 const CHECKPOINTS: u64 = 3;
+
+/// Sizes of what is trained.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainedSizes {
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Size of the optimizer's state in bytes.
+    pub optimizer_bytes: u64,
+}
+
+impl TrainedSizes {
+    /// Adds up the sizes of parameters of these shapes.
+    pub fn of<'a>(
+        optimizer: &OptimizerConfig,
+        shapes: impl Iterator<Item = &'a Vec<usize>>,
+    ) -> Self {
+        let mut sizes = Self {
+            parameters: 0,
+            optimizer_bytes: 0,
+        };
+        for shape in shapes {
+            sizes.parameters += shape.iter().product::<usize>() as u64;
+            sizes.optimizer_bytes += optimizer.state_bytes(shape);
+        }
+        sizes
+    }
+}
 
 /// Plan of a run.
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// Effective settings.
     pub resolved: &'a Resolved,
-    /// Number of trained parameters.
-    pub trained: u64,
+    /// Sizes of what is trained.
+    pub trained: TrainedSizes,
     /// Size of an export, in bytes.
     pub model_bytes: u64,
     /// Size of models in memory that are not exported, in bytes.
@@ -27,10 +55,24 @@ pub struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Returns the bytes of a checkpoint: parameters, two moments, and the average.
+    /// Returns the bytes of all trained parameters in f32.
+    fn in_f32(&self) -> u64 {
+        self.trained.parameters.saturating_mul(4)
+    }
+
+    /// Returns the bytes of the moving average.
+    fn average_bytes(&self) -> u64 {
+        match self.resolved.ema_decay > 0.0 {
+            true => self.in_f32(),
+            false => 0,
+        }
+    }
+
+    /// Returns the bytes of a checkpoint: parameters, the optimizer's state, and the average.
     fn checkpoint_bytes(&self) -> u64 {
-        let copies = 3 + u64::from(self.resolved.ema_decay > 0.0);
-        self.trained.saturating_mul(4 * copies)
+        self.in_f32()
+            .saturating_add(self.trained.optimizer_bytes)
+            .saturating_add(self.average_bytes())
     }
 
     /// Returns the bytes that the run needs on the disk, without old checkpoints that are removed.
@@ -45,44 +87,83 @@ impl Plan<'_> {
             .saturating_add(self.model_bytes.saturating_mul(models))
     }
 
-    /// Returns the bytes of parameters, gradients, moments and averages in memory.
-    fn state_bytes(&self) -> u64 {
-        let gradients = self.trained.saturating_mul(4);
-        gradients
-            .saturating_add(self.checkpoint_bytes())
-            .saturating_add(self.model_bytes)
-            .saturating_add(self.frozen_bytes)
+    /// Returns the parts of the memory that a run needs besides activations, in bytes.
+    fn memory_parts(&self) -> [(&'static str, u64); 6] {
+        let in_f32 = self.in_f32();
+        // Adapters and the VAE are trained in f32.
+        let resolved = self.resolved;
+        let casts = resolved.lora.is_none() && resolved.stage == StageKind::Flow;
+        let half = casts && resolved.dtype == "bf16";
+        [
+            ("weights", if half { in_f32 / 2 } else { in_f32 }),
+            ("f32 copies", if half { in_f32 } else { 0 }),
+            ("gradients", in_f32),
+            ("optimizer", self.trained.optimizer_bytes),
+            ("average", self.average_bytes()),
+            ("frozen models", self.frozen_bytes),
+        ]
     }
 
     /// Describes the memory that the run needs, and which settings would need less.
     pub fn memory(&self) -> String {
-        let (resolved, state) = (self.resolved, ByteSize(self.state_bytes()));
-        let mut text =
-            format!("{state} for parameters and optimizer, and the activations of a batch");
-        let lora = resolved.lora.clone().unwrap_or_default();
-        let encodes = resolved.reads_images() && !resolved.reads_cache();
-        let less = [
-            (resolved.dtype == "f32", "--dtype bf16"),
-            (
-                resolved.recompute == RecomputeKind::None,
-                "--recompute blocks",
-            ),
-            (lora.quantize.is_none(), "--quantize q8_0 or q4_0"),
-            (lora.stream_blocks.is_none(), "--stream-blocks"),
-            (
-                encodes && !resolved.encodes_first(),
-                "a cache (`dataset cache`) as --data",
-            ),
-            (resolved.batch_size > 1, "a smaller --batch-size"),
-        ];
-        let less = less
-            .into_iter()
-            .filter_map(|(helps, flag)| helps.then_some(flag));
-        let less: Vec<&str> = less.collect();
-        if self.frozen_bytes > 0 && !less.is_empty() {
+        let parts = self.memory_parts();
+        let sum = parts
+            .iter()
+            .fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        let parts = parts.into_iter().filter(|(_, bytes)| *bytes > 0);
+        let parts = parts.map(|(name, bytes)| format!("{name} {}", ByteSize(bytes)));
+        let parts: Vec<String> = parts.collect();
+        let mut text = format!(
+            "{} ({}), and the activations of a batch",
+            ByteSize(sum),
+            parts.join(", ")
+        );
+        let less = self.smaller_settings();
+        if !less.is_empty() {
             text = format!("{text}; less with {}", less.join(", "));
         }
         text
+    }
+
+    /// Returns the settings with which a run that starts from a checkpoint would need less memory.
+    fn smaller_settings(&self) -> Vec<&'static str> {
+        let resolved = self.resolved;
+        if resolved.model.is_none() {
+            return Vec::new();
+        }
+        let lora = resolved.lora.as_ref();
+        let flow = resolved.stage == StageKind::Flow;
+        let encodes = resolved.reads_images() && !resolved.reads_cache();
+        let less = [
+            (flow && resolved.dtype == "f32", "--dtype bf16"),
+            (
+                flow && resolved.recompute == RecomputeKind::None,
+                "--recompute blocks",
+            ),
+            (
+                lora.is_none() && resolved.optimizer == OptimizerKind::Adamw,
+                "--optimizer adamw8bit or adafactor",
+            ),
+            (
+                lora.is_some_and(|lora| lora.quantize.is_none()),
+                "--quantize q8_0 or q4_0",
+            ),
+            (
+                lora.is_some_and(|lora| lora.stream_blocks.is_none()),
+                "--stream-blocks",
+            ),
+            (
+                flow && encodes && !resolved.encodes_first(),
+                "a cache (`dataset cache`) as --data",
+            ),
+            (
+                resolved.replay.is_none() && resolved.batch_size > 1,
+                "a smaller --batch-size",
+            ),
+        ];
+        let less = less.into_iter();
+        less.filter_map(|(helps, flag)| helps.then_some(flag))
+            .collect()
     }
 
     /// Checks that the disk has enough space.
@@ -113,7 +194,7 @@ impl fmt::Display for Plan<'_> {
         writeln!(
             f,
             "stage       {stage}, {} trained parameters",
-            self.trained
+            self.trained.parameters
         )?;
         writeln!(f, "steps       {} of {batch} images", resolved.steps)?;
         let images = resolved.steps.saturating_mul(batch);
@@ -158,14 +239,19 @@ mod tests {
         };
         let mut plan = Plan {
             resolved: &resolved,
-            trained: 1000,
+            trained: TrainedSizes {
+                parameters: 1000,
+                optimizer_bytes: 8000,
+            },
             model_bytes: 5000,
             frozen_bytes: 0,
         };
         assert_eq!(plan.disk_bytes(), 5 * 16_000 + 3 * 5000);
+        let parts = plan.memory_parts().map(|(_, bytes)| bytes);
+        assert_eq!(parts, [4000, 0, 4000, 8000, 4000, 0]);
         let folder = tempfile::tempdir().unwrap();
         plan.check_disk(folder.path()).unwrap();
-        plan.trained = 1 << 50;
+        plan.trained.parameters = 1 << 50;
         if cfg!(unix) {
             let error = plan.check_disk(folder.path()).unwrap_err();
             assert!(matches!(error, TrainError::DiskTooSmall { .. }));

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::resolved::Resolved;
-use super::settings::Settings;
+use super::settings::{OptimizerKind, Settings};
 use crate::shared::usage::UsageError;
 use crate::training_data::CaptionLanguage;
 
@@ -19,6 +19,7 @@ impl Settings {
         let mut values = serde_json::to_value(file)?;
         overlay(&mut values, serde_json::to_value(self)?);
         remove_absent(&mut values);
+        check_optimizer(&values)?;
         complete_data(&mut values)?;
         let resolved: Resolved = serde_json::from_value(values)
             .map_err(|error| UsageError(format!("the settings are wrong: {error}")))?;
@@ -68,6 +69,22 @@ const OF_READ_IMAGES: [&str; 4] = [
     "keep-tags",
     "tag-dropout",
 ];
+
+/// Refuses constants of an optimizer that is not used.
+fn check_optimizer(values: &Value) -> Result<(), UsageError> {
+    let adafactor = values.get("optimizer") == Some(&json!(OptimizerKind::Adafactor));
+    let (keys, theirs): (&[&str], &str) = if adafactor {
+        (&["adam-betas", "adam-eps"], "AdamW")
+    } else {
+        (&["scale-parameter"], "Adafactor")
+    };
+    match keys.iter().find(|key| values.get(key).is_some()) {
+        Some(key) => Err(UsageError(format!(
+            "--{key} is for {theirs}, which is not the run's --optimizer: leave out one of the two"
+        ))),
+        None => Ok(()),
+    }
+}
 
 /// Gives the keys of data that is read their defaults, and refuses those of drawn images beside
 /// them.
@@ -155,6 +172,27 @@ mod tests {
         let resolved = flags.resolve(&file).unwrap();
         assert_eq!((resolved.learning_rate, resolved.batch_size), (2e-3, 4));
         assert_eq!(resolved.adam_betas, [0.9, 0.95]);
+    }
+
+    #[test]
+    fn constants_of_another_optimizer_are_refused() {
+        for (text, word) in [
+            ("scale-parameter = true", "--scale-parameter"),
+            (
+                "optimizer = 'adamw8bit'\nscale-parameter = false",
+                "Adafactor",
+            ),
+            (
+                "optimizer = 'adafactor'\nadam-betas = [0.9, 0.99]",
+                "--adam-betas",
+            ),
+            ("optimizer = 'adafactor'\nadam-eps = 1e-8", "--adam-eps"),
+        ] {
+            let file = format!("output = 'run'\nmodel = 'm'\n{text}");
+            let file: Settings = toml::from_str(&file).unwrap();
+            let error = Settings::default().resolve(&file).unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -6,15 +6,17 @@ use anyhow::{Result, bail};
 use ovis_image::WeightDtype;
 use ovis_image::device::DeviceSpec;
 use ovis_image::training::{
-    AdamWConfig, AutoencodingConfig, FlowMatchingConfig, LearningRate, LearningRateSchedule,
-    LossWeighting, PixelError, Recomputation, TimestepDistribution, TrainerConfig,
+    AdafactorConfig, AdamWConfig, AutoencodingConfig, FlowMatchingConfig, LearningRate,
+    LearningRateSchedule, LossWeighting, OptimizerConfig, PixelError, Recomputation,
+    TimestepDistribution, TrainerConfig,
 };
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
 use super::lora_settings::LoraSettings;
 use super::settings::{
-    CurriculumEntry, PixelErrorKind, RecomputeKind, ScheduleKind, StageKind, WeightingKind,
+    CurriculumEntry, OptimizerKind, PixelErrorKind, RecomputeKind, ScheduleKind, StageKind,
+    WeightingKind,
 };
 use crate::shared::usage::UsageError;
 use crate::training_data::CaptionLanguage;
@@ -43,12 +45,17 @@ pub struct Resolved {
     pub epochs: Option<u32>,
     pub batch_size: usize,
     pub accumulation: u32,
+    /// Absent for AdamW, as in the settings of earlier versions.
+    #[serde(skip_serializing_if = "is_default")]
+    pub optimizer: OptimizerKind,
     pub learning_rate: f64,
     pub lr_schedule: ScheduleKind,
     pub warmup_steps: u64,
     pub weight_decay: f64,
     pub adam_betas: Vec<f64>,
     pub adam_eps: f64,
+    #[serde(skip_serializing_if = "is_false")]
+    pub scale_parameter: bool,
     pub max_grad_norm: f64,
     pub ema_decay: f64,
     pub spike_factor: f64,
@@ -142,12 +149,14 @@ impl Default for Resolved {
             epochs: None,
             batch_size: 16,
             accumulation: 1,
+            optimizer: OptimizerKind::Adamw,
             learning_rate: 1e-4,
             lr_schedule: ScheduleKind::Constant,
             warmup_steps: 0,
             weight_decay: 0.01,
             adam_betas: vec![0.9, 0.95],
             adam_eps: 1e-8,
+            scale_parameter: false,
             max_grad_norm: 1.0,
             ema_decay: 0.0,
             spike_factor: 0.0,
@@ -416,7 +425,6 @@ impl Resolved {
     /// Returns the settings of the trainer.
     pub fn trainer_config(&self) -> TrainerConfig {
         let given = |value: f64| (value != 0.0).then_some(value);
-        let beta = |index: usize| self.adam_betas.get(index).copied().unwrap_or(f64::NAN);
         TrainerConfig {
             total_steps: self.steps,
             learning_rate: LearningRate {
@@ -428,16 +436,31 @@ impl Resolved {
                     ScheduleKind::Linear => LearningRateSchedule::Linear,
                 },
             },
-            adamw: AdamWConfig {
-                betas: [beta(0), beta(1)],
-                eps: self.adam_eps,
-                weight_decay: self.weight_decay,
-            },
+            optimizer: self.optimizer_config(),
             max_grad_norm: given(self.max_grad_norm),
             accumulation: self.accumulation,
             ema_decay: given(self.ema_decay),
             spike_factor: given(self.spike_factor),
             most_skipped: self.most_skipped,
+        }
+    }
+
+    /// Returns the optimizer and its constants.
+    pub fn optimizer_config(&self) -> OptimizerConfig {
+        let beta = |index: usize| self.adam_betas.get(index).copied().unwrap_or(f64::NAN);
+        let adamw = AdamWConfig {
+            betas: [beta(0), beta(1)],
+            eps: self.adam_eps,
+            weight_decay: self.weight_decay,
+        };
+        match self.optimizer {
+            OptimizerKind::Adamw => OptimizerConfig::AdamW(adamw),
+            OptimizerKind::Adamw8bit => OptimizerConfig::AdamW8bit(adamw),
+            OptimizerKind::Adafactor => OptimizerConfig::Adafactor(AdafactorConfig {
+                scale_parameter: self.scale_parameter,
+                weight_decay: self.weight_decay,
+                ..AdafactorConfig::default()
+            }),
         }
     }
 
@@ -505,6 +528,10 @@ impl Resolved {
             })
             .collect()
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]

@@ -36,6 +36,19 @@ pub enum ScheduleKind {
     Linear,
 }
 
+/// Optimizer, which also decides the memory of its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    /// AdamW with moments in f32: 8 bytes per parameter
+    #[default]
+    Adamw,
+    /// AdamW with moments in 8 bits: 2 bytes per parameter
+    Adamw8bit,
+    /// Adafactor: a value for each row and column of a matrix
+    Adafactor,
+}
+
 /// Activations that the forward pass keeps for the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -144,6 +157,9 @@ pub struct Settings {
     /// Number of batches whose gradients are averaged for a step [default: 1]
     #[arg(long, value_name = "N", help_heading = OPTIMIZER, hide_short_help = true)]
     pub accumulation: Option<u32>,
+    /// Optimizer [default: adamw]
+    #[arg(long, value_name = "OPTIMIZER", value_enum, help_heading = OPTIMIZER, hide_short_help = true)]
+    pub optimizer: Option<OptimizerKind>,
     /// Learning rate after the warm-up [default: 1e-4]
     #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER)]
     pub learning_rate: Option<f64>,
@@ -162,6 +178,9 @@ pub struct Settings {
     /// Epsilon in AdamW's denominator [default: 1e-8]
     #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER, hide_short_help = true)]
     pub adam_eps: Option<f64>,
+    /// Multiply Adafactor's learning rate by the size of each parameter [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = OPTIMIZER, hide_short_help = true)]
+    pub scale_parameter: Option<bool>,
     /// Maximum global norm of the gradients, or 0 for no limit [default: 1]
     #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER, hide_short_help = true)]
     pub max_grad_norm: Option<f64>,

@@ -14,6 +14,8 @@ pub(crate) mod gradients;
 mod instruction_set;
 mod join;
 #[cfg(feature = "autodiff")]
+mod moments_8bit;
+#[cfg(feature = "autodiff")]
 mod optimizer;
 mod output;
 mod panel;
@@ -38,6 +40,8 @@ pub(crate) use element::Element;
 pub(crate) use gemm::linear;
 pub use instruction_set::{InstructionSet, InstructionSetError};
 pub(crate) use join::{ByteRows, join};
+#[cfg(feature = "autodiff")]
+pub(crate) use moments_8bit::{Moment8bit, adamw_8bit};
 #[cfg(feature = "autodiff")]
 pub(crate) use optimizer::{adamw, blend, sum_of_squares};
 pub(crate) use output::{Unwritten, bytes_of, filled, zeros};

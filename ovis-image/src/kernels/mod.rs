@@ -32,7 +32,7 @@ use burn::tensor::backend::Backend;
 use self::specialize::on_type;
 use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
 #[cfg(feature = "autodiff")]
-use crate::ops::{AdamWStep, AdamWTensors};
+use crate::ops::{AdamW8bitTensors, AdamWStep, AdamWTensors};
 
 /// Returns from the function with the output of flex's kernel if the backend is flex, with or
 /// without gradients; otherwise leaves the operands unchanged.
@@ -372,6 +372,20 @@ pub fn adamw<B: Backend, const D: usize>(
 ) -> AdamWTensors<B, D> {
     use_flex_kernel!(adamw::<D>(tensors, gradient, step) without gradients);
     ops::adamw(tensors, gradient, step)
+}
+
+/// Applies one step of AdamW with moments in 8 bits, in place where nobody else holds the tensors.
+///
+/// # Shapes
+/// - `gradient`: `[length]`, as the parameter
+#[cfg(feature = "autodiff")]
+pub fn adamw_8bit<B: Backend>(
+    tensors: AdamW8bitTensors<B>,
+    gradient: Tensor<B, 1>,
+    step: AdamWStep,
+) -> AdamW8bitTensors<B> {
+    use_flex_kernel!(adamw_8bit(tensors, gradient, step) without gradients);
+    ops::adamw_8bit(tensors, gradient, step)
 }
 
 /// Moves a tensor towards another: `from + (to - from) * weight`, in place where nobody else holds

@@ -5,7 +5,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor};
 
 use super::ParameterMap;
-use super::optimizer::{AdamW, MovingAverage, StartedStep};
+use super::optimizer::{MovingAverage, Optimizer, StartedStep};
 use super::parameter_map::flat;
 
 /// Parameters of a model that are trained.
@@ -76,7 +76,7 @@ pub(super) fn lift_some<A: AutodiffBackend, M: AutodiffModule<A>>(
 /// Update of all parameters of a module in one step.
 pub(super) struct Update<'a, B: Backend> {
     pub(super) gradients: ParameterMap<B>,
-    pub(super) optimizer: &'a mut AdamW<B>,
+    pub(super) optimizer: &'a mut Optimizer<B>,
     pub(super) step: StartedStep,
     /// f32 copies of the parameters that have another dtype.
     pub(super) masters: &'a mut ParameterMap<B>,
@@ -128,7 +128,7 @@ impl<B: Backend> ModuleMapper<B> for Mapper<'_, B> {
             };
             let value = update
                 .optimizer
-                .update(&path, D, value, gradient, &update.step);
+                .update(&path, &dims, value, gradient, &update.step);
             if let Some(average) = &mut update.average {
                 average.update(&path, value.clone(), self.average_weight);
             }

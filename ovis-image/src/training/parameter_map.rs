@@ -174,6 +174,35 @@ pub(super) fn visit_parameters<B: Backend, M: Module<B>, F: FnMut(String, FlatPa
     });
 }
 
+/// Returns the shapes of a module's parameters by path. Weights that are still in their files are not
+/// read.
+pub fn parameter_shapes<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, Vec<usize>> {
+    struct Shapes {
+        path: Vec<String>,
+        found: BTreeMap<String, Vec<usize>>,
+    }
+    impl<B: Backend> ModuleVisitor<B> for Shapes {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            let shape: [usize; D] = param.lazy_shape().dims();
+            self.found.insert(self.path.join("."), shape.to_vec());
+        }
+    }
+    let mut shapes = Shapes {
+        path: Vec::new(),
+        found: BTreeMap::new(),
+    };
+    module.visit(&mut shapes);
+    shapes.found
+}
+
 fn flatten<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
     let elements = tensor.dims().iter().product::<usize>();
     tensor.reshape([elements])

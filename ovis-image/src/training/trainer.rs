@@ -4,11 +4,11 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
 use super::module_update::{Update, with_values};
-use super::optimizer::{AdamW, MovingAverage, gradient_norm};
+use super::optimizer::{MovingAverage, Optimizer, gradient_norm};
 use super::parameter_map::visit_parameters;
 use super::state::Position;
 use super::{
-    AdamWConfig, LearningRate, LossTerms, Objective, Outcome, ParameterMap, TrainingState,
+    LearningRate, LossTerms, Objective, OptimizerConfig, Outcome, ParameterMap, TrainingState,
 };
 use crate::error::{OvisImageError, Result, RuntimeError, StateError};
 
@@ -20,8 +20,8 @@ pub struct TrainerConfig {
     pub total_steps: u64,
     /// Learning rate of every step.
     pub learning_rate: LearningRate,
-    /// Constants of the optimizer.
-    pub adamw: AdamWConfig,
+    /// Optimizer and its constants.
+    pub optimizer: OptimizerConfig,
     /// Largest global norm of the gradients; larger ones are scaled down.
     pub max_grad_norm: Option<f64>,
     /// Number of batches whose gradients are averaged for a step.
@@ -39,7 +39,7 @@ impl Default for TrainerConfig {
         Self {
             total_steps: 1000,
             learning_rate: LearningRate::constant(1e-4),
-            adamw: AdamWConfig::default(),
+            optimizer: OptimizerConfig::default(),
             max_grad_norm: Some(1.0),
             accumulation: 1,
             ema_decay: None,
@@ -74,16 +74,7 @@ impl TrainerConfig {
             ))
         };
         positive("learning_rate.peak", self.learning_rate.peak)?;
-        positive("adamw.eps", self.adamw.eps)?;
-        share("adamw.betas", self.adamw.betas[0])?;
-        share("adamw.betas", self.adamw.betas[1])?;
-        if !(self.adamw.weight_decay.is_finite() && self.adamw.weight_decay >= 0.0) {
-            let decay = self.adamw.weight_decay;
-            return Err(OvisImageError::argument(
-                "adamw.weight_decay",
-                format!("{decay} is negative or not a number"),
-            ));
-        }
+        self.optimizer.validate()?;
         if let Some(norm) = self.max_grad_norm {
             positive("max_grad_norm", norm)?;
         }
@@ -129,7 +120,7 @@ pub struct Trainer<A: AutodiffBackend, O: Objective<A>> {
     /// Models, absent only while a step updates their parameters.
     models: Option<O::Models>,
     config: TrainerConfig,
-    optimizer: AdamW<A::InnerBackend>,
+    optimizer: Optimizer<A::InnerBackend>,
     average: Option<MovingAverage<A::InnerBackend>>,
     masters: ParameterMap<A::InnerBackend>,
     accumulated: ParameterMap<A::InnerBackend>,
@@ -152,7 +143,7 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         Ok(Self {
             objective,
             models: Some(models),
-            optimizer: AdamW::new(config.adamw),
+            optimizer: Optimizer::new(config.optimizer),
             average: config.ema_decay.map(MovingAverage::new),
             masters: ParameterMap::new(),
             accumulated: ParameterMap::new(),
@@ -297,7 +288,6 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         for (path, master) in self.masters.iter() {
             parameters.insert(path, master.clone());
         }
-        let [first_moments, second_moments] = self.optimizer.moments().map(ParameterMap::clone);
         let average = self.average.as_ref();
         TrainingState {
             position: self.position.clone(),
@@ -305,8 +295,7 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
             average_updates: average.map(MovingAverage::updates),
             accumulated_terms: self.accumulated_terms.clone(),
             parameters,
-            first_moments,
-            second_moments,
+            moments: self.optimizer.moments().clone(),
             average: average.map(|average| average.values().clone()),
             accumulated: self.accumulated.clone(),
         }
@@ -315,9 +304,10 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
     /// Resumes from a state.
     ///
     /// # Errors
-    /// Returns [`StateError`] if the state belongs to other models or another accumulation.
+    /// Returns [`StateError`] if the state belongs to other models, to another optimizer or to
+    /// another accumulation.
     pub fn restore(&mut self, state: TrainingState<A::InnerBackend>) -> Result<()> {
-        state.check_against(self.models())?;
+        state.check_against(self.models(), &self.config.optimizer)?;
         let (seen, accumulation) = (state.position.micro_step, self.config.accumulation);
         if seen >= accumulation {
             return Err(StateError::AnotherAccumulation { seen, accumulation }.into());
@@ -325,8 +315,7 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         let (models, _) = with_values(self.models().clone(), &state.parameters);
         self.masters = masters_of(&models, &state.parameters);
         self.models = Some(models);
-        let moments = [state.first_moments, state.second_moments];
-        self.optimizer.restore(state.optimizer_steps, moments);
+        self.optimizer.restore(state.optimizer_steps, state.moments);
         if let (Some(average), Some(values)) = (&mut self.average, state.average) {
             average.restore(state.average_updates.unwrap_or_default(), values);
         }

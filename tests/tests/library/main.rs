@@ -20,6 +20,7 @@ mod lora_training;
 mod memory_plan;
 mod official_judges;
 mod official_scores;
+mod optimizers;
 mod parts;
 mod request_errors;
 mod requests;

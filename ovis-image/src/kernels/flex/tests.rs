@@ -265,3 +265,41 @@ fn convolution() {
         }
     }
 }
+
+#[cfg(feature = "autodiff")]
+#[test]
+fn steps_with_moments_in_8_bits() {
+    use crate::ops::{AdamW8bitTensors, AdamWStep, QuantizedMoment};
+
+    // More than a task, and a block that is not full.
+    let length = 64 * 256 + 300;
+    let step = AdamWStep {
+        gradient_scale: 0.7,
+        decay: 0.999,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        step_size: 1e-2,
+        second_correction: 0.3,
+    };
+    let start = || AdamW8bitTensors {
+        parameter: Tensor::<Flex, 1>::ones([length], &FlexDevice),
+        first_moment: QuantizedMoment::zeros(length, &FlexDevice),
+        second_moment: QuantizedMoment::zeros(length, &FlexDevice),
+    };
+    let (mut fast, mut plain) = (start(), start());
+    for _ in 0..3 {
+        let gradient = random([length], DType::F32);
+        fast = kernels::adamw_8bit(fast, gradient.clone(), step);
+        plain = ops::adamw_8bit(plain, gradient, step);
+        // Both round in the same places.
+        assert_eq!(fast.parameter.to_data(), plain.parameter.to_data());
+        for (fast, plain) in [
+            (&fast.first_moment, &plain.first_moment),
+            (&fast.second_moment, &plain.second_moment),
+        ] {
+            assert_eq!(fast.codes.to_data(), plain.codes.to_data());
+            assert_eq!(fast.scales.to_data(), plain.scales.to_data());
+        }
+    }
+}
