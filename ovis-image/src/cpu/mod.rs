@@ -21,6 +21,8 @@ mod output;
 mod panel;
 mod rows;
 mod shared;
+#[cfg(feature = "autodiff")]
+mod stochastic_rounding;
 mod tasks;
 #[cfg(test)]
 mod testing;
@@ -49,3 +51,5 @@ pub(crate) use panel::Matrix;
 pub(crate) use rows::{
     Rows, add_gated, group_norm, modulated_norm, norm_and_rotate, rms_norm, swiglu,
 };
+#[cfg(feature = "autodiff")]
+pub(crate) use stochastic_rounding::stochastic_round;

@@ -413,3 +413,17 @@ pub fn sum_of_squares<B: Backend>(tensor: Tensor<B, 1>) -> Tensor<B, 1> {
     };
     ops::sum_of_squares(tensor)
 }
+
+/// Rounds f32 values to bf16 at random, so that the result is right on average.
+///
+/// # Shapes
+/// - output: that of `values`, in bf16
+#[cfg(feature = "autodiff")]
+pub fn stochastic_round<B: Backend>(values: Tensor<B, 1>, key: u64) -> Tensor<B, 1> {
+    #[cfg(feature = "flex")]
+    let values = match on_type(values, |values| flex::stochastic_round(values, key)) {
+        Ok(rounded) => return rounded,
+        Err(values) => values,
+    };
+    ops::stochastic_round(values, key)
+}

@@ -18,6 +18,7 @@ mod patchify;
 mod quantized_moment;
 mod rope;
 mod split;
+mod stochastic_rounding;
 mod timestep;
 
 pub use activation::Activation;
@@ -36,6 +37,9 @@ pub(crate) use quantized_moment::SMALLEST_SCALE;
 pub use quantized_moment::{CODES_PER_WORD, MOMENT_BLOCK, QuantizedMoment};
 pub use rope::{Pairs, RotaryTable, norm_and_rotate, split_heads};
 pub use split::split;
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+pub(crate) use stochastic_rounding::random_bits;
+pub use stochastic_rounding::stochastic_round;
 pub use timestep::{round_to_dtype, timestep_embedding};
 
 use burn::tensor::backend::Backend;

@@ -40,6 +40,7 @@ pub use flow_matching::{FlowMatching, FlowMatchingConfig};
 pub use image_models::ImageModels;
 pub use initialize::initialize;
 pub use lora::{LoraAdapters, LoraConfig, LoraFlowMatching, LoraModule, LoraOverride};
+pub use module_update::MasterWeights;
 pub use objective::{LossTerms, Objective, Outcome};
 pub use optimizer::{
     AdafactorConfig, AdamWConfig, LearningRate, LearningRateSchedule, OptimizerConfig,

@@ -3,10 +3,13 @@
 use burn::module::{AutodiffModule, Module, ModuleMapper, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::ParameterMap;
+use super::initialize::seed_of;
 use super::optimizer::{MovingAverage, Optimizer, StartedStep};
-use super::parameter_map::flat;
+use super::parameter_map::flatten;
+use crate::kernels;
 
 /// Parameters of a model that are trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,39 +76,110 @@ pub(super) fn lift_some<A: AutodiffBackend, M: AutodiffModule<A>>(
     })
 }
 
-/// Update of all parameters of a module in one step.
+/// Copies of parameters in bf16 that the optimizer changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum MasterWeights {
+    /// Copies in f32. Parameters are these, rounded.
+    #[default]
+    F32,
+    /// None: a new value is rounded to bf16 at random, so that many small updates act as their sum
+    /// does on average. Random numbers follow from the seed, the number of the step and the path of
+    /// the parameter.
+    StochasticRounding {
+        /// Seed of the random numbers.
+        seed: u64,
+    },
+}
+
+/// Update of parameters in one step.
+#[derive(Debug)]
 pub(super) struct Update<'a, B: Backend> {
-    pub(super) gradients: ParameterMap<B>,
     pub(super) optimizer: &'a mut Optimizer<B>,
     pub(super) step: StartedStep,
+    pub(super) master_weights: MasterWeights,
     /// f32 copies of the parameters that have another dtype.
     pub(super) masters: &'a mut ParameterMap<B>,
     pub(super) average: Option<&'a mut MovingAverage<B>>,
+    /// Weight of the parameters in their average.
+    pub(super) average_weight: f32,
 }
 
 impl<B: Backend> Update<'_, B> {
-    /// Returns the module with its new parameters. Parameters without a gradient do not change.
-    pub(super) fn apply<M: Module<B>>(self, module: M) -> M {
-        let average_weight = self.average.as_ref().map(|_| 0.0);
-        let mut mapper = Mapper {
-            path: Vec::new(),
-            average_weight: average_weight.unwrap_or_default(),
+    /// Returns a module at a path with its new parameters. Parameters without a gradient do not
+    /// change.
+    pub(super) fn apply<M: Module<B>>(
+        &mut self,
+        path: &str,
+        module: M,
+        gradients: ParameterMap<B>,
+    ) -> M {
+        let path = Some(path).filter(|path| !path.is_empty());
+        module.map(&mut Mapper {
+            path: path.map(str::to_owned).into_iter().collect(),
+            gradients,
             update: self,
+        })
+    }
+
+    /// Computes the new value of one parameter, flat and in its dtype.
+    fn value(
+        &mut self,
+        path: String,
+        shape: &[usize],
+        parameter: Tensor<B, 1>,
+        gradient: Tensor<B, 1>,
+    ) -> Tensor<B, 1> {
+        let dtype = parameter.dtype();
+        let value = match self.masters.remove(&path) {
+            Some(master) => master,
+            None => parameter.cast(DType::F32),
         };
-        if let Some(average) = &mut mapper.update.average {
-            mapper.average_weight = average.start_update();
+        let optimizer = &mut self.optimizer;
+        let value = optimizer.update(&path, shape, value, gradient, &self.step);
+        match self.master_weights {
+            MasterWeights::StochasticRounding { seed } if dtype == DType::BF16 => {
+                let key = rounding_key(seed, self.optimizer.steps(), &path);
+                let value = kernels::stochastic_round(value, key);
+                self.add_to_average(&path, || value.clone().cast(DType::F32));
+                value
+            }
+            _ => {
+                self.add_to_average(&path, || value.clone());
+                if dtype == DType::F32 {
+                    return value;
+                }
+                self.masters.insert(path, value.clone());
+                value.cast(dtype)
+            }
         }
-        module.map(&mut mapper)
+    }
+
+    fn add_to_average(&mut self, path: &str, value: impl FnOnce() -> Tensor<B, 1>) {
+        if let Some(average) = &mut self.average {
+            average.update(path, value(), self.average_weight);
+        }
     }
 }
 
-struct Mapper<'a, B: Backend> {
-    path: Vec<String>,
-    average_weight: f32,
-    update: Update<'a, B>,
+/// Returns the key of the random numbers of a parameter in a step.
+fn rounding_key(seed: u64, step: u64, path: &str) -> u64 {
+    let of_path = seed_of(seed, path);
+    // The finalizer of splitmix64.
+    let mut key = of_path.wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    key = (key ^ (key >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    key = (key ^ (key >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    key ^ (key >> 31)
 }
 
-impl<B: Backend> ModuleMapper<B> for Mapper<'_, B> {
+struct Mapper<'u, 'a, B: Backend> {
+    path: Vec<String>,
+    gradients: ParameterMap<B>,
+    update: &'u mut Update<'a, B>,
+}
+
+impl<B: Backend> ModuleMapper<B> for Mapper<'_, '_, B> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_owned());
     }
@@ -116,27 +190,14 @@ impl<B: Backend> ModuleMapper<B> for Mapper<'_, B> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let path = self.path.join(".");
-        let Some(gradient) = self.update.gradients.remove(&path) else {
+        let Some(gradient) = self.gradients.remove(&path) else {
             return param;
         };
         param.map(|tensor| {
-            let (dims, dtype) = (tensor.dims(), tensor.dtype());
-            let update = &mut self.update;
-            let value = match update.masters.remove(&path) {
-                Some(master) => master,
-                None => flat(tensor),
-            };
-            let value = update
-                .optimizer
-                .update(&path, &dims, value, gradient, &update.step);
-            if let Some(average) = &mut update.average {
-                average.update(&path, value.clone(), self.average_weight);
-            }
-            if dtype == DType::F32 {
-                return value.reshape(dims);
-            }
-            update.masters.insert(path, value.clone());
-            value.cast(dtype).reshape(dims)
+            let dims = tensor.dims();
+            let parameter = flatten(tensor);
+            let value = self.update.value(path, &dims, parameter, gradient);
+            value.reshape(dims)
         })
     }
 }

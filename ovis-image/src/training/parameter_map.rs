@@ -7,8 +7,8 @@ use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor};
 
-/// Flat f32 tensors keyed by the path of their parameter, for example
-/// `transformer.double_blocks.0.image_attention.qkv.weight`.
+/// Flat tensors keyed by the path of their parameter, for example
+/// `transformer.double_blocks.0.image_attention.qkv.weight`. They are f32 unless stated otherwise.
 #[derive(Debug, Clone)]
 pub struct ParameterMap<B: Backend> {
     tensors: BTreeMap<String, Tensor<B, 1>>,
@@ -33,6 +33,15 @@ impl<B: Backend> ParameterMap<B> {
         let mut map = Self::new();
         visit_parameters::<B, M, _>(module, |path, parameter| {
             map.insert(path, parameter.values.cast(DType::F32));
+        });
+        map
+    }
+
+    /// Copies the parameters of a module, each in its dtype.
+    pub(super) fn in_own_dtypes<M: Module<B>>(module: &M) -> Self {
+        let mut map = Self::new();
+        visit_parameters::<B, M, _>(module, |path, parameter| {
+            map.insert(path, parameter.values);
         });
         map
     }
@@ -203,7 +212,8 @@ pub fn parameter_shapes<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String
     shapes.found
 }
 
-fn flatten<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
+/// Flattens a tensor, in its dtype.
+pub(super) fn flatten<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
     let elements = tensor.dims().iter().product::<usize>();
     tensor.reshape([elements])
 }

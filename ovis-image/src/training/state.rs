@@ -30,7 +30,7 @@ pub(crate) struct Position {
     pub(crate) mean_norm: f64,
 }
 
-/// Everything needed to resume a run exactly: parameters in f32, moments, averages, accumulated
+/// Everything needed to resume a run exactly: parameters, moments, averages, accumulated
 /// gradients and the position. Random numbers and the order of the data follow from the position.
 #[derive(Debug, Clone)]
 pub struct TrainingState<B: Backend> {
@@ -69,7 +69,8 @@ impl<B: Backend> TrainingState<B> {
         self.position.step
     }
 
-    /// Returns the parameters in f32.
+    /// Returns the parameters: in f32, or those without an f32 copy
+    /// ([`MasterWeights::StochasticRounding`](super::MasterWeights)) in their dtype.
     pub fn parameters(&self) -> &ParameterMap<B> {
         &self.parameters
     }
@@ -105,7 +106,8 @@ impl<B: Backend> TrainingState<B> {
         let tensors = self.groups().into_iter().flat_map(|(group, map)| {
             map.into_iter().flat_map(move |map| {
                 map.iter().map(move |(name, tensor)| {
-                    let stored = StoredTensor::new(tensor.clone(), tensor.dims().to_vec());
+                    let shape = tensor.dims().to_vec();
+                    let stored = StoredTensor::in_own_dtype(tensor.clone(), shape);
                     (format!("{group}/{name}"), stored)
                 })
             })
@@ -183,7 +185,10 @@ impl<B: Backend> TrainingState<B> {
                 return Err(invalid(format!("`{name}` is not a part of a state")));
             };
             let values = values_of(&view, device)
-                .ok_or_else(|| invalid(format!("`{name}` is neither f32 nor codes")))?;
+                .ok_or_else(|| invalid(format!("`{name}` is of a type that a state lacks")))?;
+            if view.dtype() == Dtype::BF16 && group != "parameters" {
+                return Err(invalid(format!("`{name}` is not f32")));
+            }
             match (state.map_mut(group), values) {
                 (Some(map), MomentValues::Floats(values)) => map.insert(path, values),
                 (Some(_), MomentValues::Codes(_)) => {
@@ -285,20 +290,21 @@ fn sync(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
 
-/// Reads a flat tensor of a file; `None` if it is neither of f32 nor of codes.
+/// Reads a flat tensor of a file; `None` if it is not of f32, bf16 or codes.
 fn values_of<B: Backend>(view: &TensorView<'_>, device: &B::Device) -> Option<MomentValues<B>> {
     let &[count] = view.shape() else {
         return None;
     };
     let (count, dtype) = match view.dtype() {
         Dtype::F32 => (count, DType::F32),
+        Dtype::BF16 => (count, DType::BF16),
         Dtype::U8 if count.is_multiple_of(CODES_PER_WORD) => (count / CODES_PER_WORD, DType::I32),
         _ => return None,
     };
     let data = TensorData::from_bytes_vec(view.data().to_vec(), [count], dtype);
-    Some(if dtype == DType::F32 {
-        MomentValues::Floats(Tensor::from_data(data, (device, dtype)))
-    } else {
+    Some(if dtype == DType::I32 {
         MomentValues::Codes(Tensor::from_data(data, (device, dtype)))
+    } else {
+        MomentValues::Floats(Tensor::from_data(data, (device, dtype)))
     })
 }

@@ -6,7 +6,7 @@ use safetensors::{Dtype, View};
 
 use crate::ops::CODES_PER_WORD;
 
-/// Tensor to be written to a safetensors file, in f32, or of 8-bit codes.
+/// Tensor to be written to a safetensors file.
 pub(super) struct StoredTensor {
     data: TensorData,
     dtype: Dtype,
@@ -14,11 +14,23 @@ pub(super) struct StoredTensor {
 }
 
 impl StoredTensor {
-    /// Reads flat values from their device, to be stored with a shape of as many elements.
+    /// Reads flat values from their device in f32, to be stored with a shape of as many elements.
     pub(super) fn new<B: Backend>(values: Tensor<B, 1>, shape: Vec<usize>) -> Self {
         Self {
             data: values.cast(DType::F32).into_data(),
             dtype: Dtype::F32,
+            shape,
+        }
+    }
+
+    /// Like [`new`](Self::new), but leaves bf16 as it is.
+    pub(super) fn in_own_dtype<B: Backend>(values: Tensor<B, 1>, shape: Vec<usize>) -> Self {
+        if values.dtype() != DType::BF16 {
+            return Self::new(values, shape);
+        }
+        Self {
+            data: values.into_data(),
+            dtype: Dtype::BF16,
             shape,
         }
     }

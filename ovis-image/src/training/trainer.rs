@@ -3,7 +3,7 @@ use burn::tensor::DType;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
-use super::module_update::{Update, with_values};
+use super::module_update::{MasterWeights, Update, with_values};
 use super::optimizer::{MovingAverage, Optimizer, gradient_norm};
 use super::parameter_map::visit_parameters;
 use super::state::Position;
@@ -22,6 +22,8 @@ pub struct TrainerConfig {
     pub learning_rate: LearningRate,
     /// Optimizer and its constants.
     pub optimizer: OptimizerConfig,
+    /// Copies of parameters in bf16 that the optimizer changes.
+    pub master_weights: MasterWeights,
     /// Largest global norm of the gradients; larger ones are scaled down.
     pub max_grad_norm: Option<f64>,
     /// Number of batches whose gradients are averaged for a step.
@@ -40,6 +42,7 @@ impl Default for TrainerConfig {
             total_steps: 1000,
             learning_rate: LearningRate::constant(1e-4),
             optimizer: OptimizerConfig::default(),
+            master_weights: MasterWeights::F32,
             max_grad_norm: Some(1.0),
             accumulation: 1,
             ema_decay: None,
@@ -257,15 +260,18 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
             } else {
                 self.position.mean_norm + NORM_WEIGHT * (norm.norm - self.position.mean_norm)
             };
-            let update = Update {
-                gradients,
+            let average = self.average.as_mut();
+            let mut update = Update {
                 step: self.optimizer.start_step(learning_rate, norm.scale),
                 optimizer: &mut self.optimizer,
+                master_weights: self.config.master_weights,
                 masters: &mut self.masters,
+                average_weight: average.map_or(0.0, MovingAverage::start_update),
                 average: self.average.as_mut(),
             };
             // Parameters are updated in their own memory if nobody else holds them.
-            self.models = self.models.take().map(|models| update.apply(models));
+            let models = self.models.take();
+            self.models = models.map(|models| update.apply("", models, gradients));
         }
         Ok(StepReport {
             step: number,
@@ -284,7 +290,10 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
 
     /// Copies everything needed to resume the run exactly.
     pub fn state(&self) -> TrainingState<A::InnerBackend> {
-        let mut parameters = ParameterMap::of_module(self.models());
+        let mut parameters = match self.config.master_weights {
+            MasterWeights::F32 => ParameterMap::of_module(self.models()),
+            MasterWeights::StochasticRounding { .. } => ParameterMap::in_own_dtypes(self.models()),
+        };
         for (path, master) in self.masters.iter() {
             parameters.insert(path, master.clone());
         }
@@ -313,7 +322,10 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
             return Err(StateError::AnotherAccumulation { seen, accumulation }.into());
         }
         let (models, _) = with_values(self.models().clone(), &state.parameters);
-        self.masters = masters_of(&models, &state.parameters);
+        self.masters = match self.config.master_weights {
+            MasterWeights::F32 => masters_of(&models, &state.parameters),
+            MasterWeights::StochasticRounding { .. } => ParameterMap::new(),
+        };
         self.models = Some(models);
         self.optimizer.restore(state.optimizer_steps, state.moments);
         if let (Some(average), Some(values)) = (&mut self.average, state.average) {
@@ -334,7 +346,7 @@ fn masters_of<B: Backend, M: Module<B>>(models: &M, values: &ParameterMap<B>) ->
             return;
         }
         if let Some(master) = values.get(&path) {
-            masters.insert(path, master.clone());
+            masters.insert(path, master.clone().cast(DType::F32));
         }
     });
     masters

@@ -13,8 +13,8 @@ use ovis_image::OvisImageError;
 use ovis_image::error::StateError;
 use ovis_image::ops::DynamicMap;
 use ovis_image::training::{
-    AdafactorConfig, AdamWConfig, LearningRate, LossTerms, Objective, OptimizerConfig, Outcome,
-    ParameterMap, Trainer, TrainerConfig, TrainingState,
+    AdafactorConfig, AdamWConfig, LearningRate, LossTerms, MasterWeights, Objective,
+    OptimizerConfig, Outcome, ParameterMap, Trainer, TrainerConfig, TrainingState,
 };
 use ovis_image_tests::compare::relative_error;
 use ovis_image_tests::training::{file, floats};
@@ -323,6 +323,60 @@ fn the_state_of_another_optimizer_is_refused() {
                 OvisImageError::State(StateError::AnotherOptimizer { path }) if path == "matrix"
             ),
             "{error}"
+        );
+    }
+}
+
+#[test]
+fn updates_below_the_distance_of_bf16_act_without_f32_copies() {
+    const STEPS: usize = 50;
+    const RATE: f64 = 1e-4;
+    let ones = |count: usize| Tensor::<Flex, 1>::ones([count], (&FlexDevice, DType::BF16));
+    let models = Parameters {
+        matrix: Param::from_tensor(ones(4480).reshape([40, 112])),
+        vector: Param::from_tensor(ones(4100)),
+        small: None,
+        kernel: None,
+    };
+    let run = |seed| {
+        let config = TrainerConfig {
+            total_steps: STEPS as u64,
+            learning_rate: LearningRate::constant(RATE),
+            optimizer: OptimizerConfig::AdamW8bit(AdamWConfig {
+                weight_decay: 0.0,
+                ..AdamWConfig::default()
+            }),
+            master_weights: MasterWeights::StochasticRounding { seed },
+            max_grad_norm: None,
+            ..TrainerConfig::default()
+        };
+        let mut trainer = RecordedTrainer::new(Recorded, models.clone(), config).unwrap();
+        for _ in 0..STEPS {
+            let gradient = |(name, count): (&str, usize)| {
+                let gradient = Tensor::ones([count], (&FlexDevice, DType::F32));
+                (name.to_owned(), gradient)
+            };
+            let gradients = [("matrix", 4480), ("vector", 4100)].map(gradient);
+            trainer.micro_step(gradients.into_iter().collect()).unwrap();
+        }
+        assert_eq!(trainer.models().matrix.val().dtype(), DType::BF16);
+        [
+            values(trainer.models().matrix.val()),
+            values(trainer.models().vector.val()),
+        ]
+    };
+    let (one, other) = (run(1), run(2));
+    assert!(one != other, "the seed decides how values are rounded");
+    assert!(one[0][..4100] != one[1][..], "and so does the path");
+    for values in one.into_iter().chain(other) {
+        // With a constant gradient, AdamW moves by the learning rate.
+        let expected = 1.0 - STEPS as f64 * RATE;
+        let mean = values.iter().copied().map(f64::from).sum::<f64>() / values.len() as f64;
+        // A step adds at most half the distance below 1, with mean zero.
+        let deviation = 2f64.powi(-9) * (STEPS as f64 / values.len() as f64).sqrt();
+        assert!(
+            (mean - expected).abs() < 4.0 * deviation,
+            "{mean}, not {expected}"
         );
     }
 }

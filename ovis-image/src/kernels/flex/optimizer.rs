@@ -2,8 +2,9 @@
 
 use burn::tensor::{DType, Int, Tensor};
 use burn_flex::{Flex, FlexTensor};
+use half::bf16;
 
-use super::views::{contiguous, elements, from_flex, tensor};
+use super::views::{contiguous, elements, from_flex, output_of, tensor};
 use crate::cpu::{self, InstructionSet, Moment8bit};
 use crate::ops::{self, AdamW8bitTensors, AdamWStep, AdamWTensors, QuantizedMoment};
 
@@ -132,6 +133,19 @@ pub(in crate::kernels) fn sum_of_squares(values: Tensor<Flex, 1>) -> Tensor<Flex
         )],
         [1],
     )
+}
+
+pub(in crate::kernels) fn stochastic_round(values: Tensor<Flex, 1>, key: u64) -> Tensor<Flex, 1> {
+    let [count] = values.dims();
+    if values.dtype() != DType::F32 || u32::try_from(count).is_err() {
+        return ops::stochastic_round(values, key);
+    }
+    let values = contiguous(values);
+    let set = InstructionSet::in_use();
+    let rounded = output_of::<bf16>(count, |rounded| {
+        cpu::stochastic_round(set, elements(&values), rounded, key);
+    });
+    tensor(rounded, [count])
 }
 
 /// Returns the tensor as the whole of its storage, copied if it is a part.
