@@ -37,6 +37,15 @@ pub struct Source {
     pub vae_config: VaeConfig,
 }
 
+/// Use of the models that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelUse {
+    /// Training.
+    Training,
+    /// Their shapes, for a plan.
+    Plan,
+}
+
 /// Models that a run starts from.
 #[derive(Debug, Clone)]
 pub struct Models<B: Backend> {
@@ -64,11 +73,16 @@ const INITIAL: &str = "initial";
 
 impl<B: Backend> Models<B> {
     /// Reads the models that a run starts from. Makes them first if the run starts from
-    /// configurations and has not made them before.
+    /// configurations and has not made them before. For a plan alone, weights stay in their files.
     ///
     /// # Errors
     /// Returns the errors of reading a checkpoint or configurations.
-    pub fn open(resolved: &Resolved, folder: &RunFolder, device: &B::Device) -> Result<Self> {
+    pub fn open(
+        resolved: &Resolved,
+        folder: &RunFolder,
+        use_of_models: ModelUse,
+        device: &B::Device,
+    ) -> Result<Self> {
         let paths = match (&resolved.model, &resolved.from_configs) {
             (Some(model), _) => CheckpointPaths::discover_with(
                 HubArguments::default().folder(model)?,
@@ -87,10 +101,15 @@ impl<B: Backend> Models<B> {
                 CheckpointPaths::discover(&initial)?
             }
         };
-        Self::read(paths, resolved, device)
+        Self::read(paths, resolved, use_of_models, device)
     }
 
-    fn read(paths: CheckpointPaths, resolved: &Resolved, device: &B::Device) -> Result<Self> {
+    fn read(
+        paths: CheckpointPaths,
+        resolved: &Resolved,
+        use_of_models: ModelUse,
+        device: &B::Device,
+    ) -> Result<Self> {
         let checkpoint = Checkpoint::open_paths(&paths)?;
         // What a cache replaces stays in its file.
         let text_encoder = if resolved.reads_cache() {
@@ -105,9 +124,14 @@ impl<B: Backend> Models<B> {
             .with_dtype(resolved.weight_dtype()?)
             .with_text_encoder_residency(text_encoder)
             .with_vae_dtype(WeightDtype::F32);
-        let options = match &resolved.lora {
-            Some(lora) => lora.base_options(options),
-            None => options,
+        let options = match (&resolved.lora, use_of_models) {
+            (_, ModelUse::Plan) => options
+                .with_in_place(true)
+                .with_streamed_blocks(usize::MAX)
+                .with_modulation_residency(Residency::File)
+                .with_text_encoder_residency(Residency::File),
+            (Some(lora), ModelUse::Training) => lora.base_options(options),
+            (None, ModelUse::Training) => options,
         };
         let (transformer, encoders) = if resolved.replay.is_some() {
             let transformer = OvisImageTransformer::from_checkpoint(&checkpoint, &options, device)?;

@@ -1,5 +1,6 @@
 //! Plan of a run: its steps and its memory and disk use, computed before it starts.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -21,24 +22,35 @@ pub struct TrainedSizes {
     pub parameters: u64,
     /// Size of the optimizer's state in bytes.
     pub optimizer_bytes: u64,
+    /// Number of parameters of the largest part that is updated at once in a backward pass.
+    pub largest_part: u64,
 }
 
 impl TrainedSizes {
-    /// Adds up the sizes of parameters of these shapes.
-    pub fn of<'a>(
-        optimizer: &OptimizerConfig,
-        shapes: impl Iterator<Item = &'a Vec<usize>>,
-    ) -> Self {
-        let mut sizes = Self {
-            parameters: 0,
-            optimizer_bytes: 0,
-        };
-        for shape in shapes {
-            sizes.parameters += shape.iter().product::<usize>() as u64;
-            sizes.optimizer_bytes += optimizer.state_bytes(shape);
+    /// Adds up the sizes of parameters of these shapes, by path.
+    pub fn of(optimizer: &OptimizerConfig, shapes: &BTreeMap<String, Vec<usize>>) -> Self {
+        let mut parts = BTreeMap::<&str, u64>::new();
+        for (path, shape) in shapes {
+            let count = shape.iter().product::<usize>() as u64;
+            *parts.entry(part(path)).or_default() += count;
         }
-        sizes
+        let state = shapes.values().map(|shape| optimizer.state_bytes(shape));
+        Self {
+            parameters: parts.values().sum(),
+            optimizer_bytes: state.sum(),
+            largest_part: parts.values().copied().max().unwrap_or_default(),
+        }
     }
+}
+
+/// Returns the part of the models that a parameter belongs to: a block, or what is left of a model.
+fn part(path: &str) -> &str {
+    let mut dots = path.match_indices('.').map(|(at, _)| at);
+    let end = match path.contains("_blocks.") {
+        true => dots.nth(2),
+        false => dots.next(),
+    };
+    &path[..end.unwrap_or(path.len())]
 }
 
 /// Plan of a run.
@@ -68,9 +80,20 @@ impl Plan<'_> {
         }
     }
 
+    /// Returns true if weights are in bf16. Adapters and the VAE are trained in f32.
+    fn in_bf16(&self) -> bool {
+        let resolved = self.resolved;
+        let casts = resolved.lora.is_none() && resolved.stage == StageKind::Flow;
+        casts && resolved.dtype == "bf16"
+    }
+
     /// Returns the bytes of a checkpoint: parameters, the optimizer's state, and the average.
     fn checkpoint_bytes(&self) -> u64 {
-        self.in_f32()
+        let parameters = match self.in_bf16() && !self.resolved.master_weights {
+            true => self.in_f32() / 2,
+            false => self.in_f32(),
+        };
+        parameters
             .saturating_add(self.trained.optimizer_bytes)
             .saturating_add(self.average_bytes())
     }
@@ -89,15 +112,19 @@ impl Plan<'_> {
 
     /// Returns the parts of the memory that a run needs besides activations, in bytes.
     fn memory_parts(&self) -> [(&'static str, u64); 6] {
-        let in_f32 = self.in_f32();
-        // Adapters and the VAE are trained in f32.
-        let resolved = self.resolved;
-        let casts = resolved.lora.is_none() && resolved.stage == StageKind::Flow;
-        let half = casts && resolved.dtype == "bf16";
+        let (in_f32, half) = (self.in_f32(), self.in_bf16());
+        let copies = half && self.resolved.master_weights;
+        let by_part =
+            self.resolved.fused_update && self.resolved.recompute == RecomputeKind::Blocks;
+        let gradients = if by_part {
+            self.trained.largest_part.saturating_mul(4)
+        } else {
+            in_f32
+        };
         [
             ("weights", if half { in_f32 / 2 } else { in_f32 }),
-            ("f32 copies", if half { in_f32 } else { 0 }),
-            ("gradients", in_f32),
+            ("f32 copies", if copies { in_f32 } else { 0 }),
+            ("gradients", gradients),
             ("optimizer", self.trained.optimizer_bytes),
             ("average", self.average_bytes()),
             ("frozen models", self.frozen_bytes),
@@ -143,6 +170,14 @@ impl Plan<'_> {
             (
                 lora.is_none() && resolved.optimizer == OptimizerKind::Adamw,
                 "--optimizer adamw8bit or adafactor",
+            ),
+            (
+                flow && lora.is_none() && !resolved.fused_update,
+                "--fused-update",
+            ),
+            (
+                self.in_bf16() && resolved.master_weights,
+                "--master-weights false",
             ),
             (
                 lora.is_some_and(|lora| lora.quantize.is_none()),
@@ -230,6 +265,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn parts_are_blocks_and_the_rest_of_each_model() {
+        let paths = [
+            ("transformer.single_blocks.11.qkv_mlp.weight", 30),
+            ("transformer.single_blocks.11.output.weight", 30),
+            ("transformer.single_blocks.1.output.weight", 30),
+            ("transformer.image_embedder.weight", 20),
+            ("transformer.text_norm.weight", 1),
+            ("text_encoder.layers.0.weight", 50),
+        ];
+        let shapes = paths.map(|(path, count)| (path.to_owned(), vec![count]));
+        let sizes = TrainedSizes::of(&OptimizerConfig::default(), &shapes.into());
+        assert_eq!((sizes.parameters, sizes.optimizer_bytes), (161, 8 * 161));
+        assert_eq!(sizes.largest_part, 60);
+    }
+
+    #[test]
     fn a_plan_counts_checkpoints_and_says_if_the_disk_is_too_small() {
         let resolved = Resolved {
             steps: 100,
@@ -242,6 +293,7 @@ mod tests {
             trained: TrainedSizes {
                 parameters: 1000,
                 optimizer_bytes: 8000,
+                largest_part: 300,
             },
             model_bytes: 5000,
             frozen_bytes: 0,
@@ -249,6 +301,18 @@ mod tests {
         assert_eq!(plan.disk_bytes(), 5 * 16_000 + 3 * 5000);
         let parts = plan.memory_parts().map(|(_, bytes)| bytes);
         assert_eq!(parts, [4000, 0, 4000, 8000, 4000, 0]);
+        let small = Resolved {
+            dtype: "bf16".to_owned(),
+            master_weights: false,
+            fused_update: true,
+            recompute: RecomputeKind::Blocks,
+            ..Resolved::default()
+        };
+        plan.resolved = &small;
+        let parts = plan.memory_parts().map(|(_, bytes)| bytes);
+        assert_eq!(parts, [2000, 0, 1200, 8000, 0, 0]);
+        assert_eq!(plan.checkpoint_bytes(), 10_000);
+        plan.resolved = &resolved;
         let folder = tempfile::tempdir().unwrap();
         plan.check_disk(folder.path()).unwrap();
         plan.trained.parameters = 1 << 50;

@@ -20,6 +20,7 @@ impl Settings {
         overlay(&mut values, serde_json::to_value(self)?);
         remove_absent(&mut values);
         check_optimizer(&values)?;
+        complete_updates(&mut values);
         complete_data(&mut values)?;
         let resolved: Resolved = serde_json::from_value(values)
             .map_err(|error| UsageError(format!("the settings are wrong: {error}")))?;
@@ -83,6 +84,15 @@ fn check_optimizer(values: &Value) -> Result<(), UsageError> {
             "--{key} is for {theirs}, which is not the run's --optimizer: leave out one of the two"
         ))),
         None => Ok(()),
+    }
+}
+
+/// Gives the keys that updates in the backward pass decide their defaults.
+fn complete_updates(values: &mut Value) {
+    let fused = values.get("fused-update") == Some(&json!(true));
+    if let Some(values) = values.as_object_mut().filter(|_| fused) {
+        values.entry("max-grad-norm").or_insert(json!(0.0));
+        values.entry("recompute").or_insert(json!("blocks"));
     }
 }
 
@@ -192,6 +202,35 @@ mod tests {
             let file: Settings = toml::from_str(&file).unwrap();
             let error = Settings::default().resolve(&file).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn updates_in_the_backward_pass_have_defaults_and_exclude_what_needs_all_gradients() {
+        let resolve = |text: &str| {
+            let file = format!("output = 'run'\nmodel = 'm'\nfused-update = true\n{text}");
+            let file: Settings = toml::from_str(&file).unwrap();
+            Settings::default().resolve(&file)
+        };
+        let fused = resolve("dtype = 'bf16'\nmaster-weights = false").unwrap();
+        assert_eq!(
+            (fused.max_grad_norm, fused.recompute),
+            (0.0, RecomputeKind::Blocks)
+        );
+        for (text, words) in [
+            ("max-grad-norm = 1.0", ["--max-grad-norm", "--fused-update"]),
+            ("spike-factor = 9.0", ["--spike-factor", "--fused-update"]),
+            ("accumulation = 2", ["--accumulation", "--fused-update"]),
+            ("stage = 'autoencoder'", ["--fused-update", "--stage flow"]),
+            ("[lora]\nrank = 2", ["--fused-update", "adapters"]),
+            (
+                "master-weights = false",
+                ["--master-weights", "--dtype bf16"],
+            ),
+        ] {
+            let error = resolve(text).unwrap_err().to_string();
+            let named = words.iter().all(|word| error.contains(word));
+            assert!(named, "{text}: {error}");
         }
     }
 

@@ -7,8 +7,8 @@ use ovis_image::WeightDtype;
 use ovis_image::device::DeviceSpec;
 use ovis_image::training::{
     AdafactorConfig, AdamWConfig, AutoencodingConfig, FlowMatchingConfig, LearningRate,
-    LearningRateSchedule, LossWeighting, OptimizerConfig, PixelError, Recomputation,
-    TimestepDistribution, TrainerConfig,
+    LearningRateSchedule, LossWeighting, MasterWeights, OptimizerConfig, PixelError, Recomputation,
+    TimestepDistribution, TrainerConfig, UpdateTime,
 };
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,11 @@ pub struct Resolved {
     pub adam_eps: f64,
     #[serde(skip_serializing_if = "is_false")]
     pub scale_parameter: bool,
+    /// Absent if they are kept, as in the settings of earlier versions.
+    #[serde(skip_serializing_if = "is_true")]
+    pub master_weights: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub fused_update: bool,
     pub max_grad_norm: f64,
     pub ema_decay: f64,
     pub spike_factor: f64,
@@ -157,6 +162,8 @@ impl Default for Resolved {
             adam_betas: vec![0.9, 0.95],
             adam_eps: 1e-8,
             scale_parameter: false,
+            master_weights: true,
+            fused_update: false,
             max_grad_norm: 1.0,
             ema_decay: 0.0,
             spike_factor: 0.0,
@@ -271,6 +278,7 @@ impl Resolved {
         if let Some(lora) = &self.lora {
             self.check_lora(lora)?;
         }
+        self.check_updates()?;
         self.check_data()?;
         self.check_folders()?;
         self.check_patience()?;
@@ -337,6 +345,44 @@ impl Resolved {
                 "--patience needs validations: set --validation-share, --validate-every and \
                  --validation-images above 0"
             ));
+        }
+        Ok(())
+    }
+
+    /// Checks settings of updates that exclude one another.
+    fn check_updates(&self) -> Result<()> {
+        let adapts = self.lora.is_some();
+        let in_f32 = adapts || self.stage == StageKind::Autoencoder;
+        if !self.master_weights && (in_f32 || self.dtype != "bf16") {
+            let why = match (adapts, in_f32) {
+                (true, _) => "adapters are trained in f32",
+                (false, true) => "the VAE is trained in f32",
+                (false, false) => "set --dtype bf16",
+            };
+            bail!(UsageError(format!(
+                "--master-weights false is for weights in bf16: {why}, or leave it out"
+            )));
+        }
+        if !self.fused_update {
+            return Ok(());
+        }
+        if in_f32 {
+            bail!(UsageError::new(
+                "--fused-update is for the whole transformer, in --stage flow without adapters: \
+                 leave it out"
+            ));
+        }
+        for (flag, given) in [
+            ("--max-grad-norm", self.max_grad_norm != 0.0),
+            ("--spike-factor", self.spike_factor != 0.0),
+            ("--accumulation", self.accumulation > 1),
+        ] {
+            if given {
+                bail!(UsageError(format!(
+                    "{flag} needs all gradients of a step, but --fused-update drops those of a \
+                     block before it computes the next: leave out one of the two"
+                )));
+            }
         }
         Ok(())
     }
@@ -437,6 +483,14 @@ impl Resolved {
                 },
             },
             optimizer: self.optimizer_config(),
+            master_weights: match self.master_weights {
+                true => MasterWeights::F32,
+                false => MasterWeights::StochasticRounding { seed: self.seed },
+            },
+            update_time: match self.fused_update {
+                true => UpdateTime::DuringBackward,
+                false => UpdateTime::AfterBackward,
+            },
             max_grad_norm: given(self.max_grad_norm),
             accumulation: self.accumulation,
             ema_decay: given(self.ema_decay),
@@ -540,6 +594,11 @@ fn is_false(value: &bool) -> bool {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(value: &u32) -> bool {
     *value == 0
 }
@@ -586,6 +645,8 @@ mod tests {
         refuse(|r| r.timesteps = "some".into(), "--timesteps");
         refuse(|r| r.dtype = "f16".into(), "f16");
         refuse(|r| r.device = "gpu9".into(), "gpu9");
+        refuse(|r| r.master_weights = false, "--dtype bf16");
+        refuse(|r| r.fused_update = true, "--max-grad-norm");
         refuse(|r| r.auxiliary_fade = vec![2, 1], "--auxiliary-fade");
         refuse(
             |r| {

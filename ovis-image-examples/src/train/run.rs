@@ -21,7 +21,7 @@ use super::flow::{FlowStage, character_head};
 use super::flow_source::{FlowImages, FlowSource};
 use super::folder::RunFolder;
 use super::looping::{Ending, RunContext, train};
-use super::models::Models;
+use super::models::{ModelUse, Models};
 use super::plan::{Plan, TrainedSizes};
 use super::replay::{ReplayFile, ReplaySource};
 use super::resolved::Resolved;
@@ -109,7 +109,7 @@ impl Train {
         if self.resolved.stage == StageKind::Autoencoder && !self.resolved.train_encoder {
             shapes.retain(|path, _| path.starts_with("decoder."));
         }
-        let sizes = TrainedSizes::of(&self.resolved.optimizer_config(), shapes.values());
+        let sizes = TrainedSizes::of(&self.resolved.optimizer_config(), &shapes);
         let plan = Plan {
             resolved: &self.resolved,
             trained: sizes,
@@ -149,7 +149,11 @@ impl BackendVisitor for Train {
     type Output = Result<Ending>;
 
     fn visit<B: Backend>(self, device: B::Device) -> Result<Ending> {
-        let base = Models::<B>::open(&self.resolved, &self.folder, &device)?;
+        let use_of_models = match self.dry {
+            Some(_) => ModelUse::Plan,
+            None => ModelUse::Training,
+        };
+        let base = Models::<B>::open(&self.resolved, &self.folder, use_of_models, &device)?;
         if let Some(cache) = self.data.as_ref().and_then(TrainingData::cache) {
             let checkpoint = Checkpoint::open_paths(&base.source.paths)?;
             let models = ModelHashes::of(&checkpoint).context("cannot hash the model's files")?;

@@ -181,7 +181,15 @@ pub struct Settings {
     /// Multiply Adafactor's learning rate by the size of each parameter [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = OPTIMIZER, hide_short_help = true)]
     pub scale_parameter: Option<bool>,
-    /// Maximum global norm of the gradients, or 0 for no limit [default: 1]
+    /// Keep f32 copies of weights in bf16; false rounds them at random [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = OPTIMIZER, hide_short_help = true)]
+    pub master_weights: Option<bool>,
+    /// Update each block in the backward pass, and keep the gradients of one block [default: false]
+    ///
+    /// Gradients are then not clipped, and a step has one batch.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = OPTIMIZER, hide_short_help = true)]
+    pub fused_update: Option<bool>,
+    /// Maximum global norm of the gradients, or 0 for no limit [default: 1, or 0 with --fused-update]
     #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER, hide_short_help = true)]
     pub max_grad_norm: Option<f64>,
     /// Decay of the moving average of the parameters, or 0 for none [default: 0]
@@ -201,8 +209,8 @@ pub struct Settings {
     /// Weight of each timestep in the loss [default: none]
     #[arg(long, value_name = "WEIGHTING", value_enum, help_heading = FLOW, hide_short_help = true)]
     pub loss_weighting: Option<WeightingKind>,
-    /// Parts of the forward pass to compute again in the backward pass [default: none, or blocks for
-    /// adapters on --images]
+    /// Parts of the forward pass to compute again in the backward pass [default: none, or blocks with
+    /// --fused-update and for adapters on --images]
     #[arg(long, value_name = "PARTS", value_enum, help_heading = FLOW, hide_short_help = true)]
     pub recompute: Option<RecomputeKind>,
     /// Train the text encoder too [default: false]

@@ -40,7 +40,7 @@ pub use flow_matching::{FlowMatching, FlowMatchingConfig};
 pub use image_models::ImageModels;
 pub use initialize::initialize;
 pub use lora::{LoraAdapters, LoraConfig, LoraFlowMatching, LoraModule, LoraOverride};
-pub use module_update::MasterWeights;
+pub use module_update::{MasterWeights, ParameterUpdate};
 pub use objective::{LossTerms, Objective, Outcome};
 pub use optimizer::{
     AdafactorConfig, AdamWConfig, LearningRate, LearningRateSchedule, OptimizerConfig,
@@ -48,5 +48,5 @@ pub use optimizer::{
 pub use parameter_map::{ParameterMap, parameter_shapes};
 pub use state::TrainingState;
 pub use timesteps::{LossWeighting, TimestepDistribution};
-pub use trainer::{StepReport, Trainer, TrainerConfig};
+pub use trainer::{StepReport, Trainer, TrainerConfig, UpdateTime};
 pub use transformer_pass::Recomputation;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ParameterMap;
 use super::initialize::seed_of;
-use super::optimizer::{MovingAverage, Optimizer, StartedStep};
+use super::optimizer::{MovingAverage, Optimizer, StartedStep, sum_of_squares};
 use super::parameter_map::flatten;
 use crate::kernels;
 
@@ -93,32 +93,56 @@ pub enum MasterWeights {
     },
 }
 
-/// Update of parameters in one step.
+/// Update of parameters in one step, which an objective may apply to one part of the models after
+/// another ([`Objective::update_by_part`](super::Objective::update_by_part)).
 #[derive(Debug)]
-pub(super) struct Update<'a, B: Backend> {
+pub struct ParameterUpdate<'a, B: Backend> {
     pub(super) optimizer: &'a mut Optimizer<B>,
-    pub(super) step: StartedStep,
+    pub(super) learning_rate: f64,
+    /// Factor of all gradients.
+    pub(super) gradient_scale: f32,
     pub(super) master_weights: MasterWeights,
     /// f32 copies of the parameters that have another dtype.
     pub(super) masters: &'a mut ParameterMap<B>,
     pub(super) average: Option<&'a mut MovingAverage<B>>,
-    /// Weight of the parameters in their average.
-    pub(super) average_weight: f32,
+    /// Numbers of the step, once a part is updated.
+    pub(super) started: Option<Started>,
+    /// Sum of the squared gradients of all parts; `None` if their norm is known and finite.
+    pub(super) squares: Option<f64>,
 }
 
-impl<B: Backend> Update<'_, B> {
-    /// Returns a module at a path with its new parameters. Parameters without a gradient do not
-    /// change.
-    pub(super) fn apply<M: Module<B>>(
-        &mut self,
-        path: &str,
-        module: M,
-        gradients: ParameterMap<B>,
-    ) -> M {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Started {
+    step: StartedStep,
+    /// Weight of the parameters in their average.
+    average_weight: f32,
+}
+
+impl<B: Backend> ParameterUpdate<'_, B> {
+    /// Returns a part of the models with its new parameters. `path` is that of the part, and empty
+    /// for the models themselves; the gradients have their paths in the models. Parameters without a
+    /// gradient do not change. Once a gradient is not finite, no part of this step changes.
+    pub fn apply<M: Module<B>>(&mut self, path: &str, module: M, gradients: ParameterMap<B>) -> M {
+        if let Some(squares) = &mut self.squares {
+            *squares += sum_of_squares(&gradients);
+            if !squares.is_finite() {
+                return module;
+            }
+        }
+        let started = *self.started.get_or_insert_with(|| Started {
+            step: self
+                .optimizer
+                .start_step(self.learning_rate, self.gradient_scale),
+            average_weight: match &mut self.average {
+                Some(average) => average.start_update(),
+                None => 0.0,
+            },
+        });
         let path = Some(path).filter(|path| !path.is_empty());
         module.map(&mut Mapper {
             path: path.map(str::to_owned).into_iter().collect(),
             gradients,
+            started,
             update: self,
         })
     }
@@ -130,23 +154,25 @@ impl<B: Backend> Update<'_, B> {
         shape: &[usize],
         parameter: Tensor<B, 1>,
         gradient: Tensor<B, 1>,
+        started: &Started,
     ) -> Tensor<B, 1> {
         let dtype = parameter.dtype();
+        let weight = started.average_weight;
         let value = match self.masters.remove(&path) {
             Some(master) => master,
             None => parameter.cast(DType::F32),
         };
         let optimizer = &mut self.optimizer;
-        let value = optimizer.update(&path, shape, value, gradient, &self.step);
+        let value = optimizer.update(&path, shape, value, gradient, &started.step);
         match self.master_weights {
             MasterWeights::StochasticRounding { seed } if dtype == DType::BF16 => {
                 let key = rounding_key(seed, self.optimizer.steps(), &path);
                 let value = kernels::stochastic_round(value, key);
-                self.add_to_average(&path, || value.clone().cast(DType::F32));
+                self.add_to_average(&path, weight, || value.clone().cast(DType::F32));
                 value
             }
             _ => {
-                self.add_to_average(&path, || value.clone());
+                self.add_to_average(&path, weight, || value.clone());
                 if dtype == DType::F32 {
                     return value;
                 }
@@ -156,9 +182,9 @@ impl<B: Backend> Update<'_, B> {
         }
     }
 
-    fn add_to_average(&mut self, path: &str, value: impl FnOnce() -> Tensor<B, 1>) {
+    fn add_to_average(&mut self, path: &str, weight: f32, value: impl FnOnce() -> Tensor<B, 1>) {
         if let Some(average) = &mut self.average {
-            average.update(path, value(), self.average_weight);
+            average.update(path, value(), weight);
         }
     }
 }
@@ -176,7 +202,8 @@ fn rounding_key(seed: u64, step: u64, path: &str) -> u64 {
 struct Mapper<'u, 'a, B: Backend> {
     path: Vec<String>,
     gradients: ParameterMap<B>,
-    update: &'u mut Update<'a, B>,
+    started: Started,
+    update: &'u mut ParameterUpdate<'a, B>,
 }
 
 impl<B: Backend> ModuleMapper<B> for Mapper<'_, '_, B> {
@@ -196,7 +223,8 @@ impl<B: Backend> ModuleMapper<B> for Mapper<'_, '_, B> {
         param.map(|tensor| {
             let dims = tensor.dims();
             let parameter = flatten(tensor);
-            let value = self.update.value(path, &dims, parameter, gradient);
+            let update = &mut self.update;
+            let value = update.value(path, &dims, parameter, gradient, &self.started);
             value.reshape(dims)
         })
     }

@@ -3,7 +3,7 @@ use burn::tensor::DType;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
-use super::module_update::{MasterWeights, Update, with_values};
+use super::module_update::{MasterWeights, ParameterUpdate, with_values};
 use super::optimizer::{MovingAverage, Optimizer, gradient_norm};
 use super::parameter_map::visit_parameters;
 use super::state::Position;
@@ -11,6 +11,25 @@ use super::{
     LearningRate, LossTerms, Objective, OptimizerConfig, Outcome, ParameterMap, TrainingState,
 };
 use crate::error::{OvisImageError, Result, RuntimeError, StateError};
+
+/// Time at which a step updates parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum UpdateTime {
+    /// After the backward pass, when all gradients are known.
+    #[default]
+    AfterBackward,
+    /// During the backward pass: the parameters of a part, such as a block, are updated as soon as
+    /// their gradients are known, and the gradients are dropped. The objective decides what a part
+    /// is; [`FlowMatching`](super::FlowMatching) has parts with
+    /// [`Recomputation::Blocks`](super::Recomputation::Blocks).
+    ///
+    /// The norm of all gradients is known only afterwards. So gradients cannot be clipped by it,
+    /// steps cannot be skipped as spikes, and a step has one batch. If gradients become infinite or
+    /// NaN inside of a backward pass, the parts before them are already updated.
+    DuringBackward,
+}
 
 /// Numeric settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +43,8 @@ pub struct TrainerConfig {
     pub optimizer: OptimizerConfig,
     /// Copies of parameters in bf16 that the optimizer changes.
     pub master_weights: MasterWeights,
+    /// Time at which parameters are updated.
+    pub update_time: UpdateTime,
     /// Largest global norm of the gradients; larger ones are scaled down.
     pub max_grad_norm: Option<f64>,
     /// Number of batches whose gradients are averaged for a step.
@@ -43,6 +64,7 @@ impl Default for TrainerConfig {
             learning_rate: LearningRate::constant(1e-4),
             optimizer: OptimizerConfig::default(),
             master_weights: MasterWeights::F32,
+            update_time: UpdateTime::AfterBackward,
             max_grad_norm: Some(1.0),
             accumulation: 1,
             ema_decay: None,
@@ -95,6 +117,30 @@ impl TrainerConfig {
             let reason = "a step needs at least one batch";
             return Err(OvisImageError::argument("accumulation", reason));
         }
+        self.check_update_time()
+    }
+
+    /// Checks that nothing needs all gradients if they do not exist at once.
+    fn check_update_time(&self) -> Result<()> {
+        if self.update_time == UpdateTime::AfterBackward {
+            return Ok(());
+        }
+        let refused = |name, use_of_gradients: &str| {
+            let reason = format!(
+                "{use_of_gradients} needs all gradients at once, but updates during the backward \
+                 pass (update_time) drop them: leave out one of the two"
+            );
+            Err(OvisImageError::argument(name, reason))
+        };
+        if self.max_grad_norm.is_some() {
+            return refused("max_grad_norm", "clipping by the global norm");
+        }
+        if self.spike_factor.is_some() {
+            return refused("spike_factor", "skipping steps by the global norm");
+        }
+        if self.accumulation > 1 {
+            return refused("accumulation", "a step of several batches");
+        }
         Ok(())
     }
 }
@@ -111,8 +157,9 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Learning rate.
     pub learning_rate: f64,
-    /// True if the step was skipped and the parameters did not change, because the loss or norm was
-    /// not finite or the norm was a spike.
+    /// True if the step was skipped and the parameters did not change (but see
+    /// [`UpdateTime::DuringBackward`]), because the loss or norm was not finite or the norm was a
+    /// spike.
     pub skipped: bool,
 }
 
@@ -208,6 +255,9 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
     /// Returns the objective's error, or [`RuntimeError::Diverged`] after too many skipped steps in
     /// a row; the parameters are those before them.
     pub fn micro_step(&mut self, batch: O::Batch) -> Result<Option<StepReport>> {
+        if self.config.update_time == UpdateTime::DuringBackward {
+            return self.step_by_part(batch).map(Some);
+        }
         let Outcome { terms, gradients } = self.objective.gradients(self.models(), batch)?;
         let share = 1.0 / f64::from(self.config.accumulation);
         self.accumulated_terms.add_share(&terms, share);
@@ -230,56 +280,93 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
             gradients.scale(1.0 / self.config.accumulation as f32);
         }
         let norm = gradient_norm(&gradients, self.config.max_grad_norm);
-        let step = self.position.step;
-        let learning_rate = self.config.learning_rate.at(step, self.config.total_steps);
         let skipped =
             !norm.norm.is_finite() || !terms.loss().is_finite() || self.is_spike(norm.norm);
-        let number = step.saturating_add(1);
-        self.position.step = number;
-        self.position.micro_step = 0;
+        // Parameters are updated in their own memory if nobody else holds them.
+        if !skipped && let Some(models) = self.models.take() {
+            let mut update = self.update(norm.scale, None).0;
+            let models = update.apply("", models, gradients);
+            self.models = Some(models);
+        }
+        self.finish_step(terms, norm.norm, skipped)
+    }
+
+    /// Takes a step that updates each part of the models in the backward pass.
+    fn step_by_part(&mut self, batch: O::Batch) -> Result<StepReport> {
+        let Some(models) = self.models.take() else {
+            unreachable!("a step puts the models back, or panics");
+        };
+        let (mut update, objective) = self.update(1.0, Some(0.0));
+        let (models, terms) = objective.update_by_part(models, batch, &mut update);
+        let norm = update.squares.unwrap_or_default().sqrt();
+        self.models = Some(models);
+        let terms = terms?;
+        let skipped = !norm.is_finite() || !terms.loss().is_finite();
+        self.finish_step(terms, norm, skipped)
+    }
+
+    /// Prepares the update of a step, beside the objective. `squares` sums the squared gradients, if
+    /// their norm is not known yet.
+    fn update(
+        &mut self,
+        gradient_scale: f32,
+        squares: Option<f64>,
+    ) -> (ParameterUpdate<'_, A::InnerBackend>, &O) {
+        let update = ParameterUpdate {
+            learning_rate: self.learning_rate(),
+            optimizer: &mut self.optimizer,
+            gradient_scale,
+            master_weights: self.config.master_weights,
+            masters: &mut self.masters,
+            average: self.average.as_mut(),
+            started: None,
+            squares,
+        };
+        (update, &self.objective)
+    }
+
+    /// Counts a step, and reports it.
+    fn finish_step(&mut self, terms: LossTerms, norm: f64, skipped: bool) -> Result<StepReport> {
+        let learning_rate = self.learning_rate();
+        let position = &mut self.position;
+        let number = position.step.saturating_add(1);
+        position.step = number;
+        position.micro_step = 0;
         if skipped {
-            self.position.skipped_in_a_row = self.position.skipped_in_a_row.saturating_add(1);
-            self.position.skipped = self.position.skipped.saturating_add(1);
-            tracing::warn!(
-                step = number,
-                norm = norm.norm,
-                loss = terms.loss(),
-                "skipped a step"
-            );
-            if self.position.skipped_in_a_row >= self.config.most_skipped {
+            position.skipped_in_a_row = position.skipped_in_a_row.saturating_add(1);
+            position.skipped = position.skipped.saturating_add(1);
+            let loss = terms.loss();
+            tracing::warn!(step = number, norm, loss, "skipped a step");
+            if position.skipped_in_a_row >= self.config.most_skipped {
                 return Err(OvisImageError::Runtime(RuntimeError::Diverged {
                     step: number,
-                    skipped: self.position.skipped_in_a_row,
+                    skipped: position.skipped_in_a_row,
                 }));
             }
         } else {
-            self.position.skipped_in_a_row = 0;
+            position.skipped_in_a_row = 0;
             // 0 until a step was taken.
-            self.position.mean_norm = if self.position.mean_norm == 0.0 {
-                norm.norm
+            position.mean_norm = if position.mean_norm == 0.0 {
+                norm
             } else {
-                self.position.mean_norm + NORM_WEIGHT * (norm.norm - self.position.mean_norm)
+                position.mean_norm + NORM_WEIGHT * (norm - position.mean_norm)
             };
-            let average = self.average.as_mut();
-            let mut update = Update {
-                step: self.optimizer.start_step(learning_rate, norm.scale),
-                optimizer: &mut self.optimizer,
-                master_weights: self.config.master_weights,
-                masters: &mut self.masters,
-                average_weight: average.map_or(0.0, MovingAverage::start_update),
-                average: self.average.as_mut(),
-            };
-            // Parameters are updated in their own memory if nobody else holds them.
-            let models = self.models.take();
-            self.models = models.map(|models| update.apply("", models, gradients));
         }
         Ok(StepReport {
             step: number,
             terms,
-            grad_norm: norm.norm,
+            grad_norm: norm,
             learning_rate,
             skipped,
         })
+    }
+
+    /// Returns the learning rate of the current step.
+    fn learning_rate(&self) -> f64 {
+        let config = &self.config;
+        config
+            .learning_rate
+            .at(self.position.step, config.total_steps)
     }
 
     fn is_spike(&self, norm: f64) -> bool {

@@ -34,3 +34,4 @@ mod support;
 mod tiling;
 mod training;
 mod training_batches;
+mod training_memory;

@@ -34,7 +34,7 @@ impl Train {
         };
         let adapters = settings.adapters(resolved.seed, &base.transformer, device)?;
         let shapes = parameter_shapes(&adapters);
-        let sizes = TrainedSizes::of(&resolved.optimizer_config(), shapes.values());
+        let sizes = TrainedSizes::of(&resolved.optimizer_config(), &shapes);
         if !self.starts_lora(&base, sizes)? {
             return Ok(Ending::Finished);
         }

@@ -21,6 +21,6 @@ pub use adamw::AdamWConfig;
 pub(super) use average::MovingAverage;
 pub use config::OptimizerConfig;
 pub(super) use moments::{MomentValues, Moments};
-pub(super) use norm::gradient_norm;
+pub(super) use norm::{gradient_norm, sum_of_squares};
 pub use schedule::{LearningRate, LearningRateSchedule};
 pub(super) use update::{Optimizer, StartedStep};
