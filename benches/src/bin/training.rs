@@ -19,8 +19,8 @@ use ovis_image::config::TransformerConfig;
 use ovis_image::kernels::InstructionSet;
 use ovis_image::sampling::NoiseGenerator;
 use ovis_image::training::{
-    AdamWConfig, FlowMatching, FlowMatchingConfig, ImageBatch, ImageModels, LearningRate,
-    PromptBatch, Recomputation, TimestepDistribution, Trainer, TrainerConfig,
+    FlowMatching, FlowMatchingConfig, ImageBatch, ImageModels, LearningRate, PromptBatch,
+    Recomputation, TimestepDistribution, Trainer, TrainerConfig,
 };
 use ovis_image_benches as sizes;
 use serde_json::{Value, json};
@@ -96,7 +96,6 @@ fn trainer(arguments: &Arguments, config: &TransformerConfig) -> Result<FlexTrai
     });
     let settings = TrainerConfig {
         learning_rate: LearningRate::constant(1e-3),
-        adamw: AdamWConfig::default(),
         ..TrainerConfig::default()
     };
     Ok(Trainer::new(objective, models, settings)?)

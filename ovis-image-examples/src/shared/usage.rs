@@ -29,9 +29,6 @@ impl UsageError {
 /// Arguments of the library and the flags that set them.
 const FLAGS: [(&str, &str); 45] = [
     ("accumulation", "--accumulation"),
-    ("adamw.betas", "--adam-betas"),
-    ("adamw.eps", "--adam-eps"),
-    ("adamw.weight_decay", "--weight-decay"),
     ("base", "--extract-lora"),
     ("cache", "--hub-cache"),
     ("dtype", "--dtype"),
@@ -53,6 +50,9 @@ const FLAGS: [(&str, &str); 45] = [
     ("name", "--lora"),
     ("negative_prompts", "--negative-prompt"),
     ("num_inference_steps", "--steps"),
+    ("optimizer.betas", "--adam-betas"),
+    ("optimizer.eps", "--adam-eps"),
+    ("optimizer.weight_decay", "--weight-decay"),
     ("prompts", "--prompt"),
     ("quantization", "--quantize"),
     ("rank", "--rank"),

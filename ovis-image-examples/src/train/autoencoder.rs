@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use super::data::TrainingData;
 use super::drawing::{Drawing, grid, pixels};
 use super::encoding::images_of;
-use super::models::Models;
+use super::models::Source;
 use super::queue::BatchSource;
 use super::random::seed_for;
 use super::resolved::Resolved;
@@ -115,7 +115,7 @@ fn pixel_batch<B: Backend>(
 /// Training stage of the autoencoder.
 pub struct AutoencoderStage<B: Backend> {
     resolved: Resolved,
-    base: Models<B>,
+    base: Source,
     validation: Vec<PixelBatch<B>>,
     data: Option<TrainingData>,
     device: B::Device,
@@ -132,7 +132,7 @@ impl<B: Backend> AutoencoderStage<B> {
     pub fn new(
         resolved: &Resolved,
         data: Option<&TrainingData>,
-        base: Models<B>,
+        base: Source,
         device: &B::Device,
     ) -> Result<Self> {
         let count = resolved.validation_images;

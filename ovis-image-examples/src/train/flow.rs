@@ -21,7 +21,7 @@ use super::data::{ChosenCaption, TrainingData};
 use super::drawing::{Drawing, grid};
 use super::encoding::{CELLS, Encoding};
 use super::flow_source::{Encoder, FlowImages};
-use super::models::Models;
+use super::models::Source;
 use super::random::seed_for;
 use super::resolved::Resolved;
 use super::stage::Stage;
@@ -35,7 +35,7 @@ const BANDS: usize = 4;
 #[derive(Debug)]
 pub struct FlowStage<B: Backend> {
     resolved: Resolved,
-    base: Models<B>,
+    base: Source,
     validation: Vec<ImageBatch<B>>,
     prompts: Vec<String>,
     device: B::Device,
@@ -43,7 +43,7 @@ pub struct FlowStage<B: Backend> {
 
 impl<B: Backend> FlowStage<B> {
     /// Creates the stage of a run that replays recorded batches.
-    pub fn replayed(resolved: &Resolved, base: Models<B>, device: &B::Device) -> Self {
+    pub fn replayed(resolved: &Resolved, base: Source, device: &B::Device) -> Self {
         Self {
             resolved: Resolved {
                 auxiliary_weight: 0.0,
@@ -63,7 +63,7 @@ impl<B: Backend> FlowStage<B> {
     pub fn new(
         resolved: &Resolved,
         images: &FlowImages<B>,
-        base: Models<B>,
+        base: Source,
         device: &B::Device,
     ) -> Result<Self> {
         let (validation, prompts) = match images {

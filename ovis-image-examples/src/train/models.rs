@@ -19,23 +19,40 @@ use serde::de::DeserializeOwned;
 
 use super::folder::RunFolder;
 use super::resolved::{Resolved, part_of};
+use super::settings::StageKind;
 use crate::shared::hub::HubArguments;
 use crate::shared::input_file;
 use crate::shared::terminal::shown;
 
-/// Models with their configurations.
+/// Checkpoint that a run starts from, and the configurations of its models.
 #[derive(Debug, Clone)]
-pub struct Models<B: Backend> {
-    /// Source checkpoint, which also contains the parts that are not trained.
+pub struct Source {
+    /// Files, which also contain the parts that are not trained.
     pub paths: CheckpointPaths,
-    /// Transformer.
-    pub transformer: OvisImageTransformer<B>,
     /// Configuration of the transformer.
     pub transformer_config: TransformerConfig,
     /// Configuration of the text encoder.
     pub text_encoder_config: TextEncoderConfig,
     /// Configuration of the VAE.
     pub vae_config: VaeConfig,
+}
+
+/// Use of the models that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelUse {
+    /// Training.
+    Training,
+    /// Their shapes, for a plan.
+    Plan,
+}
+
+/// Models that a run starts from.
+#[derive(Debug, Clone)]
+pub struct Models<B: Backend> {
+    /// Their source.
+    pub source: Source,
+    /// Transformer.
+    pub transformer: OvisImageTransformer<B>,
     /// Models of images and captions; `None` if batches were recorded.
     encoders: Option<Encoders<B>>,
 }
@@ -56,11 +73,16 @@ const INITIAL: &str = "initial";
 
 impl<B: Backend> Models<B> {
     /// Reads the models that a run starts from. Makes them first if the run starts from
-    /// configurations and has not made them before.
+    /// configurations and has not made them before. For a plan alone, weights stay in their files.
     ///
     /// # Errors
     /// Returns the errors of reading a checkpoint or configurations.
-    pub fn open(resolved: &Resolved, folder: &RunFolder, device: &B::Device) -> Result<Self> {
+    pub fn open(
+        resolved: &Resolved,
+        folder: &RunFolder,
+        use_of_models: ModelUse,
+        device: &B::Device,
+    ) -> Result<Self> {
         let paths = match (&resolved.model, &resolved.from_configs) {
             (Some(model), _) => CheckpointPaths::discover_with(
                 HubArguments::default().folder(model)?,
@@ -79,10 +101,15 @@ impl<B: Backend> Models<B> {
                 CheckpointPaths::discover(&initial)?
             }
         };
-        Self::read(paths, resolved, device)
+        Self::read(paths, resolved, use_of_models, device)
     }
 
-    fn read(paths: CheckpointPaths, resolved: &Resolved, device: &B::Device) -> Result<Self> {
+    fn read(
+        paths: CheckpointPaths,
+        resolved: &Resolved,
+        use_of_models: ModelUse,
+        device: &B::Device,
+    ) -> Result<Self> {
         let checkpoint = Checkpoint::open_paths(&paths)?;
         // What a cache replaces stays in its file.
         let text_encoder = if resolved.reads_cache() {
@@ -97,9 +124,14 @@ impl<B: Backend> Models<B> {
             .with_dtype(resolved.weight_dtype()?)
             .with_text_encoder_residency(text_encoder)
             .with_vae_dtype(WeightDtype::F32);
-        let options = match &resolved.lora {
-            Some(lora) => lora.base_options(options),
-            None => options,
+        let options = match (&resolved.lora, use_of_models) {
+            (_, ModelUse::Plan) => options
+                .with_in_place(true)
+                .with_streamed_blocks(usize::MAX)
+                .with_modulation_residency(Residency::File)
+                .with_text_encoder_residency(Residency::File),
+            (Some(lora), ModelUse::Training) => lora.base_options(options),
+            (None, ModelUse::Training) => options,
         };
         let (transformer, encoders) = if resolved.replay.is_some() {
             let transformer = OvisImageTransformer::from_checkpoint(&checkpoint, &options, device)?;
@@ -119,21 +151,17 @@ impl<B: Backend> Models<B> {
             };
             (pipeline.transformer().clone(), Some(encoders))
         };
-        Ok(Self {
-            transformer,
+        let source = Source {
             transformer_config: checkpoint.transformer_config().clone(),
             text_encoder_config: checkpoint.text_encoder_config().clone(),
             vae_config: checkpoint.vae_config().clone(),
             paths,
+        };
+        Ok(Self {
+            source,
+            transformer,
             encoders,
         })
-    }
-
-    /// Drops the models of images and captions, unless what encodes has copies of them.
-    #[must_use]
-    pub fn without_encoders(mut self) -> Self {
-        self.encoders = None;
-        self
     }
 
     /// Returns the models of images and captions.
@@ -151,20 +179,27 @@ impl<B: Backend> Models<B> {
         4 * (transformer + text_encoder + vae)
     }
 
-    /// Returns the size of the parameters in memory, in bytes, if none of them is trained. The text
-    /// encoder and the VAE count only if they encode during training.
+    /// Returns the size of the parameters in memory that are not trained, in bytes. The text encoder
+    /// and the VAE count only if they encode during training.
     ///
     /// # Errors
     /// Returns an error if the dtype of the settings cannot be used.
     pub fn frozen_bytes(&self, resolved: &Resolved) -> Result<u64> {
+        if resolved.stage == StageKind::Autoencoder {
+            return Ok(0);
+        }
         let each = resolved.weight_dtype()?.to_burn().size() as u64;
         let [_, text_encoder, vae] = self.sizes();
         let encoders = if resolved.encodes_first() || resolved.reads_cache() {
             0
+        } else if resolved.train_text_encoder {
+            4 * vae
         } else {
             each * text_encoder + 4 * vae
         };
-        let lora = resolved.lora.clone().unwrap_or_default();
+        let Some(lora) = &resolved.lora else {
+            return Ok(encoders);
+        };
         let streamed = lora.stream_blocks.unwrap_or(0);
         let bytes = |parameter: Parameter| {
             let elements = parameter.elements();
@@ -178,7 +213,7 @@ impl<B: Backend> Models<B> {
                 _ => elements * each,
             }
         };
-        let config = &self.transformer_config;
+        let config = &self.source.transformer_config;
         let blocks = config.num_layers + config.num_single_layers;
         let kept = blocks.saturating_sub(streamed) as u64;
         let (mut in_blocks, mut others) = (0, 0);
@@ -208,15 +243,15 @@ impl<B: Backend> Models<B> {
             None => 0,
         };
         [
-            size(self.transformer_config.parameters()),
-            read(self.text_encoder_config.parameters()),
-            read(self.vae_config.parameters()),
+            size(self.source.transformer_config.parameters()),
+            read(self.source.text_encoder_config.parameters()),
+            read(self.source.vae_config.parameters()),
         ]
     }
 
     /// Returns the number that image sides must be a multiple of: a patch of 2x2 latents.
     pub fn size_multiple(&self) -> usize {
-        2 * self.vae_config.scale_factor()
+        2 * self.source.vae_config.scale_factor()
     }
 }
 

@@ -1,25 +1,65 @@
 //! Plan of a run: its steps and its memory and disk use, computed before it starts.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
 use bytesize::ByteSize;
+use ovis_image::training::OptimizerConfig;
 
 use super::error::TrainError;
 use super::folder::free_bytes;
 use super::resolved::Resolved;
-use super::settings::{RecomputeKind, StageKind};
+use super::settings::{OptimizerKind, RecomputeKind, StageKind};
 
 /// Number of checkpoints that exist at once: the last two, and one that is being written.
 const CHECKPOINTS: u64 = 3;
+
+/// Sizes of what is trained.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainedSizes {
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Size of the optimizer's state in bytes.
+    pub optimizer_bytes: u64,
+    /// Number of parameters of the largest part that is updated at once in a backward pass.
+    pub largest_part: u64,
+}
+
+impl TrainedSizes {
+    /// Adds up the sizes of parameters of these shapes, by path.
+    pub fn of(optimizer: &OptimizerConfig, shapes: &BTreeMap<String, Vec<usize>>) -> Self {
+        let mut parts = BTreeMap::<&str, u64>::new();
+        for (path, shape) in shapes {
+            let count = shape.iter().product::<usize>() as u64;
+            *parts.entry(part(path)).or_default() += count;
+        }
+        let state = shapes.values().map(|shape| optimizer.state_bytes(shape));
+        Self {
+            parameters: parts.values().sum(),
+            optimizer_bytes: state.sum(),
+            largest_part: parts.values().copied().max().unwrap_or_default(),
+        }
+    }
+}
+
+/// Returns the part of the models that a parameter belongs to: a block, or what is left of a model.
+fn part(path: &str) -> &str {
+    let mut dots = path.match_indices('.').map(|(at, _)| at);
+    let end = match path.contains("_blocks.") {
+        true => dots.nth(2),
+        false => dots.next(),
+    };
+    &path[..end.unwrap_or(path.len())]
+}
 
 /// Plan of a run.
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// Effective settings.
     pub resolved: &'a Resolved,
-    /// Number of trained parameters.
-    pub trained: u64,
+    /// Sizes of what is trained.
+    pub trained: TrainedSizes,
     /// Size of an export, in bytes.
     pub model_bytes: u64,
     /// Size of models in memory that are not exported, in bytes.
@@ -27,10 +67,35 @@ pub struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Returns the bytes of a checkpoint: parameters, two moments, and the average.
+    /// Returns the bytes of all trained parameters in f32.
+    fn in_f32(&self) -> u64 {
+        self.trained.parameters.saturating_mul(4)
+    }
+
+    /// Returns the bytes of the moving average.
+    fn average_bytes(&self) -> u64 {
+        match self.resolved.ema_decay > 0.0 {
+            true => self.in_f32(),
+            false => 0,
+        }
+    }
+
+    /// Returns true if weights are in bf16. Adapters and the VAE are trained in f32.
+    fn in_bf16(&self) -> bool {
+        let resolved = self.resolved;
+        let casts = resolved.lora.is_none() && resolved.stage == StageKind::Flow;
+        casts && resolved.dtype == "bf16"
+    }
+
+    /// Returns the bytes of a checkpoint: parameters, the optimizer's state, and the average.
     fn checkpoint_bytes(&self) -> u64 {
-        let copies = 3 + u64::from(self.resolved.ema_decay > 0.0);
-        self.trained.saturating_mul(4 * copies)
+        let parameters = match self.in_bf16() && !self.resolved.master_weights {
+            true => self.in_f32() / 2,
+            false => self.in_f32(),
+        };
+        parameters
+            .saturating_add(self.trained.optimizer_bytes)
+            .saturating_add(self.average_bytes())
     }
 
     /// Returns the bytes that the run needs on the disk, without old checkpoints that are removed.
@@ -45,44 +110,95 @@ impl Plan<'_> {
             .saturating_add(self.model_bytes.saturating_mul(models))
     }
 
-    /// Returns the bytes of parameters, gradients, moments and averages in memory.
-    fn state_bytes(&self) -> u64 {
-        let gradients = self.trained.saturating_mul(4);
-        gradients
-            .saturating_add(self.checkpoint_bytes())
-            .saturating_add(self.model_bytes)
-            .saturating_add(self.frozen_bytes)
+    /// Returns the parts of the memory that a run needs besides activations, in bytes.
+    fn memory_parts(&self) -> [(&'static str, u64); 6] {
+        let (in_f32, half) = (self.in_f32(), self.in_bf16());
+        let copies = half && self.resolved.master_weights;
+        let by_part =
+            self.resolved.fused_update && self.resolved.recompute == RecomputeKind::Blocks;
+        let gradients = if by_part {
+            self.trained.largest_part.saturating_mul(4)
+        } else {
+            in_f32
+        };
+        [
+            ("weights", if half { in_f32 / 2 } else { in_f32 }),
+            ("f32 copies", if copies { in_f32 } else { 0 }),
+            ("gradients", gradients),
+            ("optimizer", self.trained.optimizer_bytes),
+            ("average", self.average_bytes()),
+            ("frozen models", self.frozen_bytes),
+        ]
     }
 
     /// Describes the memory that the run needs, and which settings would need less.
     pub fn memory(&self) -> String {
-        let (resolved, state) = (self.resolved, ByteSize(self.state_bytes()));
-        let mut text =
-            format!("{state} for parameters and optimizer, and the activations of a batch");
-        let lora = resolved.lora.clone().unwrap_or_default();
-        let encodes = resolved.reads_images() && !resolved.reads_cache();
-        let less = [
-            (resolved.dtype == "f32", "--dtype bf16"),
-            (
-                resolved.recompute == RecomputeKind::None,
-                "--recompute blocks",
-            ),
-            (lora.quantize.is_none(), "--quantize q8_0 or q4_0"),
-            (lora.stream_blocks.is_none(), "--stream-blocks"),
-            (
-                encodes && !resolved.encodes_first(),
-                "a cache (`dataset cache`) as --data",
-            ),
-            (resolved.batch_size > 1, "a smaller --batch-size"),
-        ];
-        let less = less
-            .into_iter()
-            .filter_map(|(helps, flag)| helps.then_some(flag));
-        let less: Vec<&str> = less.collect();
-        if self.frozen_bytes > 0 && !less.is_empty() {
+        let parts = self.memory_parts();
+        let sum = parts
+            .iter()
+            .fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        let parts = parts.into_iter().filter(|(_, bytes)| *bytes > 0);
+        let parts = parts.map(|(name, bytes)| format!("{name} {}", ByteSize(bytes)));
+        let parts: Vec<String> = parts.collect();
+        let mut text = format!(
+            "{} ({}), and the activations of a batch",
+            ByteSize(sum),
+            parts.join(", ")
+        );
+        let less = self.smaller_settings();
+        if !less.is_empty() {
             text = format!("{text}; less with {}", less.join(", "));
         }
         text
+    }
+
+    /// Returns the settings with which a run that starts from a checkpoint would need less memory.
+    fn smaller_settings(&self) -> Vec<&'static str> {
+        let resolved = self.resolved;
+        if resolved.model.is_none() {
+            return Vec::new();
+        }
+        let lora = resolved.lora.as_ref();
+        let flow = resolved.stage == StageKind::Flow;
+        let encodes = resolved.reads_images() && !resolved.reads_cache();
+        let less = [
+            (flow && resolved.dtype == "f32", "--dtype bf16"),
+            (
+                flow && resolved.recompute == RecomputeKind::None,
+                "--recompute blocks",
+            ),
+            (
+                lora.is_none() && resolved.optimizer == OptimizerKind::Adamw,
+                "--optimizer adamw8bit or adafactor",
+            ),
+            (
+                flow && lora.is_none() && !resolved.fused_update,
+                "--fused-update",
+            ),
+            (
+                self.in_bf16() && resolved.master_weights,
+                "--master-weights false",
+            ),
+            (
+                lora.is_some_and(|lora| lora.quantize.is_none()),
+                "--quantize q8_0 or q4_0",
+            ),
+            (
+                lora.is_some_and(|lora| lora.stream_blocks.is_none()),
+                "--stream-blocks",
+            ),
+            (
+                flow && encodes && !resolved.encodes_first(),
+                "a cache (`dataset cache`) as --data",
+            ),
+            (
+                resolved.replay.is_none() && resolved.batch_size > 1,
+                "a smaller --batch-size",
+            ),
+        ];
+        let less = less.into_iter();
+        less.filter_map(|(helps, flag)| helps.then_some(flag))
+            .collect()
     }
 
     /// Checks that the disk has enough space.
@@ -113,7 +229,7 @@ impl fmt::Display for Plan<'_> {
         writeln!(
             f,
             "stage       {stage}, {} trained parameters",
-            self.trained
+            self.trained.parameters
         )?;
         writeln!(f, "steps       {} of {batch} images", resolved.steps)?;
         let images = resolved.steps.saturating_mul(batch);
@@ -149,6 +265,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn parts_are_blocks_and_the_rest_of_each_model() {
+        let paths = [
+            ("transformer.single_blocks.11.qkv_mlp.weight", 30),
+            ("transformer.single_blocks.11.output.weight", 30),
+            ("transformer.single_blocks.1.output.weight", 30),
+            ("transformer.image_embedder.weight", 20),
+            ("transformer.text_norm.weight", 1),
+            ("text_encoder.layers.0.weight", 50),
+        ];
+        let shapes = paths.map(|(path, count)| (path.to_owned(), vec![count]));
+        let sizes = TrainedSizes::of(&OptimizerConfig::default(), &shapes.into());
+        assert_eq!((sizes.parameters, sizes.optimizer_bytes), (161, 8 * 161));
+        assert_eq!(sizes.largest_part, 60);
+    }
+
+    #[test]
     fn a_plan_counts_checkpoints_and_says_if_the_disk_is_too_small() {
         let resolved = Resolved {
             steps: 100,
@@ -158,14 +290,32 @@ mod tests {
         };
         let mut plan = Plan {
             resolved: &resolved,
-            trained: 1000,
+            trained: TrainedSizes {
+                parameters: 1000,
+                optimizer_bytes: 8000,
+                largest_part: 300,
+            },
             model_bytes: 5000,
             frozen_bytes: 0,
         };
         assert_eq!(plan.disk_bytes(), 5 * 16_000 + 3 * 5000);
+        let parts = plan.memory_parts().map(|(_, bytes)| bytes);
+        assert_eq!(parts, [4000, 0, 4000, 8000, 4000, 0]);
+        let small = Resolved {
+            dtype: "bf16".to_owned(),
+            master_weights: false,
+            fused_update: true,
+            recompute: RecomputeKind::Blocks,
+            ..Resolved::default()
+        };
+        plan.resolved = &small;
+        let parts = plan.memory_parts().map(|(_, bytes)| bytes);
+        assert_eq!(parts, [2000, 0, 1200, 8000, 0, 0]);
+        assert_eq!(plan.checkpoint_bytes(), 10_000);
+        plan.resolved = &resolved;
         let folder = tempfile::tempdir().unwrap();
         plan.check_disk(folder.path()).unwrap();
-        plan.trained = 1 << 50;
+        plan.trained.parameters = 1 << 50;
         if cfg!(unix) {
             let error = plan.check_disk(folder.path()).unwrap_err();
             assert!(matches!(error, TrainError::DiskTooSmall { .. }));

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::resolved::Resolved;
-use super::settings::Settings;
+use super::settings::{OptimizerKind, Settings};
 use crate::shared::usage::UsageError;
 use crate::training_data::CaptionLanguage;
 
@@ -19,6 +19,8 @@ impl Settings {
         let mut values = serde_json::to_value(file)?;
         overlay(&mut values, serde_json::to_value(self)?);
         remove_absent(&mut values);
+        check_optimizer(&values)?;
+        complete_updates(&mut values);
         complete_data(&mut values)?;
         let resolved: Resolved = serde_json::from_value(values)
             .map_err(|error| UsageError(format!("the settings are wrong: {error}")))?;
@@ -68,6 +70,31 @@ const OF_READ_IMAGES: [&str; 4] = [
     "keep-tags",
     "tag-dropout",
 ];
+
+/// Refuses constants of an optimizer that is not used.
+fn check_optimizer(values: &Value) -> Result<(), UsageError> {
+    let adafactor = values.get("optimizer") == Some(&json!(OptimizerKind::Adafactor));
+    let (keys, theirs): (&[&str], &str) = if adafactor {
+        (&["adam-betas", "adam-eps"], "AdamW")
+    } else {
+        (&["scale-parameter"], "Adafactor")
+    };
+    match keys.iter().find(|key| values.get(key).is_some()) {
+        Some(key) => Err(UsageError(format!(
+            "--{key} is for {theirs}, which is not the run's --optimizer: leave out one of the two"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Gives the keys that updates in the backward pass decide their defaults.
+fn complete_updates(values: &mut Value) {
+    let fused = values.get("fused-update") == Some(&json!(true));
+    if let Some(values) = values.as_object_mut().filter(|_| fused) {
+        values.entry("max-grad-norm").or_insert(json!(0.0));
+        values.entry("recompute").or_insert(json!("blocks"));
+    }
+}
 
 /// Gives the keys of data that is read their defaults, and refuses those of drawn images beside
 /// them.
@@ -155,6 +182,56 @@ mod tests {
         let resolved = flags.resolve(&file).unwrap();
         assert_eq!((resolved.learning_rate, resolved.batch_size), (2e-3, 4));
         assert_eq!(resolved.adam_betas, [0.9, 0.95]);
+    }
+
+    #[test]
+    fn constants_of_another_optimizer_are_refused() {
+        for (text, word) in [
+            ("scale-parameter = true", "--scale-parameter"),
+            (
+                "optimizer = 'adamw8bit'\nscale-parameter = false",
+                "Adafactor",
+            ),
+            (
+                "optimizer = 'adafactor'\nadam-betas = [0.9, 0.99]",
+                "--adam-betas",
+            ),
+            ("optimizer = 'adafactor'\nadam-eps = 1e-8", "--adam-eps"),
+        ] {
+            let file = format!("output = 'run'\nmodel = 'm'\n{text}");
+            let file: Settings = toml::from_str(&file).unwrap();
+            let error = Settings::default().resolve(&file).unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn updates_in_the_backward_pass_have_defaults_and_exclude_what_needs_all_gradients() {
+        let resolve = |text: &str| {
+            let file = format!("output = 'run'\nmodel = 'm'\nfused-update = true\n{text}");
+            let file: Settings = toml::from_str(&file).unwrap();
+            Settings::default().resolve(&file)
+        };
+        let fused = resolve("dtype = 'bf16'\nmaster-weights = false").unwrap();
+        assert_eq!(
+            (fused.max_grad_norm, fused.recompute),
+            (0.0, RecomputeKind::Blocks)
+        );
+        for (text, words) in [
+            ("max-grad-norm = 1.0", ["--max-grad-norm", "--fused-update"]),
+            ("spike-factor = 9.0", ["--spike-factor", "--fused-update"]),
+            ("accumulation = 2", ["--accumulation", "--fused-update"]),
+            ("stage = 'autoencoder'", ["--fused-update", "--stage flow"]),
+            ("[lora]\nrank = 2", ["--fused-update", "adapters"]),
+            (
+                "master-weights = false",
+                ["--master-weights", "--dtype bf16"],
+            ),
+        ] {
+            let error = resolve(text).unwrap_err().to_string();
+            let named = words.iter().all(|word| error.contains(word));
+            assert!(named, "{text}: {error}");
+        }
     }
 
     #[test]

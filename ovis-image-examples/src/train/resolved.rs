@@ -6,15 +6,17 @@ use anyhow::{Result, bail};
 use ovis_image::WeightDtype;
 use ovis_image::device::DeviceSpec;
 use ovis_image::training::{
-    AdamWConfig, AutoencodingConfig, FlowMatchingConfig, LearningRate, LearningRateSchedule,
-    LossWeighting, PixelError, Recomputation, TimestepDistribution, TrainerConfig,
+    AdafactorConfig, AdamWConfig, AutoencodingConfig, FlowMatchingConfig, LearningRate,
+    LearningRateSchedule, LossWeighting, MasterWeights, OptimizerConfig, PixelError, Recomputation,
+    TimestepDistribution, TrainerConfig, UpdateTime,
 };
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
 use super::lora_settings::LoraSettings;
 use super::settings::{
-    CurriculumEntry, PixelErrorKind, RecomputeKind, ScheduleKind, StageKind, WeightingKind,
+    CurriculumEntry, OptimizerKind, PixelErrorKind, RecomputeKind, ScheduleKind, StageKind,
+    WeightingKind,
 };
 use crate::shared::usage::UsageError;
 use crate::training_data::CaptionLanguage;
@@ -43,12 +45,22 @@ pub struct Resolved {
     pub epochs: Option<u32>,
     pub batch_size: usize,
     pub accumulation: u32,
+    /// Absent for AdamW, as in the settings of earlier versions.
+    #[serde(skip_serializing_if = "is_default")]
+    pub optimizer: OptimizerKind,
     pub learning_rate: f64,
     pub lr_schedule: ScheduleKind,
     pub warmup_steps: u64,
     pub weight_decay: f64,
     pub adam_betas: Vec<f64>,
     pub adam_eps: f64,
+    #[serde(skip_serializing_if = "is_false")]
+    pub scale_parameter: bool,
+    /// Absent if they are kept, as in the settings of earlier versions.
+    #[serde(skip_serializing_if = "is_true")]
+    pub master_weights: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub fused_update: bool,
     pub max_grad_norm: f64,
     pub ema_decay: f64,
     pub spike_factor: f64,
@@ -142,12 +154,16 @@ impl Default for Resolved {
             epochs: None,
             batch_size: 16,
             accumulation: 1,
+            optimizer: OptimizerKind::Adamw,
             learning_rate: 1e-4,
             lr_schedule: ScheduleKind::Constant,
             warmup_steps: 0,
             weight_decay: 0.01,
             adam_betas: vec![0.9, 0.95],
             adam_eps: 1e-8,
+            scale_parameter: false,
+            master_weights: true,
+            fused_update: false,
             max_grad_norm: 1.0,
             ema_decay: 0.0,
             spike_factor: 0.0,
@@ -262,6 +278,7 @@ impl Resolved {
         if let Some(lora) = &self.lora {
             self.check_lora(lora)?;
         }
+        self.check_updates()?;
         self.check_data()?;
         self.check_folders()?;
         self.check_patience()?;
@@ -328,6 +345,44 @@ impl Resolved {
                 "--patience needs validations: set --validation-share, --validate-every and \
                  --validation-images above 0"
             ));
+        }
+        Ok(())
+    }
+
+    /// Checks settings of updates that exclude one another.
+    fn check_updates(&self) -> Result<()> {
+        let adapts = self.lora.is_some();
+        let in_f32 = adapts || self.stage == StageKind::Autoencoder;
+        if !self.master_weights && (in_f32 || self.dtype != "bf16") {
+            let why = match (adapts, in_f32) {
+                (true, _) => "adapters are trained in f32",
+                (false, true) => "the VAE is trained in f32",
+                (false, false) => "set --dtype bf16",
+            };
+            bail!(UsageError(format!(
+                "--master-weights false is for weights in bf16: {why}, or leave it out"
+            )));
+        }
+        if !self.fused_update {
+            return Ok(());
+        }
+        if in_f32 {
+            bail!(UsageError::new(
+                "--fused-update is for the whole transformer, in --stage flow without adapters: \
+                 leave it out"
+            ));
+        }
+        for (flag, given) in [
+            ("--max-grad-norm", self.max_grad_norm != 0.0),
+            ("--spike-factor", self.spike_factor != 0.0),
+            ("--accumulation", self.accumulation > 1),
+        ] {
+            if given {
+                bail!(UsageError(format!(
+                    "{flag} needs all gradients of a step, but --fused-update drops those of a \
+                     block before it computes the next: leave out one of the two"
+                )));
+            }
         }
         Ok(())
     }
@@ -416,7 +471,6 @@ impl Resolved {
     /// Returns the settings of the trainer.
     pub fn trainer_config(&self) -> TrainerConfig {
         let given = |value: f64| (value != 0.0).then_some(value);
-        let beta = |index: usize| self.adam_betas.get(index).copied().unwrap_or(f64::NAN);
         TrainerConfig {
             total_steps: self.steps,
             learning_rate: LearningRate {
@@ -428,16 +482,39 @@ impl Resolved {
                     ScheduleKind::Linear => LearningRateSchedule::Linear,
                 },
             },
-            adamw: AdamWConfig {
-                betas: [beta(0), beta(1)],
-                eps: self.adam_eps,
-                weight_decay: self.weight_decay,
+            optimizer: self.optimizer_config(),
+            master_weights: match self.master_weights {
+                true => MasterWeights::F32,
+                false => MasterWeights::StochasticRounding { seed: self.seed },
+            },
+            update_time: match self.fused_update {
+                true => UpdateTime::DuringBackward,
+                false => UpdateTime::AfterBackward,
             },
             max_grad_norm: given(self.max_grad_norm),
             accumulation: self.accumulation,
             ema_decay: given(self.ema_decay),
             spike_factor: given(self.spike_factor),
             most_skipped: self.most_skipped,
+        }
+    }
+
+    /// Returns the optimizer and its constants.
+    pub fn optimizer_config(&self) -> OptimizerConfig {
+        let beta = |index: usize| self.adam_betas.get(index).copied().unwrap_or(f64::NAN);
+        let adamw = AdamWConfig {
+            betas: [beta(0), beta(1)],
+            eps: self.adam_eps,
+            weight_decay: self.weight_decay,
+        };
+        match self.optimizer {
+            OptimizerKind::Adamw => OptimizerConfig::AdamW(adamw),
+            OptimizerKind::Adamw8bit => OptimizerConfig::AdamW8bit(adamw),
+            OptimizerKind::Adafactor => OptimizerConfig::Adafactor(AdafactorConfig {
+                scale_parameter: self.scale_parameter,
+                weight_decay: self.weight_decay,
+                ..AdafactorConfig::default()
+            }),
         }
     }
 
@@ -507,9 +584,18 @@ impl Resolved {
     }
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -559,6 +645,8 @@ mod tests {
         refuse(|r| r.timesteps = "some".into(), "--timesteps");
         refuse(|r| r.dtype = "f16".into(), "f16");
         refuse(|r| r.device = "gpu9".into(), "gpu9");
+        refuse(|r| r.master_weights = false, "--dtype bf16");
+        refuse(|r| r.fused_update = true, "--max-grad-norm");
         refuse(|r| r.auxiliary_fade = vec![2, 1], "--auxiliary-fade");
         refuse(
             |r| {

@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use ovis_image::Checkpoint;
 use ovis_image::device::BackendVisitor;
-use ovis_image::training::{Autoencoding, FlowMatching, ImageModels};
+use ovis_image::training::{Autoencoding, FlowMatching, ImageModels, parameter_shapes};
 use tempfile::TempDir;
 
 use super::RunArguments;
@@ -21,8 +21,8 @@ use super::flow::{FlowStage, character_head};
 use super::flow_source::{FlowImages, FlowSource};
 use super::folder::RunFolder;
 use super::looping::{Ending, RunContext, train};
-use super::models::Models;
-use super::plan::Plan;
+use super::models::{ModelUse, Models};
+use super::plan::{Plan, TrainedSizes};
 use super::replay::{ReplayFile, ReplaySource};
 use super::resolved::Resolved;
 use super::settings::StageKind;
@@ -105,11 +105,16 @@ impl Train {
 
     /// Prints the plan of a dry run, or checks the disk space. Returns true if the run starts.
     fn starts<B: Backend, M: Module<B>>(&self, base: &Models<B>, models: &M) -> Result<bool> {
+        let mut shapes = parameter_shapes(models);
+        if self.resolved.stage == StageKind::Autoencoder && !self.resolved.train_encoder {
+            shapes.retain(|path, _| path.starts_with("decoder."));
+        }
+        let sizes = TrainedSizes::of(&self.resolved.optimizer_config(), &shapes);
         let plan = Plan {
             resolved: &self.resolved,
-            trained: models.num_params() as u64,
+            trained: sizes,
             model_bytes: base.bytes(),
-            frozen_bytes: 0,
+            frozen_bytes: base.frozen_bytes(&self.resolved)?,
         };
         if self.dry.is_some() {
             print(format!("{plan}\n").as_bytes())?;
@@ -144,9 +149,13 @@ impl BackendVisitor for Train {
     type Output = Result<Ending>;
 
     fn visit<B: Backend>(self, device: B::Device) -> Result<Ending> {
-        let base = Models::<B>::open(&self.resolved, &self.folder, &device)?;
+        let use_of_models = match self.dry {
+            Some(_) => ModelUse::Plan,
+            None => ModelUse::Training,
+        };
+        let base = Models::<B>::open(&self.resolved, &self.folder, use_of_models, &device)?;
         if let Some(cache) = self.data.as_ref().and_then(TrainingData::cache) {
-            let checkpoint = Checkpoint::open_paths(&base.paths)?;
+            let checkpoint = Checkpoint::open_paths(&base.source.paths)?;
             let models = ModelHashes::of(&checkpoint).context("cannot hash the model's files")?;
             cache.check_models(&models)?;
         }
@@ -178,7 +187,7 @@ impl Train {
             return Ok(Ending::Finished);
         }
         self.write_settings()?;
-        let stage = FlowStage::replayed(&self.resolved, base, device);
+        let stage = FlowStage::replayed(&self.resolved, base.source, device);
         let objective = FlowMatching::new(self.resolved.flow_matching());
         let source = ReplaySource {
             file,
@@ -193,7 +202,7 @@ impl Train {
         let trains_encoder = resolved.train_text_encoder;
         let encoders = base.encoders()?;
         let head = |weight: f64| {
-            let hidden = base.transformer_config.hidden_size();
+            let hidden = base.source.transformer_config.hidden_size();
             (weight > 0.0)
                 .then(|| character_head::<B>(resolved, hidden, device))
                 .transpose()
@@ -215,7 +224,7 @@ impl Train {
             device: device.clone(),
         };
         let images = FlowImages::new(self.data.as_ref(), encoding)?;
-        let stage = FlowStage::new(resolved, &images, base.without_encoders(), device)?;
+        let stage = FlowStage::new(resolved, &images, base.source, device)?;
         let source = FlowSource::new(resolved, images)?;
         self.write_settings()?;
         let objective = FlowMatching::new(resolved.flow_matching());
@@ -229,6 +238,7 @@ impl Train {
         if !self.starts(&base, &model)? {
             return Ok(Ending::Finished);
         }
+        let base = base.source;
         let source = PixelSource::<B>::new(resolved, self.data.as_ref(), &base.vae_config, device)?;
         let stage = AutoencoderStage::new(resolved, self.data.as_ref(), base, device)?;
         self.write_settings()?;

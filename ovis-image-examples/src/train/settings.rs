@@ -36,6 +36,19 @@ pub enum ScheduleKind {
     Linear,
 }
 
+/// Optimizer, which also decides the memory of its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    /// AdamW with moments in f32: 8 bytes per parameter
+    #[default]
+    Adamw,
+    /// AdamW with moments in 8 bits: 2 bytes per parameter
+    Adamw8bit,
+    /// Adafactor: a value for each row and column of a matrix
+    Adafactor,
+}
+
 /// Activations that the forward pass keeps for the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -144,6 +157,9 @@ pub struct Settings {
     /// Number of batches whose gradients are averaged for a step [default: 1]
     #[arg(long, value_name = "N", help_heading = OPTIMIZER, hide_short_help = true)]
     pub accumulation: Option<u32>,
+    /// Optimizer [default: adamw]
+    #[arg(long, value_name = "OPTIMIZER", value_enum, help_heading = OPTIMIZER, hide_short_help = true)]
+    pub optimizer: Option<OptimizerKind>,
     /// Learning rate after the warm-up [default: 1e-4]
     #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER)]
     pub learning_rate: Option<f64>,
@@ -162,7 +178,18 @@ pub struct Settings {
     /// Epsilon in AdamW's denominator [default: 1e-8]
     #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER, hide_short_help = true)]
     pub adam_eps: Option<f64>,
-    /// Maximum global norm of the gradients, or 0 for no limit [default: 1]
+    /// Multiply Adafactor's learning rate by the size of each parameter [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = OPTIMIZER, hide_short_help = true)]
+    pub scale_parameter: Option<bool>,
+    /// Keep f32 copies of weights in bf16; false rounds them at random [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = OPTIMIZER, hide_short_help = true)]
+    pub master_weights: Option<bool>,
+    /// Update each block in the backward pass, and keep the gradients of one block [default: false]
+    ///
+    /// Gradients are then not clipped, and a step has one batch.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = OPTIMIZER, hide_short_help = true)]
+    pub fused_update: Option<bool>,
+    /// Maximum global norm of the gradients, or 0 for no limit [default: 1, or 0 with --fused-update]
     #[arg(long, value_name = "VALUE", help_heading = OPTIMIZER, hide_short_help = true)]
     pub max_grad_norm: Option<f64>,
     /// Decay of the moving average of the parameters, or 0 for none [default: 0]
@@ -182,8 +209,8 @@ pub struct Settings {
     /// Weight of each timestep in the loss [default: none]
     #[arg(long, value_name = "WEIGHTING", value_enum, help_heading = FLOW, hide_short_help = true)]
     pub loss_weighting: Option<WeightingKind>,
-    /// Parts of the forward pass to compute again in the backward pass [default: none, or blocks for
-    /// adapters on --images]
+    /// Parts of the forward pass to compute again in the backward pass [default: none, or blocks with
+    /// --fused-update and for adapters on --images]
     #[arg(long, value_name = "PARTS", value_enum, help_heading = FLOW, hide_short_help = true)]
     pub recompute: Option<RecomputeKind>,
     /// Train the text encoder too [default: false]

@@ -24,6 +24,8 @@ mod loras;
 mod memory;
 mod processes;
 mod reading;
+#[cfg(feature = "flex")]
+mod release_plans;
 mod sign_reader;
 mod signs;
 #[cfg(feature = "flex")]

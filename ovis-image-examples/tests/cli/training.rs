@@ -170,6 +170,108 @@ fn a_killed_run_goes_on_to_the_bit() {
     assert!(whole.1 == resumed.1, "the weights differ");
 }
 
+/// Settings with which a run in bf16 needs the least memory.
+const SMALLEST: [&str; 6] = [
+    "--optimizer",
+    "adamw8bit",
+    "--master-weights",
+    "false",
+    "--fused-update",
+    "--ema-decay=0.9",
+];
+
+/// Arguments of the recorded run in bf16 with these settings, without clipping.
+fn smallest(run: &str, more: &[&str]) -> Vec<String> {
+    let arguments = replay(run, &[&SMALLEST[..], more].concat()).into_iter();
+    let arguments = arguments.map(|argument| match argument.as_str() {
+        "f32" => "bf16".to_owned(),
+        "1.0" => "0".to_owned(),
+        _ => argument,
+    });
+    arguments.collect()
+}
+
+#[test]
+fn a_killed_run_with_the_least_memory_goes_on_to_the_bit() {
+    let folder = TempDir::new().unwrap();
+    let run = |name: &str, more: &[&str]| {
+        let arguments = smallest(name, more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        command(&folder, &arguments)
+    };
+    succeeds(&run("whole", &[]).output().unwrap());
+    let file = "killed/checkpoints/step-00000010.safetensors";
+    let every = ["--checkpoint-every", "10"];
+    kill_at(run("killed", &every), &folder.path().join(file));
+    let mut resumed = run("killed", &[&every[..], &["--resume"]].concat());
+    succeeds(&resumed.output().unwrap());
+    assert!(numbers(&folder, "whole") == numbers(&folder, "killed"));
+    let arguments = smallest("killed", &["--resume", "--accept-changes"]);
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let at = arguments.iter().position(|text| *text == "adamw8bit");
+    arguments[at.unwrap()] = "adafactor";
+    arguments.retain(|text| !text.starts_with("--adam") && !["0.9,0.95", "1e-8"].contains(text));
+    let output = train(&folder, &arguments);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("another optimizer"), "{message}");
+}
+
+#[test]
+fn a_plan_counts_the_memory_of_each_way_to_update() {
+    let folder = TempDir::new().unwrap();
+    let memory = |more: &[&str]| {
+        let output = replayed(&folder, "run", &[more, &["--dry-run"]].concat());
+        let plan = succeeds(&output);
+        let line = plan.lines().find(|line| line.starts_with("memory"));
+        line.unwrap().to_owned()
+    };
+    let plain = memory(&[]);
+    assert!(
+        plain.contains("weights") && plain.contains("optimizer"),
+        "{plain}"
+    );
+    assert!(
+        !plain.contains("f32 copies") && plain.contains("less with"),
+        "{plain}"
+    );
+    let smaller = memory(&["--optimizer", "adamw8bit"]);
+    assert_ne!(plain, smaller);
+    let arguments = smallest("run", &["--dry-run"]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let plan = succeeds(&train(&folder, &arguments));
+    assert!(
+        !plan.contains("f32 copies") && !plan.contains("less with"),
+        "{plan}"
+    );
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
+fn updates_that_exclude_one_another_are_refused_by_both_flags() {
+    let folder = TempDir::new().unwrap();
+    let fails = |more: &[&str], flags: [&str; 2]| {
+        let output = replayed(&folder, "run", more);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        for flag in flags {
+            assert!(message.contains(flag), "`{flag}` is not in: {message}");
+        }
+    };
+    // The recorded run clips gradients.
+    fails(&["--fused-update"], ["--fused-update", "--max-grad-norm"]);
+    fails(
+        &["--master-weights", "false"],
+        ["--master-weights", "--dtype bf16"],
+    );
+    fails(&["--scale-parameter"], ["--scale-parameter", "--optimizer"]);
+    fails(
+        &["--optimizer", "adafactor"],
+        ["--adam-betas", "--optimizer"],
+    );
+    fails(&["--optimizer", "sgd"], ["--optimizer", "adafactor"]);
+}
+
 #[test]
 fn a_run_is_not_overwritten_or_changed_by_mistake() {
     let folder = TempDir::new().unwrap();

@@ -14,11 +14,15 @@ pub(crate) mod gradients;
 mod instruction_set;
 mod join;
 #[cfg(feature = "autodiff")]
+mod moments_8bit;
+#[cfg(feature = "autodiff")]
 mod optimizer;
 mod output;
 mod panel;
 mod rows;
 mod shared;
+#[cfg(feature = "autodiff")]
+mod stochastic_rounding;
 mod tasks;
 #[cfg(test)]
 mod testing;
@@ -39,9 +43,13 @@ pub(crate) use gemm::linear;
 pub use instruction_set::{InstructionSet, InstructionSetError};
 pub(crate) use join::{ByteRows, join};
 #[cfg(feature = "autodiff")]
+pub(crate) use moments_8bit::{Moment8bit, adamw_8bit};
+#[cfg(feature = "autodiff")]
 pub(crate) use optimizer::{adamw, blend, sum_of_squares};
 pub(crate) use output::{Unwritten, bytes_of, filled, zeros};
 pub(crate) use panel::Matrix;
 pub(crate) use rows::{
     Rows, add_gated, group_norm, modulated_norm, norm_and_rotate, rms_norm, swiglu,
 };
+#[cfg(feature = "autodiff")]
+pub(crate) use stochastic_rounding::stochastic_round;

@@ -32,6 +32,14 @@ pub enum StateError {
         /// First parameter that differs, with the difference.
         problem: String,
     },
+    /// The state was saved by another optimizer.
+    #[error(
+        "the state was saved by another optimizer: its moments of `{path}` have another form. Resume with the optimizer that the run was started with"
+    )]
+    AnotherOptimizer {
+        /// First parameter whose moments have another form.
+        path: String,
+    },
     /// The state was saved in a step of more batches.
     #[error("the state has {seen} batches of a step, but a step now has {accumulation}")]
     AnotherAccumulation {

@@ -32,7 +32,7 @@ use burn::tensor::backend::Backend;
 use self::specialize::on_type;
 use crate::ops::{self, Activation, AttentionMask, Pairs, RotaryTable};
 #[cfg(feature = "autodiff")]
-use crate::ops::{AdamWStep, AdamWTensors};
+use crate::ops::{AdamW8bitTensors, AdamWStep, AdamWTensors};
 
 /// Returns from the function with the output of flex's kernel if the backend is flex, with or
 /// without gradients; otherwise leaves the operands unchanged.
@@ -374,6 +374,20 @@ pub fn adamw<B: Backend, const D: usize>(
     ops::adamw(tensors, gradient, step)
 }
 
+/// Applies one step of AdamW with moments in 8 bits, in place where nobody else holds the tensors.
+///
+/// # Shapes
+/// - `gradient`: `[length]`, as the parameter
+#[cfg(feature = "autodiff")]
+pub fn adamw_8bit<B: Backend>(
+    tensors: AdamW8bitTensors<B>,
+    gradient: Tensor<B, 1>,
+    step: AdamWStep,
+) -> AdamW8bitTensors<B> {
+    use_flex_kernel!(adamw_8bit(tensors, gradient, step) without gradients);
+    ops::adamw_8bit(tensors, gradient, step)
+}
+
 /// Moves a tensor towards another: `from + (to - from) * weight`, in place where nobody else holds
 /// `from`.
 #[cfg(feature = "autodiff")]
@@ -398,4 +412,18 @@ pub fn sum_of_squares<B: Backend>(tensor: Tensor<B, 1>) -> Tensor<B, 1> {
         Err(tensor) => tensor,
     };
     ops::sum_of_squares(tensor)
+}
+
+/// Rounds f32 values to bf16 at random, so that the result is right on average.
+///
+/// # Shapes
+/// - output: that of `values`, in bf16
+#[cfg(feature = "autodiff")]
+pub fn stochastic_round<B: Backend>(values: Tensor<B, 1>, key: u64) -> Tensor<B, 1> {
+    #[cfg(feature = "flex")]
+    let values = match on_type(values, |values| flex::stochastic_round(values, key)) {
+        Ok(rounded) => return rounded,
+        Err(values) => values,
+    };
+    ops::stochastic_round(values, key)
 }

@@ -9,25 +9,37 @@
 mod activation;
 mod attention;
 mod conv;
+mod dynamic_map;
 mod gating;
 mod linear;
 mod norm;
 mod optimizer;
 mod patchify;
+mod quantized_moment;
 mod rope;
 mod split;
+mod stochastic_rounding;
 mod timestep;
 
 pub use activation::Activation;
 pub use attention::{AttentionMask, attention};
 pub use conv::{conv2d, double_size, halving_convolution};
+pub use dynamic_map::DynamicMap;
 pub use gating::{add_gated, swiglu};
 pub use linear::linear;
 pub use norm::{group_norm, layer_norm_f32, modulated_norm, rms_norm, rms_norm_f32};
-pub use optimizer::{AdamWStep, AdamWTensors, adamw, blend, sum_of_squares};
+pub use optimizer::{
+    AdamW8bitTensors, AdamWStep, AdamWTensors, adamw, adamw_8bit, blend, sum_of_squares,
+};
 pub use patchify::{pack_latents, unpack_latents};
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+pub(crate) use quantized_moment::SMALLEST_SCALE;
+pub use quantized_moment::{CODES_PER_WORD, MOMENT_BLOCK, QuantizedMoment};
 pub use rope::{Pairs, RotaryTable, norm_and_rotate, split_heads};
 pub use split::split;
+#[cfg(all(feature = "flex", feature = "autodiff"))]
+pub(crate) use stochastic_rounding::random_bits;
+pub use stochastic_rounding::stochastic_round;
 pub use timestep::{round_to_dtype, timestep_embedding};
 
 use burn::tensor::backend::Backend;

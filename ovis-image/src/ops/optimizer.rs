@@ -1,6 +1,8 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use super::{DynamicMap, QuantizedMoment};
+
 /// Numbers of one step of AdamW, the same for all parameters of a group.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamWStep {
@@ -48,6 +50,39 @@ pub fn adamw<B: Backend, const D: usize>(
         parameter: tensors.parameter * step.decay - update,
         first_moment,
         second_moment,
+    }
+}
+
+/// Parameter in f32, and moments of AdamW in 8 bits.
+#[derive(Debug, Clone)]
+pub struct AdamW8bitTensors<B: Backend> {
+    /// Parameter, `[length]`.
+    pub parameter: Tensor<B, 1>,
+    /// Mean of the gradients, by [`DynamicMap::Signed`].
+    pub first_moment: QuantizedMoment<B>,
+    /// Mean of the squared gradients, by [`DynamicMap::Unsigned`].
+    pub second_moment: QuantizedMoment<B>,
+}
+
+/// One step of AdamW with moments in 8 bits (arXiv 2110.02861; bitsandbytes: `AdamW8bit`), in f32.
+pub fn adamw_8bit<B: Backend>(
+    tensors: AdamW8bitTensors<B>,
+    gradient: Tensor<B, 1>,
+    step: AdamWStep,
+) -> AdamW8bitTensors<B> {
+    let [length] = gradient.dims();
+    let first_moment = tensors.first_moment.values(length, DynamicMap::Signed);
+    let second_moment = tensors.second_moment.values(length, DynamicMap::Unsigned);
+    let full = AdamWTensors {
+        parameter: tensors.parameter,
+        first_moment,
+        second_moment,
+    };
+    let updated = adamw(full, gradient, step);
+    AdamW8bitTensors {
+        parameter: updated.parameter,
+        first_moment: QuantizedMoment::new(updated.first_moment, DynamicMap::Signed),
+        second_moment: QuantizedMoment::new(updated.second_moment, DynamicMap::Unsigned),
     }
 }
 

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::check_batch::check_batch;
 use super::module_update::{Trained, lift};
-use super::transformer_pass::{PassInput, PassLoss, PassModels, differentiate};
+use super::objective::update_at_once;
+use super::transformer_pass::{Parts, PassInput, PassLoss, PassModels, differentiate, walk};
 use super::{
     CharacterHead, ImageBatch, ImageModels, LossTerms, LossWeighting, Objective, Outcome,
-    ParameterMap, PromptBatch, Recomputation, text,
+    ParameterMap, ParameterUpdate, PromptBatch, Recomputation, text,
 };
 use crate::error::Result;
 use crate::text_encoder::TextEncoder;
@@ -56,6 +57,24 @@ impl<A: AutodiffBackend> Objective<A> for FlowMatching {
         self.gradients_of::<A>(models, batch, Trained::All)
     }
 
+    fn update_by_part(
+        &self,
+        models: Self::Models,
+        batch: Self::Batch,
+        update: &mut ParameterUpdate<'_, A::InnerBackend>,
+    ) -> (Self::Models, Result<LossTerms>) {
+        match self.config.recomputation {
+            Recomputation::None => update_at_once::<A, _>(self, models, batch, update),
+            Recomputation::Blocks => match self.prepare::<A>(&models, batch) {
+                Ok(prepared) => {
+                    let (models, terms) = self.update_blocks(models, prepared, update);
+                    (models, Ok(terms))
+                }
+                Err(error) => (models, Err(error)),
+            },
+        }
+    }
+
     fn loss(&self, models: &Self::Models, batch: Self::Batch) -> Result<LossTerms> {
         let Prepared {
             input,
@@ -102,6 +121,40 @@ struct TrainedPrompts<B: Backend> {
     real: Tensor<B, 3>,
 }
 
+impl<B: Backend> TrainedPrompts<B> {
+    /// Embeds the prompts, and puts the embeddings into the input of a pass.
+    fn encode<A: AutodiffBackend<InnerBackend = B>>(
+        self,
+        input: PassInput<B>,
+    ) -> (EncodedPrompts<A>, PassInput<B>) {
+        let encoder = lift::<A, TextEncoder<A>>(self.encoder);
+        let ids = Tensor::<A, 2, Int>::from_inner(self.input_ids);
+        let embeds = text::encode(&encoder, ids, Tensor::from_inner(self.real));
+        let dtype = input.latents.dtype();
+        let input = PassInput {
+            prompt_embeds: embeds.clone().inner().cast(dtype),
+            ..input
+        };
+        (EncodedPrompts { encoder, embeds }, input)
+    }
+}
+
+/// Prompts that an encoder in training embedded, with their graph.
+struct EncodedPrompts<A: AutodiffBackend> {
+    encoder: TextEncoder<A>,
+    embeds: Tensor<A, 3>,
+}
+
+impl<A: AutodiffBackend> EncodedPrompts<A> {
+    /// Computes the gradients of the encoder from that of the embeddings.
+    fn gradients(self, gradient: Tensor<A::InnerBackend, 3>) -> ParameterMap<A::InnerBackend> {
+        let gradient = Tensor::from_inner(gradient.cast(DType::F32));
+        let injected = self.embeds.cast(DType::F32) * gradient;
+        let gradients = injected.sum().backward();
+        ParameterMap::of_gradients::<A, _>(&self.encoder, &gradients, "text_encoder")
+    }
+}
+
 impl FlowMatching {
     /// Computes the loss of a batch and the gradients of some parameters.
     pub(super) fn gradients_of<A: AutodiffBackend>(
@@ -120,36 +173,58 @@ impl FlowMatching {
             auxiliary: models.auxiliary.as_ref(),
             trained,
         };
-        let pass_gradients = match prompts {
-            None => differentiate::<A>(&pass, input, self.config.recomputation, &mut loss),
-            Some(TrainedPrompts {
-                encoder,
-                input_ids,
-                real,
-            }) => {
-                let encoder = lift::<A, TextEncoder<A>>(encoder);
-                let ids = Tensor::<A, 2, Int>::from_inner(input_ids);
-                let embeds = text::encode(&encoder, ids, Tensor::from_inner(real));
-                let dtype = input.latents.dtype();
-                let input = PassInput {
-                    prompt_embeds: embeds.clone().inner().cast(dtype),
-                    ..input
-                };
-                let mut pass =
-                    differentiate::<A>(&pass, input, self.config.recomputation, &mut loss);
-                let gradient = pass.prompt_embeds.clone().cast(DType::F32);
-                let injected = embeds.cast(DType::F32) * Tensor::from_inner(gradient);
-                let gradients = injected.sum().backward();
-                let found =
-                    ParameterMap::of_gradients::<A, _>(&encoder, &gradients, "text_encoder");
+        let recomputation = self.config.recomputation;
+        let parameters = match prompts {
+            None => differentiate::<A>(&pass, input, recomputation, &mut loss).parameters,
+            Some(prompts) => {
+                let (encoded, input) = prompts.encode::<A>(input);
+                let mut pass = differentiate::<A>(&pass, input, recomputation, &mut loss);
+                let found = encoded.gradients(pass.prompt_embeds);
                 pass.parameters.add_all(found);
-                pass
+                pass.parameters
             }
         };
         Ok(Outcome {
             terms: loss.terms(),
-            gradients: pass_gradients.parameters,
+            gradients: parameters,
         })
+    }
+
+    /// Walks back through the blocks, and updates each part of the models in its turn.
+    fn update_blocks<A: AutodiffBackend>(
+        &self,
+        models: ImageModels<A::InnerBackend>,
+        prepared: Prepared<A>,
+        update: &mut ParameterUpdate<'_, A::InnerBackend>,
+    ) -> (ImageModels<A::InnerBackend>, LossTerms) {
+        let Prepared {
+            input,
+            mut loss,
+            prompts,
+        } = prepared;
+        let parts = Parts {
+            transformer: models.transformer,
+            auxiliary: models.auxiliary,
+            trained: Trained::All,
+        };
+        let mut text_encoder = models.text_encoder;
+        let parts = match prompts {
+            None => walk::<A>(parts, input, &mut loss, update).0,
+            Some(prompts) => {
+                let (encoded, input) = prompts.encode::<A>(input);
+                let (parts, gradient) = walk::<A>(parts, input, &mut loss, update);
+                let gradients = encoded.gradients(gradient);
+                text_encoder =
+                    text_encoder.map(|encoder| update.apply("text_encoder", encoder, gradients));
+                parts
+            }
+        };
+        let models = ImageModels {
+            transformer: parts.transformer,
+            text_encoder,
+            auxiliary: parts.auxiliary,
+        };
+        (models, loss.terms())
     }
 
     fn prepare<A: AutodiffBackend>(

@@ -8,7 +8,7 @@
 //! keyed by the parameter's path.
 //!
 //! 1. [`ImageBatch`], [`Objective`], [`FlowMatching`], [`Autoencoding`]: the learning objectives.
-//! 2. [`AdamWConfig`], [`LearningRate`]: the updates of parameters.
+//! 2. [`OptimizerConfig`], [`LearningRate`]: the updates of parameters.
 //! 3. [`Trainer`]: the loop, one micro-step at a time; [`TrainingState`]: the contents of a saved
 //!    run.
 
@@ -40,10 +40,13 @@ pub use flow_matching::{FlowMatching, FlowMatchingConfig};
 pub use image_models::ImageModels;
 pub use initialize::initialize;
 pub use lora::{LoraAdapters, LoraConfig, LoraFlowMatching, LoraModule, LoraOverride};
+pub use module_update::{MasterWeights, ParameterUpdate};
 pub use objective::{LossTerms, Objective, Outcome};
-pub use optimizer::{AdamWConfig, LearningRate, LearningRateSchedule};
-pub use parameter_map::ParameterMap;
+pub use optimizer::{
+    AdafactorConfig, AdamWConfig, LearningRate, LearningRateSchedule, OptimizerConfig,
+};
+pub use parameter_map::{ParameterMap, parameter_shapes};
 pub use state::TrainingState;
 pub use timesteps::{LossWeighting, TimestepDistribution};
-pub use trainer::{StepReport, Trainer, TrainerConfig};
+pub use trainer::{StepReport, Trainer, TrainerConfig, UpdateTime};
 pub use transformer_pass::Recomputation;

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::ParameterMap;
+use super::{ParameterMap, ParameterUpdate};
 use crate::error::Result;
 
 /// Training objective: computes a loss and gradients from a batch and models.
@@ -23,11 +23,38 @@ pub trait Objective<B: AutodiffBackend>: Send {
         batch: Self::Batch,
     ) -> Result<Outcome<B::InnerBackend>>;
 
+    /// Computes the loss of a batch, and updates each part of the models as soon as its gradients are
+    /// known, so that only those of one part exist at a time. The parameters are the same as with
+    /// all gradients at once, which is what an objective without parts computes.
+    ///
+    /// Returns the models even if the batch does not fit them.
+    fn update_by_part(
+        &self,
+        models: Self::Models,
+        batch: Self::Batch,
+        update: &mut ParameterUpdate<'_, B::InnerBackend>,
+    ) -> (Self::Models, Result<LossTerms>) {
+        update_at_once::<B, Self>(self, models, batch, update)
+    }
+
     /// Computes the loss of a batch alone, for validation.
     ///
     /// # Errors
     /// Returns the errors of [`gradients`](Self::gradients).
     fn loss(&self, models: &Self::Models, batch: Self::Batch) -> Result<LossTerms>;
+}
+
+/// Computes all gradients, and then updates the models.
+pub(super) fn update_at_once<A: AutodiffBackend, O: Objective<A> + ?Sized>(
+    objective: &O,
+    models: O::Models,
+    batch: O::Batch,
+    update: &mut ParameterUpdate<'_, A::InnerBackend>,
+) -> (O::Models, Result<LossTerms>) {
+    match objective.gradients(&models, batch) {
+        Ok(Outcome { terms, gradients }) => (update.apply("", models, gradients), Ok(terms)),
+        Err(error) => (models, Err(error)),
+    }
 }
 
 /// Losses by name. Training minimizes the one called `loss`.

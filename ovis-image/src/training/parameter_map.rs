@@ -7,8 +7,8 @@ use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor};
 
-/// Flat f32 tensors keyed by the path of their parameter, for example
-/// `transformer.double_blocks.0.image_attention.qkv.weight`.
+/// Flat tensors keyed by the path of their parameter, for example
+/// `transformer.double_blocks.0.image_attention.qkv.weight`. They are f32 unless stated otherwise.
 #[derive(Debug, Clone)]
 pub struct ParameterMap<B: Backend> {
     tensors: BTreeMap<String, Tensor<B, 1>>,
@@ -33,6 +33,15 @@ impl<B: Backend> ParameterMap<B> {
         let mut map = Self::new();
         visit_parameters::<B, M, _>(module, |path, parameter| {
             map.insert(path, parameter.values.cast(DType::F32));
+        });
+        map
+    }
+
+    /// Copies the parameters of a module, each in its dtype.
+    pub(super) fn in_own_dtypes<M: Module<B>>(module: &M) -> Self {
+        let mut map = Self::new();
+        visit_parameters::<B, M, _>(module, |path, parameter| {
+            map.insert(path, parameter.values);
         });
         map
     }
@@ -174,7 +183,37 @@ pub(super) fn visit_parameters<B: Backend, M: Module<B>, F: FnMut(String, FlatPa
     });
 }
 
-fn flatten<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
+/// Returns the shapes of a module's parameters by path. Weights that are still in their files are not
+/// read.
+pub fn parameter_shapes<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, Vec<usize>> {
+    struct Shapes {
+        path: Vec<String>,
+        found: BTreeMap<String, Vec<usize>>,
+    }
+    impl<B: Backend> ModuleVisitor<B> for Shapes {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            let shape: [usize; D] = param.lazy_shape().dims();
+            self.found.insert(self.path.join("."), shape.to_vec());
+        }
+    }
+    let mut shapes = Shapes {
+        path: Vec::new(),
+        found: BTreeMap::new(),
+    };
+    module.visit(&mut shapes);
+    shapes.found
+}
+
+/// Flattens a tensor, in its dtype.
+pub(super) fn flatten<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
     let elements = tensor.dims().iter().product::<usize>();
     tensor.reshape([elements])
 }

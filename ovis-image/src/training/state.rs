@@ -6,12 +6,16 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
+use super::optimizer::{MomentValues, Moments};
+use super::parameter_map::parameter_shapes;
 use super::stored_tensor::StoredTensor;
-use super::{LossTerms, ParameterMap};
+use super::{LossTerms, OptimizerConfig, ParameterMap};
 use crate::error::{BoxError, OvisImageError, Result, StateError};
+use crate::ops::CODES_PER_WORD;
 
 /// Position of a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -26,7 +30,7 @@ pub(crate) struct Position {
     pub(crate) mean_norm: f64,
 }
 
-/// Everything needed to resume a run exactly: parameters in f32, moments, averages, accumulated
+/// Everything needed to resume a run exactly: parameters, moments, averages, accumulated
 /// gradients and the position. Random numbers and the order of the data follow from the position.
 #[derive(Debug, Clone)]
 pub struct TrainingState<B: Backend> {
@@ -35,8 +39,8 @@ pub struct TrainingState<B: Backend> {
     pub(crate) average_updates: Option<u64>,
     pub(crate) accumulated_terms: LossTerms,
     pub(crate) parameters: ParameterMap<B>,
-    pub(crate) first_moments: ParameterMap<B>,
-    pub(crate) second_moments: ParameterMap<B>,
+    /// State of the optimizer for each parameter.
+    pub(crate) moments: BTreeMap<String, Moments<B>>,
     pub(crate) average: Option<ParameterMap<B>>,
     pub(crate) accumulated: ParameterMap<B>,
 }
@@ -65,7 +69,8 @@ impl<B: Backend> TrainingState<B> {
         self.position.step
     }
 
-    /// Returns the parameters in f32.
+    /// Returns the parameters: in f32, or those without an f32 copy
+    /// ([`MasterWeights::StochasticRounding`](super::MasterWeights)) in their dtype.
     pub fn parameters(&self) -> &ParameterMap<B> {
         &self.parameters
     }
@@ -101,11 +106,26 @@ impl<B: Backend> TrainingState<B> {
         let tensors = self.groups().into_iter().flat_map(|(group, map)| {
             map.into_iter().flat_map(move |map| {
                 map.iter().map(move |(name, tensor)| {
-                    let stored = StoredTensor::new(tensor.clone(), tensor.dims().to_vec());
+                    let shape = tensor.dims().to_vec();
+                    let stored = StoredTensor::in_own_dtype(tensor.clone(), shape);
                     (format!("{group}/{name}"), stored)
                 })
             })
         });
+        let moments = self.moments.iter().flat_map(|(name, moments)| {
+            let parts = moments.parts().into_iter();
+            parts.map(move |(group, values)| {
+                let stored = match values {
+                    MomentValues::Floats(values) => {
+                        let shape = values.dims().to_vec();
+                        StoredTensor::new(values, shape)
+                    }
+                    MomentValues::Codes(words) => StoredTensor::codes(words),
+                };
+                (format!("{group}/{name}"), stored)
+            })
+        });
+        let tensors = tensors.chain(moments);
         let part = path.with_extension("part");
         safetensors::serialize_to_file(tensors, Some(metadata), &part)
             .map_err(|error| io("write", std::io::Error::other(error)))
@@ -154,62 +174,92 @@ impl<B: Backend> TrainingState<B> {
             average_updates: header.average_updates,
             accumulated_terms: known(header.terms),
             parameters: ParameterMap::new(),
-            first_moments: ParameterMap::new(),
-            second_moments: ParameterMap::new(),
+            moments: BTreeMap::new(),
             average: header.average_updates.map(|_| ParameterMap::new()),
             accumulated: ParameterMap::new(),
         };
         let tensors = SafeTensors::deserialize(&bytes).map_err(|error| unreadable(error.into()))?;
+        let mut moments = BTreeMap::<String, BTreeMap<String, MomentValues<B>>>::new();
         for (name, view) in tensors.iter() {
-            let values = values_of(&view).ok_or_else(|| invalid(format!("`{name}` is not f32")))?;
-            let count = values.len();
-            let tensor = Tensor::from_data(TensorData::new(values, [count]), (device, DType::F32));
             let Some((group, path)) = name.split_once('/') else {
                 return Err(invalid(format!("`{name}` is not a part of a state")));
             };
-            let map = match group {
-                "parameters" => Some(&mut state.parameters),
-                "first_moments" => Some(&mut state.first_moments),
-                "second_moments" => Some(&mut state.second_moments),
-                "accumulated" => Some(&mut state.accumulated),
-                "average" => state.average.as_mut(),
-                _ => None,
-            };
-            let map = map.ok_or_else(|| invalid(format!("`{name}` is not a part of a state")))?;
-            map.insert(path, tensor);
+            let values = values_of(&view, device)
+                .ok_or_else(|| invalid(format!("`{name}` is of a type that a state lacks")))?;
+            if view.dtype() == Dtype::BF16 && group != "parameters" {
+                return Err(invalid(format!("`{name}` is not f32")));
+            }
+            match (state.map_mut(group), values) {
+                (Some(map), MomentValues::Floats(values)) => map.insert(path, values),
+                (Some(_), MomentValues::Codes(_)) => {
+                    return Err(invalid(format!("`{name}` is not f32")));
+                }
+                (None, values) => {
+                    let parts = moments.entry(path.to_owned()).or_default();
+                    parts.insert(group.to_owned(), values);
+                }
+            }
+        }
+        for (path, parts) in moments {
+            let names: Vec<&str> = parts.keys().map(String::as_str).collect();
+            let unknown = format!("it has {} of `{path}`", names.join(", "));
+            let moments = Moments::from_parts(parts).ok_or_else(|| invalid(unknown))?;
+            state.moments.insert(path, moments);
         }
         Ok((state, header.run))
     }
 
-    fn groups(&self) -> [(&'static str, Option<&ParameterMap<B>>); 5] {
+    /// Returns the map of a group of the file; `None` for the state of the optimizer.
+    fn map_mut(&mut self, group: &str) -> Option<&mut ParameterMap<B>> {
+        match group {
+            "parameters" => Some(&mut self.parameters),
+            "accumulated" => Some(&mut self.accumulated),
+            "average" => self.average.as_mut(),
+            _ => None,
+        }
+    }
+
+    fn groups(&self) -> [(&'static str, Option<&ParameterMap<B>>); 3] {
         [
             ("parameters", Some(&self.parameters)),
-            ("first_moments", Some(&self.first_moments)),
-            ("second_moments", Some(&self.second_moments)),
             ("average", self.average.as_ref()),
             ("accumulated", Some(&self.accumulated)),
         ]
     }
 
-    /// Checks that the state has every parameter of the models, and no other.
-    pub(crate) fn check_against<M: Module<B>>(&self, models: &M) -> Result<()> {
+    /// Checks that the state has every parameter of the models, and no other, and that it was saved
+    /// by this optimizer.
+    pub(super) fn check_against<M: Module<B>>(
+        &self,
+        models: &M,
+        optimizer: &OptimizerConfig,
+    ) -> Result<()> {
         let another = |problem: String| Err(StateError::AnotherModel { problem }.into());
-        let wanted = ParameterMap::of_module(models);
-        for (path, tensor) in wanted.iter() {
+        let wanted = parameter_shapes(models);
+        let elements = |path: &str| Some(wanted.get(path)?.iter().product::<usize>());
+        for path in wanted.keys() {
             let Some(found) = self.parameters.get(path) else {
                 return another(format!("it lacks `{path}`"));
             };
-            let ([wanted], [found]) = (tensor.dims(), found.dims());
+            let ([found], wanted) = (found.dims(), elements(path).unwrap_or_default());
             if wanted != found {
                 return another(format!("`{path}` has {found} values, not {wanted}"));
             }
         }
         for (group, map) in self.groups() {
             for (path, tensor) in map.into_iter().flat_map(ParameterMap::iter) {
-                let wanted = wanted.get(path).map(|wanted| wanted.dims());
-                if wanted != Some(tensor.dims()) {
+                if elements(path) != Some(tensor.dims()[0]) {
                     return another(format!("`{group}/{path}` does not belong to it"));
                 }
+            }
+        }
+        for (path, moments) in &self.moments {
+            let shape = wanted.get(path).filter(|shape| moments.has_shape(shape));
+            let Some(shape) = shape else {
+                return another(format!("the moments of `{path}` do not belong to it"));
+            };
+            if !moments.fits(optimizer, shape) {
+                return Err(StateError::AnotherOptimizer { path: path.clone() }.into());
             }
         }
         Ok(())
@@ -240,15 +290,21 @@ fn sync(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
 
-/// Reads the values of a flat f32 tensor of a file.
-fn values_of(view: &safetensors::tensor::TensorView<'_>) -> Option<Vec<f32>> {
-    if view.dtype() != Dtype::F32 || view.shape().len() != 1 {
+/// Reads a flat tensor of a file; `None` if it is not of f32, bf16 or codes.
+fn values_of<B: Backend>(view: &TensorView<'_>, device: &B::Device) -> Option<MomentValues<B>> {
+    let &[count] = view.shape() else {
         return None;
-    }
-    let values = view.data().chunks_exact(4);
-    Some(
-        values
-            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-            .collect(),
-    )
+    };
+    let (count, dtype) = match view.dtype() {
+        Dtype::F32 => (count, DType::F32),
+        Dtype::BF16 => (count, DType::BF16),
+        Dtype::U8 if count.is_multiple_of(CODES_PER_WORD) => (count / CODES_PER_WORD, DType::I32),
+        _ => return None,
+    };
+    let data = TensorData::from_bytes_vec(view.data().to_vec(), [count], dtype);
+    Some(if dtype == DType::I32 {
+        MomentValues::Codes(Tensor::from_data(data, (device, dtype)))
+    } else {
+        MomentValues::Floats(Tensor::from_data(data, (device, dtype)))
+    })
 }

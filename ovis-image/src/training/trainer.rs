@@ -3,14 +3,33 @@ use burn::tensor::DType;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
-use super::module_update::{Update, with_values};
-use super::optimizer::{AdamW, MovingAverage, gradient_norm};
+use super::module_update::{MasterWeights, ParameterUpdate, with_values};
+use super::optimizer::{MovingAverage, Optimizer, gradient_norm};
 use super::parameter_map::visit_parameters;
 use super::state::Position;
 use super::{
-    AdamWConfig, LearningRate, LossTerms, Objective, Outcome, ParameterMap, TrainingState,
+    LearningRate, LossTerms, Objective, OptimizerConfig, Outcome, ParameterMap, TrainingState,
 };
 use crate::error::{OvisImageError, Result, RuntimeError, StateError};
+
+/// Time at which a step updates parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum UpdateTime {
+    /// After the backward pass, when all gradients are known.
+    #[default]
+    AfterBackward,
+    /// During the backward pass: the parameters of a part, such as a block, are updated as soon as
+    /// their gradients are known, and the gradients are dropped. The objective decides what a part
+    /// is; [`FlowMatching`](super::FlowMatching) has parts with
+    /// [`Recomputation::Blocks`](super::Recomputation::Blocks).
+    ///
+    /// The norm of all gradients is known only afterwards. So gradients cannot be clipped by it,
+    /// steps cannot be skipped as spikes, and a step has one batch. If gradients become infinite or
+    /// NaN inside of a backward pass, the parts before them are already updated.
+    DuringBackward,
+}
 
 /// Numeric settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,8 +39,12 @@ pub struct TrainerConfig {
     pub total_steps: u64,
     /// Learning rate of every step.
     pub learning_rate: LearningRate,
-    /// Constants of the optimizer.
-    pub adamw: AdamWConfig,
+    /// Optimizer and its constants.
+    pub optimizer: OptimizerConfig,
+    /// Copies of parameters in bf16 that the optimizer changes.
+    pub master_weights: MasterWeights,
+    /// Time at which parameters are updated.
+    pub update_time: UpdateTime,
     /// Largest global norm of the gradients; larger ones are scaled down.
     pub max_grad_norm: Option<f64>,
     /// Number of batches whose gradients are averaged for a step.
@@ -39,7 +62,9 @@ impl Default for TrainerConfig {
         Self {
             total_steps: 1000,
             learning_rate: LearningRate::constant(1e-4),
-            adamw: AdamWConfig::default(),
+            optimizer: OptimizerConfig::default(),
+            master_weights: MasterWeights::F32,
+            update_time: UpdateTime::AfterBackward,
             max_grad_norm: Some(1.0),
             accumulation: 1,
             ema_decay: None,
@@ -74,16 +99,7 @@ impl TrainerConfig {
             ))
         };
         positive("learning_rate.peak", self.learning_rate.peak)?;
-        positive("adamw.eps", self.adamw.eps)?;
-        share("adamw.betas", self.adamw.betas[0])?;
-        share("adamw.betas", self.adamw.betas[1])?;
-        if !(self.adamw.weight_decay.is_finite() && self.adamw.weight_decay >= 0.0) {
-            let decay = self.adamw.weight_decay;
-            return Err(OvisImageError::argument(
-                "adamw.weight_decay",
-                format!("{decay} is negative or not a number"),
-            ));
-        }
+        self.optimizer.validate()?;
         if let Some(norm) = self.max_grad_norm {
             positive("max_grad_norm", norm)?;
         }
@@ -101,6 +117,30 @@ impl TrainerConfig {
             let reason = "a step needs at least one batch";
             return Err(OvisImageError::argument("accumulation", reason));
         }
+        self.check_update_time()
+    }
+
+    /// Checks that nothing needs all gradients if they do not exist at once.
+    fn check_update_time(&self) -> Result<()> {
+        if self.update_time == UpdateTime::AfterBackward {
+            return Ok(());
+        }
+        let refused = |name, use_of_gradients: &str| {
+            let reason = format!(
+                "{use_of_gradients} needs all gradients at once, but updates during the backward \
+                 pass (update_time) drop them: leave out one of the two"
+            );
+            Err(OvisImageError::argument(name, reason))
+        };
+        if self.max_grad_norm.is_some() {
+            return refused("max_grad_norm", "clipping by the global norm");
+        }
+        if self.spike_factor.is_some() {
+            return refused("spike_factor", "skipping steps by the global norm");
+        }
+        if self.accumulation > 1 {
+            return refused("accumulation", "a step of several batches");
+        }
         Ok(())
     }
 }
@@ -117,8 +157,9 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Learning rate.
     pub learning_rate: f64,
-    /// True if the step was skipped and the parameters did not change, because the loss or norm was
-    /// not finite or the norm was a spike.
+    /// True if the step was skipped and the parameters did not change (but see
+    /// [`UpdateTime::DuringBackward`]), because the loss or norm was not finite or the norm was a
+    /// spike.
     pub skipped: bool,
 }
 
@@ -129,7 +170,7 @@ pub struct Trainer<A: AutodiffBackend, O: Objective<A>> {
     /// Models, absent only while a step updates their parameters.
     models: Option<O::Models>,
     config: TrainerConfig,
-    optimizer: AdamW<A::InnerBackend>,
+    optimizer: Optimizer<A::InnerBackend>,
     average: Option<MovingAverage<A::InnerBackend>>,
     masters: ParameterMap<A::InnerBackend>,
     accumulated: ParameterMap<A::InnerBackend>,
@@ -152,7 +193,7 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
         Ok(Self {
             objective,
             models: Some(models),
-            optimizer: AdamW::new(config.adamw),
+            optimizer: Optimizer::new(config.optimizer),
             average: config.ema_decay.map(MovingAverage::new),
             masters: ParameterMap::new(),
             accumulated: ParameterMap::new(),
@@ -214,6 +255,9 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
     /// Returns the objective's error, or [`RuntimeError::Diverged`] after too many skipped steps in
     /// a row; the parameters are those before them.
     pub fn micro_step(&mut self, batch: O::Batch) -> Result<Option<StepReport>> {
+        if self.config.update_time == UpdateTime::DuringBackward {
+            return self.step_by_part(batch).map(Some);
+        }
         let Outcome { terms, gradients } = self.objective.gradients(self.models(), batch)?;
         let share = 1.0 / f64::from(self.config.accumulation);
         self.accumulated_terms.add_share(&terms, share);
@@ -236,53 +280,93 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
             gradients.scale(1.0 / self.config.accumulation as f32);
         }
         let norm = gradient_norm(&gradients, self.config.max_grad_norm);
-        let step = self.position.step;
-        let learning_rate = self.config.learning_rate.at(step, self.config.total_steps);
         let skipped =
             !norm.norm.is_finite() || !terms.loss().is_finite() || self.is_spike(norm.norm);
-        let number = step.saturating_add(1);
-        self.position.step = number;
-        self.position.micro_step = 0;
+        // Parameters are updated in their own memory if nobody else holds them.
+        if !skipped && let Some(models) = self.models.take() {
+            let mut update = self.update(norm.scale, None).0;
+            let models = update.apply("", models, gradients);
+            self.models = Some(models);
+        }
+        self.finish_step(terms, norm.norm, skipped)
+    }
+
+    /// Takes a step that updates each part of the models in the backward pass.
+    fn step_by_part(&mut self, batch: O::Batch) -> Result<StepReport> {
+        let Some(models) = self.models.take() else {
+            unreachable!("a step puts the models back, or panics");
+        };
+        let (mut update, objective) = self.update(1.0, Some(0.0));
+        let (models, terms) = objective.update_by_part(models, batch, &mut update);
+        let norm = update.squares.unwrap_or_default().sqrt();
+        self.models = Some(models);
+        let terms = terms?;
+        let skipped = !norm.is_finite() || !terms.loss().is_finite();
+        self.finish_step(terms, norm, skipped)
+    }
+
+    /// Prepares the update of a step, beside the objective. `squares` sums the squared gradients, if
+    /// their norm is not known yet.
+    fn update(
+        &mut self,
+        gradient_scale: f32,
+        squares: Option<f64>,
+    ) -> (ParameterUpdate<'_, A::InnerBackend>, &O) {
+        let update = ParameterUpdate {
+            learning_rate: self.learning_rate(),
+            optimizer: &mut self.optimizer,
+            gradient_scale,
+            master_weights: self.config.master_weights,
+            masters: &mut self.masters,
+            average: self.average.as_mut(),
+            started: None,
+            squares,
+        };
+        (update, &self.objective)
+    }
+
+    /// Counts a step, and reports it.
+    fn finish_step(&mut self, terms: LossTerms, norm: f64, skipped: bool) -> Result<StepReport> {
+        let learning_rate = self.learning_rate();
+        let position = &mut self.position;
+        let number = position.step.saturating_add(1);
+        position.step = number;
+        position.micro_step = 0;
         if skipped {
-            self.position.skipped_in_a_row = self.position.skipped_in_a_row.saturating_add(1);
-            self.position.skipped = self.position.skipped.saturating_add(1);
-            tracing::warn!(
-                step = number,
-                norm = norm.norm,
-                loss = terms.loss(),
-                "skipped a step"
-            );
-            if self.position.skipped_in_a_row >= self.config.most_skipped {
+            position.skipped_in_a_row = position.skipped_in_a_row.saturating_add(1);
+            position.skipped = position.skipped.saturating_add(1);
+            let loss = terms.loss();
+            tracing::warn!(step = number, norm, loss, "skipped a step");
+            if position.skipped_in_a_row >= self.config.most_skipped {
                 return Err(OvisImageError::Runtime(RuntimeError::Diverged {
                     step: number,
-                    skipped: self.position.skipped_in_a_row,
+                    skipped: position.skipped_in_a_row,
                 }));
             }
         } else {
-            self.position.skipped_in_a_row = 0;
+            position.skipped_in_a_row = 0;
             // 0 until a step was taken.
-            self.position.mean_norm = if self.position.mean_norm == 0.0 {
-                norm.norm
+            position.mean_norm = if position.mean_norm == 0.0 {
+                norm
             } else {
-                self.position.mean_norm + NORM_WEIGHT * (norm.norm - self.position.mean_norm)
+                position.mean_norm + NORM_WEIGHT * (norm - position.mean_norm)
             };
-            let update = Update {
-                gradients,
-                step: self.optimizer.start_step(learning_rate, norm.scale),
-                optimizer: &mut self.optimizer,
-                masters: &mut self.masters,
-                average: self.average.as_mut(),
-            };
-            // Parameters are updated in their own memory if nobody else holds them.
-            self.models = self.models.take().map(|models| update.apply(models));
         }
         Ok(StepReport {
             step: number,
             terms,
-            grad_norm: norm.norm,
+            grad_norm: norm,
             learning_rate,
             skipped,
         })
+    }
+
+    /// Returns the learning rate of the current step.
+    fn learning_rate(&self) -> f64 {
+        let config = &self.config;
+        config
+            .learning_rate
+            .at(self.position.step, config.total_steps)
     }
 
     fn is_spike(&self, norm: f64) -> bool {
@@ -293,11 +377,13 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
 
     /// Copies everything needed to resume the run exactly.
     pub fn state(&self) -> TrainingState<A::InnerBackend> {
-        let mut parameters = ParameterMap::of_module(self.models());
+        let mut parameters = match self.config.master_weights {
+            MasterWeights::F32 => ParameterMap::of_module(self.models()),
+            MasterWeights::StochasticRounding { .. } => ParameterMap::in_own_dtypes(self.models()),
+        };
         for (path, master) in self.masters.iter() {
             parameters.insert(path, master.clone());
         }
-        let [first_moments, second_moments] = self.optimizer.moments().map(ParameterMap::clone);
         let average = self.average.as_ref();
         TrainingState {
             position: self.position.clone(),
@@ -305,8 +391,7 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
             average_updates: average.map(MovingAverage::updates),
             accumulated_terms: self.accumulated_terms.clone(),
             parameters,
-            first_moments,
-            second_moments,
+            moments: self.optimizer.moments().clone(),
             average: average.map(|average| average.values().clone()),
             accumulated: self.accumulated.clone(),
         }
@@ -315,18 +400,21 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
     /// Resumes from a state.
     ///
     /// # Errors
-    /// Returns [`StateError`] if the state belongs to other models or another accumulation.
+    /// Returns [`StateError`] if the state belongs to other models, to another optimizer or to
+    /// another accumulation.
     pub fn restore(&mut self, state: TrainingState<A::InnerBackend>) -> Result<()> {
-        state.check_against(self.models())?;
+        state.check_against(self.models(), &self.config.optimizer)?;
         let (seen, accumulation) = (state.position.micro_step, self.config.accumulation);
         if seen >= accumulation {
             return Err(StateError::AnotherAccumulation { seen, accumulation }.into());
         }
         let (models, _) = with_values(self.models().clone(), &state.parameters);
-        self.masters = masters_of(&models, &state.parameters);
+        self.masters = match self.config.master_weights {
+            MasterWeights::F32 => masters_of(&models, &state.parameters),
+            MasterWeights::StochasticRounding { .. } => ParameterMap::new(),
+        };
         self.models = Some(models);
-        let moments = [state.first_moments, state.second_moments];
-        self.optimizer.restore(state.optimizer_steps, moments);
+        self.optimizer.restore(state.optimizer_steps, state.moments);
         if let (Some(average), Some(values)) = (&mut self.average, state.average) {
             average.restore(state.average_updates.unwrap_or_default(), values);
         }
@@ -345,7 +433,7 @@ fn masters_of<B: Backend, M: Module<B>>(models: &M, values: &ParameterMap<B>) ->
             return;
         }
         if let Some(master) = values.get(&path) {
-            masters.insert(path, master.clone());
+            masters.insert(path, master.clone().cast(DType::F32));
         }
     });
     masters

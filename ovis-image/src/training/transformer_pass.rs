@@ -3,12 +3,15 @@
 mod blocks;
 mod whole;
 
+pub(super) use blocks::{Parts, walk};
+
+use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
 use super::module_update::Trained;
-use super::{CharacterHead, ParameterMap};
+use super::{CharacterHead, ParameterMap, ParameterUpdate};
 use crate::transformer::OvisImageTransformer;
 
 /// Values kept from the forward pass for the backward pass.
@@ -58,6 +61,28 @@ pub(super) struct PassGradients<B: Backend> {
     pub(super) parameters: ParameterMap<B>,
     /// Gradient of the prompt embeddings, for the encoder behind them.
     pub(super) prompt_embeds: Tensor<B, 3>,
+}
+
+/// Receiver of gradients, one part of the models after another.
+pub(super) trait GradientSink<B: Backend> {
+    /// Takes the gradients of a part, by path in the models. Returns the part, which may have
+    /// changed.
+    fn part<M: Module<B>>(&mut self, path: &str, part: M, gradients: ParameterMap<B>) -> M;
+}
+
+/// Collects gradients.
+impl<B: Backend> GradientSink<B> for ParameterMap<B> {
+    fn part<M: Module<B>>(&mut self, _path: &str, part: M, gradients: Self) -> M {
+        self.add_all(gradients);
+        part
+    }
+}
+
+/// Updates each part at once.
+impl<B: Backend> GradientSink<B> for ParameterUpdate<'_, B> {
+    fn part<M: Module<B>>(&mut self, path: &str, part: M, gradients: ParameterMap<B>) -> M {
+        self.apply(path, part, gradients)
+    }
 }
 
 /// Runs a pass and differentiates it.

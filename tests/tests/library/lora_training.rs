@@ -11,7 +11,7 @@ use ovis_image::checkpoint::ExportOptions;
 use ovis_image::error::LoraError;
 use ovis_image::training::{
     AdamWConfig, FlowMatchingConfig, LearningRate, LoraAdapters, LoraConfig, LoraFlowMatching,
-    Objective, ParameterMap, Recomputation, Trainer, TrainerConfig, TrainingState,
+    Objective, OptimizerConfig, ParameterMap, Recomputation, Trainer, TrainerConfig, TrainingState,
 };
 use ovis_image::{
     Checkpoint, Layout, LoadOptions, LoraFile, OvisImageError, OvisImagePipeline, Quantization,
@@ -71,11 +71,11 @@ fn config() -> TrainerConfig {
     TrainerConfig {
         total_steps: 20,
         learning_rate: LearningRate::constant(1e-3),
-        adamw: AdamWConfig {
+        optimizer: OptimizerConfig::AdamW(AdamWConfig {
             betas: [0.9, 0.95],
             eps: 1e-8,
             weight_decay: 0.01,
-        },
+        }),
         max_grad_norm: Some(1.0),
         ema_decay: Some(0.99),
         ..TrainerConfig::default()

@@ -7,9 +7,9 @@ use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use ovis_image::training::{
-    AdamWConfig, Autoencoding, AutoencodingConfig, FlowMatching, FlowMatchingConfig, ImageModels,
-    LearningRate, Objective, ParameterMap, PixelBatch, PixelError, Recomputation, Trainer,
-    TrainerConfig, TrainingState,
+    AdafactorConfig, AdamWConfig, Autoencoding, AutoencodingConfig, FlowMatching,
+    FlowMatchingConfig, ImageModels, LearningRate, Objective, OptimizerConfig, ParameterMap,
+    PixelBatch, PixelError, Recomputation, Trainer, TrainerConfig, TrainingState,
 };
 use ovis_image_tests::training::{batch, file, floats, loaded, worst};
 use safetensors::SafeTensors;
@@ -55,11 +55,11 @@ fn config() -> TrainerConfig {
     TrainerConfig {
         total_steps: 20,
         learning_rate: LearningRate::constant(1e-3),
-        adamw: AdamWConfig {
+        optimizer: OptimizerConfig::AdamW(AdamWConfig {
             betas: [0.9, 0.95],
             eps: 1e-8,
             weight_decay: expected().weight_decay,
-        },
+        }),
         max_grad_norm: Some(1.0),
         ema_decay: Some(0.99),
         ..TrainerConfig::default()
@@ -271,10 +271,35 @@ fn settings_that_cannot_work_are_refused() {
     };
     refuse(|c| c.learning_rate.peak = f64::NAN, "learning_rate.peak");
     refuse(|c| c.learning_rate.peak = -1.0, "learning_rate");
-    refuse(|c| c.adamw.betas[1] = 1.0, "adamw.betas");
+    refuse(
+        |c| {
+            c.optimizer = OptimizerConfig::AdamW8bit(AdamWConfig {
+                betas: [0.9, 1.0],
+                ..AdamWConfig::default()
+            });
+        },
+        "optimizer.betas",
+    );
+    refuse(
+        |c| {
+            c.optimizer = OptimizerConfig::Adafactor(AdafactorConfig {
+                decay_rate: 0.8,
+                ..AdafactorConfig::default()
+            });
+        },
+        "optimizer.decay_rate",
+    );
     refuse(|c| c.max_grad_norm = Some(0.0), "max_grad_norm");
     refuse(|c| c.ema_decay = Some(1.0), "ema_decay");
-    refuse(|c| c.adamw.weight_decay = -1.0, "adamw.weight_decay");
+    refuse(
+        |c| {
+            c.optimizer = OptimizerConfig::AdamW(AdamWConfig {
+                weight_decay: -1.0,
+                ..AdamWConfig::default()
+            });
+        },
+        "optimizer.weight_decay",
+    );
     refuse(|c| c.total_steps = 0, "total_steps");
     refuse(|c| c.accumulation = 0, "accumulation");
 }

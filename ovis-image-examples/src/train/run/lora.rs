@@ -1,9 +1,8 @@
 //! Runs of adapters.
 
 use anyhow::Result;
-use burn::module::Module;
 use burn::tensor::backend::Backend;
-use ovis_image::training::LoraFlowMatching;
+use ovis_image::training::{LoraFlowMatching, parameter_shapes};
 
 use super::Train;
 use crate::shared::program::{print, say};
@@ -15,7 +14,7 @@ use crate::train::lora::LoraStage;
 use crate::train::lora_metadata::metadata;
 use crate::train::lora_settings::LoraSettings;
 use crate::train::models::Models;
-use crate::train::plan::Plan;
+use crate::train::plan::{Plan, TrainedSizes};
 use crate::train::replay::{ReplayFile, ReplaySource};
 
 impl Train {
@@ -34,7 +33,9 @@ impl Train {
             }
         };
         let adapters = settings.adapters(resolved.seed, &base.transformer, device)?;
-        if !self.starts_lora(&base, adapters.num_params() as u64)? {
+        let shapes = parameter_shapes(&adapters);
+        let sizes = TrainedSizes::of(&resolved.optimizer_config(), &shapes);
+        if !self.starts_lora(&base, sizes)? {
             return Ok(Ending::Finished);
         }
         let objective = LoraFlowMatching::new(resolved.flow_matching(), base.transformer.clone());
@@ -42,7 +43,7 @@ impl Train {
         let context = self.context();
         if let Some(file) = replay {
             self.write_settings()?;
-            let flow = FlowStage::replayed(resolved, base, device);
+            let flow = FlowStage::replayed(resolved, base.source, device);
             let stage = LoraStage::new(resolved, flow, objective.clone(), metadata);
             let source = ReplaySource {
                 file,
@@ -60,7 +61,7 @@ impl Train {
             device: device.clone(),
         };
         let images = FlowImages::new(self.data.as_ref(), encoding)?;
-        let flow = FlowStage::new(resolved, &images, base.without_encoders(), device)?;
+        let flow = FlowStage::new(resolved, &images, base.source, device)?;
         let stage = LoraStage::new(resolved, flow, objective.clone(), metadata);
         let source = FlowSource::new(resolved, images)?;
         self.write_settings()?;
@@ -68,11 +69,11 @@ impl Train {
     }
 
     /// Prints the plan of a dry run, or checks the disk space. Returns true if the run starts.
-    fn starts_lora<B: Backend>(&self, base: &Models<B>, trained: u64) -> Result<bool> {
+    fn starts_lora<B: Backend>(&self, base: &Models<B>, trained: TrainedSizes) -> Result<bool> {
         let plan = Plan {
             resolved: &self.resolved,
             trained,
-            model_bytes: 4 * trained,
+            model_bytes: 4 * trained.parameters,
             frozen_bytes: base.frozen_bytes(&self.resolved)?,
         };
         if self.dry.is_some() {

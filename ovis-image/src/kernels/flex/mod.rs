@@ -40,7 +40,7 @@ use burn_flex::{Flex, Layout};
 pub(super) use self::layout::join_all;
 pub(super) use self::layout::{flatten, join, join_heads};
 #[cfg(feature = "autodiff")]
-pub(super) use self::optimizer::{adamw, blend, sum_of_squares};
+pub(super) use self::optimizer::{adamw, adamw_8bit, blend, stochastic_round, sum_of_squares};
 use self::views::{
     contiguous, dense_rows, elements, from_flex, matrix, output_of, per_batch, rows, split, stride,
     tensor, zeros,

@@ -265,3 +265,102 @@ fn convolution() {
         }
     }
 }
+
+#[cfg(feature = "autodiff")]
+#[test]
+fn steps_with_moments_in_8_bits() {
+    use crate::ops::{AdamW8bitTensors, AdamWStep, QuantizedMoment};
+
+    // More than a task, and a block that is not full.
+    let length = 64 * 256 + 300;
+    let step = AdamWStep {
+        gradient_scale: 0.7,
+        decay: 0.999,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        step_size: 1e-2,
+        second_correction: 0.3,
+    };
+    let start = || AdamW8bitTensors {
+        parameter: Tensor::<Flex, 1>::ones([length], &FlexDevice),
+        first_moment: QuantizedMoment::zeros(length, &FlexDevice),
+        second_moment: QuantizedMoment::zeros(length, &FlexDevice),
+    };
+    let (mut fast, mut plain) = (start(), start());
+    for _ in 0..3 {
+        let gradient = random([length], DType::F32);
+        fast = kernels::adamw_8bit(fast, gradient.clone(), step);
+        plain = ops::adamw_8bit(plain, gradient, step);
+        // Both round in the same places.
+        assert_eq!(fast.parameter.to_data(), plain.parameter.to_data());
+        for (fast, plain) in [
+            (&fast.first_moment, &plain.first_moment),
+            (&fast.second_moment, &plain.second_moment),
+        ] {
+            assert_eq!(fast.codes.to_data(), plain.codes.to_data());
+            assert_eq!(fast.scales.to_data(), plain.scales.to_data());
+        }
+    }
+}
+
+/// Numbers of all sizes, with the exponents 2^-100 to 2^100.
+#[cfg(feature = "autodiff")]
+fn of_all_sizes(count: usize) -> Tensor<Flex, 1> {
+    let exponents = Tensor::<Flex, 1>::random(
+        [count],
+        Distribution::Uniform(-69.0, 69.0),
+        (&FlexDevice, DType::F32),
+    );
+    random([count], DType::F32) * exponents.exp()
+}
+
+#[cfg(feature = "autodiff")]
+#[test]
+fn stochastic_rounding() {
+    let powers: Vec<f32> = (-100..100).map(|exponent| 2f32.powi(exponent)).collect();
+    let powers = Tensor::<Flex, 1>::from_data(&powers[..], (&FlexDevice, DType::F32));
+    for values in [
+        of_all_sizes(40_000),
+        // Where the distance of numbers changes.
+        powers.clone() * 1.001,
+        -powers * 0.999,
+        Tensor::from_data([0.0f32, f32::INFINITY, -1.0], (&FlexDevice, DType::F32)),
+    ] {
+        let bits = |tensor: Tensor<Flex, 1>| tensor.into_data();
+        for key in [0, 1, 0x1234_5678_9abc_def0] {
+            let fast = bits(kernels::stochastic_round(values.clone(), key));
+            assert_eq!(fast, bits(ops::stochastic_round(values.clone(), key)));
+        }
+        // Numbers of bf16 stay what they are.
+        let exact = values.cast(DType::BF16);
+        let rounded = kernels::stochastic_round(exact.clone().cast(DType::F32), 5);
+        assert_eq!(bits(rounded), bits(exact));
+    }
+    let nan = Tensor::<Flex, 1>::from_data([f32::NAN], (&FlexDevice, DType::F32));
+    assert!(kernels::stochastic_round(nan, 3).into_scalar().is_nan());
+}
+
+#[cfg(feature = "autodiff")]
+#[test]
+fn stochastic_rounding_is_right_on_average() {
+    const COUNT: usize = 1 << 16;
+    for value in [1.0 + 0.3 / 128.0, -3.7 - 0.01, 0.1, 1.0 - 0.1 / 256.0] {
+        let values = Tensor::<Flex, 1>::full([COUNT], value, (&FlexDevice, DType::F32));
+        let exact = f64::from(value as f32);
+        let near = |exact: f64| {
+            let ulp = 2f64.powi(exact.abs().log2().floor() as i32 - 7);
+            move |rounded: f64| (rounded - exact).abs() < ulp
+        };
+        for key in 0..8 {
+            let rounded = kernels::stochastic_round(values.clone(), key);
+            let rounded: Vec<f64> = rounded.into_data().iter::<f64>().collect();
+            assert!(rounded.iter().copied().all(near(exact)), "{exact}");
+            let mean = rounded.iter().sum::<f64>() / COUNT as f64;
+            // The deviation of one is at most half a distance, and that of the mean 1/256 of this.
+            let ulp = 2f64.powi(exact.abs().log2().floor() as i32 - 7);
+            let limit = 4.0 * (0.5 * ulp) / (COUNT as f64).sqrt();
+            assert!((mean - exact).abs() < limit, "{exact}: {mean}");
+        }
+    }
+}

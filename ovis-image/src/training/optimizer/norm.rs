@@ -19,22 +19,24 @@ pub(crate) fn gradient_norm<B: Backend>(
     gradients: &ParameterMap<B>,
     limit: Option<f64>,
 ) -> ClippedNorm {
-    let squares: Vec<Tensor<B, 1>> = gradients
-        .iter()
-        .map(|(_, gradient)| kernels::sum_of_squares(gradient.clone()))
-        .collect();
-    if squares.is_empty() {
-        return ClippedNorm {
-            norm: 0.0,
-            scale: 1.0,
-        };
-    }
-    // One transfer from the device for all of them.
-    let squares = Tensor::cat(squares, 0).into_data();
-    let norm = squares.iter::<f64>().sum::<f64>().sqrt();
+    let norm = sum_of_squares(gradients).sqrt();
     let scale = limit.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0));
     ClippedNorm {
         norm,
         scale: scale as f32,
     }
+}
+
+/// Sums the squares of all gradients.
+pub(crate) fn sum_of_squares<B: Backend>(gradients: &ParameterMap<B>) -> f64 {
+    let squares: Vec<Tensor<B, 1>> = gradients
+        .iter()
+        .map(|(_, gradient)| kernels::sum_of_squares(gradient.clone()))
+        .collect();
+    if squares.is_empty() {
+        return 0.0;
+    }
+    // One transfer from the device for all of them.
+    let squares = Tensor::cat(squares, 0).into_data();
+    squares.iter::<f64>().sum()
 }
