@@ -46,9 +46,10 @@ impl TrainedSizes {
 /// Returns the part of the models that a parameter belongs to: a block, or what is left of a model.
 fn part(path: &str) -> &str {
     let mut dots = path.match_indices('.').map(|(at, _)| at);
-    let end = match path.contains("_blocks.") {
-        true => dots.nth(2),
-        false => dots.next(),
+    let end = if path.contains("_blocks.") {
+        dots.nth(2)
+    } else {
+        dots.next()
     };
     &path[..end.unwrap_or(path.len())]
 }

@@ -376,6 +376,7 @@ impl Resolved {
             ("--max-grad-norm", self.max_grad_norm != 0.0),
             ("--spike-factor", self.spike_factor != 0.0),
             ("--accumulation", self.accumulation > 1),
+            ("--recompute none", self.recompute == RecomputeKind::None),
         ] {
             if given {
                 bail!(UsageError(format!(

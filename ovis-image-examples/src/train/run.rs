@@ -106,15 +106,19 @@ impl Train {
     /// Prints the plan of a dry run, or checks the disk space. Returns true if the run starts.
     fn starts<B: Backend, M: Module<B>>(&self, base: &Models<B>, models: &M) -> Result<bool> {
         let mut shapes = parameter_shapes(models);
+        let optimizer = self.resolved.optimizer_config();
+        let all = TrainedSizes::of(&optimizer, &shapes).parameters;
         if self.resolved.stage == StageKind::Autoencoder && !self.resolved.train_encoder {
             shapes.retain(|path, _| path.starts_with("decoder."));
         }
-        let sizes = TrainedSizes::of(&self.resolved.optimizer_config(), &shapes);
+        let sizes = TrainedSizes::of(&optimizer, &shapes);
+        // Parts that are not trained are in f32, as the others are.
+        let untrained_bytes = 4 * (all - sizes.parameters);
         let plan = Plan {
             resolved: &self.resolved,
             trained: sizes,
             model_bytes: base.bytes(),
-            frozen_bytes: base.frozen_bytes(&self.resolved)?,
+            frozen_bytes: base.frozen_bytes(&self.resolved)? + untrained_bytes,
         };
         if self.dry.is_some() {
             print(format!("{plan}\n").as_bytes())?;

@@ -181,7 +181,7 @@ pub struct Settings {
     /// Multiply Adafactor's learning rate by the size of each parameter [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = OPTIMIZER, hide_short_help = true)]
     pub scale_parameter: Option<bool>,
-    /// Keep f32 copies of weights in bf16; false rounds them at random [default: true]
+    /// Keep f32 copies of weights in bf16; without them, new weights are rounded at random [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = OPTIMIZER, hide_short_help = true)]
     pub master_weights: Option<bool>,
     /// Update each block in the backward pass, and keep the gradients of one block [default: false]

@@ -8,7 +8,7 @@ pub const MOMENT_BLOCK: usize = 256;
 /// Number of 8-bit codes in an integer of 32 bits.
 pub const CODES_PER_WORD: usize = 4;
 /// Smallest scale that is divided by, so that a block of zeros stays one.
-pub(crate) const SMALLEST_SCALE: f32 = 1e-38;
+pub(crate) const SMALLEST_SCALE: f32 = f32::MIN_POSITIVE;
 
 /// Moment of an optimizer in 8 bits (arXiv 2110.02861).
 ///

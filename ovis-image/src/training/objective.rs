@@ -27,7 +27,8 @@ pub trait Objective<B: AutodiffBackend>: Send {
     /// known, so that only those of one part exist at a time. The parameters are the same as with
     /// all gradients at once, which is what an objective without parts computes.
     ///
-    /// Returns the models even if the batch does not fit them.
+    /// # Errors
+    /// Returns the models with the errors of [`gradients`](Self::gradients).
     fn update_by_part(
         &self,
         models: Self::Models,

@@ -253,7 +253,8 @@ impl<A: AutodiffBackend, O: Objective<A>> Trainer<A, O> {
     ///
     /// # Errors
     /// Returns the objective's error, or [`RuntimeError::Diverged`] after too many skipped steps in
-    /// a row; the parameters are those before them.
+    /// a row. The parameters are those before them, except with [`UpdateTime::DuringBackward`]:
+    /// parts that came before the first gradient that is not finite are already updated.
     pub fn micro_step(&mut self, batch: O::Batch) -> Result<Option<StepReport>> {
         if self.config.update_time == UpdateTime::DuringBackward {
             return self.step_by_part(batch).map(Some);

@@ -9,9 +9,11 @@ use crate::error::Result;
 #[non_exhaustive]
 pub enum OptimizerConfig {
     /// AdamW with moments in f32, 8 bytes per parameter.
+    #[serde(rename = "adamw")]
     AdamW(AdamWConfig),
     /// AdamW with moments in 8 bits, about 2 bytes per parameter (arXiv 2110.02861; bitsandbytes:
     /// `AdamW8bit`). Parameters of fewer than 4,096 values have moments in f32.
+    #[serde(rename = "adamw8bit")]
     AdamW8bit(AdamWConfig),
     /// Adafactor, whose state of a matrix is one value per row and column.
     Adafactor(AdafactorConfig),
